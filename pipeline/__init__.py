@@ -1,0 +1,1 @@
+"""What the stages share: settings, files, gate, registry, bundle, report. Importing it does nothing."""

@@ -1,0 +1,78 @@
+"""The files through which stages meet: atomic writes, and reads that name the stage to run when one is missing."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StageError
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+STATE = ROOT / ".slipway"  # what runs on this machine: bundles, logs, locks
+
+# Each file, and the verb that makes it.
+MADE_BY = {
+    "data.json": "make validate",
+    "model_checks.json": "make validate-model",
+    "run.json": "make train",
+    "evaluation.json": "make evaluate",
+    "registered.json": "make register",
+}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write the file whole or not at all: a reader sees the old text or the new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def to_json(value: Any) -> str:
+    """The same value gives the same text; NaN and infinity are refused, for JSON has neither."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, atomically."""
+    write_text(path, to_json(value))
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of an earlier stage; raises StageError that names the verb to run."""
+    verb = MADE_BY.get(path.name, "the stage that writes it")
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(f"{shown} is missing", f"run `{verb}`") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StageError(f"{shown} is damaged: {error}", f"run `{verb}` again") from error
+
+
+def replace_directory(source: Path, destination: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    old = destination.with_name(f".{destination.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if destination.exists():
+        destination.rename(old)
+    source.rename(destination)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

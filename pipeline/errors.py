@@ -1,0 +1,107 @@
+"""Errors that a user can act on, and the edge where they become words and an exit status.
+
+SlipwayError
+├── SettingsError      pipeline.toml
+├── DataError          what load() returned, or the file behind it
+├── ProjectError       the team's own code in project/ failed
+├── StageError         a file of an earlier stage is missing, stale or damaged
+├── PortabilityError   the model cannot be carried to the service faithfully
+├── RegistryError      MLflow is unreachable, refuses, or holds something unexpected
+├── DeployError        a release did not start, or did not pass its smoke test
+└── BusyError          another run holds the lock
+"""
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class SlipwayError(Exception):
+    """What is wrong and where, and in `then` what to do next."""
+
+    def __init__(self, what: str, then: str = ""):
+        super().__init__(what)
+        self.what = what
+        self.then = then
+
+
+class SettingsError(SlipwayError):
+    """pipeline.toml cannot be used as it stands."""
+
+
+class DataError(SlipwayError):
+    """The data cannot be read, or lacks what the settings name."""
+
+
+class ProjectError(SlipwayError):
+    """A function in project/ raised or returned something unusable."""
+
+
+class StageError(SlipwayError):
+    """A file of an earlier stage is missing, stale or damaged."""
+
+
+class PortabilityError(SlipwayError):
+    """The model cannot be carried to the service faithfully."""
+
+
+class RegistryError(SlipwayError):
+    """MLflow is unreachable, refuses, or holds something unexpected."""
+
+
+class DeployError(SlipwayError):
+    """A release did not start, or did not pass its smoke test."""
+
+
+class BusyError(SlipwayError):
+    """Another run is at work here."""
+
+
+@contextmanager
+def in_project(what: str):
+    """Turn an exception out of the team's own code into a ProjectError that names the line in project/."""
+    try:
+        yield
+    except SlipwayError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if "project" in Path(frame.filename).parts]
+        where = f" (project/{Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        raise ProjectError(f"{what} failed{where}: {type(error).__name__}: {error}") from error
+
+
+def _from_library(error: Exception) -> SlipwayError | None:
+    """The same error as one of ours, where a library raised it for something the user can act on."""
+    library = type(error).__module__.split(".")[0]
+    if library in ("mlflow", "requests", "urllib3"):
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return RegistryError(f"MLflow: {first[:400]}", "`make doctor` says which MLflow is used and whether it answers")
+    if isinstance(error, PermissionError | OSError) and getattr(error, "filename", None):
+        return SlipwayError(f"{error.filename}: {error.strerror}", "check that the path exists and may be written")
+    return None
+
+
+def edge(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Run a command's main; an error becomes two lines on standard error and exit status 1."""
+
+    @functools.wraps(main)
+    def run(*args, **kwargs) -> int:
+        try:
+            return main(*args, **kwargs) or 0
+        except KeyboardInterrupt:
+            print("stopped by the keyboard", file=sys.stderr)
+            return 130
+        except Exception as error:
+            known = error if isinstance(error, SlipwayError) else _from_library(error)
+            if known is None:
+                raise
+            print(f"error: {known.what}", file=sys.stderr)
+            if known.then:
+                print(f"  next: {known.then}", file=sys.stderr)
+            return 1
+
+    return run

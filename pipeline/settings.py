@@ -1,0 +1,144 @@
+"""pipeline.toml as typed, frozen settings; what is unknown, misspelt or out of range is refused by name."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import SettingsError
+
+Port = Annotated[int, Field(ge=1024, le=65535)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A table of pipeline.toml: no unknown keys, no silent conversion, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(Section):
+    """What the rows mean."""
+
+    task: Literal["binary", "multiclass", "regression"]
+    id: Text
+    target: Text
+    positive: str | None = None
+
+    @model_validator(mode="after")
+    def _positive_belongs_to_binary(self):
+        if (self.task == "binary") != (self.positive is not None):
+            raise ValueError('positive is needed for task "binary", and only there')
+        if self.id == self.target:
+            raise ValueError("id and target must be two columns")
+        return self
+
+
+class Split(Section):
+    """Which rows are held out."""
+
+    holdout: float = Field(ge=0.05, le=0.5)
+    salt: Text
+
+
+class Train(Section):
+    """How the model is fitted."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    trusted_types: list[str] = []
+    parameters: dict[str, Any] = {}
+
+
+class Gate(Section):
+    """When a candidate may replace the production model."""
+
+    metric: Text
+    policy: Literal["better", "superior", "not_worse"] = "better"
+    margin: float = Field(ge=0, allow_inf_nan=False)
+    confidence: float = Field(default=0.95, ge=0.8, le=0.999)
+    resamples: int = Field(default=2000, ge=200, le=20000)
+    slices: list[str] = []
+    slice_rows: int = Field(default=30, ge=5)
+    parity: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
+    max_latency_ms: float = Field(default=20, gt=0)
+    max_bundle_mb: float = Field(default=50, gt=0)
+    limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+
+
+class Deploy(Section):
+    """Where releases run on this machine."""
+
+    staging_port: Port = 8001
+    production_port: Port = 8000
+    ready_seconds: float = Field(default=30, ge=1, le=600)
+
+    @model_validator(mode="after")
+    def _two_ports(self):
+        if self.staging_port == self.production_port:
+            raise ValueError("staging_port and production_port must differ")
+        return self
+
+    def port(self, environment: str) -> int:
+        """The port on which an environment answers on this machine."""
+        return self.production_port if environment == "production" else self.staging_port
+
+
+class Mlflow(Section):
+    """The embedded MLflow server."""
+
+    port: Port = 5000
+
+
+class Settings(Section):
+    """The whole of pipeline.toml."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")
+    data: Data
+    split: Split
+    train: Train
+    gate: Gate
+    deploy: Deploy = Deploy()
+    mlflow: Mlflow = Mlflow()
+
+
+def load_settings(path: Path | str = "pipeline.toml") -> Settings:
+    """Read and check pipeline.toml; raises SettingsError that names table, key and what is allowed."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path} is missing", "run from the root of the repository") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        lines = [_in_words(path.name, problem) for problem in error.errors()]
+        raise SettingsError("; ".join(lines), f"correct {path.name}; every key is explained there") from error
+
+
+def _in_words(file: str, problem: Any) -> str:
+    *tables, key = [str(part) for part in problem["loc"]] or [""]
+    where = f"{file}: " + (f"[{'.'.join(tables)}] " if tables else "")
+    match problem["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(key, _keys(tables), n=1, cutoff=0.5)
+            return f"{where}{key} is unknown" + (f"; did you mean {near[0]}?" if near else "")
+        case "missing":
+            return f"{where}{key} is missing"
+        case "value_error":
+            return f"{file}: [{'.'.join(map(str, problem['loc']))}] {problem['ctx']['error']}"
+        case _:
+            return f"{where}{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _keys(tables: list[str]) -> list[str]:
+    """The keys that the table at this place knows."""
+    section: Any = Settings
+    for table in tables:
+        section = section.model_fields[table].annotation
+        if not isinstance(section, type):
+            section = next((part for part in get_args(section) if isinstance(part, type)), Section)
+    return list(section.model_fields)
