@@ -1,0 +1,103 @@
+"""The bundle: a folder whose every byte is named in its manifest. What differs is refused."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serving.contract import Contract
+
+MANIFEST = "manifest.json"
+
+
+class BundleError(Exception):
+    """The bundle cannot be served; the message names the file in one line."""
+
+
+class Release(BaseModel):
+    """Which model this is: release.json."""
+
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
+    name: str
+    version: str
+    run_id: str
+    commit: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: the bytes that were hashed are the bytes that are used."""
+
+    contract: Contract
+    release: Release
+    model: bytes
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Verify and read a bundle folder; raises BundleError naming the file that is not as promised."""
+    files = _verified(folder)
+    contract = _parsed(folder, files, "contract.json", Contract)
+    release = _parsed(folder, files, "release.json", Release)
+    if release.name != contract.name:
+        raise BundleError(
+            f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}"
+        )
+    return Bundle(contract, release, _needed(folder, files, "model.onnx"))
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    """The content of every file, each equal to its digest in the manifest."""
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a bundle folder: it does not exist")
+    promised = _manifest(folder)
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if missing := sorted(promised.keys() - present):
+        raise BundleError(f"{folder}: {missing[0]} is missing, but {MANIFEST} names it")
+    if extra := sorted(present - promised.keys() - {MANIFEST}):
+        raise BundleError(f"{folder}: {extra[0]} does not belong here, {MANIFEST} does not name it")
+    files = {name: _bytes(folder, name) for name in promised}
+    for name, content in files.items():
+        if hashlib.sha256(content).hexdigest() != promised[name]:
+            raise BundleError(f"{folder}: {name} was altered, its SHA-256 is not the one in {MANIFEST}")
+    return files
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    try:
+        files = json.loads(_bytes(folder, MANIFEST))["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder}: {MANIFEST} is damaged, it does not list the files") from error
+    if not isinstance(files, dict):
+        raise BundleError(f"{folder}: {MANIFEST} is damaged, it does not list the files")
+    return files
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{folder}: {name} is missing") from None
+    except OSError as error:
+        raise BundleError(f"{folder}: {name} cannot be read: {error.strerror}") from error
+
+
+def _needed(folder: Path, files: dict[str, bytes], name: str) -> bytes:
+    if name not in files:
+        raise BundleError(f"{folder}: {name} is missing")
+    return files[name]
+
+
+def _parsed(folder: Path, files: dict[str, bytes], name: str, kind: type[BaseModel]) -> Any:
+    try:
+        return kind.model_validate_json(_needed(folder, files, name))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(
+            f"{folder}: {name} cannot be used: {where + ': ' if where else ''}{first['msg']}"
+        ) from error

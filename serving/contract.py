@@ -1,0 +1,179 @@
+"""What a model takes and gives: contract.json as frozen values, and how one value is checked against it."""
+
+import json
+import math
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# The largest finite value; what is beyond would silently become infinity inside the model.
+LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
+
+
+class Part(BaseModel):
+    """A piece of the contract: frozen; keys that a newer pipeline adds are ignored."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+
+class Observed(Part):
+    """What training saw; for documentation only, never enforced."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Onnx(Part):
+    """How the ONNX graph is fed, and what its outputs are called."""
+
+    layout: Literal["matrix", "columns"]
+    dtype: Literal["float32", "float64"]
+    label: str
+    probabilities: str | None = None
+
+
+class Input(Part):
+    """One feature: its type, what it may be, and an example."""
+
+    name: str = Field(min_length=1)
+    type: Literal["number", "integer", "boolean", "text"]
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    values: list[Any] | None = None
+    observed: Observed | None = None
+    example: Any
+
+    @cached_property
+    def allowed(self) -> str:
+        """What may be given, in words."""
+        if self.values is not None:
+            words = "one of " + ", ".join(shown(value) for value in self.values)
+        elif self.type == "boolean":
+            words = "true or false"
+        elif self.type == "text":
+            words = "a text"
+        else:
+            words = ("a whole number" if self.type == "integer" else "a finite number") + self._range
+        return words + (" or null" if self.nullable else "")
+
+    @property
+    def _range(self) -> str:
+        match self.minimum, self.maximum:
+            case None, None:
+                return ""
+            case low, None:
+                return f" of at least {low:g}"
+            case None, high:
+                return f" of at most {high:g}"
+            case low, high:
+                return f" from {low:g} to {high:g}"
+
+    def read(self, value: Any, largest: float) -> float | str:
+        """The value as the model gets it (null: NaN or ""); raises ValueError: what is given and allowed."""
+        if value is None and self.nullable:
+            return "" if self.type == "text" else math.nan
+        if not self._fits(value, largest):
+            beyond = (
+                " that a float32 can hold" if is_number(value) and largest < abs(value) < math.inf else ""
+            )
+            raise ValueError(f"{shown(value)} was given, allowed is {self.allowed}{beyond}")
+        return value if self.type == "text" else float(value)
+
+    def _fits(self, value: Any, largest: float) -> bool:
+        if self.type == "text":
+            # "" is how an empty cell of the training data reaches the model, so it is null by another name.
+            if value == "" and self.nullable:
+                return True
+            if not isinstance(value, str) or not _is_unicode(value):
+                return False
+        elif self.type == "boolean":
+            if not isinstance(value, bool) and not (is_number(value) and value in (0, 1)):
+                return False
+        elif not self._is_in_range(value, largest):
+            return False
+        return self.values is None or value in self.values
+
+    def _is_in_range(self, value: Any, largest: float) -> bool:
+        # NaN fails each comparison, infinity and integers of 400 digits fail the first.
+        if not is_number(value) or not -largest <= value <= largest:
+            return False
+        if self.type == "integer" and value != math.floor(value):
+            return False
+        return (self.minimum is None or value >= self.minimum) and (
+            self.maximum is None or value <= self.maximum
+        )
+
+
+class Contract(Part):
+    """The whole of contract.json."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: str
+    task: Literal["binary", "multiclass", "regression"]
+    format: Literal["onnx"]
+    inputs: list[Input] = Field(min_length=1)
+    classes: list[str] = []
+    positive: str | None = None
+    target: str
+    onnx: Onnx
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _no_classes(cls, value: Any) -> Any:
+        return [] if value is None else value
+
+    @model_validator(mode="after")
+    def _hangs_together(self):
+        if len(self.names) != len(self.inputs):
+            raise ValueError("two inputs have the same name")
+        if self.onnx.layout == "matrix" and any(column.type == "text" for column in self.inputs):
+            raise ValueError('a text input needs the layout "columns"')
+        if self.task != "regression" and (len(self.classes) < 2 or self.onnx.probabilities is None):
+            raise ValueError("a classifier needs two or more classes and an output of probabilities")
+        for column in self.inputs:
+            try:
+                column.read(column.example, self.largest)
+            except ValueError as error:
+                raise ValueError(f"the example of {column.name!r} breaks the contract: {error}") from error
+        return self
+
+    @cached_property
+    def names(self) -> dict[str, int]:
+        """Position of each input by its name."""
+        return {column.name: position for position, column in enumerate(self.inputs)}
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest number that the model can take."""
+        return LARGEST[self.onnx.dtype]
+
+    @property
+    def example(self) -> list[Any]:
+        """One row in contract order that the model answers."""
+        return [column.example for column in self.inputs]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def shown(value: Any) -> str:
+    """A JSON value in a few characters, for messages; never fails, whatever the client sent."""
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    text = json.dumps(value[:60] if isinstance(value, str) else value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell half of a surrogate pair, which no UTF-8 can carry to the model."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

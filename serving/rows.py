@@ -1,0 +1,93 @@
+"""Rows as clients send them, turned into the values that the model takes."""
+
+import difflib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from serving.contract import Contract, shown
+
+MANY = 10  # faults told at once; more would make an answer larger than its question
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one feature of one row; `row` counts from 0 and is set for batches only."""
+
+    feature: str | None
+    detail: str
+    row: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+class RowError(Exception):
+    """A row breaks the contract."""
+
+    def __init__(self, faults: list[Fault]):
+        super().__init__(faults[0].detail)
+        self.faults = faults
+
+
+def read_row(contract: Contract, features: Any) -> list[float | str]:
+    """One row, a list in contract order or {name: value}; raises RowError naming each wrong feature."""
+    if isinstance(features, list):
+        values = _listed(contract, features)
+    elif isinstance(features, dict):
+        values = _named(contract, features)
+    else:
+        raise RowError([Fault(None, f"a row is a list or an object of features, not {shown(features)}")])
+    row, faults = [], []
+    for column, value in zip(contract.inputs, values, strict=True):
+        try:
+            row.append(column.read(value, contract.largest))
+        except ValueError as error:
+            faults.append(Fault(column.name, f"feature {column.name!r}: {error}"))
+    if faults:
+        raise RowError(faults[:MANY])
+    return row
+
+
+def read_rows(contract: Contract, batch: list[Any]) -> list[list[float | str]]:
+    """Many rows; raises RowError for the first row that breaks the contract."""
+    rows = []
+    for number, features in enumerate(batch):
+        try:
+            rows.append(read_row(contract, features))
+        except RowError as error:
+            raise RowError(
+                [Fault(f.feature, f"row {number}: {f.detail}", number) for f in error.faults]
+            ) from None
+    return rows
+
+
+def _listed(contract: Contract, features: list[Any]) -> list[Any]:
+    given, needed = len(features), len(contract.inputs)
+    if given < needed:
+        name = contract.inputs[given].name
+        raise RowError(
+            [Fault(name, f"{given} values were given, {needed} are needed: feature {name!r} is missing")]
+        )
+    if given > needed:
+        name = contract.inputs[-1].name
+        raise RowError(
+            [Fault(name, f"{given} values were given, {needed} are needed: feature {name!r} is the last")]
+        )
+    return features
+
+
+def _named(contract: Contract, features: dict[str, Any]) -> list[Any]:
+    missing = [name for name in contract.names if name not in features]
+    faults = [Fault(name, f"feature {name!r} is missing") for name in missing]
+    if len(features) + len(missing) > len(contract.names):
+        unknown = [name for name in features if name not in contract.names]
+        faults += [Fault(name[:100], _unknown(contract, name[:100])) for name in unknown[:MANY]]
+    if faults:
+        raise RowError(faults[:MANY])
+    return [features[name] for name in contract.names]
+
+
+def _unknown(contract: Contract, name: str) -> str:
+    near = difflib.get_close_matches(name, contract.names, n=1)
+    return f"feature {name!r} is unknown" + (f"; did you mean {near[0]!r}?" if near else "")
