@@ -55,7 +55,7 @@ class Input(Part):
         elif self.type == "text":
             words = "a text"
         else:
-            words = ("a whole number" if self.type == "integer" else "a finite number") + self._range
+            words = ("a whole number" if self.type == "integer" else "a number") + self._range
         return words + (" or null" if self.nullable else "")
 
     @property
@@ -64,11 +64,11 @@ class Input(Part):
             case None, None:
                 return ""
             case low, None:
-                return f" of at least {low:g}"
+                return f" of at least {low:.12g}"
             case None, high:
-                return f" of at most {high:g}"
+                return f" of at most {high:.12g}"
             case low, high:
-                return f" from {low:g} to {high:g}"
+                return f" from {low:.12g} to {high:.12g}"
 
     def read(self, value: Any, largest: float) -> float | str:
         """The value as the model gets it (null: NaN or ""); raises ValueError: what is given and allowed."""

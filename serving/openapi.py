@@ -135,5 +135,5 @@ def _value(column: Input) -> Schema:
         schema["enum"] = [*column.values, *([None] if column.nullable else [])]
     if column.observed and column.observed.minimum is not None and column.observed.maximum is not None:
         seen = column.observed
-        schema["description"] += f" In training it went from {seen.minimum:g} to {seen.maximum:g}."
+        schema["description"] += f" In training it went from {seen.minimum:.12g} to {seen.maximum:.12g}."
     return schema
