@@ -1,0 +1,18 @@
+"""Where releases run: one module per target, each with the same few functions.
+
+NAME; unavailable(settings) -> why it cannot be used here, or None; serving(environment) -> what serves, or None;
+release(environment, bundle, settings) -> what serves now; stop(environment).
+"""
+
+from types import ModuleType
+
+from pipeline.settings import Settings
+from scripts.targets import process
+
+TARGETS = (process,)
+ENVIRONMENTS = ("staging", "production")
+
+
+def choose(settings: Settings) -> ModuleType:
+    """The first target that can be used here; a process on this machine always can."""
+    return next(target for target in TARGETS if target.unavailable(settings) is None)

@@ -1,0 +1,98 @@
+# The verbs. Each is one command; laptop, workflows and documentation use the same ones.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PY := .venv/bin/python
+ENVIRONMENT ?=
+export MLFLOW_DISABLE_TELEMETRY := true
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+# --- the main job -----------------------------------------------------------------------------------------------------
+ship: .venv/ready  ## data to a model in production: every stage below, in order; FIRST=yes starts anew
+	@$(PY) -m scripts.ship $(if $(FIRST),--first)
+
+test: .venv/ready  ## run the tests
+	@$(PY) -m pytest $(ARGS)
+
+status: .venv/ready  ## what runs where, and whether MLflow's aliases agree
+	@$(PY) -m scripts.status
+
+doctor: .venv/ready  ## what is configured, what is missing, what will be skipped
+	@$(PY) -m scripts.doctor
+
+stop: .venv/ready  ## end the services and the MLflow server that run here
+	@$(PY) -m scripts.stop
+
+clean:  ## remove all local state: environment, builds, MLflow, deployments
+	@[ ! -x $(PY) ] || $(PY) -m scripts.stop
+	rm -rf .venv build .mlflow .slipway .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the stages, each through files in build/ -----------------------------------------------------------------------------
+validate: .venv/ready  ## check the data -> build/data.json
+	@$(PY) -m scripts.validate_data
+
+validate-model: .venv/ready  ## check the model's code on a sample -> build/model_checks.json
+	@$(PY) -m scripts.validate_model
+
+train: .venv/ready  ## fit the model, log it in MLflow -> build/model, build/run.json
+	@$(PY) train.py
+
+evaluate: .venv/ready  ## compare with production -> build/evaluation.json, build/report.html
+	@$(PY) evaluate.py $(if $(FIRST),--first)
+
+gate: .venv/ready  ## turn the verdict into an exit status
+	@$(PY) -m scripts.gate
+
+register: .venv/ready  ## make an accepted candidate a version in MLflow -> build/bundle
+	@$(PY) register_model.py
+
+# --- delivery ---------------------------------------------------------------------------------------------------------
+deploy: .venv/ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
+	@$(PY) -m scripts.deploy --environment "$(ENVIRONMENT)" $(if $(VERSION),--version "$(VERSION)")
+
+smoke: .venv/ready  ## replay the golden predictions against ENVIRONMENT=staging or production
+	@$(PY) -m scripts.smoke_test --environment "$(ENVIRONMENT)"
+
+integration: .venv/ready  ## run the integration tests against ENVIRONMENT=staging or production
+	@$(PY) -m scripts.integration_test --environment "$(ENVIRONMENT)"
+
+promote: .venv/ready  ## move the alias production to what production serves
+	@$(PY) -m scripts.promote
+
+rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
+	@$(PY) -m scripts.rollback --environment "$(or $(ENVIRONMENT),production)" $(if $(VERSION),--version "$(VERSION)")
+
+mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
+	@$(PY) -m scripts.start_mlflow
+
+# --- development ------------------------------------------------------------------------------------------------------
+setup: .venv/ready  ## make .venv with the locked requirements
+.venv/ready: requirements/dev.txt requirements/installer.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	@echo "making .venv with the locked requirements"
+	@$(PYTHON) -m venv --clear .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.txt
+	@$(PY) -m uv pip install --quiet --compile-bytecode --require-hashes --python $(PY) -r requirements/dev.txt || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+check: .venv/ready  ## lint, format and types, without changing anything
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline scripts serving project train.py evaluate.py register_model.py
+
+fix: .venv/ready  ## lint and format, changing files
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+coverage: .venv/ready  ## run the tests and show what they do not reach
+	@$(PY) -m pytest --cov --cov-report=term-missing --cov-fail-under=90 $(ARGS)
+
+bench: .venv/ready  ## measure seconds per stage, and how they grow with the rows
+	@$(PY) -m scripts.bench
+
+simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
+	@$(PY) -m scripts.simulate_gate
+
+lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
+	@$(PY) -m scripts.lock
+
+.PHONY: help ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rollback mlflow setup check fix coverage bench simulate-gate lock

@@ -1,0 +1,272 @@
+"""Compare the candidate with the production model on one hold-out, and decide.
+
+    make evaluate               # or: python evaluate.py, after `make train`
+    python evaluate.py --first  # judge as if nothing were in production (after its version was deleted in MLflow)
+
+Writes build/evaluation.json (the verdict and all it rests on), build/report.md and build/report.html. Exits 0 whatever it
+decides: `make gate` turns the verdict into an exit status, after the report is out.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import bundle, gate, metrics, plots, portable, registry, report
+from pipeline.artifacts import BUILD, read_json, write_json, write_text
+from pipeline.dataset import Dataset, load_dataset
+from pipeline.errors import RegistryError, SettingsError, StageError, edge
+from pipeline.settings import Settings, load_settings
+from pipeline.split import is_holdout
+
+COMMON_ROWS = 20  # below this the rows that neither model trained on say nothing
+
+
+@dataclass(frozen=True)
+class Production:
+    """The model in production and its answers: on `rows` (mask over the hold-out) or, with `problem`, none."""
+
+    facts: dict
+    rows: np.ndarray
+    prediction: np.ndarray
+    problem: gate.Problem | None = None
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Judge the candidate of build/ and write the verdict and the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--first", action="store_true", help="judge as if nothing were in production")
+    options = parser.parse_args(argv)
+
+    # The candidate: what train.py left, on the data it was trained on.
+    settings = load_settings()
+    dataset = load_dataset(settings)
+    run, data = read_json(BUILD / "run.json"), read_json(BUILD / "data.json")
+    trained, answers, checks = candidate(settings, dataset, run)
+    y = dataset.y[dataset.holdout]
+
+    # The production model, on the same rows.
+    client = registry.connect(settings)
+    production = None if options.first else in_production(client, settings, dataset)
+    common = production.rows if production and not production.problem else np.ones(len(y), dtype=bool)
+
+    # Every metric with its interval, the slices, and the verdict.
+    positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
+    known = metrics.metrics_for(settings.data.task, positive, metrics.of_project())
+    metric = metrics.named(known, settings.gate.metric)
+    drawn = {
+        "confidence": settings.gate.confidence,
+        "resamples": settings.gate.resamples,
+        "seed": settings.train.seed,
+    }
+    both = (answers[common], production.prediction) if production and not production.problem else None
+    comparisons = {name: gate.compare(one, y[common], *both, **drawn) for name, one in known.items()} if both else {}
+    slices = (
+        gate.compare_slices(
+            metric, y[common], *both, slice_masks(settings, dataset, common),
+            minimum_rows=settings.gate.slice_rows, **drawn,
+        )
+        if both
+        else []
+    )  # fmt: skip
+    limits = [
+        gate.Limit(name, limit, known[name].value(y, answers), known[name].higher_is_better)
+        for name, limit in checked_limits(settings, known).items()
+    ]
+    rules = gate.Rules(
+        metric.name, metric.higher_is_better, settings.gate.policy, settings.gate.margin, settings.gate.confidence
+    )
+    evidence = gate.Evidence(
+        value=metric.value(y, answers),
+        first=production is None,
+        limits=limits,
+        checks=checks,
+        identical=bool(both) and gate.identical(*both),
+        comparison=comparisons.get(metric.name),
+        slices=slices,
+        production_problem=production.problem if production else None,
+    )
+    verdict = gate.decide(evidence, rules)
+
+    # What people and later stages read.
+    evaluation = {
+        "name": settings.name,
+        "task": settings.data.task,
+        "metric": metric.name,
+        "higher_is_better": metric.higher_is_better,
+        "verdict": verdict.verdict,
+        "reasons": list(verdict.reasons),
+        "first": production is None,
+        "candidate": {key: run[key] for key in ("run_id", "run_url", "commit", "model_digest", "data_hash", "metrics")},
+        "production": production.facts if production else None,
+        "rows": int(common.sum()),
+        "policy": settings.gate.policy,
+        "margin": settings.gate.margin,
+        "confidence": settings.gate.confidence,
+        "resamples": settings.gate.resamples,
+        "comparison": {"metric": metric.name} | comparisons[metric.name].plain() if both else None,
+        "metrics": [metric_row(one, y, answers, comparisons.get(name)) for name, one in known.items()],
+        "slices": [slice_row(one, rules) for one in slices],
+        "limits": [asdict(one) | {"success": one.success} for one in limits],
+        "checks": [asdict(one) | {"success": one.success} for one in checks],
+    }
+    figures = plots.figures_for(
+        settings.data.task, dataset.classes, positive, y[common], answers[common],
+        production=both[1] if both else None, importance=read_json(BUILD / "model" / "feature_importance.json"),
+    )  # fmt: skip
+    if both:
+        figures["comparison"] = plots.comparison(evaluation)
+    pictures = {name: plots.to_png(figure) for name, figure in figures.items()}
+    write_text(BUILD / "report.md", report.markdown(evaluation, data))
+    write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
+    write_json(BUILD / "evaluation.json", evaluation)
+    print(f"verdict: {verdict.verdict}")
+    for reason in verdict.reasons:
+        print(f"  {reason}")
+    print("report: build/report.html")
+
+
+def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarray, np.ndarray, list[gate.Check]]:
+    """The trained and the portable model's answers on the hold-out, and the checks of the portable one."""
+    folder = BUILD / "model"
+    if run["data_hash"] != dataset.hash or bundle.digest(folder) != run["model_digest"]:
+        raise StageError("build/model is not of build/run.json and the present data", "run `make train`")
+    trained = np.load(folder / "holdout.npy", allow_pickle=False)
+    form = read_json(folder / "contract.json")["onnx"]
+    rows, onnx = dataset.features[dataset.holdout], (folder / "model.onnx").read_bytes()
+    answers = portable.predict(onnx, form, rows, dataset.kinds)
+    parity = portable.parity(trained, answers)
+    latency = portable.latency_ms(onnx, form, rows, dataset.kinds)
+    return trained, answers, [
+        gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows"),
+        gate.Check("parity", finite(parity.difference), settings.gate.parity),
+        gate.Check("latency", latency, settings.gate.max_latency_ms, "ms"),
+        gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
+    ]
+
+
+def finite(value: float) -> float:
+    """The value, or where it is infinite the largest number that JSON can carry."""
+    return min(value, sys.float_info.max)
+
+
+def in_production(client, settings: Settings, dataset: Dataset) -> Production | None:
+    """The production model's answers, or None when nothing has ever been put into production.
+
+    Raises RegistryError when the deployment record speaks of a production version that MLflow no longer has.
+    """
+    version = registry.by_alias(client, settings.name, "production")
+    last = registry.last_deployment(client, settings.name, "production")
+    if version is None:
+        if last is None:
+            return None
+        raise RegistryError(
+            f"alias production of {settings.name} is on no version, but version {last['version']} was deployed: "
+            "was it deleted in MLflow?",
+            "`make rollback VERSION=n` puts an existing version into production; "
+            "`python evaluate.py --first` or `make ship FIRST=yes` starts anew",
+        )
+    facts = {
+        "version": version.version,
+        "run_id": version.run_id,
+        "commit": version.tags.get("commit", ""),
+        "since": registry.timestamp(last["started"]) if last else "",
+    }
+    work = Path(tempfile.mkdtemp(dir=BUILD, prefix=".production-"))
+    try:
+        folder = registry.fetch_bundle(client, version, work)
+        bundle.verify(folder)
+        contract, onnx = read_json(folder / "contract.json"), (folder / "model.onnx").read_bytes()
+    finally:
+        shutil.rmtree(work)
+    rows = unseen(version, settings, dataset)
+    problem = incomparable(contract, dataset, int(rows.sum()), version.version)
+    if problem:
+        return Production(facts, rows, np.empty(0), problem)
+    kinds = {field["name"]: field["type"] for field in contract["inputs"]}
+    features = dataset.features[dataset.holdout][rows]
+    return Production(facts, rows, portable.predict(onnx, contract["onnx"], features, kinds))
+
+
+def unseen(version, settings: Settings, dataset: Dataset) -> np.ndarray:
+    """Which rows of the hold-out production was not trained on either; mask over the hold-out."""
+    ids = dataset.ids[dataset.holdout]
+    if version.tags.get("split_id") != settings.data.id:
+        return np.zeros(len(ids), dtype=bool)
+    return is_holdout(ids, float(version.tags["split_holdout"]), version.tags["split_salt"])
+
+
+def incomparable(contract: dict, dataset: Dataset, rows: int, version: str) -> gate.Problem | None:
+    """Why the production model cannot answer for this data, or None."""
+    anew = "or give the new model a name of its own in pipeline.toml"
+    for field in contract["inputs"]:
+        there = dataset.kinds.get(field["name"])
+        if there is None or (there == "text") != (field["type"] == "text"):
+            what = "lacks" if there is None else f"has as {there}"
+            return gate.Problem(
+                "refuse",
+                f"production version {version} needs column {field['name']!r} ({field['type']}), which the data {what}: "
+                f"the two cannot be compared. Restore the column, {anew}.",
+            )
+    if contract["task"] != dataset.settings.data.task or contract["classes"] != dataset.classes:
+        return gate.Problem(
+            "refuse",
+            f"production version {version} answers another question ({contract['task']} "
+            f"{', '.join(contract['classes'])}): the two cannot be compared. Correct the target, {anew}.",
+        )
+    if rows < COMMON_ROWS:
+        return gate.Problem(
+            "keep",
+            f"only {rows} rows are held out from both models, because [split] or the id column changed since version "
+            f"{version}; at least {COMMON_ROWS} are needed. Restore the split, {anew}.",
+        )
+    return None
+
+
+def slice_masks(settings: Settings, dataset: Dataset, common: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Label and mask (over the common rows) of every slice that pipeline.toml asks for."""
+    held = np.flatnonzero(dataset.holdout)[common]
+    rows = np.zeros(len(dataset.holdout), dtype=bool)
+    rows[held] = True
+    masks = []
+    for column in settings.gate.slices:
+        if column not in dataset.features:
+            raise SettingsError(
+                f"pipeline.toml: [gate] slices names {column!r}, which is no feature of the data",
+                f"features: {', '.join(list(dataset.features)[:12])} …",
+            )
+        masks += gate.slice_masks(dataset.features[column].to_numpy(), column, rows)
+    return masks
+
+
+def checked_limits(settings: Settings, known: dict) -> dict[str, float]:
+    """The limits of pipeline.toml; raises SettingsError when one names no metric."""
+    for name in settings.gate.limits:
+        metrics.named(known, name, "[gate.limits]")
+    return settings.gate.limits
+
+
+def metric_row(metric: metrics.Metric, y, answers, comparison: gate.Comparison | None) -> dict:
+    """A line of the report's table of metrics."""
+    row = {"metric": metric.name, "higher_is_better": metric.higher_is_better}
+    if comparison is None:
+        return row | {"candidate": metric.value(y, answers)} | dict.fromkeys(
+            ("production", "difference", "lower", "upper")
+        )
+    return row | {key: value for key, value in comparison.plain().items() if key != "detectable"}
+
+
+def slice_row(one: gate.Slice, rules: gate.Rules) -> dict:
+    """A line of the report's table of slices."""
+    row = {"slice": one.slice, "rows": one.rows, "judged": one.judged, "worse": gate.worse(one, rules)}
+    plain = one.comparison.plain() if one.comparison else {}
+    return row | {key: plain.get(key) for key in ("candidate", "production", "difference", "lower", "upper")}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""The bundle: the folder through which the pipeline meets the service, and all that the service knows of the model.
+
+model.onnx, contract.json, golden.json and reference.json are the content: the same data and commit give the same bytes.
+release.json says which registered version this is; manifest.json holds the SHA-256 of every other file.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import read_json, sha256, write_json
+from pipeline.dataset import Dataset
+from pipeline.errors import StageError
+
+CONTENT = ("contract.json", "golden.json", "model.onnx", "reference.json")
+GOLDEN_ROWS = 24
+SENSITIVE_ROWS = 8  # the hold-out rows nearest to a decision: where a wrong model shows first
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of the content files; raises StageError when one is missing."""
+    total = hashlib.sha256()
+    for name in CONTENT:
+        if not (folder / name).is_file():
+            raise StageError(f"{folder.name}/{name} is missing", "run `make train` again")
+        total.update(f"{name} {sha256(folder / name)}\n".encode())
+    return total.hexdigest()
+
+
+def size_mb(folder: Path) -> float:
+    """Size of the content files, megabytes (10^6 bytes)."""
+    return sum((folder / name).stat().st_size for name in CONTENT) / 1e6
+
+
+def assemble(content: Path, bundle: Path, release: dict[str, Any]) -> None:
+    """Make a bundle folder, which must not exist, from content files and a release."""
+    bundle.mkdir(parents=True)
+    for name in CONTENT:
+        shutil.copyfile(content / name, bundle / name)
+    write_json(bundle / "release.json", release)
+    files = {path.name: sha256(path) for path in sorted(bundle.iterdir())}
+    write_json(bundle / "manifest.json", {"files": files})
+
+
+def verify(bundle: Path) -> dict[str, Any]:
+    """The release of a bundle whose files are all as the manifest says; raises StageError naming the file that is not."""
+    files = read_json(bundle / "manifest.json")["files"]
+    there = {path.name for path in bundle.iterdir()} - {"manifest.json"}
+    for name in sorted(there ^ set(files)):
+        raise StageError(f"bundle file {name} is {'unexpected' if name in there else 'missing'}", "register it again")
+    for name, expected in files.items():
+        if sha256(bundle / name) != expected:
+            raise StageError(f"bundle file {name} is damaged: its SHA-256 is not the manifest's", "register it again")
+    return read_json(bundle / "release.json")
+
+
+def contract(
+    dataset: Dataset, form: dict[str, Any], checks: dict[str, Any], commit: str, tolerance: float
+) -> dict[str, Any]:
+    """What the service accepts and answers; ranges and value lists are those that the data checks declare."""
+    data = dataset.settings.data
+    example = golden_inputs(dataset, np.flatnonzero(dataset.holdout)[:1])[0]
+    return {
+        "schema": 1,
+        "name": dataset.settings.name,
+        "task": data.task,
+        "format": "onnx",
+        "inputs": [
+            _input(dataset, name, checks, value) for name, value in zip(dataset.kinds, example, strict=True)
+        ],
+        "classes": dataset.classes,
+        "positive": data.positive,
+        "target": data.target,
+        "onnx": form,
+        "commit": commit,
+        "data_hash": dataset.hash,
+        "tolerance": tolerance,
+    }
+
+
+def _input(dataset: Dataset, name: str, checks: dict[str, Any], example: Any) -> dict[str, Any]:
+    allowed = checks["ranges"].get(name, {})
+    column = dataset.features[name][~dataset.holdout]
+    number = dataset.kinds[name] in ("number", "integer") and column.notna().any()
+    observed = {"minimum": float(column.min()), "maximum": float(column.max())} if number else None
+    return {
+        "name": name,
+        "type": dataset.kinds[name],
+        "nullable": dataset.nullable[name],
+        "minimum": allowed.get("minimum"),
+        "maximum": allowed.get("maximum"),
+        "values": checks["values"].get(name),
+        "observed": observed,
+        "example": example,
+    }
+
+
+def golden(dataset: Dataset, prediction: np.ndarray, tolerance: float) -> dict[str, Any]:
+    """Hold-out rows with the trained model's answers: evenly spread ones, and those nearest to a decision."""
+    rows = np.flatnonzero(dataset.holdout)
+    spread = np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)
+    if prediction.ndim == 2:
+        top = np.sort(prediction, axis=1)
+        sensitive = np.argsort(top[:, -1] - top[:, -2], kind="stable")[:SENSITIVE_ROWS]
+        # A row on the very edge may fall on either side within the tolerance: its label proves nothing.
+        sensitive = sensitive[(top[:, -1] - top[:, -2])[sensitive] > 2 * tolerance]
+    else:
+        sensitive = np.argsort(prediction, kind="stable")[[0, -1]]
+    chosen = np.unique(np.concatenate([spread, sensitive]))
+    return {
+        "tolerance": tolerance,
+        "inputs": golden_inputs(dataset, rows[chosen]),
+        "expected": [_answer(dataset, prediction[place]) for place in chosen],
+    }
+
+
+def _answer(dataset: Dataset, prediction: Any) -> dict[str, Any]:
+    if dataset.classes:
+        return {"label": dataset.classes[int(prediction.argmax())], "probabilities": prediction.tolist()}
+    return {"value": float(prediction)}
+
+
+def golden_inputs(dataset: Dataset, rows: np.ndarray) -> list[list[Any]]:
+    """Rows as a client would send them: integers and booleans as such, null where empty."""
+    return [
+        [_plain(value, kind) for value, kind in zip(row, dataset.kinds.values(), strict=True)]
+        for row in dataset.features.iloc[rows].itertuples(index=False, name=None)
+    ]
+
+
+def _plain(value: Any, kind: str) -> Any:
+    if kind == "text":
+        return value or None
+    if pd.isna(value):
+        return None
+    return {"integer": int, "boolean": bool, "number": float}[kind](value)

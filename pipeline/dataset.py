@@ -1,0 +1,178 @@
+"""The team's data as the stages use it: features, target, ids, and a hash that names exactly these rows."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import DataError, in_project
+from pipeline.settings import Settings
+from pipeline.split import is_holdout
+
+Kind = Literal["number", "integer", "boolean", "text"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One frame, taken apart.
+
+    `features` has float64 columns for numbers, integers and booleans (NaN where empty) and str columns for text ("" where
+    empty). `target` holds class names (str) or values (float64). `ids` are str. `kinds` says what each feature was.
+    """
+
+    features: pd.DataFrame
+    target: np.ndarray
+    ids: np.ndarray
+    kinds: dict[str, Kind]
+    nullable: dict[str, bool]
+    settings: Settings
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Class names in sorted order; empty for regression."""
+        return [] if self.settings.data.task == "regression" else sorted(set(self.target))
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """What metrics are computed on: class positions (int64) or values (float64), shape (n,)."""
+        if self.settings.data.task == "regression":
+            return self.target
+        return np.searchsorted(np.array(self.classes), self.target)
+
+    @cached_property
+    def holdout(self) -> np.ndarray:
+        """True for rows of the hold-out, shape (n,)."""
+        return is_holdout(self.ids, self.settings.split.holdout, self.settings.split.salt)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over column names and values, in row order."""
+        digest = hashlib.sha256(repr(list(self.features.columns)).encode())
+        for column in (self.ids, self.target, *(self.features[name].to_numpy() for name in self.features)):
+            digest.update(pd.util.hash_array(np.asarray(column)).tobytes())
+        return digest.hexdigest()
+
+
+def read_frame() -> pd.DataFrame:
+    """The frame that project/data.py returns; raises DataError when it cannot be read or is empty."""
+    from project.data import load
+
+    then = "data/README.md says what the file must look like; load() is in project/data.py"
+    try:
+        with in_project("load() in project/data.py"):
+            frame = _read(load)
+    except DataError as error:
+        raise DataError(error.what, error.then or then) from error
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"load() returned {type(frame).__name__}, not a pandas DataFrame", then)
+    if frame.empty:
+        raise DataError("the data has no rows", then)
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        raise DataError(f"the data has more than one column named {twice[0]!r}", then)
+    return frame
+
+
+def _read(load):
+    try:
+        return load()
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: the data file is missing") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the data file is not UTF-8 text (byte {error.start}): is it a table at all?") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError("the data file is empty") from error
+    except pd.errors.ParserError as error:
+        raise DataError(f"the data file is not a readable table: {str(error).strip()}") from error
+
+
+def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
+    """Features, target and ids of a frame; raises DataError naming the column (and row) that does not fit."""
+    data = settings.data
+    for key, name in (("id", data.id), ("target", data.target)):
+        if name not in frame:
+            raise DataError(
+                f"the data has no column {name!r}, which pipeline.toml [data] {key} names",
+                "name the right column in pipeline.toml, or restore it in the data",
+            )
+    ids, target = frame[data.id], frame[data.target]
+    for label, column in (("id", ids), ("target", target)):
+        if column.isna().any():
+            raise DataError(
+                f"{label} column {column.name!r} is empty in row {int(column.isna().to_numpy().argmax()) + 1}",
+                "fill it or drop the row in project/data.py",
+            )
+    if ids.duplicated().any():
+        raise DataError(f"id {ids[ids.duplicated()].iloc[0]!r} stands in more than one row", "ids must be unique")
+    features = frame.drop(columns=[data.id, data.target])
+    if features.shape[1] == 0:
+        raise DataError("the data has no feature column", "add columns besides id and target")
+    kinds = {str(name): _kind(features[name]) for name in features}
+    return Dataset(
+        features=pd.DataFrame({name: _values(features[name], kinds[str(name)]) for name in features}).rename(columns=str),
+        target=_target(target, settings),
+        ids=ids.astype(str).to_numpy(dtype=object),
+        kinds=kinds,
+        nullable={str(name): bool(features[name].isna().any()) for name in features},
+        settings=settings,
+    )
+
+
+def load_dataset(settings: Settings) -> Dataset:
+    """Read the team's data and take it apart."""
+    return take_apart(read_frame(), settings)
+
+
+def _kind(column: pd.Series) -> Kind:
+    if pd.api.types.is_bool_dtype(column):
+        return "boolean"
+    if pd.api.types.is_integer_dtype(column):
+        return "integer"
+    if pd.api.types.is_numeric_dtype(column):
+        return "number"
+    if isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype) or column.dtype == object:
+        return "text"
+    raise DataError(
+        f"column {column.name!r} has type {column.dtype}, which no model input can have",
+        "turn it into numbers or text in project/data.py",
+    )
+
+
+def _values(column: pd.Series, kind: Kind) -> np.ndarray:
+    if kind == "text":
+        return column.astype(object).where(column.notna(), "").astype(str).to_numpy(dtype=object)
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(values).any():
+        row = int(np.isinf(values).argmax()) + 1
+        raise DataError(f"column {column.name!r} is infinite in row {row}", "replace it by a number or leave it empty")
+    return values
+
+
+def _target(column: pd.Series, settings: Settings) -> np.ndarray:
+    data = settings.data
+    if data.task == "regression":
+        if not pd.api.types.is_numeric_dtype(column):
+            raise DataError(f"target {data.target!r} is {column.dtype}, but a regression needs numbers")
+        values = column.to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise DataError(f"target {data.target!r} is infinite in row {int((~np.isfinite(values)).argmax()) + 1}")
+        return values
+    names = column.astype(str).to_numpy(dtype=object)
+    classes = sorted(set(names))
+    shown = ", ".join(map(repr, classes[:6])) + (" …" if len(classes) > 6 else "")
+    if len(classes) < 2:
+        raise DataError(f"target {data.target!r} has one class only ({shown})", "a classifier needs at least two")
+    if data.task == "binary" and len(classes) > 2:
+        raise DataError(
+            f"target {data.target!r} has {len(classes)} classes ({shown}), but the task is binary",
+            'remove what does not belong, or set task = "multiclass" in pipeline.toml',
+        )
+    if data.task == "binary" and data.positive not in classes:
+        raise DataError(
+            f"target {data.target!r} never is {data.positive!r}, the positive class; it has {shown}",
+            "correct positive in pipeline.toml [data], or the data",
+        )
+    return names

@@ -1,0 +1,139 @@
+"""Where MLflow is: the team's server when MLFLOW_TRACKING_URI is set, else one on this machine, started on demand.
+
+The embedded server keeps everything under .mlflow/ (SQLite and artifacts, which clients reach through the server), so the
+embedded default and a team's server are one code path.
+"""
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from pipeline import processes
+from pipeline.artifacts import ROOT, write_json
+from pipeline.errors import RegistryError
+from pipeline.settings import Settings
+
+HOME = ROOT / ".mlflow"
+STATE = HOME / "server.json"
+LOG = HOME / "server.log"
+START_SECONDS = 90  # a cold first start on a busy two-core machine took up to 40
+
+
+def quiet_environment() -> None:
+    """Set what MLflow's client reads from the environment: no telemetry, short retries, no progress bars.
+
+    Its own default is seven retries with growing pauses, which makes a broken server cost four minutes.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+def remote_uri() -> str | None:
+    """The team's server, if one is set."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def running() -> dict | None:
+    """The embedded server's record ({uri, port, pid, created}) when its process lives, else None."""
+    try:
+        record = json.loads(STATE.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+    return record if processes.find(record) else None
+
+
+def begin(settings: Settings) -> dict:
+    """Start the embedded server unless it runs; return its record at once, without waiting until it answers."""
+    with processes.lock("mlflow", "MLflow start", wait_seconds=30):
+        record = running()
+        if record:
+            return record
+        port = settings.mlflow.port if not processes.port_taken(settings.mlflow.port) else processes.free_port()
+        HOME.mkdir(parents=True, exist_ok=True)
+        process = processes.start(
+            # `mlflow server` starts this same command from a second interpreter that has imported all of MLflow first:
+            # twice the memory and twice the time until it answers. The variables below are what it hands over.
+            [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", "127.0.0.1"]
+            + ["--port", str(port), "--log-level", "warning"],
+            LOG,
+            env=_server_environment(),
+            cwd=HOME,
+        )
+        record = {"uri": f"http://127.0.0.1:{port}", "port": port, **processes.identity(process)}
+        write_json(STATE, record)
+        return record
+
+
+def _server_environment() -> dict[str, str]:
+    database = f"sqlite:///{HOME / 'mlflow.db'}"
+    return os.environ | {
+        "_MLFLOW_SERVER_FILE_STORE": database,
+        "_MLFLOW_SERVER_REGISTRY_STORE": database,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(HOME / "artifacts"),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runner is for generative models, and weighs 260 MB
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def uri(settings: Settings) -> str:
+    """The address of an MLflow that answers; starts the embedded one if need be.
+
+    Raises RegistryError when the team's server does not answer within 5 seconds, or the embedded one does not start.
+    """
+    quiet_environment()
+    remote = remote_uri()
+    if remote:
+        problem = _health(remote, timeout=5)
+        if problem:
+            raise RegistryError(
+                f"MLflow at {remote} (MLFLOW_TRACKING_URI) {problem}",
+                "start it or correct the address; without MLFLOW_TRACKING_URI a server on this machine is used",
+            )
+        return remote
+    record = begin(settings)
+    wait(record)
+    return record["uri"]
+
+
+def wait(record: dict) -> None:
+    """Wait until the embedded server answers; raises RegistryError with the end of its log when it does not."""
+    deadline = time.monotonic() + START_SECONDS
+    while problem := _health(record["uri"], timeout=5):
+        if not processes.find(record) or time.monotonic() > deadline:
+            tail = " | ".join(LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
+            raise RegistryError(f"the MLflow server on this machine {problem}: {tail}", f"its log is {LOG}")
+        time.sleep(0.1)
+
+
+def _health(address: str, timeout: float) -> str | None:
+    """What is wrong with the server at this address, in words, or None when it answers."""
+    if not address.startswith(("http://", "https://")):
+        return "is not an http address: slipway reaches MLflow over HTTP only"
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=timeout):
+            return None
+    except urllib.error.HTTPError as error:
+        # A hosted MLflow may keep /health for itself (401, 403, 404); only a server error means that it is broken.
+        return f"answers {error.code} {error.reason}" if error.code >= 500 else None
+    except (OSError, ValueError) as error:
+        return f"cannot be reached ({getattr(error, 'reason', error)})"
+
+
+def stop() -> bool:
+    """End the embedded server; False when none ran."""
+    record = running()
+    process = processes.find(record) if record else None
+    if process:
+        processes.stop(process)
+    Path(STATE).unlink(missing_ok=True)
+    return process is not None

@@ -1,0 +1,155 @@
+"""The model as ONNX, and how far its answers are from the trained model's."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.dataset import Dataset
+from pipeline.errors import PortabilityError
+
+INPUT = "features"
+# In this order: one matrix is the fastest to serve, text needs a column each; trees compare in float32 and are most faithful
+# there, linear models in float64.
+FORMS = (("matrix", "float32"), ("columns", "float32"), ("matrix", "float64"), ("columns", "float64"))
+
+
+@dataclass(frozen=True)
+class Portable:
+    """A converted model: ONNX bytes, and the `onnx` part of the contract that says how to call it."""
+
+    onnx: bytes
+    form: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest difference of an answer (relative above 1 for values), and the rows whose label differs."""
+
+    difference: float
+    labels: int
+
+    def holds(self, tolerance: float) -> bool:
+        """True when all labels are equal and no answer differs by more than the tolerance."""
+        return self.labels == 0 and self.difference <= tolerance
+
+
+def parity(trained: np.ndarray, portable: np.ndarray) -> Parity:
+    """Compare two predictions of the same rows: probabilities (n, k) or values (n,)."""
+    if not np.isfinite(portable).all():
+        return Parity(float("inf"), int((~np.isfinite(portable)).any(axis=tuple(range(1, portable.ndim))).sum()))
+    scale = np.maximum(1, np.abs(trained))
+    labels = int((trained.argmax(1) != portable.argmax(1)).sum()) if trained.ndim == 2 else 0
+    return Parity(float((np.abs(trained - portable) / scale).max()), labels)
+
+
+def export(model: Any, dataset: Dataset, trained: np.ndarray, tolerance: float) -> tuple[Portable, Parity]:
+    """Convert a fitted estimator; of the forms that convert, the first that answers like `trained` on the hold-out.
+
+    When none is within the tolerance, the closest is returned, for the gate to refuse with its figure. Raises
+    PortabilityError when no form converts.
+    """
+    rows = dataset.features[dataset.holdout]
+    best: tuple[Portable, Parity] | None = None
+    problems: list[str] = []
+    for layout, dtype in FORMS:
+        if layout == "matrix" and "text" in dataset.kinds.values():
+            continue
+        try:
+            candidate = _convert(model, dataset, layout, dtype)
+            found = parity(trained, predict(candidate.onnx, candidate.form, rows, dataset.kinds))
+        except Exception as error:  # converters raise whatever they meet: KeyError, RuntimeError, their own
+            problems.append(f"{layout} of {dtype}: {_first_line(error)}")
+            continue
+        if best is None or (found.labels, found.difference) < (best[1].labels, best[1].difference):
+            best = candidate, found
+        if found.holds(tolerance):
+            break
+    if best is None:
+        raise PortabilityError(
+            f"the model cannot become ONNX: {problems[0]}",
+            "use estimators and transformers that skl2onnx supports in project/model.py",
+        )
+    return best
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
+
+
+def _convert(model: Any, dataset: Dataset, layout: str, dtype: str) -> Portable:
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+
+    number = FloatTensorType if dtype == "float32" else DoubleTensorType
+    if layout == "matrix":
+        inputs = [(INPUT, number([None, len(dataset.kinds)]))]
+    else:
+        types = [StringTensorType if kind == "text" else number for kind in dataset.kinds.values()]
+        inputs = [(name, tensor([None, 1])) for name, tensor in zip(dataset.kinds, types, strict=True)]
+    classifier = bool(dataset.classes)
+    # Without a name the converter makes one up, and the same model would give other bytes each time.
+    converted = convert_sklearn(model, "model", inputs, options={"zipmap": False} if classifier else None)
+    if layout == "columns":
+        _number_inputs(converted)
+    outputs = [output.name for output in converted.graph.output]
+    form = {
+        "layout": layout,
+        "dtype": dtype,
+        "label": outputs[0],
+        "probabilities": outputs[1] if classifier else None,
+    }
+    return Portable(converted.SerializeToString(deterministic=True), form)
+
+
+def _number_inputs(model: Any) -> None:
+    """Name the inputs f0, f1, … in contract order: the converter turns two names such as "a b" and "a-b" into one another."""
+    names = {given.name: f"f{place}" for place, given in enumerate(model.graph.input)}
+    for given in model.graph.input:
+        given.name = names[given.name]
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def predict(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: dict[str, str]) -> np.ndarray:
+    """Probabilities (n, k) or values (n,) in float64 by the portable model."""
+    session = _session(onnx)
+    wanted = form["probabilities"] or form["label"]
+    answer = session.run([wanted], feeds(form, rows, kinds))[0]
+    return np.asarray(answer, dtype=np.float64) if form["probabilities"] else np.asarray(answer, np.float64).ravel()
+
+
+def latency_ms(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: dict[str, str], calls: int = 200) -> float:
+    """Median time of answering one row, milliseconds, over calls with different rows."""
+    session = _session(onnx)
+    wanted = [form["probabilities"] or form["label"]]
+    single = [feeds(form, rows.iloc[[place]], kinds) for place in range(min(len(rows), calls))]
+    times = []
+    for place in range(calls):
+        begin = time.perf_counter()
+        session.run(wanted, single[place % len(single)])
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times) * 1000
+
+
+def _session(onnx: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # the converter's harmless remarks would fill the log
+    options.intra_op_num_threads = 1  # as the service runs it
+    return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+
+def feeds(form: dict[str, Any], rows: pd.DataFrame, kinds: dict[str, str]) -> dict[str, np.ndarray]:
+    """The session's inputs made from feature columns."""
+    if form["layout"] == "matrix":
+        return {INPUT: rows.to_numpy(dtype=form["dtype"])}
+    return {
+        f"f{place}": rows[column].to_numpy(dtype=object if kind == "text" else form["dtype"])[:, None]
+        for place, (column, kind) in enumerate(kinds.items())
+    }

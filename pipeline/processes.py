@@ -1,0 +1,99 @@
+"""Processes that outlive the command that started them, and the locks that keep two commands apart."""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from pipeline.artifacts import STATE
+from pipeline.errors import BusyError
+
+
+def start(command: list[str], log: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> psutil.Process:
+    """Start a command in a session of its own, its output appended to `log`; it goes on when we end."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=env, cwd=cwd
+        )
+    return psutil.Process(child.pid)
+
+
+def identity(process: psutil.Process) -> dict[str, float]:
+    """What names a process beyond doubt: its id alone is used again after it ended."""
+    return {"pid": process.pid, "created": process.create_time()}
+
+
+def find(record: dict) -> psutil.Process | None:
+    """The running process that `identity` described, or None when it has ended."""
+    try:
+        process = psutil.Process(int(record["pid"]))
+        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process if alive and abs(process.create_time() - record["created"]) < 1 else None
+    except (psutil.NoSuchProcess, KeyError):
+        return None
+
+
+def stop(process: psutil.Process, grace_seconds: float = 10) -> None:
+    """Ask a process to end, wait, and kill it when it does not."""
+    try:
+        process.terminate()
+        process.wait(grace_seconds)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(5)
+    except psutil.NoSuchProcess:
+        pass
+
+
+def port_taken(port: int) -> bool:
+    """True when something listens on this port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def lock(name: str, holder: str, wait_seconds: float = 0) -> Iterator[None]:
+    """Hold .slipway/NAME.lock, which the system frees when the process ends, however it ends.
+
+    Raises BusyError, which names the holder, when it is still held after `wait_seconds`.
+    """
+    path = STATE / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_seconds
+    with path.open("a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise BusyError(_who(path), "wait until it has ended, then run this again") from None
+                time.sleep(0.1)
+        file.truncate(0)
+        file.write(json.dumps({"holder": holder, "pid": os.getpid(), "since": time.strftime("%H:%M:%S")}))
+        file.flush()
+        yield
+
+
+def _who(path: Path) -> str:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return f"`{held['holder']}` is at work here (process {held['pid']}, since {held['since']})"
+    except (json.JSONDecodeError, KeyError):
+        return "another command is at work here"

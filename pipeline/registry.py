@@ -1,0 +1,168 @@
+"""The model registry: versions, aliases and deployment records in MLflow.
+
+Aliases, never stages: `production` is what serves, `previous` what served before, `candidate` what was registered last,
+`staging` what staging runs. Each deployment is a run of the experiment NAME-deployments, so its history is append-only.
+"""
+
+import getpass
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline import mlflow_server, processes
+from pipeline.errors import RegistryError
+from pipeline.settings import Settings
+
+ALIASES = ("production", "previous", "candidate", "staging")
+
+
+def connect(settings: Settings):
+    """An MlflowClient for the server that `mlflow_server.uri` finds; also makes it MLflow's default."""
+    address = mlflow_server.uri(settings)
+    import mlflow
+
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)
+    return mlflow.MlflowClient()
+
+
+def _absent(error: Exception) -> bool:
+    """True when MLflow says that a model, version or alias does not exist; anything else is a real error."""
+    code = getattr(error, "error_code", "")
+    return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "alias" in str(error))
+
+
+def by_alias(client, name: str, alias: str):
+    """The model version that carries an alias, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if _absent(error):
+            return None
+        raise
+
+
+def by_number(client, name: str, version: str):
+    """A model version by its number; raises RegistryError that lists the versions there are."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(name, version)
+    except MlflowException as error:
+        if not _absent(error):
+            raise
+        there = ", ".join(found.version for found in versions(client, name)) or "none"
+        raise RegistryError(f"{name} has no version {version}", f"versions in MLflow: {there}") from None
+
+
+def versions(client, name: str) -> list:
+    """All versions of the model, newest first; their aliases are not filled in by MLflow."""
+    return list(client.search_model_versions(f"name='{name}'", order_by=["version_number DESC"], max_results=1000))
+
+
+def by_tag(client, name: str, key: str, value: str):
+    """The newest version with this tag, or None."""
+    found = client.search_model_versions(f"name='{name}' and tags.{key}='{value}'", order_by=["version_number DESC"])
+    return found[0] if found else None
+
+
+def move_alias(client, name: str, alias: str, to: str, expected: str | None) -> None:
+    """Compare-and-set: move an alias to version `to` if it is on `expected` (None: on no version) or there already.
+
+    MLflow has no such call. The lock keeps commands on this machine apart, and the alias is read back, so a person who
+    moves it in the same instant elsewhere is noticed. Raises RegistryError when it is somewhere else.
+    """
+    with processes.lock("alias", f"move of alias {alias}", wait_seconds=30):
+        now = by_alias(client, name, alias)
+        current = now.version if now else None
+        if current not in (expected, to):
+            raise RegistryError(
+                f"alias {alias} of {name} is on {_name(current)}, not on {_name(expected)}: someone moved it meanwhile",
+                "`make status` shows what runs; `make evaluate` compares with the production model of now",
+            )
+        if current != to:
+            client.set_registered_model_alias(name, alias, to)
+        after = by_alias(client, name, alias)
+        if after is None or after.version != to:
+            raise RegistryError(f"alias {alias} of {name} was moved away from version {to} at once", "`make status`")
+
+
+def _name(version: str | None) -> str:
+    return f"version {version}" if version else "no version"
+
+
+def experiment(client, name: str) -> str:
+    """The id of an experiment, made when it is not there; two makers at once get the same."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found:
+        return found.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def record_deployment(client, name: str, environment: str, *, version: str, before: str | None, digest: str, result: str,
+                      action: str, target: str, link: str, detail: str = "") -> None:  # fmt: skip
+    """Append a run to NAME-deployments: who put which version where, in place of what, and how it ended."""
+    tags = {
+        "environment": environment,
+        "version": version,
+        "before": before or "none",
+        "digest": digest,
+        "result": result,
+        "action": action,
+        "target": target,
+        "actor": actor(),
+        "link": link,
+        "detail": detail[:4000],
+    }
+    run = client.create_run(
+        experiment(client, f"{name}-deployments"), run_name=f"{environment}: version {version} {result}", tags=tags
+    )
+    client.set_terminated(run.info.run_id, "FINISHED" if result == "deployed" else "FAILED")
+
+
+def last_deployment(client, name: str, environment: str) -> dict[str, Any] | None:
+    """The tags and start time (seconds) of the newest successful deployment to an environment, or None."""
+    found = client.get_experiment_by_name(f"{name}-deployments")
+    if found is None:
+        return None
+    runs = client.search_runs(
+        [found.experiment_id],
+        f"tags.environment = '{environment}' and tags.result = 'deployed'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return dict(runs[0].data.tags, started=runs[0].info.start_time / 1000) if runs else None
+
+
+def actor() -> str:
+    """Who is at work: the GitHub user in a workflow, else the user of this machine."""
+    try:
+        return os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def fetch_bundle(client, version, destination: Path) -> Path:
+    """Download the bundle of a model version into an empty folder and return its path."""
+    import mlflow
+
+    uri = version.tags.get("bundle")
+    if not uri:
+        raise RegistryError(f"{version.name} version {version.version} has no bundle", "register it with `make register`")
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(destination)))
+
+
+def timestamp(seconds: float) -> str:
+    """Local time as 2026-01-31 13:45:00."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

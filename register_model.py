@@ -1,0 +1,110 @@
+"""Register an accepted candidate: a new version in MLflow, and the bundle that the service eats.
+
+    make register               # or: python register_model.py, after `make evaluate` accepted
+
+Writes build/bundle/ and build/registered.json. Registering the same build twice makes one version; a run that was killed
+half-way is completed.
+"""
+
+import shutil
+import sys
+
+from pipeline import bundle, registry
+from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
+from pipeline.errors import PortabilityError, RegistryError, StageError, edge
+from pipeline.settings import load_settings
+
+
+@edge
+def main() -> None:
+    """Register what evaluate.py accepted."""
+    settings = load_settings()
+    run, evaluation = read_json(BUILD / "run.json"), read_json(BUILD / "evaluation.json")
+    digest = accepted(run, evaluation)
+
+    # The version: its tags come with its creation, so there is none without them.
+    client = registry.connect(settings)
+    compared = evaluation["production"]["version"] if evaluation["production"] else "none"
+    version = registry.by_tag(client, settings.name, "digest", digest)
+    if version is None:
+        version = create(client, settings, run, evaluation)
+    client.set_model_version_tag(settings.name, version.version, "compared_with", compared)
+
+    # The bundle: with the version inside, kept beside the run, and named by a tag once it is complete.
+    work = BUILD / ".bundle"
+    shutil.rmtree(work, ignore_errors=True)
+    release = {
+        "name": settings.name,
+        "version": version.version,
+        "run_id": version.run_id,
+        "commit": version.tags["commit"],
+        "digest": digest,
+    }
+    bundle.assemble(BUILD / "model", work, release)
+    if "bundle" not in version.tags:
+        folder = f"bundle-{version.version}"
+        client.log_artifacts(version.run_id, str(work), folder)
+        client.set_model_version_tag(settings.name, version.version, "bundle", f"runs:/{version.run_id}/{folder}")
+    replace_directory(work, BUILD / "bundle")
+    client.set_registered_model_alias(settings.name, "candidate", version.version)
+    write_json(
+        BUILD / "registered.json",
+        {"name": settings.name, "version": version.version, "digest": digest, "run_id": version.run_id},
+    )
+    print(f"registered {settings.name} version {version.version} (digest {digest[:12]})")
+
+
+def accepted(run: dict, evaluation: dict) -> str:
+    """The digest of the build, if the verdict in evaluation.json is about it and accepts it."""
+    digest = bundle.digest(BUILD / "model")
+    if not digest == run["model_digest"] == evaluation["candidate"]["model_digest"]:
+        raise StageError("build/evaluation.json is about another build than build/model", "run `make evaluate`")
+    failed = [check for check in evaluation["checks"] if not check["success"]]
+    if failed:
+        raise PortabilityError(
+            f"the portable model fails: {failed[0]['check']} is {failed[0]['observed']:.3g}, at most "
+            f"{failed[0]['limit']:.3g} is allowed",
+            "change the model in project/model.py, or the limit in pipeline.toml [gate]",
+        )
+    if evaluation["verdict"] != "accept":
+        raise StageError(
+            f"the verdict on this candidate is {evaluation['verdict']}: {evaluation['reasons'][0]}",
+            "only an accepted candidate is registered; build/report.html has the reasons",
+        )
+    return digest
+
+
+def create(client, settings, run: dict, evaluation: dict):
+    """A new version of the registered model, which is made if this is its first."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(settings.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise RegistryError(f"MLflow: {error.message}") from error
+    tags = {
+        "commit": run["commit"],
+        "data_hash": run["data_hash"],
+        "lock_hash": run["lock_hash"],
+        "digest": run["model_digest"],
+        "verdict": evaluation["verdict"],
+        "reason": evaluation["reasons"][0][:1000],
+        "run_url": run["run_url"],
+        "split_id": run["split"]["id"],
+        "split_salt": run["split"]["salt"],
+        "split_holdout": repr(run["split"]["holdout"]),
+    } | {f"metric_{name}": f"{value:.6g}" for name, value in run["metrics"].items()}
+    created = client.create_model_version(
+        settings.name,
+        source=run["model_uri"],
+        run_id=run["run_id"],
+        tags=tags,
+        description="\n".join(evaluation["reasons"]),
+        model_id=run["model_id"],
+    )
+    return client.get_model_version(settings.name, created.version)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

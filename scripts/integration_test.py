@@ -1,0 +1,34 @@
+"""Run tests/integration against what an environment serves.
+
+    make integration ENVIRONMENT=staging
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from pipeline.artifacts import ROOT
+from pipeline.errors import DeployError, edge
+from pipeline.settings import load_settings
+from scripts import targets
+
+
+@edge
+def main(argv: list[str] | None = None) -> int:
+    """Exit with pytest's status; raises DeployError when nothing is deployed there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--environment", choices=targets.ENVIRONMENTS, required=True)
+    options = parser.parse_args(argv)
+    record = targets.choose(load_settings()).serving(options.environment)
+    if record is None:
+        raise DeployError(
+            f"{options.environment} serves nothing to test", f"`make deploy ENVIRONMENT={options.environment}`"
+        )
+    address = {"SLIPWAY_URL": record["url"], "SLIPWAY_BUNDLE": record["bundle"]}
+    command = [sys.executable, "-m", "pytest", "-q", "tests/integration"]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | address).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

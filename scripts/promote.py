@@ -1,0 +1,52 @@
+"""Move the alias `production` to the version that production serves; `previous` keeps the one before it.
+
+    make promote
+
+Compare-and-set: the alias must still be on the version that the candidate was compared with. When someone moved it
+meanwhile, production goes back to what the alias says.
+"""
+
+import argparse
+import sys
+
+from pipeline import processes, registry
+from pipeline.errors import DeployError, RegistryError, edge
+from pipeline.settings import load_settings
+from scripts import targets
+from scripts.deploy import WAIT_SECONDS, deploy
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Make MLflow say what is true: production serves this version."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
+    settings = load_settings()
+    client = registry.connect(settings)
+    with processes.lock("delivery", "promote", WAIT_SECONDS):
+        record = targets.choose(settings).serving("production")
+        if record is None:
+            raise DeployError("production serves nothing that could be promoted", "`make deploy ENVIRONMENT=production`")
+        version = registry.by_number(client, settings.name, record["version"])
+        compared = version.tags.get("compared_with", "none")
+        try:
+            before = swap_aliases(client, settings.name, version.version, None if compared == "none" else compared)
+        except RegistryError:
+            now = registry.by_alias(client, settings.name, "production")
+            if now and now.version != version.version:
+                deploy(client, settings, "production", now, "restore")
+            raise
+    print(f"alias production is on version {version.version}" + (f", previous on {before}" if before else ""))
+
+
+def swap_aliases(client, name: str, version: str, expected: str | None) -> str | None:
+    """Move `production` to a version if it is on `expected`, and `previous` to where it was; return that version."""
+    now = registry.by_alias(client, name, "production")
+    before = now.version if now and now.version != version else None
+    registry.move_alias(client, name, "production", version, expected)
+    if before:
+        client.set_registered_model_alias(name, "previous", before)
+    return before
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""The main job: from the data in data/ to a model in production, every verb in order.
+
+    make ship
+    make ship FIRST=yes     # judge the candidate as if nothing were in production
+
+Each stage is the same command that `make <verb>` runs. A refused candidate ends red, after its report is out; one that
+brings nothing new changes nothing: production stays as it is.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from pipeline import mlflow_server, processes
+from pipeline.artifacts import BUILD, ROOT, read_json, write_json
+from pipeline.errors import SlipwayError, edge
+from pipeline.settings import Settings, load_settings
+from scripts import targets
+
+LOGS = BUILD / "logs"
+COMMANDS = {
+    "validate": ["-m", "scripts.validate_data"],
+    "validate-model": ["-m", "scripts.validate_model"],
+    "train": ["train.py"],
+    "evaluate": ["evaluate.py"],
+    "register": ["register_model.py"],
+    "deploy staging": ["-m", "scripts.deploy", "--environment", "staging"],
+    "integration": ["-m", "scripts.integration_test", "--environment", "staging"],
+    "deploy production": ["-m", "scripts.deploy", "--environment", "production"],
+    "promote": ["-m", "scripts.promote"],
+}
+DELIVERY = ("register", "deploy staging", "integration", "deploy production", "promote")
+
+
+@dataclass
+class Stage:
+    """A verb on its way: waiting, running, done or failed; `said` is the last line that it printed."""
+
+    verb: str
+    state: str = "running"
+    began: float = 0.0
+    seconds: float = 0.0
+    said: str = ""
+
+
+@edge
+def main(argv: list[str] | None = None) -> int:
+    """Run every stage; 0 when production is as it should be, 1 when a stage failed or the candidate was refused."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--first", action="store_true", help="judge as if nothing were in production")
+    options = parser.parse_args(argv)
+    settings = load_settings()
+    console = Console()
+    with processes.lock("ship", "make ship"):
+        began = time.monotonic()
+        verdict = run(settings, options.first, Progress(console))
+        show_end(settings, verdict, time.monotonic() - began, console)
+    return 1 if verdict == "refuse" else 0
+
+
+def run(settings: Settings, first: bool, progress: "Progress") -> str:
+    """Run the stages, of the last ones those that the verdict leaves to run; return the verdict."""
+    begin_mlflow(settings)
+    with progress:
+        progress.run("validate", "validate-model")
+        progress.run("train")
+        progress.run("evaluate", extra=["--first"] if first else [])
+        evaluation = read_json(BUILD / "evaluation.json")
+        if evaluation["verdict"] == "accept":
+            for verb in DELIVERY:
+                progress.run(verb)
+        elif evaluation["production"] and not serves(settings, evaluation["production"]["version"]):
+            progress.run("deploy production", extra=["--version", evaluation["production"]["version"]])
+    write_json(BUILD / "ship.json", {stage.verb: round(stage.seconds, 2) for stage in progress.stages})
+    return evaluation["verdict"]
+
+
+def begin_mlflow(settings: Settings) -> None:
+    """Have MLflow started while the data is validated; one that does not answer is known before anything is trained."""
+    mlflow_server.quiet_environment()
+    if mlflow_server.remote_uri():
+        mlflow_server.uri(settings)
+    else:
+        mlflow_server.begin(settings)
+
+
+def serves(settings: Settings, version: str) -> bool:
+    """Whether production serves this version now; after a restart of the machine nothing does."""
+    record = targets.choose(settings).serving("production")
+    return bool(record) and record["version"] == version
+
+
+class Progress:
+    """The stages so far, drawn while they run; without a terminal, a line for each when it ends."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.stages: list[Stage] = []
+        self.live = Live(get_renderable=self.table, console=console, refresh_per_second=8, transient=False)
+
+    def __enter__(self) -> "Progress":
+        LOGS.mkdir(parents=True, exist_ok=True)
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def run(self, *verbs: str, extra: list[str] | None = None) -> None:
+        """Run verbs side by side and wait for all; raises SlipwayError with the output of the first that failed."""
+        stages = [Stage(verb, began=time.monotonic()) for verb in verbs]
+        self.stages += stages
+        with ThreadPoolExecutor(len(stages)) as pool:
+            list(pool.map(lambda stage: self.execute(stage, extra or []), stages))
+        for stage in stages:
+            if stage.state == "failed":
+                self.fail(stage)
+
+    def execute(self, stage: Stage, extra: list[str]) -> None:
+        """Run one verb with its output in build/logs/."""
+        command = [sys.executable, *COMMANDS[stage.verb], *extra]
+        with log_of(stage).open("wb") as log:
+            status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+        stage.seconds = time.monotonic() - stage.began
+        stage.said = (log_of(stage).read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1].strip()
+        stage.state = "done" if status == 0 else "failed"
+        if not self.console.is_terminal:
+            self.console.print(f"{stage.state:<7}{stage.verb:<18}{stage.seconds:6.1f} s  {stage.said}", **PLAIN)
+
+    def fail(self, stage: Stage) -> None:
+        """Show what the stage printed, and end."""
+        self.__exit__()
+        self.console.print(log_of(stage).read_text(encoding="utf-8", errors="replace").strip(), **PLAIN)
+        verb = stage.verb.split()[0]
+        raise SlipwayError(f"`make {verb}` failed; nothing after it was run", f"its words are above and in {shown(stage)}")
+
+    def table(self) -> Table:
+        """One line for each stage so far."""
+        table = Table.grid(padding=(0, 2))
+        for stage in self.stages:
+            running = stage.state == "running"
+            sign = Spinner("dots") if running else Text("✓", "green") if stage.state == "done" else Text("✗", "bold red")
+            seconds = time.monotonic() - stage.began if running else stage.seconds
+            table.add_row(sign, stage.verb, f"{seconds:5.1f} s", Text(stage.said, "dim", overflow="ellipsis", no_wrap=True))
+        return table
+
+
+PLAIN = {"highlight": False, "markup": False, "soft_wrap": True}
+
+
+def log_of(stage: Stage):
+    """The file with the stage's output."""
+    return LOGS / f"{stage.verb.replace(' ', '-')}.log"
+
+
+def shown(stage: Stage) -> str:
+    """That file as people write it."""
+    return str(log_of(stage).relative_to(ROOT))
+
+
+def show_end(settings: Settings, verdict: str, seconds: float, console: Console) -> None:
+    """The verdict, the addresses, and a request to paste."""
+    evaluation = read_json(BUILD / "evaluation.json")
+    record = targets.choose(settings).serving("production")
+    colour = {"accept": "green", "keep": "yellow", "refuse": "red"}[verdict]
+    console.print(f"\n[bold {colour}]{verdict}[/]  after {seconds:.1f} s", highlight=False)
+    for reason in evaluation["reasons"]:
+        console.print(f"  {reason}", **PLAIN)
+    lines = [("report", str(BUILD / "report.html")), ("MLflow", mlflow_server.uri(settings))]
+    if record:
+        lines = [
+            ("production", f"{record['url']}  (version {record['version']}, since {record['since']})"),
+            ("docs", f"{record['url']}/docs"),
+            *lines,
+            ("try it", curl(record)),
+        ]
+    console.print()
+    for name, value in lines:
+        console.print(f"{name + ':':<12}{value}", **PLAIN)
+
+
+def curl(record: dict) -> str:
+    """A command line that asks production for the contract's example."""
+    with open(f"{record['bundle']}/contract.json", encoding="utf-8") as file:
+        example = [field["example"] for field in json.load(file)["inputs"]]
+    body = json.dumps({"features": example}, ensure_ascii=False)
+    return f"curl -s {record['url']}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Show what runs where: version, since when, address, and whether MLflow's alias agrees with reality.
+
+    make status
+    python -m scripts.status --json
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from pipeline import mlflow_server, registry
+from pipeline.errors import edge
+from pipeline.settings import Settings, load_settings
+from scripts import targets
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Print a line for each environment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args(argv)
+    settings = load_settings()
+    client = registry.connect(settings)
+    rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
+    if options.json:
+        print(json.dumps({"mlflow": mlflow_server.uri(settings), "environments": rows}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("environment", "serves", "since", "address", "alias in MLflow", "agree")
+    for row in rows:
+        words = [row["version"] or "nothing", row["since"] or "", row["url"] or "", row["alias"] or "on no version"]
+        table.add_row(row["environment"], *words, "yes" if row["agree"] else "[bold red]no[/]")
+    console = Console()
+    console.print(table)
+    console.print(f"MLflow: {mlflow_server.uri(settings)}", highlight=False)
+
+
+def state(client, settings: Settings, environment: str) -> dict[str, Any]:
+    """What an environment serves, and what its alias says."""
+    record = targets.choose(settings).serving(environment) or {}
+    found = registry.by_alias(client, settings.name, environment)
+    alias = found.version if found else None
+    return {
+        "environment": environment,
+        "version": record.get("version"),
+        "since": record.get("since"),
+        "url": record.get("url"),
+        "digest": record.get("digest"),
+        "alias": alias,
+        "agree": record.get("version") == alias,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""End what runs on this machine: the services of both environments and the embedded MLflow server.
+
+    make stop
+"""
+
+import argparse
+import sys
+
+from pipeline import mlflow_server
+from pipeline.errors import edge
+from scripts import targets
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Stop services and server; what they stored stays."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
+    ended = [
+        f"{environment} ({target.NAME})"
+        for target in targets.TARGETS
+        for environment in targets.ENVIRONMENTS
+        if target.stop(environment)
+    ]
+    if mlflow_server.stop():
+        ended.append("MLflow")
+    print(f"ended: {', '.join(ended)}" if ended else "nothing was running")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

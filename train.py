@@ -1,0 +1,228 @@
+"""Train the model: settings -> data -> split -> fit -> portable model -> MLflow run.
+
+    make train                  # or: python train.py, after `make validate`
+
+Writes build/run.json (what was trained, from what), build/model/ (the content of the bundle, and the trained model's answers
+on the hold-out) and build/plots/. The same commit and data give the same content bytes.
+"""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+
+from pipeline import lineage
+from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
+from pipeline.dataset import Dataset, load_dataset
+from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
+from pipeline.settings import Settings, load_settings
+
+
+@edge
+def main() -> None:
+    """Train once, and leave everything that the later stages need in build/."""
+    # Settings and data: those that were validated, no others.
+    settings = load_settings()
+    dataset = load_dataset(settings)
+    checks = validated(dataset)
+    training, holdout = ~dataset.holdout, dataset.holdout
+    both_sides(dataset)
+    print(f"{training.sum()} rows to train on, {holdout.sum()} held out")
+
+    # Fit, and let the trained model answer for the hold-out.
+    model = fit(settings, dataset)
+    prediction = answers(model, dataset)
+
+    # The portable model, and what the service must know of it.
+    from pipeline import bundle, drift, metrics, plots, portable
+
+    exported, parity = portable.export(model, dataset, prediction, settings.gate.parity)
+    commit, dirty = lineage.commit()
+    positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
+    scores = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
+    importance = feature_importance(model, dataset, settings.train.seed)
+
+    content = BUILD / ".model"
+    shutil.rmtree(content, ignore_errors=True)
+    content.mkdir(parents=True)
+    (content / "model.onnx").write_bytes(exported.onnx)
+    contract = bundle.contract(dataset, exported.form, checks, commit, settings.gate.parity)
+    write_json(content / "contract.json", contract)
+    write_json(content / "golden.json", bundle.golden(dataset, prediction, settings.gate.parity))
+    write_json(content / "reference.json", drift.reference(dataset, training, prediction))
+    write_json(content / "feature_importance.json", importance)
+    np.save(content / "holdout.npy", prediction)
+
+    pictures = BUILD / ".plots"
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir()
+    drawn = plots.figures_for(
+        settings.data.task, dataset.classes, positive, dataset.y[holdout], prediction, importance=importance
+    )
+    for name, figure in drawn.items():
+        plots.save_png(figure, pictures / f"{name}.png")
+
+    # The MLflow run.
+    facts = {
+        "name": settings.name,
+        "task": settings.data.task,
+        "classes": dataset.classes,
+        "positive": settings.data.positive,
+        "commit": commit,
+        "dirty": dirty,
+        "data_hash": dataset.hash,
+        "lock_hash": lineage.lock_hash(),
+        "seed": settings.train.seed,
+        "rows": {"train": int(training.sum()), "holdout": int(holdout.sum())},
+        "metrics": scores,
+        "parameters": settings.train.parameters,
+        "features": list(dataset.kinds),
+        "split": {"holdout": settings.split.holdout, "salt": settings.split.salt, "id": settings.data.id},
+        "parity": {"difference": parity.difference, "labels": parity.labels},
+        "model_digest": bundle.digest(content),
+    }
+    facts |= log_run(settings, dataset, model, prediction, facts, content, pictures)
+
+    replace_directory(content, BUILD / "model")
+    replace_directory(pictures, BUILD / "plots")
+    write_json(BUILD / "run.json", facts)
+    print(f"trained on commit {commit[:12]}{' with uncommitted changes' if dirty else ''}: {facts['run_url']}")
+    for name, value in scores.items():
+        print(f"  {name:<24} {value:.4f}")
+
+
+def validated(dataset: Dataset) -> dict:
+    """The data report, if it is of exactly this data and has no critical failure; else StageError."""
+    report = read_json(BUILD / "data.json")
+    if report["data_hash"] != dataset.hash:
+        raise StageError("build/data.json is about other data than there is now", "run `make validate`")
+    if not report["success"]:
+        raise StageError("the data failed a critical check", "build/data.md says which; run `make validate` once mended")
+    return report
+
+
+def both_sides(dataset: Dataset) -> None:
+    """Refuse data of which one side of the split lacks rows or a class."""
+    for side, rows in (("training", ~dataset.holdout), ("hold-out", dataset.holdout)):
+        if rows.sum() < 10:
+            raise DataError(f"the {side} side has {rows.sum()} rows, too few to learn or to judge", "add data")
+        absent = set(dataset.classes) - set(dataset.target[rows]) if dataset.classes else set()
+        if absent:
+            raise DataError(
+                f"class {min(absent)!r} has no row on the {side} side of the split",
+                "add rows of that class, or draw another hold-out with [split] salt in pipeline.toml",
+            )
+
+
+def fit(settings: Settings, dataset: Dataset):
+    """The team's model, fitted on the training side; classes are given as their positions 0 … k-1."""
+    with in_project("build() or fitting its model"):
+        from project.model import build
+
+        model = build(dict(settings.train.parameters), settings.train.seed)
+        return model.fit(dataset.features[~dataset.holdout], dataset.y[~dataset.holdout])
+
+
+def answers(model, dataset: Dataset) -> np.ndarray:
+    """The trained model's answers on the hold-out: probabilities (n, k), or values (n,)."""
+    rows = dataset.features[dataset.holdout]
+    if not dataset.classes:
+        with in_project("predict() of the model"):
+            return np.asarray(model.predict(rows), dtype=np.float64).ravel()
+    if not hasattr(model, "predict_proba"):
+        raise ProjectError(
+            "the model has no predict_proba()",
+            "a classifier must answer with probabilities; scikit-learn's CalibratedClassifierCV adds them",
+        )
+    with in_project("predict_proba() of the model"):
+        return np.asarray(model.predict_proba(rows), dtype=np.float64)
+
+
+def feature_importance(model, dataset: Dataset, seed: int) -> dict[str, float]:
+    """Mean loss of score (negative log loss or R²) on hold-out rows when a column is shuffled; most important first.
+
+    Permutation importance: Breiman, Random Forests, 2001, section 10. At most 2,000 rows, five shuffles.
+    """
+    from sklearn.inspection import permutation_importance
+
+    rows = np.flatnonzero(dataset.holdout)[:2000]
+    found = permutation_importance(
+        model,
+        dataset.features.iloc[rows],
+        dataset.y[rows],
+        scoring="neg_log_loss" if dataset.classes else "r2",
+        n_repeats=5,
+        random_state=seed,
+    ).importances_mean
+    ranked = sorted(zip(dataset.kinds, found, strict=True), key=lambda pair: -pair[1])
+    return {name: round(float(value), 9) for name, value in ranked}
+
+
+def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict, content, pictures) -> dict:
+    """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
+    from importlib.metadata import version
+
+    from pipeline import registry
+
+    client = registry.connect(settings)
+    import mlflow
+    from mlflow.models import infer_signature
+
+    mlflow.set_experiment(experiment_id=registry.experiment(client, settings.name))
+    sample = dataset.features.head(3)
+    with mlflow.start_run() as run:
+        mlflow.log_params({f"train.{key}": value for key, value in settings.train.parameters.items()})
+        mlflow.log_params(
+            {"seed": settings.train.seed, "holdout": settings.split.holdout, "salt": settings.split.salt}
+            | {f"rows.{side}": count for side, count in facts["rows"].items()}
+        )
+        mlflow.log_metrics(facts["metrics"])
+        mlflow.set_tags(
+            {key: str(facts[key]) for key in ("commit", "dirty", "data_hash", "lock_hash", "model_digest")}
+            | {"workflow_run": lineage.link()}
+        )
+        frame = dataset.features.assign(**{settings.data.target: dataset.target})
+        mlflow.log_input(
+            mlflow.data.from_pandas(
+                frame[~dataset.holdout], name=f"{settings.name}-train", targets=settings.data.target,
+                digest=dataset.hash[:36],
+            ),
+            context="training",
+        )  # fmt: skip
+        mlflow.log_artifacts(str(pictures), "plots")
+        mlflow.log_artifact(str(content / "feature_importance.json"))
+        mlflow.log_dict(json.loads(settings.model_dump_json()), "settings.json")
+        allowed(model, settings.train.trusted_types)
+        logged = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            serialization_format="skops",
+            skops_trusted_types=settings.train.trusted_types,
+            signature=infer_signature(sample, prediction[:3]),
+            input_example=sample,
+            pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
+        )
+    return {
+        "run_id": run.info.run_id,
+        "experiment_id": run.info.experiment_id,
+        "run_url": f"{mlflow.get_tracking_uri()}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
+        "model_id": logged.model_id,
+        "model_uri": logged.model_uri,
+    }
+
+
+def allowed(model, trusted: list[str]) -> None:
+    """Refuse a model that holds types which neither skops nor [train] trusted_types trusts, naming them."""
+    import skops.io
+
+    unknown = sorted(set(skops.io.get_untrusted_types(data=skops.io.dumps(model))) - set(trusted))
+    if unknown:
+        raise ProjectError(
+            f"the model holds types that are not trusted: {', '.join(unknown)}",
+            "if you know them, list them in pipeline.toml [train] trusted_types",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
