@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def smoke_test(url: str, bundle: Path, version: str) -> SmokeResult:
-    """Replay the golden rows, for those who deploy: raises DeployError naming the first thing that differs."""
+    """Replay the golden rows for those who deploy: raises DeployError naming what differs first."""
     result = replay(url, bundle, version)
     _require_success(result)
     return result
@@ -189,16 +189,18 @@ class Golden:
         """Raise Differs when an answer is not the expected one of that row."""
         expected = self.expected[number]
         if "value" in expected:
-            seen, wanted = [given.get("value")], [expected["value"]]
-        else:
-            if given.get("label") != expected["label"]:
-                raise Differs(f"row {number} is {given.get('label')!r}, expected {expected['label']!r}")
-            probabilities = given.get("probabilities") or {}
-            seen, wanted = [probabilities.get(name) for name in self.classes], expected["probabilities"]
-        for one, other in zip(seen, wanted, strict=True):
-            # Relative as well: a regression's values may be far larger than 1.
-            if one is None or not math.isclose(one, other, rel_tol=self.tolerance, abs_tol=self.tolerance):
-                raise Differs(f"row {number} is {seen}, expected {wanted} (tolerance {self.tolerance:g})")
+            return self._close(number, "value", given.get("value"), expected["value"])
+        if given.get("label") != expected["label"]:
+            raise Differs(f"row {number} is {given.get('label')!r}, expected {expected['label']!r}")
+        probabilities = given.get("probabilities") or {}
+        for name, wanted in zip(self.classes, expected["probabilities"], strict=True):
+            self._close(number, f"probability of {name!r}", probabilities.get(name), wanted)
+
+    def _close(self, number: int, what: str, seen: Any, wanted: float) -> None:
+        # Relative as well: a regression's values may be far larger than 1.
+        near = {"rel_tol": self.tolerance, "abs_tol": self.tolerance}
+        if not isinstance(seen, int | float) or not math.isclose(seen, wanted, **near):
+            raise Differs(f"row {number}: {what} is {seen}, expected {wanted} ± {self.tolerance:g}")
 
 
 def _golden(bundle: Path, version: str) -> Golden:
