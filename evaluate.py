@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
     known = metrics.metrics_for(settings.data.task, positive, metrics.of_project())
     metric = metrics.named(known, settings.gate.metric)
+    values = {name: one.value(y, answers) for name, one in known.items()}
     drawn = {
         "confidence": settings.gate.confidence,
         "resamples": settings.gate.resamples,
@@ -74,15 +75,12 @@ def main(argv: list[str] | None = None) -> None:
         if both
         else []
     )  # fmt: skip
-    limits = [
-        gate.Limit(name, limit, known[name].value(y, answers), known[name].higher_is_better)
-        for name, limit in checked_limits(settings, known).items()
-    ]
+    limits = gate.judge_limits(settings.gate.limits, values, known)
     rules = gate.Rules(
         metric.name, metric.higher_is_better, settings.gate.policy, settings.gate.margin, settings.gate.confidence
     )
     evidence = gate.Evidence(
-        value=metric.value(y, answers),
+        value=values[metric.name],
         first=production is None,
         limits=limits,
         checks=checks,
@@ -110,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
         "confidence": settings.gate.confidence,
         "resamples": settings.gate.resamples,
         "comparison": {"metric": metric.name} | comparisons[metric.name].plain() if both else None,
-        "metrics": [metric_row(one, y, answers, comparisons.get(name)) for name, one in known.items()],
+        "metrics": [metric_row(one, values[name], comparisons.get(name)) for name, one in known.items()],
         "slices": [slice_row(one, rules) for one in slices],
         "limits": [asdict(one) | {"success": one.success} for one in limits],
         "checks": [asdict(one) | {"success": one.success} for one in checks],
@@ -244,18 +242,11 @@ def slice_masks(settings: Settings, dataset: Dataset, common: np.ndarray) -> lis
     return masks
 
 
-def checked_limits(settings: Settings, known: dict) -> dict[str, float]:
-    """The limits of pipeline.toml; raises SettingsError when one names no metric."""
-    for name in settings.gate.limits:
-        metrics.named(known, name, "[gate.limits]")
-    return settings.gate.limits
-
-
-def metric_row(metric: metrics.Metric, y, answers, comparison: gate.Comparison | None) -> dict:
+def metric_row(metric: metrics.Metric, value: float, comparison: gate.Comparison | None) -> dict:
     """A line of the report's table of metrics."""
     row = {"metric": metric.name, "higher_is_better": metric.higher_is_better}
     if comparison is None:
-        return row | {"candidate": metric.value(y, answers)} | dict.fromkeys(
+        return row | {"candidate": value} | dict.fromkeys(
             ("production", "difference", "lower", "upper")
         )
     return row | {key: value for key, value in comparison.plain().items() if key != "detectable"}
@@ -263,7 +254,7 @@ def metric_row(metric: metrics.Metric, y, answers, comparison: gate.Comparison |
 
 def slice_row(one: gate.Slice, rules: gate.Rules) -> dict:
     """A line of the report's table of slices."""
-    row = {"slice": one.slice, "rows": one.rows, "judged": one.judged, "worse": gate.worse(one, rules)}
+    row = {"slice": one.slice, "rows": one.rows, "judged": one.judged, "worse": one.judged and gate.is_worse(one, rules)}
     plain = one.comparison.plain() if one.comparison else {}
     return row | {key: plain.get(key) for key in ("candidate", "production", "difference", "lower", "upper")}
 

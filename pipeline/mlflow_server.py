@@ -93,7 +93,7 @@ def uri(settings: Settings) -> str:
     quiet_environment()
     remote = remote_uri()
     if remote:
-        problem = _health(remote, timeout=5)
+        problem = health(remote, timeout=5)
         if problem:
             raise RegistryError(
                 f"MLflow at {remote} (MLFLOW_TRACKING_URI) {problem}",
@@ -108,14 +108,14 @@ def uri(settings: Settings) -> str:
 def wait(record: dict) -> None:
     """Wait until the embedded server answers; raises RegistryError with the end of its log when it does not."""
     deadline = time.monotonic() + START_SECONDS
-    while problem := _health(record["uri"], timeout=5):
+    while problem := health(record["uri"], timeout=5):
         if not processes.find(record) or time.monotonic() > deadline:
             tail = " | ".join(LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
             raise RegistryError(f"the MLflow server on this machine {problem}: {tail}", f"its log is {LOG}")
         time.sleep(0.1)
 
 
-def _health(address: str, timeout: float) -> str | None:
+def health(address: str, timeout: float) -> str | None:
     """What is wrong with the server at this address, in words, or None when it answers."""
     if not address.startswith(("http://", "https://")):
         return "is not an http address: slipway reaches MLflow over HTTP only"

@@ -30,9 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("environment", "serves", "since", "address", "alias in MLflow", "agree")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("environment", "serves", "since", "address", "alias", "agree"):
+        table.add_column(heading, no_wrap=True)
     for row in rows:
-        words = [row["version"] or "nothing", row["since"] or "", row["url"] or "", row["alias"] or "on no version"]
+        words = [row["version"] or "nothing", row["since"] or "", row["url"] or "", row["alias"] or "none"]
         table.add_row(row["environment"], *words, "yes" if row["agree"] else "[bold red]no[/]")
     console = Console()
     console.print(table)

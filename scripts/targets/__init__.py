@@ -1,6 +1,6 @@
 """Where releases run: one module per target, each with the same few functions.
 
-NAME; unavailable(settings) -> why it cannot be used here, or None; serving(environment) -> what serves, or None;
+NAME; WHY (what speaks for it, in words); unavailable(settings) -> why it cannot be used here, or None; serving(environment) -> what serves, or None;
 release(environment, bundle, settings) -> what serves now; stop(environment).
 """
 

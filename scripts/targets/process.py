@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 from scripts.smoke_test import smoke_test
 
 NAME = "process"
+WHY = "a service on this machine, which needs nothing but Python"
 SERVICE = "serving"
 
 

@@ -1,0 +1,152 @@
+"""Say what is configured, what is missing, and what will be skipped because of that.
+
+    make doctor
+    python -m scripts.doctor --json
+
+Exit status 1 when something stands in the way of `make ship`.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from pipeline import lineage, mlflow_server, processes
+from pipeline.artifacts import ROOT
+from pipeline.errors import SlipwayError, edge
+from pipeline.settings import Settings, load_settings
+from scripts import targets
+
+FREE_GB = 2  # what environment, MLflow and builds take together, with some air
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `ok`, `note` (works, but know this) or `fault` (stands in the way)."""
+
+    what: str
+    state: str
+    says: str
+
+
+@edge
+def main(argv: list[str] | None = None) -> int:
+    """Print the findings; 1 when one is a fault."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args(argv)
+    findings = examine()
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        show(findings)
+    return int(any(finding.state == "fault" for finding in findings))
+
+
+def examine() -> list[Finding]:
+    """Everything that can be known without starting or changing anything."""
+    findings = [requirements(), checkout(), space()]
+    try:
+        settings = load_settings()
+    except SlipwayError as error:
+        return [*findings, Finding("pipeline.toml", "fault", error.what)]
+    findings.append(Finding("pipeline.toml", "ok", f'model "{settings.name}", task {settings.data.task}'))
+    looks: list[Callable[[Settings], Finding]] = [data, mlflow, target]
+    findings += [look(settings) for look in looks]
+    return findings + [port(settings, environment) for environment in targets.ENVIRONMENTS]
+
+
+def requirements() -> Finding:
+    """Whether what is installed is what is locked."""
+    locked = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements/pipeline.txt").read_text(encoding="utf-8"), re.M)
+    other = [f"{name} {there}" for name, wanted in locked if (there := installed(name)) not in (wanted, None)]
+    python = ".".join(map(str, sys.version_info[:3]))
+    if other:
+        return Finding("requirements", "fault", f"not as locked: {', '.join(other[:5])}; run `make clean` and again")
+    return Finding("requirements", "ok", f"Python {python}, packages as locked")
+
+
+def installed(name: str) -> str | None:
+    """The version of an installed package; None when this platform does not need it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def checkout() -> Finding:
+    """Whether a build can be traced to a commit."""
+    commit, dirty = lineage.commit()
+    if commit == "none":
+        return Finding("git", "note", "not a git checkout with a commit: builds cannot be traced to one")
+    return Finding("git", "note" if dirty else "ok", f"commit {commit[:12]}" + (", with uncommitted changes" if dirty else ""))
+
+
+def space() -> Finding:
+    """Whether there is room for MLflow and builds."""
+    free = shutil.disk_usage(ROOT).free / 1e9
+    return Finding("disk", "ok" if free > FREE_GB else "fault", f"{free:.1f} GB free, {FREE_GB} GB are enough")
+
+
+def data(settings: Settings) -> Finding:
+    """Whether the data can be read and has the columns that the settings name."""
+    from pipeline.dataset import load_dataset
+
+    try:
+        found = load_dataset(settings)
+    except SlipwayError as error:
+        return Finding("data", "fault", error.what)
+    rows, columns = found.features.shape
+    return Finding("data", "ok", f"{rows} rows, {columns} features, target {settings.data.target}")
+
+
+def mlflow(settings: Settings) -> Finding:
+    """Which MLflow is used, and whether it answers."""
+    remote = mlflow_server.remote_uri()
+    if remote:
+        problem = mlflow_server.health(remote, timeout=5)
+        return Finding("MLflow", "fault" if problem else "ok", f"{remote} (MLFLOW_TRACKING_URI) {problem or 'answers'}")
+    record = mlflow_server.running()
+    if record:
+        return Finding("MLflow", "ok", f"MLFLOW_TRACKING_URI is not set: the server on this machine, {record['uri']}")
+    return Finding("MLflow", "ok", "MLFLOW_TRACKING_URI is not set: a server on this machine is started when needed")
+
+
+def target(settings: Settings) -> Finding:
+    """Where releases run, and why there."""
+    chosen = targets.choose(settings)
+    skipped = [f"{other.NAME}: {why}" for other in targets.TARGETS if (why := other.unavailable(settings))]
+    words = f"{chosen.NAME}: {chosen.WHY}"
+    return Finding("target", "ok", "; ".join([words, *skipped]))
+
+
+def port(settings: Settings, environment: str) -> Finding:
+    """Whether the environment's port is free or its own."""
+    number = settings.deploy.port(environment)
+    record = targets.choose(settings).serving(environment)
+    if record and record["port"] == number:
+        return Finding(environment, "ok", f"serves version {record['version']} at {record['url']}")
+    if processes.port_taken(number):
+        return Finding(environment, "fault", f"port {number} is taken: [deploy] {environment}_port in pipeline.toml names another")
+    return Finding(environment, "ok", f"nothing deployed; port {number} is free")
+
+
+def show(findings: list[Finding]) -> None:
+    """Print the findings as a table."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    signs = {"ok": Text("✓", "green"), "note": Text("!", "yellow"), "fault": Text("✗", "bold red")}
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        table.add_row(signs[finding.state], finding.what, Text(finding.says))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
