@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from packaging.requirements import Requirement
+
 from pipeline import lineage, mlflow_server, processes
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
@@ -62,20 +64,22 @@ def examine() -> list[Finding]:
 
 def requirements() -> Finding:
     """Whether what is installed is what is locked."""
-    locked = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements/pipeline.txt").read_text(encoding="utf-8"), re.M)
-    other = [f"{name} {there}" for name, wanted in locked if (there := installed(name)) not in (wanted, None)]
+    text = (ROOT / "requirements" / "pipeline.txt").read_text(encoding="utf-8")
+    locked = [Requirement(line) for line in re.findall(r"^[\w.-]+==[^\\\n]+", text, re.M)]
+    meant = [package for package in locked if package.marker is None or package.marker.evaluate()]
+    other = [f"{package.name} {there}" for package in meant if (there := installed(package.name)) not in package.specifier]
     python = ".".join(map(str, sys.version_info[:3]))
     if other:
         return Finding("requirements", "fault", f"not as locked: {', '.join(other[:5])}; run `make clean` and again")
     return Finding("requirements", "ok", f"Python {python}, packages as locked")
 
 
-def installed(name: str) -> str | None:
-    """The version of an installed package; None when this platform does not need it."""
+def installed(name: str) -> str:
+    """The version of an installed package, "0" when it is missing."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return "0"
 
 
 def checkout() -> Finding:
