@@ -1,5 +1,6 @@
 """The team's data as the stages use it: features, target, ids, and a hash that names exactly these rows."""
 
+import difflib
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,12 +58,15 @@ class Dataset:
 
 
 def read_frame() -> pd.DataFrame:
-    """The frame that project/data.py returns; raises DataError when it cannot be read or is empty."""
-    from project.data import load
+    """The frame that project/data.py returns, rows numbered from 0 and columns named by text.
 
+    Raises DataError when it cannot be read or has no rows, ProjectError when load() itself fails.
+    """
     then = "data/README.md says what the file must look like; load() is in project/data.py"
     try:
         with in_project("load() in project/data.py"):
+            from project.data import load
+
             frame = _read(load)
     except DataError as error:
         raise DataError(error.what, error.then or then) from error
@@ -70,23 +74,29 @@ def read_frame() -> pd.DataFrame:
         raise DataError(f"load() returned {type(frame).__name__}, not a pandas DataFrame", then)
     if frame.empty:
         raise DataError("the data has no rows", then)
-    twice = frame.columns[frame.columns.duplicated()].tolist()
-    if twice:
-        raise DataError(f"the data has more than one column named {twice[0]!r}", then)
-    return frame
+    names = frame.columns.map(str)
+    if names.has_duplicates:
+        raise DataError(f"the data has more than one column named {names[names.duplicated()][0]!r}", then)
+    return frame.set_axis(names, axis=1).reset_index(drop=True)
 
 
 def _read(load):
     try:
         return load()
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: the data file is missing") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"the data file is not UTF-8 text (byte {error.start}): is it a table at all?") from error
+        raise DataError(
+            f"the data file is not UTF-8 text (byte {error.start}): is it a table at all?"
+        ) from error
     except pd.errors.EmptyDataError as error:
         raise DataError("the data file is empty") from error
     except pd.errors.ParserError as error:
         raise DataError(f"the data file is not a readable table: {str(error).strip()}") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: the data file is missing") from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise DataError(f"{error.filename}: the data file cannot be read: {error.strerror}") from error
 
 
 def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
@@ -94,8 +104,10 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
     data = settings.data
     for key, name in (("id", data.id), ("target", data.target)):
         if name not in frame:
+            near = difflib.get_close_matches(name, [str(column) for column in frame], n=1)
             raise DataError(
-                f"the data has no column {name!r}, which pipeline.toml [data] {key} names",
+                f"the data has no column {name!r}, which pipeline.toml [data] {key} names"
+                + (f"; did you mean {near[0]!r}?" if near else ""),
                 "name the right column in pipeline.toml, or restore it in the data",
             )
     ids, target = frame[data.id], frame[data.target]
@@ -105,16 +117,22 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
                 f"{label} column {column.name!r} is empty in row {int(column.isna().to_numpy().argmax()) + 1}",
                 "fill it or drop the row in project/data.py",
             )
+    ids = ids.astype(str)
     if ids.duplicated().any():
-        raise DataError(f"id {ids[ids.duplicated()].iloc[0]!r} stands in more than one row", "ids must be unique")
+        raise DataError(
+            f"id {ids[ids.duplicated()].iloc[0]!r} stands in more than one row",
+            "ids must be unique: remove the repeated row, or name another id column",
+        )
     features = frame.drop(columns=[data.id, data.target])
     if features.shape[1] == 0:
         raise DataError("the data has no feature column", "add columns besides id and target")
-    kinds = {str(name): _kind(features[name]) for name in features}
+    kinds = {str(name): kind_of(features[name]) for name in features}
     return Dataset(
-        features=pd.DataFrame({name: _values(features[name], kinds[str(name)]) for name in features}).rename(columns=str),
+        features=pd.DataFrame({name: _values(features[name], kinds[str(name)]) for name in features}).rename(
+            columns=str
+        ),
         target=_target(target, settings),
-        ids=ids.astype(str).to_numpy(dtype=object),
+        ids=ids.to_numpy(dtype=object),
         kinds=kinds,
         nullable={str(name): bool(features[name].isna().any()) for name in features},
         settings=settings,
@@ -126,17 +144,40 @@ def load_dataset(settings: Settings) -> Dataset:
     return take_apart(read_frame(), settings)
 
 
-def _kind(column: pd.Series) -> Kind:
+# What pandas calls the content of a column of mixed storage, and what that is to a model.
+_INFERRED: dict[str, Kind] = {
+    "boolean": "boolean",
+    "integer": "integer",
+    "floating": "number",
+    "mixed-integer-float": "number",
+    "decimal": "number",
+    "empty": "number",
+    "string": "text",
+}
+
+
+def kind_of(column: pd.Series) -> Kind:
+    """What a column is to a model; raises DataError for what no model input can be, such as dates."""
+    dtype = column.dtype
     if pd.api.types.is_bool_dtype(column):
         return "boolean"
     if pd.api.types.is_integer_dtype(column):
         return "integer"
-    if pd.api.types.is_numeric_dtype(column):
+    if pd.api.types.is_float_dtype(column):
         return "number"
-    if isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype) or column.dtype == object:
+    if isinstance(dtype, pd.StringDtype | pd.CategoricalDtype):
         return "text"
+    inferred = pd.api.types.infer_dtype(column, skipna=True) if dtype == object else str(dtype)
+    if inferred in _INFERRED:
+        return _INFERRED[inferred]
+    if inferred.startswith("mixed"):
+        row = int(column.map(lambda value: isinstance(value, str)).to_numpy().argmax())
+        raise DataError(
+            f"column {column.name!r} mixes types: row {row + 1} holds {column.iloc[row]!r}",
+            "make it all numbers or all text in project/data.py",
+        )
     raise DataError(
-        f"column {column.name!r} has type {column.dtype}, which no model input can have",
+        f"column {column.name!r} has type {inferred}, which no model input can have",
         "turn it into numbers or text in project/data.py",
     )
 
@@ -147,24 +188,28 @@ def _values(column: pd.Series, kind: Kind) -> np.ndarray:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     if np.isinf(values).any():
         row = int(np.isinf(values).argmax()) + 1
-        raise DataError(f"column {column.name!r} is infinite in row {row}", "replace it by a number or leave it empty")
+        raise DataError(
+            f"column {column.name!r} is infinite in row {row}", "replace it by a number or leave it empty"
+        )
     return values
 
 
 def _target(column: pd.Series, settings: Settings) -> np.ndarray:
     data = settings.data
     if data.task == "regression":
-        if not pd.api.types.is_numeric_dtype(column):
-            raise DataError(f"target {data.target!r} is {column.dtype}, but a regression needs numbers")
-        values = column.to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise DataError(f"target {data.target!r} is infinite in row {int((~np.isfinite(values)).argmax()) + 1}")
-        return values
+        if kind_of(column) == "text":
+            raise DataError(
+                f"target {data.target!r} is text, but a regression needs numbers",
+                'turn it into numbers in project/data.py, or set task = "multiclass" in pipeline.toml',
+            )
+        return _values(column, "number")
     names = column.astype(str).to_numpy(dtype=object)
     classes = sorted(set(names))
     shown = ", ".join(map(repr, classes[:6])) + (" …" if len(classes) > 6 else "")
     if len(classes) < 2:
-        raise DataError(f"target {data.target!r} has one class only ({shown})", "a classifier needs at least two")
+        raise DataError(
+            f"target {data.target!r} has one class only ({shown})", "a classifier needs at least two"
+        )
     if data.task == "binary" and len(classes) > 2:
         raise DataError(
             f"target {data.target!r} has {len(classes)} classes ({shown}), but the task is binary",
