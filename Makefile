@@ -9,7 +9,7 @@ help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # --- the main job -----------------------------------------------------------------------------------------------------
-ship: .venv/ready  ## data to a model in production: every stage below, in order; FIRST=yes starts anew
+ship: .venv/ready  ## data to a model in production: every stage below, in order; FIRST=yes when production was deleted
 	@$(PY) -m scripts.ship $(if $(FIRST),--first)
 
 test: .venv/ready  ## run the tests

@@ -1,7 +1,7 @@
 """Compare the candidate with the production model on one hold-out, and decide.
 
     make evaluate               # or: python evaluate.py, after `make train`
-    python evaluate.py --first  # judge as if nothing were in production (after its version was deleted in MLflow)
+    python evaluate.py --first  # start anew after the production version was deleted in MLflow
 
 Writes build/evaluation.json (the verdict and all it rests on), build/report.md and build/report.html. Exits 0 whatever it
 decides: `make gate` turns the verdict into an exit status, after the report is out.
@@ -40,7 +40,7 @@ class Production:
 def main(argv: list[str] | None = None) -> None:
     """Judge the candidate of build/ and write the verdict and the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--first", action="store_true", help="judge as if nothing were in production")
+    parser.add_argument("--first", action="store_true", help="start anew when production's version was deleted")
     options = parser.parse_args(argv)
 
     # The candidate: what train.py left, on the data it was trained on.
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # The production model, on the same rows.
     client = registry.connect(settings)
-    production = None if options.first else in_production(client, settings, dataset)
+    production = in_production(client, settings, dataset, options.first)
     common = production.rows if production and not production.problem else np.ones(len(y), dtype=bool)
 
     # Every metric with its interval, the slices, and the verdict.
@@ -153,15 +153,16 @@ def finite(value: float) -> float:
     return min(value, sys.float_info.max)
 
 
-def in_production(client, settings: Settings, dataset: Dataset) -> Production | None:
+def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> Production | None:
     """The production model's answers, or None when nothing has ever been put into production.
 
-    Raises RegistryError when the deployment record speaks of a production version that MLflow no longer has.
+    Raises RegistryError when the deployment record speaks of a production version that MLflow no longer has, unless
+    the user chose to start anew.
     """
     version = registry.by_alias(client, settings.name, "production")
     last = registry.last_deployment(client, settings.name, "production")
     if version is None:
-        if last is None:
+        if last is None or anew:
             return None
         raise RegistryError(
             f"alias production of {settings.name} is on no version, but version {last['version']} was deployed: "

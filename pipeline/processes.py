@@ -68,14 +68,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def lock(name: str, holder: str, wait_seconds: float = 0) -> Iterator[None]:
+def lock(name: str, holder: str, wait_seconds: float = 0) -> Iterator[int]:
     """Hold .slipway/NAME.lock, which the system frees when the process ends, however it ends.
 
-    Raises BusyError, which names the holder, when it is still held after `wait_seconds`.
+    Yields the lock's file descriptor: a child that inherits it goes on holding the lock when we are killed. Whoever
+    waits is told for whom; raises BusyError, which names the holder, when it is still held after `wait_seconds`.
     """
     path = STATE / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_seconds
+    told = False
     with path.open("a+", encoding="utf-8") as file:
         while True:
             try:
@@ -84,11 +86,14 @@ def lock(name: str, holder: str, wait_seconds: float = 0) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise BusyError(_who(path), "wait until it has ended, then run this again") from None
+                if not told and deadline - time.monotonic() < wait_seconds - 1:
+                    print(f"waiting: {_who(path)}", flush=True)
+                    told = True
                 time.sleep(0.1)
         file.truncate(0)
         file.write(json.dumps({"holder": holder, "pid": os.getpid(), "since": time.strftime("%H:%M:%S")}))
         file.flush()
-        yield
+        yield file.fileno()
 
 
 def _who(path: Path) -> str:

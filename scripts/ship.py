@@ -1,7 +1,7 @@
 """The main job: from the data in data/ to a model in production, every verb in order.
 
     make ship
-    make ship FIRST=yes     # judge the candidate as if nothing were in production
+    make ship FIRST=yes     # start anew after the production version was deleted in MLflow
 
 Each stage is the same command that `make <verb>` runs. A refused candidate ends red, after its report is out; one that
 brings nothing new changes nothing: production stays as it is.
@@ -29,6 +29,7 @@ from pipeline.settings import Settings, load_settings
 from scripts import targets
 
 LOGS = BUILD / "logs"
+WAIT_SECONDS = 600  # for another `make ship` here, or for the last stage of one that was killed
 COMMANDS = {
     "validate": ["-m", "scripts.validate_data"],
     "validate-model": ["-m", "scripts.validate_model"],
@@ -58,13 +59,13 @@ class Stage:
 def main(argv: list[str] | None = None) -> int:
     """Run every stage; 0 when production is as it should be, 1 when a stage failed or the candidate was refused."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--first", action="store_true", help="judge as if nothing were in production")
+    parser.add_argument("--first", action="store_true", help="start anew when production's version was deleted")
     options = parser.parse_args(argv)
     settings = load_settings()
     console = Console()
-    with processes.lock("ship", "make ship"):
+    with processes.lock("ship", "make ship", WAIT_SECONDS) as held:
         began = time.monotonic()
-        verdict = run(settings, options.first, Progress(console))
+        verdict = run(settings, options.first, Progress(console, held))
         show_end(settings, verdict, time.monotonic() - began, console)
     return 1 if verdict == "refuse" else 0
 
@@ -104,8 +105,9 @@ def serves(settings: Settings, version: str) -> bool:
 class Progress:
     """The stages so far, drawn while they run; without a terminal, a line for each when it ends."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, lock: int):
         self.console = console
+        self.lock = lock
         self.stages: list[Stage] = []
         self.live = Live(get_renderable=self.table, console=console, refresh_per_second=8, transient=False)
 
@@ -133,7 +135,9 @@ class Progress:
         """Run one verb with its output in build/logs/."""
         command = [sys.executable, *COMMANDS[stage.verb], *extra]
         with log_of(stage).open("wb") as log:
-            status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+            status = subprocess.run(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[self.lock]
+            ).returncode
         stage.seconds = time.monotonic() - stage.began
         stage.said = (log_of(stage).read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1].strip()
         stage.state = "done" if status == 0 else "failed"

@@ -1,0 +1,125 @@
+"""Fixtures for tests that use the template as a fork does: in a copy of its own, through its commands."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from json import loads
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = {".git", ".venv", "build", ".mlflow", ".slipway", "__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A copy of the template in a folder of its own, with ports of its own."""
+
+    root: Path
+
+    def run(self, *arguments: str, timeout: float = 180, **environment: str) -> subprocess.CompletedProcess:
+        """Run one of its commands with this Python, as its Makefile would."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.root,
+            env=clean_environment() | environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start one of its commands and go on."""
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.root,
+            env=clean_environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ok(self, *arguments: str, **environment: str) -> str:
+        """Run a command that must succeed; return what it printed."""
+        done = self.run(*arguments, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refused(self, *arguments: str, **environment: str) -> str:
+        """Run a command that must end red with a message and no traceback; return the message."""
+        done = self.run(*arguments, **environment)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0, said
+        assert "Traceback" not in said, said
+        assert "error: " in said, said
+        return said
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace a text that must be there."""
+        path = self.root / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def write(self, file: str, text: str) -> None:
+        """Write one of its files."""
+        (self.root / file).write_text(text, encoding="utf-8")
+
+    def json(self, file: str) -> dict:
+        """One of its JSON files."""
+        return loads((self.root / file).read_text(encoding="utf-8"))
+
+    def status(self) -> dict[str, dict]:
+        """What `make status` says, by environment."""
+        rows = loads(self.ok("-m", "scripts.status", "--json"))["environments"]
+        return {row["environment"]: row for row in rows}
+
+
+def clean_environment() -> dict[str, str]:
+    """Our environment without what would lead a fork to somebody else's server."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_"))}
+
+
+@contextmanager
+def forked(folder: Path) -> Iterator[Fork]:
+    """Copy what belongs to the template, under a name with a space and letters beyond ASCII; stop its processes at the end."""
+    root = folder / "größere Gabel"
+    shutil.copytree(ROOT, root, ignore=lambda _, names: [name for name in names if name in LEFT_OUT])
+    fork = Fork(root)
+    for key, port in (("staging_port = 8001", "staging_port"), ("production_port = 8000", "production_port"), ("port = 5000", "port")):
+        fork.edit("pipeline.toml", key, f"{port} = {free_port()}")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "fork"]):
+        subprocess.run([*git, *command], cwd=root, check=True, capture_output=True)
+    try:
+        yield fork
+    finally:
+        fork.run("-m", "scripts.stop")
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory) -> Iterator[Fork]:
+    """A fresh fork for all tests of a module."""
+    with forked(tmp_path_factory.mktemp("fork")) as made:
+        yield made
+
+
+@pytest.fixture
+def new_fork(tmp_path_factory) -> Iterator[Callable[[], Fork]]:
+    """Make forks that live for one test."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(forked(tmp_path_factory.mktemp("fork")))

@@ -1,0 +1,192 @@
+"""What goes wrong around a fork: each fault has a clear message, a red exit, and leaves nothing half-done."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import requests
+
+from pipeline.processes import free_port
+
+
+@pytest.fixture(scope="module")
+def shipped(fork):
+    """A fork whose first model is in production."""
+    fork.ok("-m", "scripts.ship")
+    return fork
+
+
+def test_mlflow_that_cannot_be_reached_is_known_at_once(fork):
+    """An address where nothing listens is named within 15 seconds, before anything is trained."""
+    begin = time.monotonic()
+    said = fork.refused("-m", "scripts.ship", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
+    assert time.monotonic() - begin < 15
+    assert "MLFLOW_TRACKING_URI" in said and "cannot be reached" in said
+    assert not (fork.root / "build/run.json").exists()
+
+
+@pytest.mark.parametrize("healthy", [False, True])
+def test_mlflow_that_answers_500_is_known_at_once(shipped, healthy):
+    """A server that answers 500, even one whose health page still works, is reported within 15 seconds."""
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if healthy and self.path == "/health" else 500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        begin = time.monotonic()
+        said = shipped.refused("register_model.py" if not healthy else "-m", *([] if not healthy else ["scripts.status"]),
+                               MLFLOW_TRACKING_URI=f"http://127.0.0.1:{server.server_port}")  # fmt: skip
+        server.shutdown()
+    assert time.monotonic() - begin < 15
+    assert "500" in said
+
+
+def test_port_of_production_taken_by_another_program(shipped):
+    """A foreign program on the port is named as such, and production's settings key with it."""
+    with socket.socket() as foreign:
+        foreign.bind(("127.0.0.1", 0))
+        foreign.listen()
+        old = shipped.json(".slipway/production.json")["port"]
+        shipped.edit("pipeline.toml", f"production_port = {old}", f"production_port = {foreign.getsockname()[1]}")
+        said = shipped.refused("-m", "scripts.deploy", "--environment", "production")
+        shipped.edit("pipeline.toml", f"production_port = {foreign.getsockname()[1]}", f"production_port = {old}")
+    assert "taken by another program" in said and "production_port" in said
+    assert shipped.status()["production"]["agree"]
+
+
+def test_two_ships_at_once_run_one_after_the_other(shipped):
+    """The second `make ship` says for whom it waits; both end green and production is one version."""
+    first = shipped.start("-m", "scripts.ship")
+    time.sleep(1.5)
+    second = shipped.start("-m", "scripts.ship")
+    said = [process.communicate(timeout=180)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    assert "waiting: `make ship` is at work here" in said[1]
+    assert shipped.status()["production"]["agree"]
+
+
+def test_release_that_answers_wrongly_is_undone(shipped):
+    """A version whose service does not repeat its golden predictions never serves; what served before goes on."""
+    before = shipped.json(".slipway/production.json")
+    shipped.edit("serving/predictor.py", "import numpy as np", "import numpy as np\nraise SystemExit('broken release')")
+    said = shipped.refused("-m", "scripts.deploy", "--environment", "production")
+    shipped.edit("serving/predictor.py", "import numpy as np\nraise SystemExit('broken release')", "import numpy as np")
+    assert "broken release" in said
+    assert shipped.json(".slipway/production.json") == before
+    assert requests.get(f"{before['url']}/readyz", timeout=5).status_code == 200
+
+
+def test_flipped_byte_in_a_bundle_is_refused_at_start(shipped, tmp_path):
+    """A service whose model file has one wrong byte does not start, and names the file."""
+    bundle = tmp_path / "bundle"
+    subprocess.run(["cp", "-r", shipped.json(".slipway/production.json")["bundle"], bundle], check=True)
+    model = bytearray((bundle / "model.onnx").read_bytes())
+    model[len(model) // 2] ^= 1
+    (bundle / "model.onnx").write_bytes(model)
+    done = shipped.run("-m", "serving", "--bundle", str(bundle), "--port", str(free_port()))
+    assert done.returncode == 1 and "model.onnx" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_flipped_byte_in_mlflow_is_refused_before_deployment(shipped):
+    """A stored bundle with one wrong byte is not deployed, and production goes on."""
+    stored = next((shipped.root / ".mlflow/artifacts").rglob("bundle-1/model.onnx"))
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    said = shipped.refused("-m", "scripts.deploy", "--environment", "production")
+    stored.write_bytes(whole)
+    assert "model.onnx" in said and "damaged" in said
+    assert shipped.status()["production"]["agree"]
+
+
+STAGES = {
+    "validate": ["-m", "scripts.validate_data"],
+    "train": ["train.py"],
+    "evaluate": ["evaluate.py"],
+    "register": ["register_model.py"],
+    "deploy staging": ["-m", "scripts.deploy", "--environment", "staging"],
+    "deploy production": ["-m", "scripts.deploy", "--environment", "production"],
+    "promote": ["-m", "scripts.promote"],
+}
+
+
+def test_every_stage_can_be_killed_and_run_again(new_fork):
+    """Each stage is killed at three moments and then run again; the end is one version in production, and nothing left over."""
+    fork = new_fork()
+    fork.ok("-m", "scripts.start_mlflow")
+    for command in STAGES.values():
+        for seconds in (0.4, 1.2, 2.4):
+            process = fork.start(*command)
+            time.sleep(seconds)
+            process.kill()
+            process.communicate(timeout=10)
+        fork.ok(*command)
+    status = fork.status()["production"]
+    assert (status["version"], status["alias"], status["agree"]) == ("1", "1", True)
+    services = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert services.count(str(fork.root / ".slipway/production")) == 1
+    assert services.count(str(fork.root / ".slipway/staging")) == 1
+    fork.ok("-m", "scripts.ship")
+    assert fork.json("build/evaluation.json")["verdict"] == "keep"
+
+
+def test_killed_ship_can_be_run_again(new_fork):
+    """A ship that was killed while it trained does not stop the next one."""
+    fork = new_fork()
+    process = fork.start("-m", "scripts.ship")
+    deadline = time.monotonic() + 90
+    while not (fork.root / "build/logs/train.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    fork.ok("-m", "scripts.ship")
+    assert fork.status()["production"]["agree"]
+
+
+def test_data_folder_that_cannot_be_written(new_fork):
+    """Nothing is ever written to data/, so a read-only folder changes nothing."""
+    fork = new_fork()
+    before = {path.name: path.stat().st_mtime_ns for path in (fork.root / "data").iterdir()}
+    for path in [*(fork.root / "data").iterdir(), fork.root / "data"]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    fork.ok("-m", "scripts.validate_data")
+    (fork.root / "data").chmod(0o755)
+    assert {path.name: path.stat().st_mtime_ns for path in (fork.root / "data").iterdir()} == before
+
+
+def test_model_that_cannot_become_onnx_is_refused(new_fork):
+    """A transformer that has no ONNX counterpart ends training with its reason, and no run file."""
+    fork = new_fork()
+    fork.edit("project/model.py", "StandardScaler(),", "FunctionTransformer(__import__('numpy').cbrt),")
+    fork.edit("project/model.py", "import StandardScaler", "import FunctionTransformer")
+    fork.ok("-m", "scripts.validate_data")
+    said = fork.refused("train.py")
+    assert "cannot become ONNX" in said
+    assert not (fork.root / "build/run.json").exists() and not (fork.root / "build/model").exists()
+
+
+def test_deleted_production_version_is_noticed(shipped):
+    """When the production version was deleted in MLflow, evaluate says so instead of taking the candidate for the first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(shipped.json(".mlflow/server.json")["uri"])
+    client.delete_model_version("breast-cancer", "1")
+    said = shipped.refused("evaluate.py")
+    assert "deleted in MLflow" in said and "version 1" in said
+    shipped.ok("-m", "scripts.ship", "--first")
+    status = shipped.status()["production"]
+    assert (status["version"], status["agree"]) == ("2", True)
+
+

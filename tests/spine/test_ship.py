@@ -1,0 +1,167 @@
+"""The story of a fork, shipped for real: first model, nothing new, a worse one, a better one, and back."""
+
+import re
+import subprocess
+
+import pytest
+import requests
+
+
+@pytest.fixture(scope="module")
+def first(fork):
+    """The first `make ship`, of a model that leaves room for a better one."""
+    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.003 ")
+    return fork.ok("-m", "scripts.ship")
+
+
+def production(fork) -> dict:
+    """What production serves, as it says itself."""
+    return requests.get(f"{fork.status()['production']['url']}/model/info", timeout=5).json()
+
+
+def test_first_ship_puts_version_1_into_production(fork, first):
+    """On a machine where nothing was ever shipped, the first model is accepted and serves as version 1."""
+    assert "accept" in first
+    assert production(fork)["version"] == "1"
+    assert {row["alias"] for row in fork.status().values()} == {"1"}
+    assert all(row["agree"] for row in fork.status().values())
+
+
+def test_printed_curl_line_answers_when_pasted(first):
+    """The line after "try it:" runs in a shell as it stands and gets a prediction."""
+    line = re.search(r"^try it: +(curl .*)$", first, re.M).group(1)
+    answer = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=20)
+    assert '"label"' in answer.stdout and '"model_version"' in answer.stdout
+
+
+def test_printed_addresses_answer(first):
+    """Documentation and MLflow UI are where ship says they are, and the report is a file."""
+    for name in ("docs", "MLflow"):
+        address = re.search(rf"^{name}: +(\S+)", first, re.M).group(1)
+        assert requests.get(address, timeout=10).status_code == 200
+    report = re.search(r"^report: +(.+)$", first, re.M).group(1)
+    with open(report, encoding="utf-8") as file:
+        assert "accept" in file.read().lower()
+
+
+def test_unchanged_ship_keeps_production(fork, first):
+    """With nothing changed the verdict is keep, the exit green, and the very same process goes on serving."""
+    before = fork.json(".slipway/production.json")
+    said = fork.ok("-m", "scripts.ship")
+    assert fork.json("build/evaluation.json")["verdict"] == "keep", said
+    assert fork.json(".slipway/production.json") == before
+
+
+def test_same_commit_and_data_give_the_same_bundle_bytes(fork, first):
+    """Training twice gives byte-identical content, and so the same digest."""
+    fork.ok("train.py")
+    content = {name: (fork.root / "build/model" / name).read_bytes() for name in CONTENT}
+    fork.ok("train.py")
+    assert {name: (fork.root / "build/model" / name).read_bytes() for name in CONTENT} == content
+
+
+CONTENT = ("model.onnx", "contract.json", "golden.json", "reference.json")
+
+
+def test_worse_model_is_refused(fork, first):
+    """A model that is confidently worse ends red after its report, and production is untouched."""
+    before = fork.json(".slipway/production.json")
+    fork.edit("pipeline.toml", "C = 0.003 ", "C = 0.0008 ")
+    done = fork.run("-m", "scripts.ship")
+    assert done.returncode == 1, done.stdout
+    evaluation = fork.json("build/evaluation.json")
+    assert evaluation["verdict"] == "refuse"
+    assert evaluation["limits"] and all(limit["success"] for limit in evaluation["limits"]), "refused by comparison"
+    assert "refuse" in (fork.root / "build/report.md").read_text(encoding="utf-8").lower()
+    assert fork.json(".slipway/production.json") == before
+    assert "worse" in done.stdout
+    assert fork.run("-m", "scripts.gate").returncode == 1
+
+
+def test_refused_model_cannot_be_registered(fork):
+    """Registering what was refused is itself refused, by the reason of the verdict."""
+    assert "refuse" in fork.refused("register_model.py")
+
+
+def test_better_model_is_accepted_and_replaces_production(fork, first):
+    """A model that is better becomes the next version, and the version before stays known as previous."""
+    fork.edit("pipeline.toml", "C = 0.0008 ", "C = 0.5 ")
+    said = fork.ok("-m", "scripts.ship")
+    assert fork.json("build/evaluation.json")["verdict"] == "accept", said
+    assert production(fork)["version"] == "2"
+    assert fork.status()["production"]["agree"]
+
+
+def test_registering_twice_makes_one_version(fork):
+    """The same build registered again is the same version, and its bundle has the same bytes."""
+    before = fork.json("build/bundle/manifest.json")
+    assert "version 2" in fork.ok("register_model.py")
+    assert fork.json("build/bundle/manifest.json") == before
+
+
+def test_rollback_brings_model_and_alias_back(fork):
+    """`make rollback` serves the version before, moves the alias to it, and says so."""
+    fork.ok("-m", "scripts.rollback")
+    assert production(fork)["version"] == "1"
+    assert fork.status()["production"] | {"since": 0, "url": 0, "digest": 0} == {
+        "environment": "production", "version": "1", "alias": "1", "agree": True, "since": 0, "url": 0, "digest": 0,
+    }  # fmt: skip
+
+
+def test_rollback_to_a_named_version(fork):
+    """`make rollback VERSION=n` serves version n."""
+    fork.ok("-m", "scripts.rollback", "--version", "2")
+    assert production(fork)["version"] == "2"
+    assert fork.status()["production"]["agree"]
+
+
+def test_rollback_to_an_unknown_version_is_refused(fork):
+    """A version that MLflow does not have is refused with the list of those it has."""
+    said = fork.refused("-m", "scripts.rollback", "--version", "77")
+    assert "no version 77" in said and "2, 1" in said
+    assert production(fork)["version"] == "2"
+
+
+def test_every_deployment_left_a_record(fork):
+    """NAME-deployments tells who put which version where, in place of what, in order."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(fork.json(".mlflow/server.json")["uri"])
+    experiment = client.get_experiment_by_name("breast-cancer-deployments")
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    tags = [run.data.tags for run in runs if run.data.tags["environment"] == "production"]
+    assert [(tag["action"], tag["before"], tag["version"]) for tag in tags] == [
+        ("deploy", "none", "1"),
+        ("deploy", "1", "2"),
+        ("rollback", "2", "1"),
+        ("rollback", "1", "2"),
+    ]
+    assert all(tag["result"] == "deployed" and tag["actor"] and tag["digest"] for tag in tags)
+
+
+def test_run_in_mlflow_has_lineage_plots_and_model_without_pickle(fork):
+    """The run carries commit, data and lock hash, data set, figures, signature and input example; no file of it is a pickle."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(fork.json(".mlflow/server.json")["uri"])
+    facts = fork.json("build/run.json")
+    run = client.get_run(facts["run_id"])
+    assert {run.data.tags[key] for key in ("commit", "data_hash", "lock_hash")} == {
+        facts["commit"], facts["data_hash"], facts["lock_hash"],
+    }  # fmt: skip
+    assert run.inputs.dataset_inputs[0].dataset.digest == facts["data_hash"][:36]
+    assert run.data.params["train.C"] == "0.5" and run.data.params["seed"] == "42"
+    assert set(run.data.metrics) >= {"accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier"}
+    plots = {file.path for file in client.list_artifacts(facts["run_id"], "plots")}
+    assert {f"plots/{name}.png" for name in ("confusion_matrix", "roc", "calibration", "feature_importance")} <= plots
+    files = [path.name for path in (fork.root / ".mlflow/artifacts").rglob("*") if path.is_file()]
+    assert "model.skops" in files and "input_example.json" in files
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".joblib"))]
+
+
+def test_production_that_was_stopped_is_started_again(fork):
+    """After `make stop` (or a restart of the machine) the next ship that keeps production also brings it up."""
+    fork.ok("-m", "scripts.stop")
+    fork.ok("-m", "scripts.ship")
+    assert fork.json("build/evaluation.json")["verdict"] == "keep"
+    assert production(fork)["version"] == "2"
