@@ -75,10 +75,9 @@ class Input(Part):
         if value is None and self.nullable:
             return "" if self.type == "text" else math.nan
         if not self._fits(value, largest):
-            beyond = (
-                " that a float32 can hold" if is_number(value) and largest < abs(value) < math.inf else ""
-            )
-            raise ValueError(f"{shown(value)} was given, allowed is {self.allowed}{beyond}")
+            beyond = is_number(value) and not -largest <= value <= largest
+            limit = f", finite and at most {largest:.3g} in size" if beyond else ""
+            raise ValueError(f"{shown(value)} was given, allowed is {self.allowed}{limit}")
         return value if self.type == "text" else float(value)
 
     def _fits(self, value: Any, largest: float) -> bool:
