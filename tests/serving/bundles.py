@@ -1,0 +1,253 @@
+"""Small real bundles: ONNX graphs built by hand, and golden answers that numpy computes beside them."""
+
+import hashlib
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+KINDS = ("binary", "multiclass", "regression", "columns")
+ROWS = 25
+WORDS = {"red": 0.5, "green": -0.25, "blue": 1.5}  # what each colour adds to the columns model
+
+
+def make_bundle(kind: str, folder: Path, version: str = "3") -> Path:
+    """A sealed bundle of one kind with ROWS golden rows."""
+    contract, graph, answer = {
+        "binary": _binary,
+        "multiclass": _multiclass,
+        "regression": _regression,
+        "columns": _columns,
+    }[kind]()
+    rows = _rows(contract)
+    golden = {"tolerance": 1e-5, "inputs": rows, "expected": [answer(row) for row in rows]}
+    folder.mkdir(parents=True)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    )
+    model.ir_version = 9
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    write(folder, "contract.json", contract)
+    write(folder, "golden.json", golden)
+    write(folder, "reference.json", {})
+    release = {"name": contract["name"], "version": version, "run_id": f"run-{version}", "commit": "c0ffee"}
+    write(folder, "release.json", {**release, "digest": hashlib.sha256(version.encode()).hexdigest()})
+    return seal(folder)
+
+
+def write(folder: Path, name: str, value) -> None:
+    """Write one JSON file of a bundle."""
+    (folder / name).write_text(json.dumps(value), encoding="utf-8")
+
+
+def read(folder: Path, name: str):
+    """Read one JSON file of a bundle."""
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def seal(folder: Path) -> Path:
+    """Write the manifest that fits the files as they are now."""
+    files = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
+    write(
+        folder,
+        "manifest.json",
+        {"files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}},
+    )
+    return folder
+
+
+def change(folder: Path, file: str, **values) -> Path:
+    """Change keys of one JSON file and seal the bundle again."""
+    write(folder, file, {**read(folder, file), **values})
+    return seal(folder)
+
+
+def _input(name, kind, example, **more):
+    defaults = {"nullable": False, "minimum": None, "maximum": None, "values": None, "observed": None}
+    return {"name": name, "type": kind, **defaults, "example": example, **more}
+
+
+def _contract(name, task, inputs, layout, dtype, classes, positive, label):
+    probabilities = None if task == "regression" else "probabilities"
+    return {
+        "schema": 1,
+        "name": name,
+        "task": task,
+        "format": "onnx",
+        "inputs": inputs,
+        "classes": classes,
+        "positive": positive,
+        "target": "target",
+        "onnx": {"layout": layout, "dtype": dtype, "label": label, "probabilities": probabilities},
+        "commit": "c0ffee",
+        "data_hash": "d" * 64,
+        "tolerance": 1e-5,
+    }
+
+
+def _rows(contract):
+    """Rows inside the contract, nulls and edges among them."""
+    rng = random.Random(7)
+    return [[_value(column, rng) for column in contract["inputs"]] for _ in range(ROWS)]
+
+
+def _value(column, rng):
+    if column["nullable"] and rng.random() < 0.3:
+        return None
+    match column["type"]:
+        case "boolean":
+            return rng.random() < 0.5
+        case "integer":
+            return rng.randint(int(column["minimum"]), int(column["maximum"]))
+        case "text":
+            return rng.choice(column["values"] or ["red", "green", "blue", "unseen", "ünïcode"])
+    low = -5 if column["minimum"] is None else column["minimum"]
+    high = 5 if column["maximum"] is None else column["maximum"]
+    return rng.choice([low, high, rng.uniform(low, high), rng.uniform(low, high)])
+
+
+def _tensor(name, values, dtype="float32"):
+    return numpy_helper.from_array(np.array(values, dtype=dtype), name)
+
+
+def _classifier(nodes, inputs, constants):
+    label = helper.make_tensor_value_info("label", TensorProto.INT64, ["n"])
+    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", None])
+    argmax = helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0)
+    return helper.make_graph([*nodes, argmax], "model", inputs, [label, probabilities], constants)
+
+
+def _labelled(classes, probabilities):
+    return {
+        "label": classes[int(np.argmax(probabilities))],
+        "probabilities": [float(p) for p in probabilities],
+    }
+
+
+def _sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+# From the score to the two probabilities of a binary model.
+TWO = [
+    helper.make_node("Sigmoid", ["score"], ["yes"]),
+    helper.make_node("Sub", ["one", "yes"], ["no"]),
+    helper.make_node("Concat", ["no", "yes"], ["probabilities"], axis=1),
+]
+
+
+def _binary():
+    weights, bias = [0.05, -1.5, 0.25, 2.0], -2.0
+    inputs = [
+        _input(
+            "mass", "number", 12.5, minimum=0.0, maximum=100.0, observed={"minimum": 0.5, "maximum": 80.0}
+        ),
+        _input("tilt", "number", -0.5),
+        _input("doors", "integer", 4, minimum=0, maximum=10),
+        _input("sold", "boolean", True),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["features", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["score"]),
+        *TWO,
+    ]
+    constants = [_tensor("weights", [[w] for w in weights]), _tensor("bias", [bias]), _tensor("one", [[1]])]
+    given = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 4])]
+
+    def answer(row):
+        p = _sigmoid(float(np.dot(row, weights)) + bias)
+        return _labelled(["no", "yes"], [1 - p, p])
+
+    contract = _contract("cars", "binary", inputs, "matrix", "float32", ["no", "yes"], "yes", "label")
+    return contract, _classifier(nodes, given, constants), answer
+
+
+def _multiclass():
+    weights = np.array([[0.5, -0.5, 1.0], [0.1, 0.2, -0.3]])
+    bias = np.array([0.1, 0.0, -0.1])
+    classes = ["ä b", "class", "third"]
+    inputs = [
+        _input("sepal length (cm)", "number", 5.1, minimum=-10.0),
+        _input("größe", "number", 1.0, maximum=20.0),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["features", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+    ]
+    given = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 2])]
+    graph = _classifier(nodes, given, [_tensor("weights", weights), _tensor("bias", bias)])
+
+    def answer(row):
+        scores = np.exp(np.array(row) @ weights + bias)
+        return _labelled(classes, scores / scores.sum())
+
+    return (
+        _contract("flowers", "multiclass", inputs, "matrix", "float32", classes, None, "label"),
+        graph,
+        answer,
+    )
+
+
+def _regression():
+    weights, bias = [3.0, 2.5], 10.0
+    inputs = [
+        _input("rooms", "integer", 3, minimum=1, maximum=20),
+        _input("area", "number", 80.0, observed={"minimum": 20.0, "maximum": 300.0}),
+    ]
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "weights"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["variable"]),
+        ],
+        "model",
+        [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["n", 2])],
+        [helper.make_tensor_value_info("variable", TensorProto.DOUBLE, ["n", 1])],
+        [_tensor("weights", [[w] for w in weights], "float64"), _tensor("bias", [bias], "float64")],
+    )
+    contract = _contract("houses", "regression", inputs, "matrix", "float64", [], None, "variable")
+    return contract, graph, lambda row: {"value": float(np.dot(row, weights)) + bias}
+
+
+def _columns():
+    """A number that may be null (then 0), a text of three words, and a text that may be null (then 1)."""
+    inputs = [
+        _input("age", "number", 30.5, nullable=True, minimum=0.0, maximum=120.0),
+        _input("colour", "text", "green", values=list(WORDS)),
+        _input("note", "text", "red", nullable=True),
+    ]
+    words = {"keys_strings": list(WORDS), "values_floats": list(WORDS.values()), "domain": "ai.onnx.ml"}
+    with_empty = {
+        "keys_strings": [*WORDS, ""],
+        "values_floats": [*WORDS.values(), 1.0],
+        "domain": "ai.onnx.ml",
+    }
+    nodes = [
+        helper.make_node("IsNaN", ["f0"], ["empty"]),
+        helper.make_node("Where", ["empty", "zero", "f0"], ["age"]),
+        helper.make_node("LabelEncoder", ["f1"], ["colour"], **words, default_float=0.0),
+        helper.make_node("LabelEncoder", ["f2"], ["note"], **with_empty, default_float=0.0),
+        helper.make_node("Mul", ["age", "slope"], ["years"]),
+        helper.make_node("Sum", ["years", "colour", "note", "bias"], ["score"]),
+        *TWO,
+    ]
+    types = [TensorProto.FLOAT, TensorProto.STRING, TensorProto.STRING]
+    given = [helper.make_tensor_value_info(f"f{i}", kind, ["n", 1]) for i, kind in enumerate(types)]
+    constants = [
+        _tensor("zero", [[0]]),
+        _tensor("slope", [[0.02]]),
+        _tensor("bias", [[-1]]),
+        _tensor("one", [[1]]),
+    ]
+
+    def answer(row):
+        note = 1.0 if row[2] is None else WORDS.get(row[2], 0.0)
+        p = _sigmoid((row[0] or 0.0) * 0.02 + WORDS[row[1]] + note - 1)
+        return _labelled(["left", "stayed"], [1 - p, p])
+
+    classes = ["left", "stayed"]
+    contract = _contract("visitors", "binary", inputs, "columns", "float32", classes, "stayed", "label")
+    return contract, _classifier(nodes, given, constants), answer

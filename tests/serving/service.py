@@ -1,0 +1,79 @@
+"""The real service as a process of its own, as a deployment runs it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from tests.serving.bundles import read
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that answers, the bundle it serves, and a client for it."""
+
+    url: str
+    bundle: Path
+    process: subprocess.Popen
+    session: requests.Session
+
+    @property
+    def contract(self):
+        """The contract that it serves."""
+        return read(self.bundle, "contract.json")
+
+    @property
+    def golden(self):
+        """The golden rows of its bundle."""
+        return read(self.bundle, "golden.json")
+
+    @property
+    def example(self):
+        """The contract's example row, by name."""
+        return {column["name"]: column["example"] for column in self.contract["inputs"]}
+
+    def get(self, path, **more):
+        """GET a path."""
+        return self.session.get(self.url + path, timeout=10, **more)
+
+    def post(self, path, body=None, **more):
+        """POST a JSON body (or, by `data`, any bytes)."""
+        return self.session.post(self.url + path, json=body, timeout=30, **more)
+
+    def predict(self, features, **fields):
+        """POST one row to /predict."""
+        return self.post("/predict", {"features": features, **fields})
+
+
+@contextmanager
+def serving(bundle: Path, *options: str):
+    """Start `python -m serving` on a free port of this machine, and end it by SIGTERM."""
+    command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        )
+        try:
+            line = process.stdout.readline()
+            if not line.startswith("serving "):
+                errors.seek(0)
+                raise AssertionError(f"the service did not start: {errors.read().decode()}")
+            with requests.Session() as session:
+                session.trust_env = False
+                yield Service(line.split()[-1], bundle, process, session)
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()

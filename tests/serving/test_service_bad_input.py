@@ -1,0 +1,296 @@
+"""Everything that a client can get wrong is refused in words, with the feature's name, never with a 500."""
+
+import json
+import socket
+import time
+
+import pytest
+
+ROW = {"mass": 12.5, "tilt": -0.5, "doors": 4, "sold": True}
+VISIT = {"age": 30.5, "colour": "red", "note": "red"}
+
+
+def _problem(response, status):
+    """The problem details of a refusal."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert {"type", "title", "status", "detail", "request_id"} <= set(problem)
+    assert problem["status"] == status
+    assert problem["request_id"] == response.headers["x-request-id"]
+    return problem
+
+
+def _feature(response, name, detail):
+    """One wrong feature: 422, its name, and these words."""
+    problem = _problem(response, 422)
+    assert problem["errors"][0]["feature"] == name
+    assert problem["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "words"),
+    [
+        ("mass", "12.5", '"12.5" was given, allowed is a number from 0 to 100'),
+        ("mass", True, "true was given, allowed is a number from 0 to 100"),
+        ("mass", None, "null was given, allowed is a number from 0 to 100"),
+        ("mass", [1], "a list was given, allowed is a number from 0 to 100"),
+        ("mass", {"a": 1}, "an object was given, allowed is a number from 0 to 100"),
+        ("mass", -0.001, "-0.001 was given, allowed is a number from 0 to 100"),
+        ("mass", 100.001, "100.001 was given, allowed is a number from 0 to 100"),
+        ("tilt", False, "false was given, allowed is a number"),
+        ("tilt", 1e39, "1e+39 was given, allowed is a number, finite and at most 3.4e+38 in size"),
+        ("doors", 3.5, "3.5 was given, allowed is a whole number from 0 to 10"),
+        ("doors", True, "true was given, allowed is a whole number from 0 to 10"),
+        ("doors", 11, "11 was given, allowed is a whole number from 0 to 10"),
+        ("sold", "yes", '"yes" was given, allowed is true or false'),
+        ("sold", 2, "2 was given, allowed is true or false"),
+        ("sold", 0.5, "0.5 was given, allowed is true or false"),
+        ("sold", None, "null was given, allowed is true or false"),
+        ("mass", "x" * 500, '"' + "x" * 58 + "… was given, allowed is a number from 0 to 100"),
+    ],
+)
+def test_a_wrong_value_is_named(binary, feature, value, words):
+    """The message says the feature, what was given and what is allowed."""
+    _feature(binary.predict({**ROW, feature: value}), feature, f"feature {feature!r}: {words}")
+    place = list(ROW).index(feature)
+    row = [*ROW.values()]
+    row[place] = value
+    _feature(binary.predict(row), feature, f"feature {feature!r}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "words"),
+    [
+        ("age", -1, "-1 was given, allowed is a number from 0 to 120 or null"),
+        ("age", "", '"" was given, allowed is a number from 0 to 120 or null'),
+        ("colour", "pink", '"pink" was given, allowed is one of "red", "green", "blue"'),
+        ("colour", "", '"" was given, allowed is one of "red", "green", "blue"'),
+        ("colour", None, 'null was given, allowed is one of "red", "green", "blue"'),
+        ("note", 3, "3 was given, allowed is a text or null"),
+        ("note", False, "false was given, allowed is a text or null"),
+        ("note", "\ud800", '"\\ud800" was given, allowed is a text or null'),
+    ],
+)
+def test_a_wrong_text_is_named(columns, feature, value, words):
+    """Declared values, types, and text that no UTF-8 can carry."""
+    _feature(columns.predict({**VISIT, feature: value}), feature, f"feature {feature!r}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "words"),
+    [
+        ("sepal length (cm)", -11, "-11 was given, allowed is a number of at least -10"),
+        ("größe", 21, "21 was given, allowed is a number of at most 20"),
+    ],
+)
+def test_a_single_limit_is_enforced(multiclass, feature, value, words):
+    """A minimum without a maximum, and the other way round."""
+    _feature(
+        multiclass.predict({**multiclass.example, feature: value}), feature, f"feature {feature!r}: {words}"
+    )
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("feature", ["mass", "tilt", "doors", "sold"])
+def test_what_is_not_finite_is_named(binary, feature, value):
+    """NaN, infinity and numbers of four hundred digits are refused with the feature's name."""
+    body = json.dumps({"features": {**ROW, feature: "HERE"}}).replace('"HERE"', value)
+    problem = _problem(binary.post("/predict", data=body.encode()), 422)
+    assert problem["errors"][0]["feature"] == feature
+
+
+def test_a_missing_feature_is_named(binary):
+    """Every missing feature is told."""
+    problem = _problem(binary.predict({"mass": 1, "sold": True}), 422)
+    assert problem["detail"] == "feature 'tilt' is missing (and 1 more)"
+    assert [error["feature"] for error in problem["errors"]] == ["tilt", "doors"]
+
+
+def test_an_unknown_feature_gets_the_nearest_name(binary):
+    """A misspelt name is told together with the right one."""
+    problem = _problem(binary.predict({**ROW, "doorz": 1}), 422)
+    assert problem["errors"] == [
+        {"feature": "doorz", "detail": "feature 'doorz' is unknown; did you mean 'doors'?"}
+    ]
+
+
+def test_a_thousand_unknown_features_give_a_short_answer(binary):
+    """An answer does not grow with what is wrong in its question."""
+    response = binary.predict({**ROW, **{f"{'x' * 1000}{i}": i for i in range(1000)}})
+    assert len(_problem(response, 422)["errors"]) == 10
+    assert len(response.content) < 10_000
+
+
+def test_several_wrong_values_are_all_named(binary):
+    """All features that are wrong are told at once."""
+    problem = _problem(binary.predict({**ROW, "mass": -1, "doors": 3.5}), 422)
+    assert [error["feature"] for error in problem["errors"]] == ["mass", "doors"]
+    assert problem["detail"].endswith("(and 1 more)")
+
+
+@pytest.mark.parametrize(
+    ("row", "feature", "detail"),
+    [
+        ([], "mass", "0 values were given, 4 are needed: feature 'mass' is missing"),
+        ([1, 2, 3], "sold", "3 values were given, 4 are needed: feature 'sold' is missing"),
+        ([1, 2, 3, True, 5], "sold", "5 values were given, 4 are needed: feature 'sold' is the last"),
+    ],
+)
+def test_a_list_of_the_wrong_length_is_refused(binary, row, feature, detail):
+    """Both numbers are told, and where the list ends too early or should have ended."""
+    _feature(binary.predict(row), feature, detail)
+
+
+@pytest.mark.parametrize("features", [None, 1, "text", True, 1.5])
+def test_features_are_a_list_or_an_object(binary, features):
+    """Anything else is refused with what was given."""
+    detail = _problem(binary.predict(features), 422)["detail"]
+    assert detail == f"a row is a list or an object of features, not {json.dumps(features)}"
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ([], 'the body must be an object like {"features": …}, not a list'),
+        (None, 'the body must be an object like {"features": …}, not null'),
+        ({}, "the body has no 'features'"),
+        ({"feature": [1]}, "the body has no 'features'"),
+        (
+            {"features": [], "id": 1},
+            'the body has an unknown field "id"; it takes features and request_id',
+        ),
+        (
+            {"features": [], "request_id": 7},
+            "request_id is 7, allowed are 1 to 128 visible ASCII characters",
+        ),
+        (
+            {"features": [], "request_id": "a\nb"},
+            'request_id is "a\\nb", allowed are 1 to 128 visible ASCII characters',
+        ),
+        (
+            {"features": [], "request_id": ""},
+            'request_id is "", allowed are 1 to 128 visible ASCII characters',
+        ),
+        (
+            {"features": [], "request_id": "ä"},
+            'request_id is "\\u00e4", allowed are 1 to 128 visible ASCII characters',
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_a_body_of_another_shape_is_refused(binary, path, body, detail):
+    """The body's own fields are checked before the rows."""
+    assert _problem(binary.post(path, data=json.dumps(body).encode()), 422)["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"{'features': []}",
+        b'{"features": [1,]}',
+        b'{"features": []} x',
+        b"\xff",
+        b'{"features": ["\xe4"]}',
+        b"[" * 200_000,
+        b'{"a":' * 50_000,
+        b'{"features": [' + b"9" * 5_000 + b"]}",
+        b"\x00\x01\x02",
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_what_is_not_json_is_refused(binary, path, body):
+    """400 with the place, whatever the bytes are."""
+    assert "not JSON" in _problem(binary.post(path, data=body), 400)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("features", "detail"),
+    [
+        ([], "0 rows were given, allowed are 1 to 10000"),
+        ([[]] * 10_001, "10001 rows were given, allowed are 1 to 10000"),
+        ({"mass": 1}, "features must be a list of rows, not an object"),
+        (None, "features must be a list of rows, not null"),
+    ],
+)
+def test_a_batch_is_a_list_of_rows(binary, features, detail):
+    """A batch has 1 to 10,000 rows."""
+    assert _problem(binary.post("/predict/batch", {"features": features}), 422)["detail"] == detail
+
+
+def test_one_wrong_row_refuses_the_batch(binary):
+    """The first wrong row is named by its number, counting from 0, and nothing is predicted."""
+    rows = [ROW, [*ROW.values()], {**ROW, "doors": 99}, {**ROW, "mass": -1}]
+    problem = _problem(binary.post("/predict/batch", {"features": rows}), 422)
+    assert problem["detail"] == "row 2: feature 'doors': 99 was given, allowed is a whole number from 0 to 10"
+    assert problem["errors"] == [{"feature": "doors", "detail": problem["detail"], "row": 2}]
+
+
+@pytest.mark.parametrize("row", [1, None, "row"])
+def test_a_row_of_a_batch_is_a_list_or_an_object(binary, row):
+    """A flat list of values is the usual mistake: its first value is no row."""
+    problem = _problem(binary.post("/predict/batch", {"features": [row]}), 422)
+    assert problem["detail"].startswith("row 0: a row is a list or an object of features")
+
+
+def test_values_that_the_model_cannot_add_up_are_refused(regression):
+    """Each value is finite but the answer is not: 422 with the row, for JSON has no infinity."""
+    huge = [20, 1.7e308]
+    words = "the model has no finite answer for these values"
+    assert _problem(regression.predict(huge), 422)["detail"] == words
+    problem = _problem(regression.post("/predict/batch", {"features": [[1, 1], huge]}), 422)
+    assert problem["errors"] == [{"detail": words, "row": 1}]
+
+
+def test_a_body_over_five_megabytes_is_refused(binary):
+    """5,000,000 bytes are read, one more is refused before it is parsed."""
+    start, end = b'{"features": [12.5, -0.5, 4, true', b"]}"
+    largest = start + b" " * (5_000_000 - len(start) - len(end)) + end
+    assert binary.post("/predict", data=largest).status_code == 200
+    assert "5000000 bytes" in _problem(binary.post("/predict", data=largest + b" "), 413)["detail"]
+
+
+def test_a_chunked_body_over_five_megabytes_is_refused(binary):
+    """A body that does not declare its length is counted while it comes."""
+    chunks = (b" " * 100_000 for _ in range(51))
+    _problem(binary.post("/predict", data=chunks), 413)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/predict/", "/predict/batch/x", "//", "/%00", "/%ff", "/" + "x" * 5000]
+)
+def test_an_unknown_path_is_a_problem(binary, path):
+    """404 in the same shape as every refusal."""
+    assert "there is no /" in _problem(binary.get(path), 404)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/predict", "POST"),
+        ("PUT", "/predict/batch", "POST"),
+        ("DELETE", "/health", "GET"),
+        ("OPTIONS", "/predict", "POST"),
+        ("PATCH", "/predict", "POST"),
+    ],
+)
+def test_a_wrong_method_is_a_problem(binary, method, path, allowed):
+    """405 says which method the path takes."""
+    response = binary.session.request(method, binary.url + path, timeout=10)
+    _problem(response, 405)
+    assert response.headers["allow"] == allowed
+
+
+def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
+    """A connection that ends in the middle of a body is counted as 499, and the next client is served."""
+    host, port = binary.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 5) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+    deadline = time.monotonic() + 10
+    while 'path="/predict",status="499"' not in binary.get("/metrics").text:
+        assert time.monotonic() < deadline, "the service did not notice that the client left"
+    assert binary.predict(ROW).status_code == 200

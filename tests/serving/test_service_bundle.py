@@ -1,0 +1,191 @@
+"""A bundle that is not exactly what its manifest says is refused, and the file is named."""
+
+import hashlib
+
+import pytest
+from onnx import TensorProto, helper
+
+from serving.bundle import BundleError, open_bundle
+from serving.predictor import Predictor
+from tests.serving.bundles import change, make_bundle, read, seal, write
+
+
+def _refusal(folder):
+    with pytest.raises(BundleError) as caught:
+        Predictor(open_bundle(folder))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_whole_bundle_is_opened(bundle):
+    """Contract, release and model of an untouched bundle are those of its files."""
+    opened = open_bundle(bundle)
+    assert opened.release.version == "3"
+    assert list(opened.contract.names) == ["mass", "tilt", "doors", "sold"]
+    assert (
+        hashlib.sha256(opened.model).digest() == hashlib.sha256((bundle / "model.onnx").read_bytes()).digest()
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "contract.json", "golden.json", "reference.json", "release.json"]
+)
+def test_a_flipped_byte_is_refused(bundle, name):
+    """One changed bit in any file is found, and the file named."""
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    assert f"{name} was altered" in _refusal(bundle)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.json"])
+def test_a_missing_file_is_refused(bundle, name):
+    """A file that the manifest names must be there."""
+    (bundle / name).unlink()
+    assert f"{name} is missing" in _refusal(bundle)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "nested/extra.json", ".hidden"])
+def test_an_extra_file_is_refused(bundle, name):
+    """A file that the manifest does not name must not be there, wherever it hides."""
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_text("x")
+    assert f"{name} does not belong here" in _refusal(bundle)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "contract.json", "release.json"])
+def test_a_bundle_sealed_without_a_needed_file_is_refused(bundle, name):
+    """A manifest that fits does not help when what the service needs was never in it."""
+    (bundle / name).unlink()
+    assert f"{name} is missing" in _refusal(seal(bundle))
+
+
+def test_a_folder_without_manifest_is_refused(bundle):
+    """Without a manifest nothing can be verified."""
+    (bundle / "manifest.json").unlink()
+    assert "manifest.json is missing" in _refusal(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"files": 3}', "\xff"])
+def test_a_damaged_manifest_is_refused(bundle, text):
+    """A manifest that lists no files is said to be damaged."""
+    (bundle / "manifest.json").write_text(text, encoding="latin-1")
+    assert "manifest.json is damaged" in _refusal(bundle)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path):
+    """A mistyped path is named."""
+    assert "nowhere is not a bundle folder" in _refusal(tmp_path / "nowhere")
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(bundle):
+    """A manifest entry that is a folder is missing as a file."""
+    (bundle / "golden.json").unlink()
+    (bundle / "golden.json").mkdir()
+    assert "golden.json is missing" in _refusal(bundle)
+
+
+def test_a_manifest_that_cannot_be_read_is_refused(bundle):
+    """The reason of the operating system is passed on."""
+    (bundle / "manifest.json").unlink()
+    (bundle / "manifest.json").mkdir()
+    assert "manifest.json cannot be read: Is a directory" in _refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"schema": 2}, "schema: Input should be 1"),
+        ({"format": "skops"}, "format: Input should be 'onnx'"),
+        ({"task": "ranking"}, "task: Input should be"),
+        ({"inputs": []}, "inputs: List should have at least 1 item"),
+        ({"classes": ["only"]}, "a classifier needs two or more classes"),
+        ({"name": "other"}, "release.json is of model 'cars', contract.json of 'other'"),
+    ],
+)
+def test_a_contract_of_another_kind_is_refused(bundle, changed, words):
+    """A contract that this service does not understand is refused with the key at fault."""
+    assert words in _refusal(change(bundle, "contract.json", **changed))
+
+
+def _with_input(bundle, position, **changes):
+    inputs = read(bundle, "contract.json")["inputs"]
+    inputs[position] |= changes
+    return change(bundle, "contract.json", inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"example": -1}, "the example of 'mass' breaks the contract: -1 was given"),
+        ({"name": "doors"}, "two inputs have the same name"),
+        ({"type": "text", "example": "a"}, 'a text input needs the layout "columns"'),
+        ({"type": "date"}, "inputs.0.type: Input should be"),
+    ],
+)
+def test_a_contract_that_contradicts_itself_is_refused(bundle, changes, words):
+    """Examples, names and types must fit together before the service starts."""
+    assert words in _refusal(_with_input(bundle, 0, **changes))
+
+
+def test_a_contract_that_is_not_json_is_refused(bundle):
+    """A contract that is not JSON is refused by name, even when the manifest fits."""
+    (bundle / "contract.json").write_text("{")
+    assert "contract.json cannot be used: Invalid JSON" in _refusal(seal(bundle))
+
+
+def test_a_regression_needs_no_classes(tmp_path):
+    """null for the classes of a regression is the same as none."""
+    folder = change(make_bundle("regression", tmp_path / "bundle"), "contract.json", classes=None)
+    assert open_bundle(folder).contract.classes == []
+
+
+def test_a_model_that_is_not_onnx_is_refused(bundle):
+    """Bytes that are no ONNX graph are refused in one line."""
+    (bundle / "model.onnx").write_bytes(b"not a model")
+    assert "model.onnx cannot be loaded" in _refusal(seal(bundle))
+
+
+@pytest.mark.parametrize(
+    ("onnx", "words"),
+    [
+        ({"layout": "columns"}, "model.onnx takes features, but contract.json says f0, f1, f2, f3"),
+        ({"probabilities": "chances"}, "model.onnx has no output 'chances'"),
+        ({"dtype": "float64"}, "does not answer the contract's example row"),
+    ],
+)
+def test_a_model_that_differs_from_its_contract_is_refused(bundle, onnx, words):
+    """Names and types of the graph must be those of the contract."""
+    whole = read(bundle, "contract.json")["onnx"] | onnx
+    assert words in _refusal(change(bundle, "contract.json", onnx=whole))
+
+
+def test_a_model_with_more_classes_than_its_contract_is_refused(bundle):
+    """A probability without a class name is found before the first request."""
+    assert "does not answer" in _refusal(change(bundle, "contract.json", classes=["a", "b", "c"]))
+
+
+def test_a_model_whose_answer_is_not_finite_is_refused(tmp_path):
+    """A model that answers its own example with NaN is not served."""
+    folder = make_bundle("regression", tmp_path / "bundle")
+    nodes = [
+        helper.make_node("Sub", ["features", "features"], ["zero"]),
+        helper.make_node("Div", ["zero", "zero"], ["variable"]),
+    ]
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "model",
+        [tensor("features", TensorProto.DOUBLE, ["n", 2])],
+        [tensor("variable", TensorProto.DOUBLE, ["n", 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    assert "no finite answer" in _refusal(seal(folder))
+
+
+def test_keys_of_a_newer_pipeline_are_ignored(bundle):
+    """A contract may carry more than this service reads."""
+    write(bundle, "contract.json", {**read(bundle, "contract.json"), "added_later": 1})
+    assert open_bundle(seal(bundle)).contract.name == "cars"

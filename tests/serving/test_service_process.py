@@ -1,0 +1,112 @@
+"""Starting and stopping the service as a process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.serving.bundles import change, make_bundle, read
+from tests.serving.service import ROOT, serving
+
+
+def _start(*options):
+    """Run the service until it ends by itself."""
+    command = [sys.executable, "-m", "serving", *map(str, options)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+
+
+def _is_one_line(ended, words):
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1
+    assert words in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_a_flipped_byte_ends_the_start(bundle):
+    """A bundle with one changed byte never serves: one line names the file, exit status 1."""
+    content = bytearray((bundle / "model.onnx").read_bytes())
+    content[-1] ^= 1
+    (bundle / "model.onnx").write_bytes(content)
+    _is_one_line(_start("--bundle", bundle, "--port", 0), "model.onnx was altered")
+
+
+def test_a_bundle_that_contradicts_itself_ends_the_start(bundle):
+    """A graph that cannot take what its contract says ends the start in one line."""
+    onnx = read(bundle, "contract.json")["onnx"] | {"layout": "columns"}
+    _is_one_line(
+        _start("--bundle", change(bundle, "contract.json", onnx=onnx), "--port", 0), "model.onnx takes"
+    )
+
+
+def test_a_taken_port_ends_the_start(bundle):
+    """A port that another program holds is named in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        _is_one_line(
+            _start("--bundle", bundle, "--port", port), f"cannot listen on 127.0.0.1:{port}: Address"
+        )
+
+
+def test_an_unknown_host_ends_the_start(bundle):
+    """An address that does not exist is named in one line."""
+    _is_one_line(_start("--bundle", bundle, "--host", "no.such.host.invalid"), "no.such.host.invalid:8000")
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--bundle", "x", "--port", "70000"], ["--bundle", "x", "--port", "http"]]
+)
+def test_wrong_options_are_explained(options):
+    """A missing bundle or an impossible port is a usage error."""
+    ended = _start(*options)
+    assert ended.returncode == 2
+    assert "usage: python -m serving" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_path_with_spaces_and_letters_of_all_kinds_is_served(tmp_path):
+    """The folder's name does not matter."""
+    with serving(make_bundle("binary", tmp_path / "mein Bündel 模型" / "v 3")) as service:
+        assert service.get("/readyz").status_code == 200
+
+
+def test_ipv6_is_served(bundle):
+    """An IPv6 address is listened on, and written as a URL is written."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with serving(bundle, "--host", "::1") as service:
+        assert service.url.startswith("http://[::1]:")
+        assert service.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly(bundle, number):
+    """SIGTERM, and Ctrl-C, end the service within seconds and with exit status 0."""
+    with serving(bundle) as service:
+        service.get("/healthz")
+        service.process.send_signal(number)
+        assert service.process.wait(10) == 0
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", int(service.url.rsplit(":", 1)[1])), 1).close()
+
+
+def test_a_request_under_way_is_answered_before_the_end(bundle):
+    """SIGTERM in the middle of a request: its answer still comes, then the service ends."""
+    body = b'{"features": [12.5, -0.5, 4, true]}'
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with serving(bundle) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(head + body[:5])
+            service.get("/healthz")  # answered after the half request was read
+            service.process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                service.process.wait(0.5)
+            connection.sendall(body[5:])
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert service.process.wait(10) == 0
