@@ -1,0 +1,115 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+PYTHON = [file for file in FILES if file.endswith(".py")]
+STAGES = ("train", "evaluate", "register_model")
+
+
+def tree(file: str) -> ast.Module:
+    """A file's syntax tree."""
+    return ast.parse((ROOT / file).read_text(encoding="utf-8"))
+
+
+def imports(file: str) -> set[str]:
+    """The modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+def test_no_stage_imports_a_stage():
+    """Stages meet only in files: neither stages nor pipeline/ nor scripts/ import a stage, and pipeline/ imports no script."""
+    for file in PYTHON:
+        if file.startswith("tests/"):
+            continue
+        assert not imports(file) & set(STAGES), file
+        if file.startswith("pipeline/"):
+            assert not any(name.split(".")[0] in ("scripts", "serving") for name in imports(file)), file
+
+
+def test_no_file_names_a_package_index():
+    """Requirements come from whatever index the user has: no file names one."""
+    names = ["py" + "pi.org", "python" + "hosted", "--index" + "-url", "npm" + "js.org"]
+    for file in FILES:
+        text = (ROOT / file).read_bytes().decode("utf-8", errors="ignore")
+        assert not [name for name in names if name in text and not file.endswith("lock.py")], file
+
+
+@pytest.mark.parametrize("group", ["serving", "pipeline", "dev", "installer"])
+def test_every_requirement_is_locked_with_hashes(group):
+    """Each requirement is one version with at least one hash."""
+    text = (ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
+    blocks = re.split(r"\n(?=[\w.-]+==)", re.sub(r"^\s*#.*\n", "", text, flags=re.M))
+    assert blocks and all(re.match(r"[\w.-]+==\S+", block) and "--hash=sha256:" in block for block in blocks)
+
+
+def test_the_smaller_locks_agree_with_the_largest():
+    """What serving or the pipeline installs is, to the version, what was tested."""
+    pins = {
+        group: set(re.findall(r"^([\w.-]+==[^\\\n]+)", (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8"), re.M))
+        for group in ("serving", "pipeline", "dev")
+    }
+    assert pins["serving"] <= pins["pipeline"] <= pins["dev"]
+
+
+def test_the_lock_holds_what_the_project_declares():
+    """Each package of a dependency group stands in that group's locked file."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    for group, packages in groups.items():
+        locked = (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8")
+        for package in packages:
+            if isinstance(package, str):
+                name = re.match(r"[\w.-]+", package).group()
+                assert re.search(rf"^{name}==", locked, re.M), f"{name} in {group}"
+
+
+def test_importing_a_module_does_nothing_but_define():
+    """No module of ours makes folders, reads files or sets servers when it is imported: no statement calls anything bare."""
+    for file in PYTHON:
+        if file.startswith("tests/") or file.endswith("__main__.py"):
+            continue
+        bare = [node for node in tree(file).body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+        assert not bare, f"{file}, line {bare[0].lineno}"
+
+
+def test_every_test_states_its_rule():
+    """Each test has a docstring, and each test file's name is its own over all folders."""
+    names = [Path(file).name for file in PYTHON if file.startswith("tests/") and "/test_" in file]
+    assert len(names) == len(set(names))
+    for file in PYTHON:
+        if file.startswith("tests/"):
+            silent = [n.name for n in ast.walk(tree(file)) if isinstance(n, ast.FunctionDef) and n.name.startswith("test_") and not ast.get_docstring(n)]
+            assert not silent, f"{file}: {silent}"
+
+
+def test_every_script_has_a_verb_or_a_caller():
+    """A script that no verb of the Makefile starts, and no other module imports, would rot."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    imported = set().union(*(imports(file) for file in PYTHON if not file.startswith("tests/")))
+    for file in PYTHON:
+        if file.startswith("scripts/") and not file.endswith("__init__.py"):
+            module = file[:-3].replace("/", ".")
+            assert module in imported or re.search(rf"{re.escape(module)}\b", makefile), file
+
+
+def test_every_public_function_says_what_it_does():
+    """Functions and classes without a leading underscore have a docstring, outside of tests."""
+    for file in PYTHON:
+        if file.startswith("tests/"):
+            continue
+        nodes = [node for node in tree(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        silent = [node.name for node in nodes if not node.name.startswith("_") and not ast.get_docstring(node)]
+        assert not silent, f"{file}: {silent}"
