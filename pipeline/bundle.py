@@ -105,12 +105,14 @@ def golden(dataset: Dataset, prediction: np.ndarray, tolerance: float) -> dict[s
     spread = np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)
     if prediction.ndim == 2:
         top = np.sort(prediction, axis=1)
-        sensitive = np.argsort(top[:, -1] - top[:, -2], kind="stable")[:SENSITIVE_ROWS]
+        lead = top[:, -1] - top[:, -2]
         # A row on the very edge may fall on either side within the tolerance: its label proves nothing.
-        sensitive = sensitive[(top[:, -1] - top[:, -2])[sensitive] > 2 * tolerance]
+        clear = np.flatnonzero(lead > 2 * tolerance)
+        sensitive = clear[np.argsort(lead[clear], kind="stable")[:SENSITIVE_ROWS]]
+        spread = np.intersect1d(spread, clear)
     else:
         sensitive = np.argsort(prediction, kind="stable")[[0, -1]]
-    chosen = np.unique(np.concatenate([spread, sensitive]))
+    chosen = np.union1d(spread, sensitive)
     return {
         "tolerance": tolerance,
         "inputs": golden_inputs(dataset, rows[chosen]),

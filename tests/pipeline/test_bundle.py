@@ -1,0 +1,165 @@
+"""The bundle: what it holds, and that nothing in it can change unnoticed."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import bundle, drift
+from pipeline.artifacts import write_json
+from pipeline.dataset import take_apart
+from pipeline.errors import StageError
+from pipeline.settings import Settings
+
+
+def made(task: str = "binary"):
+    """A data set with every type of column, some cells empty."""
+    rng = np.random.default_rng(5)
+    rows = 200
+    frame = pd.DataFrame(
+        {
+            "id": range(rows),
+            "size": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(10, 2, rows)),
+            "count": rng.integers(0, 5, rows),
+            "member": rng.random(rows) < 0.5,
+            "town": np.where(rng.random(rows) < 0.2, None, rng.choice(["Köln", "Paris"], rows)),
+            "target": rng.choice(["no", "yes"], rows) if task == "binary" else rng.normal(size=rows),
+        }
+    )
+    data = {"task": task, "id": "id", "target": "target"} | ({"positive": "yes"} if task == "binary" else {})
+    gate = {"metric": "x", "margin": 0.0}
+    split = {"holdout": 0.4, "salt": "x"}
+    return take_apart(frame, Settings.model_validate({"name": "m", "data": data, "split": split, "train": {"seed": 1}, "gate": gate}))
+
+
+@pytest.fixture
+def content(tmp_path):
+    """A folder with content files."""
+    folder = tmp_path / "content"
+    folder.mkdir()
+    for name in bundle.CONTENT:
+        (folder / name).write_text(f"{{\"{name}\": 1}}")
+    return folder
+
+
+def test_digest_depends_on_every_content_file(content):
+    """A changed byte in any content file changes the digest; a missing file is named."""
+    before = bundle.digest(content)
+    for name in bundle.CONTENT:
+        text = (content / name).read_text()
+        (content / name).write_text(text + " ")
+        assert bundle.digest(content) != before, name
+        (content / name).write_text(text)
+    assert bundle.digest(content) == before
+    (content / "golden.json").unlink()
+    with pytest.raises(StageError, match=r"golden\.json is missing"):
+        bundle.digest(content)
+
+
+def test_assembled_bundle_verifies_and_tells_its_release(content, tmp_path):
+    """What was assembled verifies, and says which version it is."""
+    bundle.assemble(content, tmp_path / "bundle", {"name": "m", "version": "3"})
+    assert bundle.verify(tmp_path / "bundle") == {"name": "m", "version": "3"}
+    assert bundle.size_mb(tmp_path / "bundle") == bundle.size_mb(content) > 0
+
+
+@pytest.mark.parametrize("name", [*bundle.CONTENT, "release.json"])
+def test_flipped_bit_is_named(content, tmp_path, name):
+    """One flipped bit in any file of a bundle is refused by the file's name."""
+    folder = tmp_path / "bundle"
+    bundle.assemble(content, folder, {"version": "3"})
+    raw = bytearray((folder / name).read_bytes())
+    raw[3] ^= 1
+    (folder / name).write_bytes(raw)
+    with pytest.raises(StageError, match=name):
+        bundle.verify(folder)
+
+
+def test_missing_and_unexpected_files_are_named(content, tmp_path):
+    """A bundle holds exactly the files of its manifest."""
+    folder = tmp_path / "bundle"
+    bundle.assemble(content, folder, {"version": "3"})
+    (folder / "extra.pkl").write_text("x")
+    with pytest.raises(StageError, match=r"extra\.pkl is unexpected"):
+        bundle.verify(folder)
+    (folder / "extra.pkl").unlink()
+    (folder / "model.onnx").unlink()
+    with pytest.raises(StageError, match=r"model\.onnx is missing"):
+        bundle.verify(folder)
+
+
+def test_contract_describes_every_input():
+    """Type, nullability, declared range and values, range seen and an example of each column."""
+    dataset = made()
+    checks = {"ranges": {"count": {"minimum": 0, "maximum": 9}}, "values": {"town": ["Köln", "Paris"]}}
+    made_contract = bundle.contract(dataset, {"layout": "columns"}, checks, "abc", 1e-5)
+    inputs = {field["name"]: field for field in made_contract["inputs"]}
+    assert {name: field["type"] for name, field in inputs.items()} == {
+        "size": "number", "count": "integer", "member": "boolean", "town": "text",
+    }  # fmt: skip
+    assert {name for name, field in inputs.items() if field["nullable"]} == {"size", "town"}
+    assert (inputs["count"]["minimum"], inputs["count"]["maximum"]) == (0, 9)
+    assert (inputs["size"]["minimum"], inputs["size"]["maximum"]) == (None, None)
+    assert inputs["town"]["values"] == ["Köln", "Paris"] and inputs["town"]["observed"] is None
+    training = dataset.features["size"][~dataset.holdout]
+    assert inputs["size"]["observed"] == {"minimum": training.min(), "maximum": training.max()}
+    assert type(inputs["member"]["example"]) is bool and type(inputs["count"]["example"]) is int
+    assert made_contract["classes"] == ["no", "yes"] and made_contract["data_hash"] == dataset.hash
+
+
+def test_golden_rows_are_of_the_holdout_and_carry_the_trained_answers():
+    """Golden rows are hold-out rows as a client would send them, with label and probabilities of the trained model."""
+    dataset = made()
+    chance = np.random.default_rng(1).random(dataset.holdout.sum())
+    golden = bundle.golden(dataset, np.stack([1 - chance, chance], axis=1), 1e-5)
+    assert 24 <= len(golden["inputs"]) == len(golden["expected"]) <= 32
+    json.dumps(golden, allow_nan=False)
+    held = bundle.golden_inputs(dataset, np.flatnonzero(dataset.holdout))
+    for row, answer in zip(golden["inputs"], golden["expected"], strict=True):
+        places = [place for place, other in enumerate(held) if other == row]
+        assert answer["probabilities"][1] in chance[places]
+        assert answer["label"] == ("yes" if answer["probabilities"][1] > 0.5 else "no")
+
+
+def test_golden_rows_include_the_least_certain_one():
+    """The row nearest to the decision is among the golden ones, unless it lies on the very edge."""
+    dataset = made()
+    chance = np.linspace(0.9, 0.99, dataset.holdout.sum())
+    chance[7], chance[8] = 0.501, 0.5
+    expected = bundle.golden(dataset, np.stack([1 - chance, chance], axis=1), 1e-5)["expected"]
+    answers = [answer["probabilities"][1] for answer in expected]
+    assert 0.501 in answers and 0.5 not in answers
+
+
+def test_golden_rows_of_a_regression_hold_the_extremes():
+    """For values the smallest and the largest answer are among the golden ones."""
+    dataset = made("regression")
+    values = np.random.default_rng(2).normal(size=dataset.holdout.sum())
+    answers = [answer["value"] for answer in bundle.golden(dataset, values, 1e-5)["expected"]]
+    assert min(answers) == values.min() and max(answers) == values.max()
+
+
+def test_drift_reference_holds_shares_that_add_up(tmp_path):
+    """Each column's shares add up to one over its present cells, and empty cells are counted apart."""
+    dataset = made()
+    chance = np.random.default_rng(1).random(dataset.holdout.sum())
+    reference = drift.reference(dataset, ~dataset.holdout, np.stack([1 - chance, chance], axis=1))
+    write_json(tmp_path / "reference.json", reference)
+    for name, column in reference["features"].items():
+        shares = column["shares"]
+        assert sum(shares.values() if isinstance(shares, dict) else shares) == pytest.approx(1, abs=1e-4), name
+    training = dataset.features[~dataset.holdout]
+    assert reference["features"]["size"]["missing"] == pytest.approx(training["size"].isna().mean(), abs=1e-6)
+    assert reference["features"]["town"]["missing"] == pytest.approx((training["town"] == "").mean(), abs=1e-6)
+    assert len(reference["features"]["size"]["shares"]) == 10
+    assert reference["features"]["size"]["shares"] == pytest.approx([0.1] * 10, abs=0.02)
+    assert set(reference["prediction"]) == {"no", "yes"}
+
+
+def test_drift_reference_of_an_empty_column_is_empty():
+    """A column without any value in training has no bins, and its missing share is one."""
+    dataset = made("regression")
+    dataset.features["size"] = np.nan
+    reference = drift.reference(dataset, ~dataset.holdout, np.zeros(dataset.holdout.sum()))
+    assert reference["features"]["size"] == {"edges": [], "shares": [], "missing": 1.0}

@@ -1,0 +1,113 @@
+"""The portable model answers like the trained one, or says by how much it does not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from pipeline import portable
+from pipeline.dataset import take_apart
+from pipeline.errors import PortabilityError
+from pipeline.settings import Settings
+
+
+def made(task: str, text: bool = False):
+    """A data set of 400 rows whose target follows from its columns."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(400, 4)) * [1, 10, 1000, 0.01], columns=["a b", "a-b", "c", "d"])
+    score = frame["a b"] + frame["a-b"] / 10 + rng.normal(size=400)
+    if text:
+        frame["town"] = rng.choice(["Köln", "Paris", ""], 400)
+        score += frame["town"] == "Paris"
+    frame["target"] = {
+        "binary": np.where(score > 0, "yes", "no"),
+        "multiclass": np.select([score < -1, score < 1], ["low", "mid"], "top"),
+        "regression": score * 1000,
+    }[task]
+    frame["id"] = range(400)
+    data = {"task": task, "id": "id", "target": "target"} | ({"positive": "yes"} if task == "binary" else {})
+    split, gate = {"holdout": 0.3, "salt": "x"}, {"metric": "x", "margin": 0.0}
+    return take_apart(frame, Settings.model_validate({"name": "m", "data": data, "split": split, "train": {"seed": 1}, "gate": gate}))
+
+
+def fitted(model, dataset):
+    """The model, and its answers on the hold-out."""
+    model.fit(dataset.features[~dataset.holdout], dataset.y[~dataset.holdout])
+    held = dataset.features[dataset.holdout]
+    return model, model.predict_proba(held) if dataset.classes else model.predict(held)
+
+
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [
+        ("binary", make_pipeline(StandardScaler(), LogisticRegression())),
+        ("binary", RandomForestClassifier(20, random_state=1)),
+        ("multiclass", GradientBoostingClassifier(n_estimators=10, random_state=1)),
+        ("regression", make_pipeline(StandardScaler(), LinearRegression())),
+        ("regression", RandomForestRegressor(20, random_state=1)),
+    ],
+)
+def test_common_models_answer_alike(task, model):
+    """Linear models and trees of every task convert and agree on the whole hold-out."""
+    dataset = made(task)
+    model, trained = fitted(model, dataset)
+    exported, parity = portable.export(model, dataset, trained, 1e-5)
+    assert parity.holds(1e-5)
+    answers = portable.predict(exported.onnx, exported.form, dataset.features[dataset.holdout], dataset.kinds)
+    assert answers.shape == trained.shape
+    assert portable.parity(trained, answers) == parity
+
+
+def test_text_gets_a_column_each():
+    """A model with text is called with one input per column, numbered in contract order."""
+    dataset = made("binary", text=True)
+    columns = make_column_transformer((StandardScaler(), ["a b", "a-b"]), (OneHotEncoder(handle_unknown="ignore"), ["town"]))
+    model, trained = fitted(make_pipeline(columns, LogisticRegression()), dataset)
+    exported, parity = portable.export(model, dataset, trained, 1e-5)
+    assert exported.form["layout"] == "columns"
+    assert parity.holds(1e-5)
+
+
+def test_same_model_gives_the_same_bytes():
+    """Converting the same model twice gives the same ONNX bytes."""
+    dataset = made("binary")
+    model, trained = fitted(make_pipeline(StandardScaler(), LogisticRegression()), dataset)
+    twice = [portable.export(model, dataset, trained, 1e-5)[0].onnx for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+def test_model_without_counterpart_is_refused():
+    """A transformer that ONNX does not know is refused with the converter's reason."""
+    dataset = made("binary")
+    model, trained = fitted(make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()), dataset)
+    with pytest.raises(PortabilityError, match="cannot become ONNX"):
+        portable.export(model, dataset, trained, 1e-5)
+
+
+def test_closest_form_is_returned_when_none_is_within_the_tolerance():
+    """When no form is within the tolerance, the figure of the best one is reported instead of an error."""
+    dataset = made("binary")
+    model, trained = fitted(RandomForestClassifier(20, random_state=1), dataset)
+    _, parity = portable.export(model, dataset, trained, 1e-30)
+    assert 0 < parity.difference < 1e-4 and not parity.holds(1e-30)
+
+
+def test_parity_counts_labels_and_the_largest_difference():
+    """A label that flips is counted even where probabilities hardly differ; above 1, a value's difference is relative."""
+    found = portable.parity(np.array([[0.51, 0.49], [0.2, 0.8]]), np.array([[0.49, 0.51], [0.2, 0.8]]))
+    assert found.labels == 1 and found.difference == pytest.approx(0.02)
+    assert portable.parity(np.array([1000.0, 0.5]), np.array([1001.0, 0.5])).difference == pytest.approx(0.001)
+    broken = portable.parity(np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]]))
+    assert not broken.holds(1.0)
+
+
+def test_latency_is_a_positive_number_of_milliseconds():
+    """The median time of one row is measured."""
+    dataset = made("regression")
+    model, trained = fitted(LinearRegression(), dataset)
+    exported, _ = portable.export(model, dataset, trained, 1e-5)
+    assert 0 < portable.latency_ms(exported.onnx, exported.form, dataset.features, dataset.kinds, calls=10) < 1000

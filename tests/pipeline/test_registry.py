@@ -1,0 +1,196 @@
+"""The registry against a real MLflow server: aliases, versions, deployment records, and the server itself."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+import requests
+
+from pipeline import lineage, mlflow_server, processes, registry
+from pipeline.errors import RegistryError
+from pipeline.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """An embedded server in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("mlflow dir")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr(mlflow_server, "HOME", home)
+        patch.setattr(mlflow_server, "STATE", home / "server.json")
+        patch.setattr(mlflow_server, "LOG", home / "server.log")
+        patch.setattr(processes, "STATE", home / "locks")
+        settings = load_settings()
+        port = processes.free_port()
+        settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"port": port})})
+        yield settings
+        mlflow_server.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    """A client of that server, with a model of three versions."""
+    connected = registry.connect(server)
+    connected.create_registered_model("m")
+    run = connected.create_run(registry.experiment(connected, "m")).info.run_id
+    for number in "123":
+        connected.create_model_version("m", f"runs:/{run}/model", run_id=run, tags={"digest": f"d{number}"})
+    return connected
+
+
+def test_server_is_reused_while_it_runs(server, client):
+    """Asking again gives the address of the same process."""
+    before = mlflow_server.running()
+    assert mlflow_server.uri(server) == before["uri"]
+    assert mlflow_server.running() == before
+
+
+def test_server_is_one_process_that_listens_on_loopback_only(server, client):
+    """The embedded server has no workers or job runners beside it, and no other machine can reach it."""
+    process = psutil.Process(mlflow_server.running()["pid"])
+    assert process.children(recursive=True) == []
+    listening = [one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
+    assert listening == ["127.0.0.1"]
+
+
+def test_ui_is_served(server, client):
+    """The address shows MLflow's pages."""
+    page = requests.get(mlflow_server.uri(server), timeout=10)
+    assert page.status_code == 200 and "<html" in page.text
+
+
+def test_alias_on_no_version_is_none(client):
+    """An alias that was never set is no error."""
+    assert registry.by_alias(client, "m", "production") is None
+    assert registry.by_alias(client, "never-registered", "production") is None
+
+
+def test_alias_moves_only_from_where_it_is_expected(client):
+    """Compare-and-set: from no version, then from the expected one; otherwise it stays and both versions are named."""
+    registry.move_alias(client, "m", "production", "1", None)
+    registry.move_alias(client, "m", "production", "2", "1")
+    with pytest.raises(RegistryError, match="is on version 2, not on version 1"):
+        registry.move_alias(client, "m", "production", "3", "1")
+    with pytest.raises(RegistryError, match="is on version 2, not on no version"):
+        registry.move_alias(client, "m", "production", "3", None)
+    assert registry.by_alias(client, "m", "production").version == "2"
+    registry.move_alias(client, "m", "production", "2", "1")  # it is there already: run again after a kill
+
+
+def test_of_two_movers_at_once_one_wins(client):
+    """When eight move the alias from the same version at once, exactly one target results and the others are told."""
+    client.set_registered_model_alias("m", "race", "1")
+    errors = []
+
+    def move(to):
+        try:
+            registry.move_alias(client, "m", "race", to, "1")
+        except RegistryError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=move, args=(to,)) for to in "2323"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winner = registry.by_alias(client, "m", "race").version
+    assert winner in "23" and len(errors) == 2
+
+
+def test_version_is_found_by_number_and_tag(client):
+    """A version is found by its number or by a tag; an unknown number is refused with those there are."""
+    assert registry.by_number(client, "m", "2").tags["digest"] == "d2"
+    assert registry.by_tag(client, "m", "digest", "d3").version == "3"
+    assert registry.by_tag(client, "m", "digest", "other") is None
+    with pytest.raises(RegistryError, match="no version 9") as refused:
+        registry.by_number(client, "m", "9")
+    assert refused.value.then == "versions in MLflow: 3, 2, 1"
+
+
+def test_deployments_are_recorded_and_the_newest_success_is_found(client):
+    """Each deployment is a run; the last that succeeded in an environment is found with its time."""
+    assert registry.last_deployment(client, "m", "production") is None
+    about = {"before": None, "digest": "d", "action": "deploy", "target": "process", "link": ""}
+    registry.record_deployment(client, "m", "production", version="1", result="deployed", **about)
+    registry.record_deployment(client, "m", "production", version="2", result="failed", detail="why", **about)
+    registry.record_deployment(client, "m", "staging", version="3", result="deployed", **about)
+    found = registry.last_deployment(client, "m", "production")
+    assert found["version"] == "1" and found["before"] == "none" and found["actor"] == registry.actor()
+    assert found["started"] > 1.7e9
+    assert registry.timestamp(found["started"])[:2] == "20"
+
+
+def test_version_without_bundle_is_refused(client, tmp_path):
+    """A version that was registered by other means has no bundle, and that is said."""
+    with pytest.raises(RegistryError, match="m version 1 has no bundle"):
+        registry.fetch_bundle(client, registry.by_number(client, "m", "1"), tmp_path)
+
+
+def test_missing_experiment_is_made_once(client):
+    """Asking for an experiment twice gives the same one."""
+    assert registry.experiment(client, "e") == registry.experiment(client, "e")
+
+
+def test_address_that_is_not_http_is_refused(server, monkeypatch):
+    """A database or file address is refused: MLflow is reached over HTTP only."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    with pytest.raises(RegistryError, match="not an http address"):
+        mlflow_server.uri(server)
+
+
+def test_server_that_does_not_start_shows_the_end_of_its_log(server, tmp_path, monkeypatch):
+    """When the server ends instead of answering, its last words are in the error."""
+    monkeypatch.setattr(mlflow_server, "LOG", tmp_path / "server.log")
+    (tmp_path / "server.log").write_text("starting\nno space left on device\n")
+    dead = {"uri": f"http://127.0.0.1:{processes.free_port()}", "pid": 2**22 + 1, "created": 0.0}
+    with pytest.raises(RegistryError, match="no space left on device"):
+        mlflow_server.wait(dead)
+
+
+def test_stopping_twice_is_quiet(server, tmp_path, monkeypatch):
+    """With no server running there is nothing to stop, and that is no error; a damaged record counts as none."""
+    monkeypatch.setattr(mlflow_server, "STATE", tmp_path / "server.json")
+    assert not mlflow_server.stop()
+    (tmp_path / "server.json").write_text("{")
+    assert mlflow_server.running() is None
+
+
+def test_actor_is_the_github_user_in_a_workflow(monkeypatch):
+    """In a workflow the actor is who started it; outside, the user of the machine."""
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    assert registry.actor() == "octocat"
+    monkeypatch.delenv("GITHUB_ACTOR")
+    assert registry.actor()
+
+
+def test_lineage_names_commit_and_changes(tmp_path, monkeypatch):
+    """The commit of a checkout and whether tracked files differ from it; outside of one, none."""
+    monkeypatch.setattr(lineage, "ROOT", tmp_path)
+    assert lineage.commit() == ("none", True)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    (tmp_path / "a").write_text("1")
+    for command in (["init", "-q"], ["add", "a"], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    commit, dirty = lineage.commit()
+    assert len(commit) == 40 and not dirty
+    (tmp_path / "a").write_text("2")
+    assert lineage.commit() == (commit, True)
+
+
+def test_link_is_the_page_of_the_workflow_run(monkeypatch):
+    """In a workflow the link leads to its run; outside there is none."""
+    for key, value in {"SERVER_URL": "https://github.com", "REPOSITORY": "o/r", "RUN_ID": "7"}.items():
+        monkeypatch.setenv(f"GITHUB_{key}", value)
+    assert lineage.link() == "https://github.com/o/r/actions/runs/7"
+    monkeypatch.delenv("GITHUB_RUN_ID")
+    assert lineage.link() == ""
+
+
+def test_importing_the_registry_is_cheap():
+    """The modules that every command imports do not import MLflow before it is needed."""
+    code = "import sys, pipeline.registry, pipeline.mlflow_server, scripts.ship; sys.exit('mlflow' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": "."}).returncode == 0
