@@ -73,10 +73,8 @@ def _parse(raw: bytes) -> Any:
         raise Problem(400, f"the body is not JSON: {error}") from None
     except UnicodeDecodeError as error:
         raise Problem(400, f"the body is not JSON: byte {error.start} is not UTF-8") from None
-    except (
-        ValueError,
-        RecursionError,
-    ):  # a number of more than 4,300 digits; lists within lists a thousand deep
+    except (ValueError, RecursionError):
+        # A number of more than 4,300 digits, or lists a thousand deep: valid JSON that Python does not read.
         raise Problem(
-            400, "the body is not JSON that can be read: a number too long or lists too deep"
+            400, "the body is not JSON that can be read: a number too long, lists too deep"
         ) from None

@@ -25,11 +25,7 @@ def make_bundle(kind: str, folder: Path, version: str = "3") -> Path:
     rows = _rows(contract)
     golden = {"tolerance": 1e-5, "inputs": rows, "expected": [answer(row) for row in rows]}
     folder.mkdir(parents=True)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
-    )
-    model.ir_version = 9
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    save(folder, graph)
     write(folder, "contract.json", contract)
     write(folder, "golden.json", golden)
     write(folder, "reference.json", {})
@@ -63,6 +59,24 @@ def change(folder: Path, file: str, **values) -> Path:
     """Change keys of one JSON file and seal the bundle again."""
     write(folder, file, {**read(folder, file), **values})
     return seal(folder)
+
+
+def graph_that_reads_numbers(folder: Path) -> Path:
+    """Give a columns bundle a graph that casts its last text to a number, and so fails on other texts."""
+    types = [TensorProto.FLOAT, TensorProto.STRING, TensorProto.STRING]
+    nodes = [helper.make_node("Cast", ["f2"], ["score"], to=TensorProto.FLOAT), *TWO]
+    given = [helper.make_tensor_value_info(f"f{i}", kind, ["n", 1]) for i, kind in enumerate(types)]
+    save(folder, _classifier(nodes, given, [_tensor("one", [[1]])]))
+    inputs = read(folder, "contract.json")["inputs"]
+    inputs[2]["example"] = "1.5"
+    return change(folder, "contract.json", inputs=inputs)
+
+
+def save(folder: Path, graph) -> None:
+    """Write a graph as the bundle's model."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
 
 
 def _input(name, kind, example, **more):

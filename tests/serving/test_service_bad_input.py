@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from tests.serving.bundles import graph_that_reads_numbers, make_bundle
+from tests.serving.service import serving
+
 ROW = {"mass": 12.5, "tilt": -0.5, "doors": 4, "sold": True}
 VISIT = {"age": 30.5, "colour": "red", "note": "red"}
 
@@ -294,3 +297,21 @@ def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
     while 'path="/predict",status="499"' not in binary.get("/metrics").text:
         assert time.monotonic() < deadline, "the service did not notice that the client left"
     assert binary.predict(ROW).status_code == 200
+
+
+def test_a_declared_length_over_five_megabytes_is_refused_before_the_body(binary):
+    """Who announces too much is answered at once, without sending a byte of it."""
+    host, port = binary.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 5) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5000001\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_value_on_which_the_graph_itself_fails_is_refused(tmp_path):
+    """A graph may raise on a text that it cannot read: that is the caller's value, not our failure."""
+    folder = make_bundle("columns", tmp_path / "bundle")
+    graph_that_reads_numbers(folder)
+    with serving(folder) as service:
+        assert service.predict({**VISIT, "note": "2.5"}).json()["probabilities"]["stayed"] > 0.9
+        problem = _problem(service.predict({**VISIT, "note": "no number"}), 422)
+        assert problem["detail"] == "the model has no finite answer for these values"

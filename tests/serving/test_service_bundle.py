@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from serving.bundle import BundleError, open_bundle
 from serving.predictor import Predictor
-from tests.serving.bundles import change, make_bundle, read, seal, write
+from tests.serving.bundles import change, make_bundle, read, save, seal, write
 
 
 def _refusal(folder):
@@ -180,8 +180,7 @@ def test_a_model_whose_answer_is_not_finite_is_refused(tmp_path):
         [tensor("features", TensorProto.DOUBLE, ["n", 2])],
         [tensor("variable", TensorProto.DOUBLE, ["n", 2])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    save(folder, graph)
     assert "no finite answer" in _refusal(seal(folder))
 
 

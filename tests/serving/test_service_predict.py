@@ -1,6 +1,10 @@
 """One row in, one answer out."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import requests
 
 from tests.serving.bundles import ROWS
 
@@ -140,3 +144,16 @@ def test_a_request_id_of_null_is_none(binary):
     body = {"features": binary.example, "request_id": None}
     response = binary.post("/predict", body, headers={"X-Request-ID": "h"})
     assert response.json()["request_id"] == "h"
+
+
+def test_health_is_answered_while_a_large_batch_is_predicted(binary):
+    """No health check waits for as long as the largest batch takes in the same process."""
+    rows = binary.golden["inputs"] * (10_000 // ROWS)
+    waits = []
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(requests.post, f"{binary.url}/predict/batch", json={"features": rows}, timeout=30)
+        while not batch.done():
+            began = time.perf_counter()
+            assert binary.get("/healthz").status_code == 200
+            waits.append((time.perf_counter() - began) * 1000)
+    assert max(waits) < 0.7 * batch.result().json()["latency_ms"]
