@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     known = metrics.metrics_for(settings.data.task, positive, metrics.of_project())
     metric = metrics.named(known, settings.gate.metric)
     values = {name: one.value(y, answers) for name, one in known.items()}
-    drawn = {
+    drawn: dict[str, Any] = {
         "confidence": settings.gate.confidence,
         "resamples": settings.gate.resamples,
         "seed": settings.train.seed,
@@ -77,14 +78,18 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     limits = gate.judge_limits(settings.gate.limits, values, known)
     rules = gate.Rules(
-        metric.name, metric.higher_is_better, settings.gate.policy, settings.gate.margin, settings.gate.confidence
+        metric.name,
+        metric.higher_is_better,
+        settings.gate.policy,
+        settings.gate.margin,
+        settings.gate.confidence,
     )
     evidence = gate.Evidence(
         value=values[metric.name],
         first=production is None,
         limits=limits,
         checks=checks,
-        identical=bool(both) and gate.identical(*both),
+        identical=both is not None and gate.identical(*both),
         comparison=comparisons.get(metric.name),
         slices=slices,
         production_problem=production.problem if production else None,
@@ -140,12 +145,16 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarr
     answers = portable.predict(onnx, form, rows, dataset.kinds)
     parity = portable.parity(trained, answers)
     latency = portable.latency_ms(onnx, form, rows, dataset.kinds)
-    return trained, answers, [
-        gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows"),
-        gate.Check("parity", finite(parity.difference), settings.gate.parity),
-        gate.Check("latency", latency, settings.gate.max_latency_ms, "ms"),
-        gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
-    ]
+    return (
+        trained,
+        answers,
+        [
+            gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows"),
+            gate.Check("parity", finite(parity.difference), settings.gate.parity),
+            gate.Check("latency", latency, settings.gate.max_latency_ms, "ms"),
+            gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
+        ],
+    )
 
 
 def finite(value: float) -> float:
@@ -247,15 +256,18 @@ def metric_row(metric: metrics.Metric, value: float, comparison: gate.Comparison
     """A line of the report's table of metrics."""
     row = {"metric": metric.name, "higher_is_better": metric.higher_is_better}
     if comparison is None:
-        return row | {"candidate": value} | dict.fromkeys(
-            ("production", "difference", "lower", "upper")
-        )
+        return row | {"candidate": value} | dict.fromkeys(("production", "difference", "lower", "upper"))
     return row | {key: value for key, value in comparison.plain().items() if key != "detectable"}
 
 
 def slice_row(one: gate.Slice, rules: gate.Rules) -> dict:
     """A line of the report's table of slices."""
-    row = {"slice": one.slice, "rows": one.rows, "judged": one.judged, "worse": one.judged and gate.is_worse(one, rules)}
+    row = {
+        "slice": one.slice,
+        "rows": one.rows,
+        "judged": one.judged,
+        "worse": one.judged and gate.is_worse(one, rules),
+    }
     plain = one.comparison.plain() if one.comparison else {}
     return row | {key: plain.get(key) for key in ("candidate", "production", "difference", "lower", "upper")}
 

@@ -98,7 +98,9 @@ def validated(dataset: Dataset) -> dict:
     if report["data_hash"] != dataset.hash:
         raise StageError("build/data.json is about other data than there is now", "run `make validate`")
     if not report["success"]:
-        raise StageError("the data failed a critical check", "build/data.md says which; run `make validate` once mended")
+        raise StageError(
+            "the data failed a critical check", "build/data.md says which; run `make validate` once mended"
+        )
     return report
 
 
@@ -167,6 +169,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
 
     client = registry.connect(settings)
     import mlflow
+    from mlflow.data.pandas_dataset import from_pandas
     from mlflow.models import infer_signature
 
     mlflow.set_experiment(experiment_id=registry.experiment(client, settings.name))
@@ -184,7 +187,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         )
         frame = dataset.features.assign(**{settings.data.target: dataset.target})
         mlflow.log_input(
-            mlflow.data.from_pandas(
+            from_pandas(
                 frame[~dataset.holdout], name=f"{settings.name}-train", targets=settings.data.target,
                 digest=dataset.hash[:36],
             ),

@@ -69,9 +69,7 @@ def contract(
         "name": dataset.settings.name,
         "task": data.task,
         "format": "onnx",
-        "inputs": [
-            _input(dataset, name, checks, value) for name, value in zip(dataset.kinds, example, strict=True)
-        ],
+        "inputs": [_input(dataset, name, checks, value) for name, value in zip(dataset.kinds, example, strict=True)],
         "classes": dataset.classes,
         "positive": data.positive,
         "target": data.target,
@@ -90,7 +88,8 @@ def _input(dataset: Dataset, name: str, checks: dict[str, Any], example: Any) ->
     return {
         "name": name,
         "type": dataset.kinds[name],
-        "nullable": dataset.nullable[name],
+        "nullable": dataset.nullable[name]
+        or (dataset.kinds[name] == "text" and bool((dataset.features[name] == "").any())),
         "minimum": allowed.get("minimum"),
         "maximum": allowed.get("maximum"),
         "values": checks["values"].get(name),

@@ -20,8 +20,9 @@ Kind = Literal["number", "integer", "boolean", "text"]
 class Dataset:
     """One frame, taken apart.
 
-    `features` has float64 columns for numbers, integers and booleans (NaN where empty) and str columns for text ("" where
-    empty). `target` holds class names (str) or values (float64). `ids` are str. `kinds` says what each feature was.
+    `features` has float64 columns for numbers, integers and booleans (NaN where empty) and str columns for
+    text ("" where empty). `target` holds class names (str) or values (float64). `ids` are str. `kinds` says
+    what each feature was.
     """
 
     features: pd.DataFrame
@@ -113,8 +114,9 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
     ids, target = frame[data.id], frame[data.target]
     for label, column in (("id", ids), ("target", target)):
         if column.isna().any():
+            row = int(column.isna().to_numpy().argmax()) + 1
             raise DataError(
-                f"{label} column {column.name!r} is empty in row {int(column.isna().to_numpy().argmax()) + 1}",
+                f"{label} column {column.name!r} is empty in row {row}",
                 "fill it or drop the row in project/data.py",
             )
     ids = ids.astype(str)
@@ -123,18 +125,16 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
             f"id {ids[ids.duplicated()].iloc[0]!r} stands in more than one row",
             "ids must be unique: remove the repeated row, or name another id column",
         )
-    features = frame.drop(columns=[data.id, data.target])
+    features = frame.drop(columns=[data.id, data.target]).rename(columns=str)
     if features.shape[1] == 0:
         raise DataError("the data has no feature column", "add columns besides id and target")
-    kinds = {str(name): kind_of(features[name]) for name in features}
+    kinds = {name: kind_of(features[name]) for name in features}
     return Dataset(
-        features=pd.DataFrame({name: _values(features[name], kinds[str(name)]) for name in features}).rename(
-            columns=str
-        ),
+        features=pd.DataFrame({name: _values(features[name], kind) for name, kind in kinds.items()}),
         target=_target(target, settings),
         ids=ids.to_numpy(dtype=object),
         kinds=kinds,
-        nullable={str(name): bool(features[name].isna().any()) for name in features},
+        nullable={name: bool(features[name].isna().any()) for name in features},
         settings=settings,
     )
 
@@ -167,7 +167,7 @@ def kind_of(column: pd.Series) -> Kind:
         return "number"
     if isinstance(dtype, pd.StringDtype | pd.CategoricalDtype):
         return "text"
-    inferred = pd.api.types.infer_dtype(column, skipna=True) if dtype == object else str(dtype)
+    inferred = pd.api.types.infer_dtype(column, skipna=True) if dtype.kind == "O" else str(dtype)
     if inferred in _INFERRED:
         return _INFERRED[inferred]
     if inferred.startswith("mixed"):
@@ -189,7 +189,8 @@ def _values(column: pd.Series, kind: Kind) -> np.ndarray:
     if np.isinf(values).any():
         row = int(np.isinf(values).argmax()) + 1
         raise DataError(
-            f"column {column.name!r} is infinite in row {row}", "replace it by a number or leave it empty"
+            f"column {column.name!r} is infinite in row {row}",
+            "replace it by a number or leave it empty in project/data.py",
         )
     return values
 
@@ -208,7 +209,8 @@ def _target(column: pd.Series, settings: Settings) -> np.ndarray:
     shown = ", ".join(map(repr, classes[:6])) + (" …" if len(classes) > 6 else "")
     if len(classes) < 2:
         raise DataError(
-            f"target {data.target!r} has one class only ({shown})", "a classifier needs at least two"
+            f"target {data.target!r} has one class only ({shown})",
+            "a classifier needs at least two: restore the missing rows",
         )
     if data.task == "binary" and len(classes) > 2:
         raise DataError(

@@ -33,7 +33,10 @@ def _column(column: pd.Series, kind: str) -> dict[str, Any]:
         present = column[column != ""]
         shares = (present.value_counts(normalize=True)).sort_index().sort_values(ascending=False, kind="stable")
         top = shares.head(TOP_VALUES)
-        return {"shares": {str(k): round(float(v), 6) for k, v in top.items()}, "missing": _share(column == "")}
+        return {
+            "shares": {str(k): round(float(v), 6) for k, v in top.items()},
+            "missing": _share(column == ""),
+        }
     values = column.to_numpy()
     return _numbers(values[~np.isnan(values)]) | {"missing": _share(np.isnan(values))}
 

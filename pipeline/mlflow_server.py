@@ -61,8 +61,18 @@ def begin(settings: Settings) -> dict:
         process = processes.start(
             # `mlflow server` starts this same command from a second interpreter that has imported all of MLflow first:
             # twice the memory and twice the time until it answers. The variables below are what it hands over.
-            [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", "127.0.0.1"]
-            + ["--port", str(port), "--log-level", "warning"],
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "mlflow.server.fastapi_app:app",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--log-level",
+                "warning",
+            ],
             LOG,
             env=_server_environment(),
             cwd=HOME,

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +116,7 @@ def _number_inputs(model: Any) -> None:
         node.input[:] = [names.get(name, name) for name in node.input]
 
 
-def predict(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: dict[str, str]) -> np.ndarray:
+def predict(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str]) -> np.ndarray:
     """Probabilities (n, k) or values (n,) in float64 by the portable model."""
     session = _session(onnx)
     wanted = form["probabilities"] or form["label"]
@@ -123,7 +124,9 @@ def predict(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: dict[s
     return np.asarray(answer, dtype=np.float64) if form["probabilities"] else np.asarray(answer, np.float64).ravel()
 
 
-def latency_ms(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: dict[str, str], calls: int = 200) -> float:
+def latency_ms(
+    onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str], calls: int = 200
+) -> float:
     """Median time of answering one row, milliseconds, over calls with different rows."""
     session = _session(onnx)
     wanted = [form["probabilities"] or form["label"]]
@@ -145,7 +148,7 @@ def _session(onnx: bytes) -> Any:
     return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 
-def feeds(form: dict[str, Any], rows: pd.DataFrame, kinds: dict[str, str]) -> dict[str, np.ndarray]:
+def feeds(form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
     """The session's inputs made from feature columns."""
     if form["layout"] == "matrix":
         return {INPUT: rows.to_numpy(dtype=form["dtype"])}

@@ -21,7 +21,13 @@ def start(command: list[str], log: Path, env: dict[str, str] | None = None, cwd:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=env, cwd=cwd
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=env,
+            cwd=cwd,
         )
     return psutil.Process(child.pid)
 

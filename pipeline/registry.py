@@ -126,7 +126,9 @@ def record_deployment(client, name: str, environment: str, *, version: str, befo
         "detail": detail[:4000],
     }
     run = client.create_run(
-        experiment(client, f"{name}-deployments"), run_name=f"{environment}: version {version} {result}", tags=tags
+        experiment(client, f"{name}-deployments"),
+        run_name=f"{environment}: version {version} {result}",
+        tags=tags,
     )
     client.set_terminated(run.info.run_id, "FINISHED" if result == "deployed" else "FAILED")
 
@@ -159,7 +161,9 @@ def fetch_bundle(client, version, destination: Path) -> Path:
 
     uri = version.tags.get("bundle")
     if not uri:
-        raise RegistryError(f"{version.name} version {version.version} has no bundle", "register it with `make register`")
+        raise RegistryError(
+            f"{version.name} version {version.version} has no bundle", "register it with `make register`"
+        )
     return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(destination)))
 
 

@@ -79,7 +79,9 @@ def run(root: Path, command: list[str]) -> float:
     environment = os.environ | {"PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SlipwayError(f"{' '.join(command)} failed in the benchmark: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise SlipwayError(
+            f"{' '.join(command)} failed in the benchmark: {(done.stderr or done.stdout).strip()[-500:]}"
+        )
     return time.perf_counter() - begin
 
 
@@ -151,7 +153,7 @@ def page(shipping: dict, growth: dict) -> str:
         *(f"| {name} | {statistics.median(s):.1f} ({min(s):.1f} to {max(s):.1f}) |" for name, s in times.items()),
         f"| first ship in a fresh folder (MLflow's database is made, nothing is running) | {shipping['cold']:.1f} |",
         "",
-        f"`imports` is one Python that imports mlflow, scikit-learn and great-expectations once. A ship that puts a new",
+        "`imports` is one Python that imports mlflow, scikit-learn and great-expectations once. A ship that puts a new",
         f"version into production takes **{shipping['ratio']:.1f} times** that.",
         "",
         "| stage | seconds |",
@@ -166,7 +168,10 @@ def page(shipping: dict, growth: dict) -> str:
         "",
         f"| rows | {' | '.join(STAGES)} |",
         f"| ---: |{' ---: |' * len(STAGES)}",
-        *(f"| {rows:,} | {' | '.join(f'{seconds:.1f}' for seconds in took.values())} |" for rows, took in growth.items()),
+        *(
+            f"| {rows:,} | {' | '.join(f'{seconds:.1f}' for seconds in took.values())} |"
+            for rows, took in growth.items()
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -60,7 +60,8 @@ def approved(client, settings: Settings, environment: str, version) -> None:
     """Refuse a version that was not accepted, or not against the model that is in production now."""
     if version.tags.get("verdict") != "accept":
         raise DeployError(
-            f"version {version.version} has no accepted verdict", "`make evaluate` and `make register` give it one"
+            f"version {version.version} has no accepted verdict",
+            "`make evaluate` and `make register` give it one",
         )
     if environment != "production":
         return
@@ -89,9 +90,7 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
         folder = fetch(client, environment, version)
         record = target.release(environment, folder, settings)
     except SlipwayError as error:
-        registry.record_deployment(
-            client, settings.name, environment, **about, result="failed", detail=error.what
-        )
+        registry.record_deployment(client, settings.name, environment, **about, result="failed", detail=error.what)
         raise
     registry.record_deployment(client, settings.name, environment, **about, result="deployed")
     tidy(environment, keep={folder, *([Path(before["bundle"])] if before else [])})

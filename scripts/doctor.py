@@ -67,7 +67,9 @@ def requirements() -> Finding:
     text = (ROOT / "requirements" / "pipeline.txt").read_text(encoding="utf-8")
     locked = [Requirement(line) for line in re.findall(r"^[\w.-]+==[^\\\n]+", text, re.M)]
     meant = [package for package in locked if package.marker is None or package.marker.evaluate()]
-    other = [f"{package.name} {there}" for package in meant if (there := installed(package.name)) not in package.specifier]
+    other = [
+        f"{package.name} {there}" for package in meant if (there := installed(package.name)) not in package.specifier
+    ]
     python = ".".join(map(str, sys.version_info[:3]))
     if other:
         return Finding("requirements", "fault", f"not as locked: {', '.join(other[:5])}; run `make clean` and again")
@@ -87,7 +89,11 @@ def checkout() -> Finding:
     commit, dirty = lineage.commit()
     if commit == "none":
         return Finding("git", "note", "not a git checkout with a commit: builds cannot be traced to one")
-    return Finding("git", "note" if dirty else "ok", f"commit {commit[:12]}" + (", with uncommitted changes" if dirty else ""))
+    return Finding(
+        "git",
+        "note" if dirty else "ok",
+        f"commit {commit[:12]}" + (", with uncommitted changes" if dirty else ""),
+    )
 
 
 def space() -> Finding:
@@ -135,7 +141,11 @@ def port(settings: Settings, environment: str) -> Finding:
     if record and record["port"] == number:
         return Finding(environment, "ok", f"serves version {record['version']} at {record['url']}")
     if processes.port_taken(number):
-        return Finding(environment, "fault", f"port {number} is taken: [deploy] {environment}_port in pipeline.toml names another")
+        return Finding(
+            environment,
+            "fault",
+            f"port {number} is taken: [deploy] {environment}_port in pipeline.toml names another",
+        )
     return Finding(environment, "ok", f"nothing deployed; port {number} is free")
 
 

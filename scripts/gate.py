@@ -1,6 +1,6 @@
 """Turn the verdict of build/evaluation.json into an exit status: 1 when the candidate is refused, else 0.
 
-    make gate
+make gate
 """
 
 import argparse

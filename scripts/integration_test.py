@@ -1,6 +1,6 @@
 """Run tests/integration against what an environment serves.
 
-    make integration ENVIRONMENT=staging
+make integration ENVIRONMENT=staging
 """
 
 import argparse
@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     record = targets.choose(load_settings()).serving(options.environment)
     if record is None:
         raise DeployError(
-            f"{options.environment} serves nothing to test", f"`make deploy ENVIRONMENT={options.environment}`"
+            f"{options.environment} serves nothing to test",
+            f"`make deploy ENVIRONMENT={options.environment}`",
         )
     address = {"SLIPWAY_URL": record["url"], "SLIPWAY_BUNDLE": record["bundle"]}
     command = [sys.executable, "-m", "pytest", "-q", "tests/integration"]

@@ -1,6 +1,6 @@
 """Compile the dependency groups of pyproject.toml into requirements/*.txt: exact versions with hashes, no index address.
 
-    make lock                       # newest versions that pyproject.toml allows
+make lock                       # newest versions that pyproject.toml allows
 """
 
 import argparse
@@ -10,7 +10,12 @@ import sys
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 
-GROUPS = ("dev", "pipeline", "serving", "installer")  # dev holds the others but the installer: it decides the versions
+GROUPS = (
+    "dev",
+    "pipeline",
+    "serving",
+    "installer",
+)  # dev holds the others but the installer: it decides the versions
 
 
 @edge
@@ -26,7 +31,14 @@ def compile_group(group: str, extra: list[str]) -> None:
     """Lock one group for every platform and Python from 3.11."""
     command = ["uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
-    command += ["--custom-compile-command", "make lock", "--group", group, "--output-file", f"requirements/{group}.txt"]
+    command += [
+        "--custom-compile-command",
+        "make lock",
+        "--group",
+        group,
+        "--output-file",
+        f"requirements/{group}.txt",
+    ]
     done = subprocess.run([sys.executable, "-m", *command, *extra], cwd=ROOT)
     if done.returncode:
         raise SlipwayError(f"the group {group} of pyproject.toml could not be locked", "the lines above say why")

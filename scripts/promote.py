@@ -25,7 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     with processes.lock("delivery", "promote", WAIT_SECONDS):
         record = targets.choose(settings).serving("production")
         if record is None:
-            raise DeployError("production serves nothing that could be promoted", "`make deploy ENVIRONMENT=production`")
+            raise DeployError(
+                "production serves nothing that could be promoted", "`make deploy ENVIRONMENT=production`"
+            )
         version = registry.by_number(client, settings.name, record["version"])
         compared = version.tags.get("compared_with", "none")
         try:

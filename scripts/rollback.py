@@ -1,8 +1,8 @@
 """Bring an earlier version back: model, bundle and alias together, proven by its smoke test.
 
-    make rollback                       # production: the version before the present one
-    make rollback VERSION=3
-    make rollback ENVIRONMENT=staging VERSION=3
+make rollback                       # production: the version before the present one
+make rollback VERSION=3
+make rollback ENVIRONMENT=staging VERSION=3
 """
 
 import argparse
@@ -44,7 +44,8 @@ def earlier(client, settings: Settings, environment: str, number: str | None):
     if found is None:
         there = ", ".join(version.version for version in registry.versions(client, settings.name)) or "none"
         raise RegistryError(
-            f"no earlier version of {environment} is known", f"name one with VERSION=n; versions in MLflow: {there}"
+            f"no earlier version of {environment} is known",
+            f"name one with VERSION=n; versions in MLflow: {there}",
         )
     return found
 

@@ -15,6 +15,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -139,33 +140,46 @@ class Progress:
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[self.lock]
             ).returncode
         stage.seconds = time.monotonic() - stage.began
-        stage.said = (log_of(stage).read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1].strip()
+        stage.said = (log_of(stage).read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[
+            -1
+        ].strip()
         stage.state = "done" if status == 0 else "failed"
         if not self.console.is_terminal:
-            self.console.print(f"{stage.state:<7}{stage.verb:<18}{stage.seconds:6.1f} s  {stage.said}", **PLAIN)
+            say(self.console, f"{stage.state:<7}{stage.verb:<18}{stage.seconds:6.1f} s  {stage.said}")
 
     def fail(self, stage: Stage) -> None:
         """Show what the stage printed, and end."""
         self.__exit__()
-        self.console.print(log_of(stage).read_text(encoding="utf-8", errors="replace").strip(), **PLAIN)
+        say(self.console, log_of(stage).read_text(encoding="utf-8", errors="replace").strip())
         verb = stage.verb.split()[0]
-        raise SlipwayError(f"`make {verb}` failed; nothing after it was run", f"its words are above and in {shown(stage)}")
+        raise SlipwayError(
+            f"`make {verb}` failed; nothing after it was run", f"its words are above and in {shown(stage)}"
+        )
 
     def table(self) -> Table:
         """One line for each stage so far."""
         table = Table.grid(padding=(0, 2))
         for stage in self.stages:
             running = stage.state == "running"
-            sign = Spinner("dots") if running else Text("✓", "green") if stage.state == "done" else Text("✗", "bold red")
+            sign = (
+                Spinner("dots") if running else Text("✓", "green") if stage.state == "done" else Text("✗", "bold red")
+            )
             seconds = time.monotonic() - stage.began if running else stage.seconds
-            table.add_row(sign, stage.verb, f"{seconds:5.1f} s", Text(stage.said, "dim", overflow="ellipsis", no_wrap=True))
+            table.add_row(
+                sign,
+                stage.verb,
+                f"{seconds:5.1f} s",
+                Text(stage.said, "dim", overflow="ellipsis", no_wrap=True),
+            )
         return table
 
 
-PLAIN = {"highlight": False, "markup": False, "soft_wrap": True}
+def say(console: Console, text: str) -> None:
+    """Print a text as it stands: brackets are no markup, and a line to paste is not broken."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def log_of(stage: Stage):
+def log_of(stage: Stage) -> Path:
     """The file with the stage's output."""
     return LOGS / f"{stage.verb.replace(' ', '-')}.log"
 
@@ -182,7 +196,7 @@ def show_end(settings: Settings, verdict: str, seconds: float, console: Console)
     colour = {"accept": "green", "keep": "yellow", "refuse": "red"}[verdict]
     console.print(f"\n[bold {colour}]{verdict}[/]  after {seconds:.1f} s", highlight=False)
     for reason in evaluation["reasons"]:
-        console.print(f"  {reason}", **PLAIN)
+        say(console, f"  {reason}")
     lines = [("report", str(BUILD / "report.html")), ("MLflow", mlflow_server.uri(settings))]
     if record:
         lines = [
@@ -193,13 +207,12 @@ def show_end(settings: Settings, verdict: str, seconds: float, console: Console)
         ]
     console.print()
     for name, value in lines:
-        console.print(f"{name + ':':<12}{value}", **PLAIN)
+        say(console, f"{name + ':':<12}{value}")
 
 
 def curl(record: dict) -> str:
     """A command line that asks production for the contract's example."""
-    with open(f"{record['bundle']}/contract.json", encoding="utf-8") as file:
-        example = [field["example"] for field in json.load(file)["inputs"]]
+    example = [field["example"] for field in read_json(Path(record["bundle"]) / "contract.json")["inputs"]]
     body = json.dumps({"features": example}, ensure_ascii=False)
     return f"curl -s {record['url']}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 

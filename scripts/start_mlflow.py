@@ -1,6 +1,6 @@
 """Start the embedded MLflow server unless it runs, wait until it answers, and print its address.
 
-    make mlflow
+make mlflow
 """
 
 import argparse

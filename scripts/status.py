@@ -1,7 +1,7 @@
 """Show what runs where: version, since when, address, and whether MLflow's alias agrees with reality.
 
-    make status
-    python -m scripts.status --json
+make status
+python -m scripts.status --json
 """
 
 import argparse

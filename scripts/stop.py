@@ -1,6 +1,6 @@
 """End what runs on this machine: the services of both environments and the embedded MLflow server.
 
-    make stop
+make stop
 """
 
 import argparse

@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = {".git", ".venv", "build", ".mlflow", ".slipway", "__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+LEFT_OUT = {
+    ".git",
+    ".venv",
+    "build",
+    ".mlflow",
+    ".slipway",
+    "__pycache__",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".mypy_cache",
+}
 
 
 def free_port() -> int:
@@ -91,7 +101,11 @@ class Fork:
 
 def clean_environment() -> dict[str, str]:
     """Our environment without what would lead a fork to somebody else's server."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_"))}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_"))
+    }
 
 
 @contextmanager
@@ -100,7 +114,11 @@ def forked(folder: Path) -> Iterator[Fork]:
     root = folder / "größere Gabel"
     shutil.copytree(ROOT, root, ignore=lambda _, names: [name for name in names if name in LEFT_OUT])
     fork = Fork(root)
-    for key, port in (("staging_port = 8001", "staging_port"), ("production_port = 8000", "production_port"), ("port = 5000", "port")):
+    for key, port in (
+        ("staging_port = 8001", "staging_port"),
+        ("production_port = 8000", "production_port"),
+        ("port = 5000", "port"),
+    ):
         fork.edit("pipeline.toml", key, f"{port} = {free_port()}")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "fork"]):

@@ -109,7 +109,17 @@ def _serve(environment: str, bundle: Path, port: int, settings: Settings) -> dic
 
 
 def _start(environment: str, bundle: Path, port: int) -> psutil.Process:
-    command = [sys.executable, "-m", SERVICE, "--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        SERVICE,
+        "--bundle",
+        str(bundle),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     return processes.start(command, _log(environment), env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT)
 
 

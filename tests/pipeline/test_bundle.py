@@ -30,7 +30,10 @@ def made(task: str = "binary"):
     data = {"task": task, "id": "id", "target": "target"} | ({"positive": "yes"} if task == "binary" else {})
     gate = {"metric": "x", "margin": 0.0}
     split = {"holdout": 0.4, "salt": "x"}
-    return take_apart(frame, Settings.model_validate({"name": "m", "data": data, "split": split, "train": {"seed": 1}, "gate": gate}))
+    return take_apart(
+        frame,
+        Settings.model_validate({"name": "m", "data": data, "split": split, "train": {"seed": 1}, "gate": gate}),
+    )
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def content(tmp_path):
     folder = tmp_path / "content"
     folder.mkdir()
     for name in bundle.CONTENT:
-        (folder / name).write_text(f"{{\"{name}\": 1}}")
+        (folder / name).write_text(f'{{"{name}": 1}}')
     return folder
 
 

@@ -31,7 +31,10 @@ def made(task: str, text: bool = False):
     frame["id"] = range(400)
     data = {"task": task, "id": "id", "target": "target"} | ({"positive": "yes"} if task == "binary" else {})
     split, gate = {"holdout": 0.3, "salt": "x"}, {"metric": "x", "margin": 0.0}
-    return take_apart(frame, Settings.model_validate({"name": "m", "data": data, "split": split, "train": {"seed": 1}, "gate": gate}))
+    return take_apart(
+        frame,
+        Settings.model_validate({"name": "m", "data": data, "split": split, "train": {"seed": 1}, "gate": gate}),
+    )
 
 
 def fitted(model, dataset):
@@ -65,7 +68,9 @@ def test_common_models_answer_alike(task, model):
 def test_text_gets_a_column_each():
     """A model with text is called with one input per column, numbered in contract order."""
     dataset = made("binary", text=True)
-    columns = make_column_transformer((StandardScaler(), ["a b", "a-b"]), (OneHotEncoder(handle_unknown="ignore"), ["town"]))
+    columns = make_column_transformer(
+        (StandardScaler(), ["a b", "a-b"]), (OneHotEncoder(handle_unknown="ignore"), ["town"])
+    )
     model, trained = fitted(make_pipeline(columns, LogisticRegression()), dataset)
     exported, parity = portable.export(model, dataset, trained, 1e-5)
     assert exported.form["layout"] == "columns"

@@ -59,7 +59,13 @@ def test_every_requirement_is_locked_with_hashes(group):
 def test_the_smaller_locks_agree_with_the_largest():
     """What serving or the pipeline installs is, to the version, what was tested."""
     pins = {
-        group: set(re.findall(r"^([\w.-]+==[^\\\n]+)", (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8"), re.M))
+        group: set(
+            re.findall(
+                r"^([\w.-]+==[^\\\n]+)",
+                (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8"),
+                re.M,
+            )
+        )
         for group in ("serving", "pipeline", "dev")
     }
     assert pins["serving"] <= pins["pipeline"] <= pins["dev"]
@@ -91,7 +97,11 @@ def test_every_test_states_its_rule():
     assert len(names) == len(set(names))
     for file in PYTHON:
         if file.startswith("tests/"):
-            silent = [n.name for n in ast.walk(tree(file)) if isinstance(n, ast.FunctionDef) and n.name.startswith("test_") and not ast.get_docstring(n)]
+            silent = [
+                n.name
+                for n in ast.walk(tree(file))
+                if isinstance(n, ast.FunctionDef) and n.name.startswith("test_") and not ast.get_docstring(n)
+            ]
             assert not silent, f"{file}: {silent}"
 
 

@@ -188,5 +188,3 @@ def test_deleted_production_version_is_noticed(shipped):
     shipped.ok("-m", "scripts.ship", "--first")
     status = shipped.status()["production"]
     assert (status["version"], status["agree"]) == ("2", True)
-
-

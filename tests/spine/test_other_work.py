@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,8 @@ def own(fork, frame: pd.DataFrame, model: str, toml: str) -> None:
     fork.write("project/checks.py", CHECKS)
     fork.write("project/model.py", model)
     tables = "".join(
-        f"[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in ports[table].items()) for table in ("deploy", "mlflow")
+        f"[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in ports[table].items())
+        for table in ("deploy", "mlflow")
     )
     fork.write("pipeline.toml", toml + tables)
 
@@ -95,11 +97,12 @@ def own(fork, frame: pd.DataFrame, model: str, toml: str) -> None:
 def ship(fork) -> dict:
     """Ship, and return what production says of its contract's example."""
     fork.ok("-m", "scripts.ship")
-    changed = subprocess.run(["git", "status", "--porcelain", "-uall"], cwd=fork.root, capture_output=True, text=True).stdout
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "-uall"], cwd=fork.root, capture_output=True, text=True
+    ).stdout
     assert {line[3:] for line in changed.splitlines()} <= YOURS
     record = fork.json(".slipway/production.json")
-    with open(f"{record['bundle']}/contract.json", encoding="utf-8") as file:
-        contract = json.load(file)
+    contract = json.loads((Path(record["bundle"]) / "contract.json").read_text(encoding="utf-8"))
     body = {"features": [field["example"] for field in contract["inputs"]]}
     answer = requests.post(f"{record['url']}/predict", json=body, timeout=5)
     assert answer.status_code == 200, answer.text
@@ -163,7 +166,14 @@ def test_production_of_another_question_is_not_compared(new_fork, task):
     positive = ""
     if task == "binary":
         frame, positive = frame[wine.target < 2], 'positive = "class_1"'
-    toml = settings("wine", task, "n_estimators = 20", 'metric = "log_loss"\nmargin = 0.02', positive, '["sklearn.tree._tree.Tree"]')
+    toml = settings(
+        "wine",
+        task,
+        "n_estimators = 20",
+        'metric = "log_loss"\nmargin = 0.02',
+        positive,
+        '["sklearn.tree._tree.Tree"]',
+    )
     fork = new_fork()
     own(fork, frame, WINE, toml)
     ship(fork)

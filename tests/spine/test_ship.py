@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import requests
@@ -40,8 +41,7 @@ def test_printed_addresses_answer(first):
         address = re.search(rf"^{name}: +(\S+)", first, re.M).group(1)
         assert requests.get(address, timeout=10).status_code == 200
     report = re.search(r"^report: +(.+)$", first, re.M).group(1)
-    with open(report, encoding="utf-8") as file:
-        assert "accept" in file.read().lower()
+    assert "accept" in Path(report).read_text(encoding="utf-8").lower()
 
 
 def test_unchanged_ship_keeps_production(fork, first):
@@ -151,7 +151,16 @@ def test_run_in_mlflow_has_lineage_plots_and_model_without_pickle(fork):
     }  # fmt: skip
     assert run.inputs.dataset_inputs[0].dataset.digest == facts["data_hash"][:36]
     assert run.data.params["train.C"] == "0.5" and run.data.params["seed"] == "42"
-    assert set(run.data.metrics) >= {"accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier"}
+    assert set(run.data.metrics) >= {
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "roc_auc",
+        "pr_auc",
+        "log_loss",
+        "brier",
+    }
     plots = {file.path for file in client.list_artifacts(facts["run_id"], "plots")}
     assert {f"plots/{name}.png" for name in ("confusion_matrix", "roc", "calibration", "feature_importance")} <= plots
     files = [path.name for path in (fork.root / ".mlflow/artifacts").rglob("*") if path.is_file()]
