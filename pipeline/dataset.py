@@ -85,9 +85,7 @@ def _read(load):
     try:
         return load()
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"the data file is not UTF-8 text (byte {error.start}): is it a table at all?"
-        ) from error
+        raise DataError(f"the data file is not UTF-8 text (byte {error.start}): is it a table at all?") from error
     except pd.errors.EmptyDataError as error:
         raise DataError("the data file is empty") from error
     except pd.errors.ParserError as error:

@@ -1,0 +1,167 @@
+"""Check the data before anything is trained on it.
+
+    make validate
+    python -m scripts.validate_data --json
+
+Runs the team's Great Expectations suite (project/checks.py) and the checks that suit any data
+(pipeline/data_checks.py). Writes build/data.json and build/data.md. Exit status 1 when a critical check fails; a
+warning is only reported.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from pipeline import artifacts, data_checks, expectations
+from pipeline.data_checks import Check
+from pipeline.dataset import read_frame, take_apart
+from pipeline.errors import DataError, edge, in_project
+from pipeline.settings import Settings, load_settings
+
+
+@edge
+def main(argv: list[str] | None = None) -> int:
+    """Check, write the report, print it; 1 when a critical check failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args(argv)
+
+    # An older report must not speak for data that was not looked at.
+    files = artifacts.BUILD / "data.json", artifacts.BUILD / "data.md"
+    for file in files:
+        file.unlink(missing_ok=True)
+
+    settings = load_settings()
+    frame = read_frame()
+    report = examine(frame, settings)
+    artifacts.write_text(files[1], markdown(report))
+    artifacts.write_json(files[0], report)
+    if options.json:
+        print(artifacts.to_json(report), end="")
+    else:
+        show(report)
+    broken = [one for one in report["checks"] if not one["success"] and one["severity"] == "critical"]
+    if broken:
+        first = f"{broken[0]['column']}: {broken[0]['rule']} ({broken[0]['observed']})"
+        raise DataError(
+            f"the data fails {len(broken)} critical checks, first {first}",
+            "build/data.md names column, rule and rows; correct the data, or project/checks.py",
+        )
+    return 0
+
+
+def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    """The whole report, as build/data.json holds it."""
+    suite = expectations.suite_of_project()
+    with in_project("reading MAY_PREDICT_ALONE of project/checks.py"):
+        from project import checks as own
+
+        known = list(getattr(own, "MAY_PREDICT_ALONE", []))
+    checks = folded([*expectations.run(suite, frame, settings), *data_checks.check(frame, settings, known)])
+    data_hash = ""
+    try:
+        data_hash = take_apart(frame, settings).hash
+    except DataError as error:
+        if not failed(checks, "critical"):
+            checks.append(Check("(table)", "the data can be used", "critical", False, error.what))
+    ranges, values = expectations.limits(suite)
+    return {
+        "success": not failed(checks, "critical"),
+        "data_hash": data_hash,
+        "rows": len(frame),
+        "columns": frame.shape[1],
+        "ranges": ranges,
+        "values": values,
+        "checks": [asdict(one) for one in checks],
+    }
+
+
+def folded(checks: Iterable[Check]) -> list[Check]:
+    """Without failures that show the same rows of the same column, as gravely, as an earlier one."""
+    seen, kept = set(), []
+    for one in checks:
+        rows = tuple(example["row"] for example in one.examples)
+        same = (one.column, one.severity, rows)
+        if one.success or not rows or same not in seen:
+            kept.append(one)
+        if not one.success:
+            seen.add(same)
+    return kept
+
+
+def failed(checks: Iterable[Check], severity: str) -> list[Check]:
+    """Checks of that severity that did not pass."""
+    return [one for one in checks if not one.success and one.severity == severity]
+
+
+def headline(report: dict[str, Any]) -> str:
+    """The report in one line."""
+    broken = [one for one in report["checks"] if not one["success"]]
+    counts = {grade: sum(one["severity"] == grade for one in broken) for grade in ("critical", "warning")}
+    return (
+        f"{report['rows']} rows, {report['columns']} columns: {len(report['checks'])} checks, "
+        f"{counts['critical']} critical failures, {counts['warning']} warnings"
+    )
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report for a job summary: what failed first, what passed folded away."""
+    broken = [one for one in report["checks"] if not one["success"]]
+    passed = [one for one in report["checks"] if one["success"]]
+    parts = ["# Data", f"{'✅' if report['success'] else '❌'} {headline(report)}."]
+    if broken:
+        parts.append(_table(broken))
+    if passed:
+        parts += [f"<details><summary>{len(passed)} checks passed</summary>", _table(passed), "</details>"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(checks: list[dict[str, Any]]) -> str:
+    rows = ["| | severity | column | rule | observed | example rows |", "|---|---|---|---|---|---|"]
+    for one in sorted(checks, key=lambda one: one["severity"]):
+        cells = [one["column"], one["rule"], one["observed"], "; ".join(map(_example, one["examples"]))]
+        rows.append(f"| {mark(one)} | {one['severity']} | " + " | ".join(map(escaped, cells)) + " |")
+    return "\n".join(rows)
+
+
+def mark(one: dict[str, Any]) -> str:
+    """A check's status as a sign."""
+    return "✅" if one["success"] else ("❌" if one["severity"] == "critical" else "⚠️")
+
+
+def _example(row: dict[str, Any]) -> str:
+    where = f"row {row['row']}" + (f" ({row['id']})" if row["id"] is not None else "")
+    return f"{where}: {'empty' if row['value'] is None else row['value']}"
+
+
+def escaped(text: str) -> str:
+    """Text that cannot break out of a cell of a Markdown table, nor become a tag, link or emphasis there."""
+    text = "".join(f"\\{sign}" if sign in r"\`*_{}[]|#~" else sign for sign in text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(text.split())
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print what failed as a table, and how much passed."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    console = Console()
+    broken = [one for one in report["checks"] if not one["success"]]
+    if broken:
+        table = Table("", Column("column", overflow="fold"), "rule", "observed", "example rows")
+        for one in sorted(broken, key=lambda one: one["severity"]):
+            # As Text: what stands in the data is not markup.
+            rows = "\n".join(map(_example, one["examples"]))
+            table.add_row(*map(Text, (mark(one), one["column"], one["rule"], one["observed"], rows)))
+        console.print(table)
+    console.print(Text(headline(report)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
