@@ -62,7 +62,9 @@ def keeps_still(rule: Invariance, features: pd.DataFrame, predict: Callable) -> 
             "reorder or change the rows, but keep all of them and their index",
         )
     place = features.index.get_indexer(changed.index)
-    moves = np.abs(np.asarray(predict(changed)) - np.asarray(predict(features))[place])
+    with in_project(f"the model, after the change of {rule.name!r} in project/checks.py,"):
+        given = np.asarray(predict(changed))
+    moves = np.abs(given - np.asarray(predict(features))[place])
     largest = float(moves.max())
     return Outcome(
         rule.name,
@@ -87,7 +89,9 @@ def keeps_direction(
     answer = _answer(rule, predict, classes, positive)
     with in_project(f"the change of {rule.name!r} in project/checks.py"):
         changed = features.assign(**{rule.column: rule.change(features[rule.column].copy())})
-    moves = (answer(changed) - answer(features)) * (1 if rule.expect == "up" else -1)
+    with in_project(f"the model, after the change of {rule.name!r} in project/checks.py,"):
+        given = answer(changed)
+    moves = (given - answer(features)) * (1 if rule.expect == "up" else -1)
     wrong = moves < -NOISE
     if wrong.any():
         worst = int(moves.argmin())

@@ -1,0 +1,265 @@
+"""Check the model's code on a sample, before it is trained on everything.
+
+    make validate-model
+    python -m scripts.validate_model --json
+
+Fits what build() in project/model.py returns on a few rows of the training side; the hold-out is never touched. Writes
+build/model_checks.json. Exit status 1 when a check fails.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline import artifacts
+from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
+from pipeline.dataset import Dataset, load_dataset
+from pipeline.errors import DataError, ProjectError, edge, in_project
+from pipeline.settings import load_settings
+
+ROWS = 2000  # of the sample: enough to tell a model from a dummy, few enough to fit in seconds
+TRIED = 10  # columns that are taken away or filled with text, one at a time
+
+Predict = Callable[[pd.DataFrame], np.ndarray]
+
+
+@edge
+def main(argv: list[str] | None = None) -> int:
+    """Check, write the outcomes, print them; ProjectError when a check failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args(argv)
+
+    # Older outcomes must not speak for code that was not looked at.
+    file = artifacts.BUILD / "model_checks.json"
+    file.unlink(missing_ok=True)
+
+    outcomes = examine(load_dataset(load_settings()))
+    broken = [one for one in outcomes if not one.success]
+    report = {"success": not broken, "checks": [asdict(one) for one in outcomes]}
+    artifacts.write_json(file, report)
+    if options.json:
+        print(artifacts.to_json(report), end="")
+    else:
+        show(outcomes)
+    if broken:
+        raise ProjectError(
+            f"the model fails {len(broken)} of {len(outcomes)} checks, first {broken[0].check}: {broken[0].observed}",
+            "correct project/model.py, or a rule of project/checks.py that does not hold",
+        )
+    return 0
+
+
+def examine(dataset: Dataset) -> list[Outcome]:
+    """Every outcome, in the order in which one relies on the other; ends early when the answers are unusable."""
+    rows, kept_back = sample(dataset)
+    model, again = (fitted(dataset, rows[~kept_back]) for _ in range(2))
+    predict, predict_again = partial(answers, model, dataset), partial(answers, again, dataset)
+    features, y = dataset.features.iloc[rows[kept_back]], dataset.y[rows[kept_back]]
+    features = features.set_axis(dataset.ids[rows[kept_back]], axis=0)
+    usable = usable_answers(dataset, features, predict)
+    if not usable.success:
+        return [usable]
+    dummy = partial(answers, dummy_for(dataset, rows[~kept_back]), dataset)
+    return [
+        usable,
+        beats_dummy(dataset, y, predict(features), dummy(features)),
+        same_twice(predict(features), predict_again(features)),
+        one_row(features, predict),
+        refuses_missing_column(features, predict),
+        refuses_text(dataset, features, predict),
+        *behaves(dataset, features, predict),
+    ]
+
+
+def sample(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """At most 2,000 rows of the training side, and which of them are kept back from the fit (every fourth).
+
+    Classes are drawn evenly: a rare one would not show in a small sample. Always the same rows for the same data.
+    """
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(np.flatnonzero(~dataset.holdout))
+    groups = [rows]
+    if dataset.classes:
+        each = max(4, ROWS // len(dataset.classes))
+        groups = [rows[dataset.y[rows] == position][:each] for position in range(len(dataset.classes))]
+        for name, group in zip(dataset.classes, groups, strict=True):
+            if len(group) < 4:
+                raise DataError(
+                    f"class {name!r} has {len(group)} rows on the training side, too few to try a model on",
+                    "add rows of that class",
+                )
+    groups = [group[:ROWS] for group in groups]
+    if len(groups[0]) < 4:
+        raise DataError(f"the training side has {len(groups[0])} rows, too few to try a model on", "add rows")
+    kept_back = np.concatenate([np.arange(len(group)) % 4 == 3 for group in groups])
+    chosen = np.concatenate(groups)
+    # Shuffled again: a model may not be told the class by the order of the rows.
+    order = rng.permutation(len(chosen))
+    return chosen[order], kept_back[order]
+
+
+def fitted(dataset: Dataset, rows: np.ndarray) -> Any:
+    """The team's model, fitted on these rows."""
+    train = dataset.settings.train
+    with in_project("build() in project/model.py"):
+        from project.model import build
+
+        model = build(dict(train.parameters), train.seed)
+    if not hasattr(model, "fit"):
+        raise ProjectError(
+            f"build() in project/model.py returned {type(model).__name__}, which has no fit()",
+            "return an unfitted scikit-learn estimator",
+        )
+    with in_project("fitting the model that build() in project/model.py returned"):
+        model.fit(dataset.features.iloc[rows], dataset.y[rows])
+    return model
+
+
+def answers(model: Any, dataset: Dataset, features: pd.DataFrame) -> np.ndarray:
+    """Probabilities (n, k) in the order of the classes, or values (n,)."""
+    if not dataset.classes:
+        return np.asarray(model.predict(features), dtype=np.float64).ravel()
+    return np.asarray(model.predict_proba(features), dtype=np.float64)
+
+
+def dummy_for(dataset: Dataset, rows: np.ndarray) -> Any:
+    """A model that has learned nothing but how common each class is, or the mean."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    dummy = DummyClassifier(strategy="prior") if dataset.classes else DummyRegressor()
+    return dummy.fit(dataset.features.iloc[rows], dataset.y[rows])
+
+
+def usable_answers(dataset: Dataset, features: pd.DataFrame, predict: Predict) -> Outcome:
+    """Answers are finite, one per row; for classes, probabilities that sum to one."""
+    check = "answers with probabilities" if dataset.classes else "answers with numbers"
+    try:
+        given = predict(features)
+    except AttributeError as error:
+        return Outcome(check, False, f"{error}; CalibratedClassifierCV adds probabilities to a classifier")
+    except Exception as error:
+        return Outcome(check, False, f"raises {type(error).__name__}: {first_line(error)}")
+    shape = (len(features), len(dataset.classes)) if dataset.classes else (len(features),)
+    if given.shape != shape:
+        return Outcome(check, False, f"answers have shape {given.shape}, expected {shape}")
+    if not np.isfinite(given).all():
+        return Outcome(check, False, f"{int((~np.isfinite(given)).sum())} answers are not finite")
+    if dataset.classes:
+        off = float(np.abs(given.sum(axis=1) - 1).max())
+        if off > 1e-6 or given.min() < 0:
+            return Outcome(check, False, f"sums differ from one by up to {off:.2g}, the least is {given.min():.2g}")
+    return Outcome(check, True, f"{len(given)} rows, all finite" + (", sums are one" if dataset.classes else ""))
+
+
+def beats_dummy(dataset: Dataset, y: np.ndarray, given: np.ndarray, dummy: np.ndarray) -> Outcome:
+    """The model is nearer the truth than one that has learned nothing, on rows that it was not fitted on."""
+    from pipeline import metrics
+
+    data = dataset.settings.data
+    positive = dataset.classes.index(data.positive) if data.positive else None
+    name = "brier" if dataset.classes else "rmse"
+    metric = metrics.metrics_for(data.task, positive)[name]
+    ours, theirs = metric.value(y, given), metric.value(y, dummy)
+    observed = f"{name} {ours:.4g}, a dummy's {theirs:.4g} (lower is better), on {len(y)} rows kept back"
+    return Outcome("beats a dummy", ours < theirs, observed)
+
+
+def same_twice(first: np.ndarray, second: np.ndarray) -> Outcome:
+    """Two fits with the same seed answer alike, but for rounding."""
+    off = float(np.abs(first - second).max()) if first.shape == second.shape else np.inf
+    scale = max(1.0, float(np.abs(first).max()))
+    same = off <= 1e-12 * scale
+    observed = "two fits answer alike" if same else f"two fits differ by up to {off:.2g}: use the seed given to build()"
+    return Outcome("same seed, same model", same, observed)
+
+
+def one_row(features: pd.DataFrame, predict: Predict) -> Outcome:
+    """A row alone gets the answer that it gets among others."""
+    check = "answers one row as it answers many"
+    try:
+        alone = predict(features.iloc[[0]])
+    except Exception as error:
+        return Outcome(check, False, f"raises {type(error).__name__}: {first_line(error)}")
+    many = predict(features)[:1]
+    off = float(np.abs(alone - many).max()) if alone.shape == many.shape else np.inf
+    near = off <= 1e-6 * max(1.0, float(np.abs(many).max()))
+    return Outcome(check, near, "it does" if near else f"one row's answer differs by {off:.2g}")
+
+
+def refuses_missing_column(features: pd.DataFrame, predict: Predict) -> Outcome:
+    """Without a column that matters to it, the model raises instead of answering."""
+    changes = {name: features.drop(columns=name) for name in few(list(features))}
+    return _refuses("refuses a missing column", changes, features, predict)
+
+
+def refuses_text(dataset: Dataset, features: pd.DataFrame, predict: Predict) -> Outcome:
+    """With text in a number column that matters to it, the model raises instead of answering."""
+    numbers = [name for name, kind in dataset.kinds.items() if kind == "number"]
+    if not numbers:
+        return Outcome("refuses text in a number column", True, "there is no number column")
+    text = pd.Series("text", index=features.index, dtype=object)
+    changes = {name: features.assign(**{name: text}) for name in few(numbers)}
+    return _refuses("refuses text in a number column", changes, features, predict)
+
+
+def few(names: list[str]) -> list[str]:
+    """At most ten of the names, spread evenly."""
+    return [names[place] for place in np.linspace(0, len(names) - 1, min(TRIED, len(names))).astype(int)]
+
+
+def _refuses(check: str, changes: dict[str, pd.DataFrame], features: pd.DataFrame, predict: Predict) -> Outcome:
+    expected, answered = predict(features), []
+    for name, changed in changes.items():
+        try:
+            given = predict(changed)
+        except Exception:
+            continue
+        # The same answers: the model does not use the column, and is right not to miss it.
+        if given.shape != expected.shape or not np.allclose(given, expected):
+            answered.append(name)
+    if answered:
+        return Outcome(check, False, f"it answers all the same, and otherwise: {', '.join(answered)}")
+    return Outcome(check, True, f"tried with {len(changes)} columns")
+
+
+def behaves(dataset: Dataset, features: pd.DataFrame, predict: Predict) -> list[Outcome]:
+    """The team's own rules: what must not matter, and which way the answers go."""
+    with in_project("reading INVARIANCES and DIRECTIONS of project/checks.py"):
+        from project import checks
+
+        still, directions = getattr(checks, "INVARIANCES", []), getattr(checks, "DIRECTIONS", [])
+        for rule, kind in [*((one, Invariance) for one in still), *((one, Direction) for one in directions)]:
+            if not isinstance(rule, kind):
+                raise TypeError(f"{rule!r} is no {kind.__name__}")
+    data = dataset.settings.data
+    return [keeps_still(rule, features, predict) for rule in still] + [
+        keeps_direction(rule, features, predict, dataset.classes, data.positive) for rule in directions
+    ]
+
+
+def first_line(error: Exception) -> str:
+    """An exception's message, its first line only."""
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def show(outcomes: list[Outcome]) -> None:
+    """Print the outcomes as a table."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "check", "observed")
+    for one in outcomes:
+        table.add_row(*map(Text, ("✅" if one.success else "❌", one.check, one.observed)))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
