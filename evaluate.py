@@ -128,10 +128,10 @@ def main(argv: list[str] | None = None) -> None:
     write_text(BUILD / "report.md", report.markdown(evaluation, data))
     write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
     write_json(BUILD / "evaluation.json", evaluation)
-    print(f"verdict: {verdict.verdict}")
+    print("report: build/report.html")
     for reason in verdict.reasons:
         print(f"  {reason}")
-    print("report: build/report.html")
+    print(f"verdict: {verdict.verdict}")
 
 
 def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarray, np.ndarray, list[gate.Check]]:

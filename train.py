@@ -87,9 +87,12 @@ def main() -> None:
     replace_directory(content, BUILD / "model")
     replace_directory(pictures, BUILD / "plots")
     write_json(BUILD / "run.json", facts)
-    print(f"trained on commit {commit[:12]}{' with uncommitted changes' if dirty else ''}: {facts['run_url']}")
     for name, value in scores.items():
         print(f"  {name:<24} {value:.4f}")
+    print(f"run: {facts['run_url']}")
+    state = " with uncommitted changes" if dirty else ""
+    main_metric = settings.gate.metric
+    print(f"trained on commit {commit[:12]}{state}: {main_metric} {scores.get(main_metric, float('nan')):.4f} on the hold-out")
 
 
 def validated(dataset: Dataset) -> dict:

@@ -23,7 +23,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import mlflow_server, processes
+from pipeline import mlflow_server, processes, warm
 from pipeline.artifacts import BUILD, ROOT, read_json, write_json
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(settings: Settings, first: bool, progress: "Progress") -> str:
     """Run the stages, of the last ones those that the verdict leaves to run; return the verdict."""
     begin_mlflow(settings)
+    warm.prepare()
     with progress:
         progress.run("validate", "validate-model")
         progress.run("train")
@@ -134,11 +135,8 @@ class Progress:
 
     def execute(self, stage: Stage, extra: list[str]) -> None:
         """Run one verb with its output in build/logs/."""
-        command = [sys.executable, *COMMANDS[stage.verb], *extra]
-        with log_of(stage).open("wb") as log:
-            status = subprocess.run(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[self.lock]
-            ).returncode
+        command = [*COMMANDS[stage.verb], *extra]
+        status = self.alone(stage, command) if stage.verb == "validate" else warm.run(command, log_of(stage))
         stage.seconds = time.monotonic() - stage.began
         stage.said = (log_of(stage).read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[
             -1
@@ -146,6 +144,14 @@ class Progress:
         stage.state = "done" if status == 0 else "failed"
         if not self.console.is_terminal:
             say(self.console, f"{stage.state:<7}{stage.verb:<18}{stage.seconds:6.1f} s  {stage.said}")
+
+    def alone(self, stage: Stage, command: list[str]) -> int:
+        """Run the one verb that has heavy imports of its own, beside those that the others share."""
+        with log_of(stage).open("wb") as log:
+            python = [sys.executable, *command]
+            return subprocess.run(
+                python, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[self.lock]
+            ).returncode
 
     def fail(self, stage: Stage) -> None:
         """Show what the stage printed, and end."""
