@@ -18,10 +18,11 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from pipeline.report import change, gain, in_words, places, signed
+from pipeline.report import change, gain, in_words, number, places, signed
 
 # Okabe and Ito's colours keep apart for colour-blind readers; dashes and markers say the same a second time.
 CANDIDATE, PRODUCTION, QUIET = "#0072B2", "#D55E00", "#6B7280"
@@ -81,9 +82,7 @@ def figures_for(
         figures["precision_recall"] = precision_recall(y, candidate, classes, positive, production)
         figures["calibration"] = calibration(y, candidate, classes, positive, production)
     if importance:
-        figures["feature_importance"] = feature_importance(
-            importance, "R²" if task == "regression" else "log loss"
-        )
+        figures["feature_importance"] = feature_importance(importance, "R²" if task == "regression" else "log loss")
     return figures
 
 
@@ -141,7 +140,8 @@ def confusion_matrix(
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(k, k) if k <= 25 else ():
-            text = f"{counts[row, column]:,}" + (f"\n{share[row, column]:.0%}" if k <= 8 else "")
+            percent = f"\n{share[row, column]:.0%}" if k <= 8 and counts[row, column] else ""
+            text = f"{counts[row, column]:,}{percent}"
             dark = share[row, column] > 0.55
             axes.text(
                 column,
@@ -208,9 +208,7 @@ def precision_recall(
     return figure
 
 
-def _curves(
-    title, area_name, curve, y, candidate, classes, positive, production
-) -> tuple[Figure, list[Axes]]:
+def _curves(title, area_name, curve, y, candidate, classes, positive, production) -> tuple[Figure, list[Axes]]:
     """Binary: a line per model in one panel. Else: a panel per model with a line per class."""
     models = _models(candidate, production)
     if positive is not None:
@@ -239,9 +237,7 @@ def _curves(
     return figure, panels
 
 
-def _curve(
-    axes: Axes, label: str, area_name: str, curve: Callable, hit: np.ndarray, score: np.ndarray, **line
-) -> None:
+def _curve(axes: Axes, label: str, area_name: str, curve: Callable, hit: np.ndarray, score: np.ndarray, **line) -> None:
     if hit.all() or not hit.any():
         axes.plot([], [], label=f"{label}: not defined, one class only", **line)
         return
@@ -264,7 +260,7 @@ def calibration(
     """
     models = _models(candidate, production)
     subject = "predicted class" if positive is None else f"class {_plain(classes[positive])}"
-    figure = Figure(figsize=(5, 5.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(5, 5.4), dpi=DPI, layout=_layout())
     figure.suptitle(
         f"Calibration of the {subject}" if positive is None else f"Calibration of {subject}",
         x=0.02,
@@ -279,18 +275,14 @@ def calibration(
         bins = np.clip(np.digitize(score, edges) - 1, 0, 9)
         rows = np.bincount(bins, minlength=10)
         seen = rows > 0
-        said, was = (
-            np.bincount(bins, weights=each, minlength=10)[seen] / rows[seen] for each in (score, hit)
-        )
+        said, was = (np.bincount(bins, weights=each, minlength=10)[seen] / rows[seen] for each in (score, hit))
         marker = "o" if name == "candidate" else "s"
         above.plot(said, was, marker=marker, markersize=6, linewidth=1.5, label=name, **_line(name))
         below.stairs(rows, edges, linewidth=1.8, **_line(name))
-    above.set(ylabel="share of rows where it is so", ylim=(-0.03, 1.03))
+    above.set(ylabel="share of rows where it was so", ylim=(-0.03, 1.03))
     below.set(
         ylabel="rows",
-        xlabel=f"probability given to the {subject}"
-        if positive is None
-        else f"probability given to {subject}",
+        xlabel=f"probability given to the {subject}" if positive is None else f"probability given to {subject}",
     )
     below.set(xlim=(-0.02, 1.02))
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -306,9 +298,7 @@ def calibration(
 
 
 @_styled
-def predicted_against_actual(
-    y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None
-) -> Figure:
+def predicted_against_actual(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: what was predicted over what it was; on the line the two are equal."""
     models = _models(candidate, production)
     figure, panels = _figure("Predicted against actual value", 4.6 * len(models) + 0.4, 4.9, len(models))
@@ -326,7 +316,7 @@ def predicted_against_actual(
 def residuals(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: the error over what was predicted; a pattern is what the model did not learn."""
     models = _models(candidate, production)
-    figure, panels = _figure("Residuals", 4.6 * len(models) + 0.4, 4.2, len(models), sharey=True)
+    figure, panels = _figure("Residuals", 4.6 * len(models) + 0.4, 4.2, len(models), sharex=True, sharey=True)
     for axes, (name, prediction) in zip(panels, models.items(), strict=True):
         _scatter(axes, name, prediction, y - prediction)
         axes.axhline(0, color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
@@ -340,9 +330,7 @@ def _scatter(axes: Axes, name: str, x: np.ndarray, y: np.ndarray) -> None:
     some = f"{len(keep):,} of {len(x):,} rows" if len(keep) < len(x) else f"{len(x):,} rows"
     opacity = 0.7 if len(keep) < 300 else 0.35
     marker = "o" if name == "candidate" else "s"
-    axes.scatter(
-        x[keep], y[keep], s=16, marker=marker, alpha=opacity, linewidths=0, color=_line(name)["color"]
-    )
+    axes.scatter(x[keep], y[keep], s=16, marker=marker, alpha=opacity, linewidths=0, color=_line(name)["color"])
     axes.set_title(f"{name}, {some}")
     axes.grid(True)
     for axis in (axes.xaxis, axes.yaxis):
@@ -359,19 +347,18 @@ def feature_importance(importance: Mapping[str, float], score: str = "score") ->
     names, values = [_plain(name, 34) for name, _ in ranked], np.array([value for _, value in ranked])
     some = f", {len(ranked)} of {len(importance)} columns" if len(ranked) < len(importance) else ""
     figure, (axes,) = _figure(f"Feature importance{some}", 6.6, 0.27 * len(ranked) + 1.5, 1)
-    bars = axes.barh(
-        range(len(ranked)), values, color=[CANDIDATE if value > 0 else QUIET for value in values], height=0.7
-    )
-    axes.bar_label(
-        bars,
-        [signed(value, places(value)) if value < 0 else f"{value:.3g}" for value in values],
-        padding=4,
-        size=8,
-    )
+    colours = [CANDIDATE if value > 0 else QUIET for value in values]
+    axes.barh(range(len(ranked)), values, color=colours, height=0.7)
+    digits = places(*values)
+    for place, value in enumerate(values):
+        # Beside a bar that points left the number stands right of the line, clear of the name.
+        axes.annotate(
+            number(value, digits), (max(value, 0), place), (4, 0), textcoords="offset points", va="center", size=8
+        )
     axes.set_yticks(range(len(ranked)), names)
     axes.invert_yaxis()
     axes.axvline(0, color="#9CA3AF", linewidth=0.8)
-    axes.margins(x=0.14, y=0.02)
+    axes.margins(x=0.1, y=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(True, axis="x")
     axes.spines["left"].set_visible(False)
@@ -392,20 +379,18 @@ def comparison(evaluation: Mapping) -> Figure:
     slices = [row for row in slices if row["difference"] is not None]
     shown = sorted(sorted(slices, key=lambda row: gain(row)[0])[:MOST_SLICES], key=slices.index)
     heights = [len(metrics) + 1.5] + ([len(shown) + 1.5] if shown else [])
-    figure = Figure(figsize=(8.2, 0.34 * sum(heights) + 0.9), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(8.2, 0.34 * sum(heights) + 0.9), dpi=DPI, layout=_layout())
     figure.suptitle("What the candidate gains on production", x=0.01, ha="left")
     panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
 
-    scales = [
-        _extent(row, evaluation["margin"] if row["metric"] == evaluation["metric"] else 0) for row in metrics
-    ]
+    scales = [_extent(row, evaluation["margin"] if row["metric"] == evaluation["metric"] else 0) for row in metrics]
     labels = [in_words(row["metric"]) for row in metrics]
     _forest(panels[0], labels, metrics, scales)
     for position, (row, scale) in enumerate(zip(metrics, scales, strict=True)):
         if row["metric"] == evaluation["metric"]:
             panels[0].get_yticklabels()[position].set_fontweight("bold")
             _margin(panels[0], evaluation["margin"] / scale, position - 0.4, position + 0.4)
-    panels[0].set(xlim=(-1.12, 1.12), xticks=[], title="metrics, each row on its own scale")
+    panels[0].set(xlim=(-1.12, 1.12), xticks=[], title="metrics, each on its own scale; dotted: the gate's margin")
     panels[0].set_xlabel("◂ worse      better ▸")
     if shown:
         metric = in_words(evaluation["metric"])
@@ -414,9 +399,8 @@ def comparison(evaluation: Mapping) -> Figure:
         some = f", the {len(shown)} least favourable of {len(slices)}" if len(shown) < len(slices) else ""
         _margin(panels[1], evaluation["margin"], -0.6, len(shown) - 0.4)
         reach = 1.12 * max(_extent(row, evaluation["margin"]) for row in shown)
-        panels[1].set(
-            xlim=(-reach, reach), title=f"slices{some}", xlabel=f"◂ worse      gain in {metric}      better ▸"
-        )
+        panels[1].set(xlim=(-reach, reach), title=f"slices{some}; dotted: the margin")
+        panels[1].set_xlabel(f"◂ worse      gain in {metric}      better ▸")
         panels[1].xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
@@ -440,9 +424,7 @@ def _forest(axes: Axes, labels: list[str], rows: list[dict], scales: list[float]
             )
             text += f"   ({signed(lower, digits)} to {signed(upper, digits)})"
         axes.plot(estimate / scale, position, marker=marker, color=colour, markerfacecolor=fill, markersize=7)
-        axes.text(
-            1.02, position, text, transform=axes.get_yaxis_transform(), va="center", size=8.5, color="#374151"
-        )
+        axes.text(1.02, position, text, transform=axes.get_yaxis_transform(), va="center", size=8.5, color="#374151")
     axes.axvline(0, color="#4B5563", linewidth=1)
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -453,10 +435,7 @@ def _forest(axes: Axes, labels: list[str], rows: list[dict], scales: list[float]
 def _margin(axes: Axes, margin: float, low: float, high: float) -> None:
     """Where a loss of the gate's margin is."""
     if margin:
-        axes.plot([-margin] * 2, [low, high], color=QUIET, linewidth=1, linestyle=(0, (2, 2)))
-        axes.annotate(
-            "margin", (-margin, low), (0, 1), textcoords="offset points", size=7, color=QUIET, ha="center"
-        )
+        axes.plot([-margin] * 2, [low, high], color=QUIET, linewidth=1.2, linestyle=(0, (1.5, 1.5)))
 
 
 def _extent(row: dict, margin: float) -> float:
@@ -468,32 +447,28 @@ def _extent(row: dict, margin: float) -> float:
 
 
 def _models(candidate: np.ndarray, production: np.ndarray | None) -> dict[str, np.ndarray]:
-    return (
-        {"candidate": candidate} if production is None else {"candidate": candidate, "production": production}
-    )
+    return {"candidate": candidate} if production is None else {"candidate": candidate, "production": production}
 
 
 def _line(name: str) -> dict[str, str]:
     """Colour and dash of a model, the same in every figure."""
-    return (
-        {"color": CANDIDATE, "linestyle": "-"}
-        if name == "candidate"
-        else {"color": PRODUCTION, "linestyle": "--"}
-    )
+    return {"color": CANDIDATE, "linestyle": "-"} if name == "candidate" else {"color": PRODUCTION, "linestyle": "--"}
 
 
 def _figure(title: str, width: float, height: float, panels: int, **options) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=_layout())
     figure.suptitle(title, x=0.02, ha="left")
     return figure, list(figure.subplots(1, panels, squeeze=False, **options)[0])
 
 
+def _layout() -> ConstrainedLayoutEngine:
+    """Room for everything that is written, and air at the edges (inches)."""
+    return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+
+
 def _plain(name: str, most: int = 30) -> str:
     """A name as it stands, on one line and not too long; "$" must not start a formula."""
-    line = (
-        "".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in str(name)).strip()
-        or "(empty)"
-    )
+    line = "".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in str(name)).strip() or "(empty)"
     short = line if len(line) <= most else f"{line[: most * 2 // 3]}…{line[len(line) + 1 - most // 3 :]}"
     return short.replace("$", r"\$")
 

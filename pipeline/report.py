@@ -20,8 +20,8 @@ WORDS = {
     "roc_auc_ovr": "ROC AUC, one against rest",
     "pr_auc": "PR AUC",
     "brier": "Brier score",
-    "mae": "mean absolute error",
-    "rmse": "root mean squared error",
+    "mae": "MAE",
+    "rmse": "RMSE",
     "r2": "R²",
 }
 PICTURES = {
@@ -156,21 +156,15 @@ def headline(evaluation: Mapping) -> Headline:
     production = evaluation["production"]
     match evaluation["verdict"]:
         case "accept" if production is None:
-            return Headline(
-                "Accepted", "The first model: nothing was in production to compare it with.", "✓", "✅"
-            )
+            return Headline("Accepted", "The first model: nothing was in production to compare it with.", "✓", "✅")
         case "accept":
-            return Headline(
-                "Accepted", f"The candidate may replace version {production['version']}.", "✓", "✅"
-            )
+            return Headline("Accepted", f"The candidate may replace version {production['version']}.", "✓", "✅")
         case "keep":
             stays = f"Version {production['version']} stays" if production else "What serves stays"
             return Headline("Kept", f"{stays} in production. Nothing is wrong with the candidate.", "＝", "⏸️")
         case _:
             stays = (
-                f"Version {production['version']} stays in production."
-                if production
-                else "Nothing goes to production."
+                f"Version {production['version']} stays in production." if production else "Nothing goes to production."
             )
             return Headline("Refused", f"The candidate must not be deployed. {stays}", "✕", "❌")
 
@@ -194,11 +188,7 @@ def _metrics(evaluation: Mapping) -> Section:
     strong = next((place for place, row in enumerate(rows) if row["metric"] == decides), None)
     held = f"{evaluation['rows']:,} rows of the hold-out"
     if evaluation["comparison"] is None:
-        alone = (
-            "Nothing is in production yet."
-            if evaluation["first"]
-            else "It could not be compared with production."
-        )
+        alone = "Nothing is in production yet." if evaluation["first"] else "It could not be compared with production."
         cells = [(name, number(row["candidate"])) for name, row in zip(names, rows, strict=True)]
         table = Table(("metric", "candidate"), cells, strong=strong)
         return Section("The candidate", [f"On {held}. {alone}"], table)
@@ -219,11 +209,9 @@ def _metrics(evaluation: Mapping) -> Section:
 
 def _compared(row: Mapping) -> tuple[str, str, str, str]:
     """Candidate, production, difference and interval, all with as many decimals as the difference needs."""
-    digits = max(
-        places(row["difference"], row["lower"], row["upper"]), places(row["candidate"], row["production"])
-    )
-    if not row["difference"] and not row["lower"] and not row["upper"]:
-        digits = min(places(row["candidate"], row["production"]) + 1, 8)
+    digits = min(places(row["candidate"], row["production"]) + 1, 8)
+    if row["difference"] or row["lower"] or row["upper"]:
+        digits = max(digits, places(row["difference"], row["lower"], row["upper"]))
     lower, upper = signed(row["lower"], digits), signed(row["upper"], digits)
     interval = f"{lower} to {upper}" if _known(row["lower"]) and _known(row["upper"]) else "–"
     return (
@@ -241,9 +229,7 @@ def _power(evaluation: Mapping) -> Section | None:
     metric, rows = in_words(evaluation["metric"]), f"{evaluation['rows']:,} rows"
     heading = "What this hold-out can show"
     if not _known(comparison["detectable"]):
-        return Section(
-            heading, [f"With {rows}, no difference in {metric} could have been shown: there are too few."]
-        )
+        return Section(heading, [f"With {rows}, no difference in {metric} could have been shown: there are too few."])
     if not comparison["detectable"]:
         return Section(heading, ["Both models answer alike on these rows: there is no difference to show."])
     digits = max(places(comparison["detectable"]) - 1, 0)
@@ -272,9 +258,7 @@ def _slices(evaluation: Mapping) -> Section | None:
     heads = ("slice", "rows", "candidate", "production", "difference", "interval", "candidate is")
     worse = sum(row["worse"] for row in rows)
     verdict = f"Worse on {worse} of {len(rows)}." if worse else f"Surely worse on none of {len(rows)}."
-    notes = [
-        "The more slices are judged, the wider each interval, so that the whole is as sure as one alone."
-    ]
+    notes = ["The more slices are judged, the wider each interval, so that the whole is as sure as one alone."]
     if len(shown) < len(rows):
         notes.append(f"{len(rows) - len(shown)} more are in evaluation.json.")
     sentence = f"The same comparison by {in_words(evaluation['metric'])}, on parts of the hold-out. {verdict}"
@@ -306,9 +290,7 @@ def _limits(evaluation: Mapping) -> Section | None:
                 _holds(limit["success"], "holds", "broken"),
             )
         )
-    return Section(
-        "Absolute limits", [], Table(("metric", "candidate", "limit", "result"), rows, words=(0, 3))
-    )
+    return Section("Absolute limits", [], Table(("metric", "candidate", "limit", "result"), rows, words=(0, 3)))
 
 
 def _portable(evaluation: Mapping) -> Section | None:
@@ -318,13 +300,9 @@ def _portable(evaluation: Mapping) -> Section | None:
     for check in evaluation["checks"]:
         unit = f" {check['unit']}" if check.get("unit") else ""
         seen, most = _setting(check["observed"]), _setting(check["limit"])
-        rows.append(
-            (check["check"], f"{seen}{unit}", f"{most}{unit}", _holds(check["success"], "passed", "failed"))
-        )
+        rows.append((check["check"], f"{seen}{unit}", f"{most}{unit}", _holds(check["success"], "passed", "failed")))
     sentence = "The model as the service will run it, beside the trained one."
-    return Section(
-        "Portable model", [sentence], Table(("check", "observed", "at most", "result"), rows, words=(0, 3))
-    )
+    return Section("Portable model", [sentence], Table(("check", "observed", "at most", "result"), rows, words=(0, 3)))
 
 
 def _setting(value: float | None) -> str:
@@ -352,9 +330,7 @@ def _data(data: Mapping | None) -> Section:
         (
             Name(check["column"] or "table"),
             Name(check["rule"]),
-            Mark("✕", "critical", "worse")
-            if check["severity"] == "critical"
-            else Mark("!", "warning", "warn"),
+            Mark("✕", "critical", "worse") if check["severity"] == "critical" else Mark("!", "warning", "warn"),
             Name(check["observed"]),
             _examples(check),
         )
@@ -398,8 +374,7 @@ def _lineage(evaluation: Mapping, data: Mapping | None, run: Mapping | None) -> 
 def _clean(text: object) -> str:
     """Text on one line, without characters that control a terminal or turn the reading direction."""
     kept = (
-        "�" if (kind := unicodedata.category(each)) == "Cs" else " " if kind[0] in "CZ" else each
-        for each in str(text)
+        "�" if (kind := unicodedata.category(each)) == "Cs" else " " if kind[0] in "CZ" else each for each in str(text)
     )
     line = "".join(kept).strip()
     return line if len(line) <= 200 else f"{line[:199]}…"
@@ -461,15 +436,13 @@ def _code(text: str) -> str:
 
 def _entities(text: str) -> str:
     """Every ASCII character that Markdown or HTML could act on, as an entity: those never make structure."""
-    return re.sub(
-        r"[^\w ]", lambda found: f"&#{ord(found[0])};" if found[0].isascii() else found[0], text
-    ).replace("_", "&#95;")
+    return re.sub(r"[^\w ]", lambda found: f"&#{ord(found[0])};" if found[0].isascii() else found[0], text).replace(
+        "_", "&#95;"
+    )
 
 
 # Emphasis, code, links, HTML, formulas; mentions and references; addresses that would become links by themselves.
-ACTIVE = re.compile(
-    r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])|[@#](?=\w)|(?<=www)\.|:(?=//)", flags=re.IGNORECASE
-)
+ACTIVE = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])|[@#](?=\w)|(?<=www)\.|:(?=//)", flags=re.IGNORECASE)
 
 
 def _prose(text: str) -> str:
@@ -614,7 +587,9 @@ def _gallery(plots: Mapping[str, bytes]) -> str:
         return ""
     figures = []
     for name, png in plots.items():
-        width = "wide" if name == "comparison" else "plot"
+        # A PNG's size stands at the same place in every one: two panels side by side need the whole width.
+        across, down = (int.from_bytes(png[at : at + 4]) for at in (16, 20))
+        width = "wide" if across > 1.4 * down else "plot"
         source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         figures.append(f'<figure class="{width}"><img alt="{_text(_alt(name))}" src="{source}"></figure>\n')
     return f'<section>\n<h2>Plots</h2>\n<div class="gallery">\n{"".join(figures)}</div>\n</section>\n'
