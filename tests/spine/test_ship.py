@@ -11,7 +11,7 @@ import requests
 @pytest.fixture(scope="module")
 def first(fork):
     """The first `make ship`, of a model that leaves room for a better one."""
-    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.003 ")
+    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.01 ")
     return fork.ok("-m", "scripts.ship")
 
 
@@ -66,7 +66,7 @@ CONTENT = ("model.onnx", "contract.json", "golden.json", "reference.json")
 def test_worse_model_is_refused(fork, first):
     """A model that is confidently worse ends red after its report, and production is untouched."""
     before = fork.json(".slipway/production.json")
-    fork.edit("pipeline.toml", "C = 0.003 ", "C = 0.0008 ")
+    fork.edit("pipeline.toml", "C = 0.01 ", "C = 0.004 ")
     done = fork.run("-m", "scripts.ship")
     assert done.returncode == 1, done.stdout
     evaluation = fork.json("build/evaluation.json")
@@ -85,7 +85,7 @@ def test_refused_model_cannot_be_registered(fork):
 
 def test_better_model_is_accepted_and_replaces_production(fork, first):
     """A model that is better becomes the next version, and the version before stays known as previous."""
-    fork.edit("pipeline.toml", "C = 0.0008 ", "C = 0.5 ")
+    fork.edit("pipeline.toml", "C = 0.004 ", "C = 0.5 ")
     said = fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "accept", said
     assert production(fork)["version"] == "2"
