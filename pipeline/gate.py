@@ -1,11 +1,11 @@
-"""May the candidate replace the production model? A paired bootstrap over the hold-out, and a verdict with its reasons.
+"""May the candidate replace the production model? A paired bootstrap over the hold-out, a verdict, and its reasons.
 
 Pure functions over arrays and plain data. docs/decisions/0001-gate.md gives the reasons and the measured error rates.
 Shapes as in pipeline/metrics.py: y (n,), predictions (n, k) probabilities or (n,) values.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Literal
@@ -15,27 +15,25 @@ from scipy.special import stdtrit
 
 from pipeline.metrics import Metric, named
 
-CHUNK = (
-    200_000  # weights handled at once (1.6 MB): several arrays of that size still fit the processor's cache
-)
+CHUNK = 200_000  # weights handled at once (1.6 MB): several arrays of that size still fit the processor's cache
 BUDGET = 20_000_000  # resamples x rows of one comparison: keeps a million rows within a few seconds
 FEWEST = 100  # resamples, however large the hold-out
 UNDEFINED = 0.1  # share of resamples without a value (no positive row drawn) above which nothing is claimed
-POWER = 0.8  # with which `detectable` would have been found
+POWER = 0.8  # with which a true difference of `detectable` is found
 
-_NORMAL = NormalDist()
+Outcome = Literal["accept", "keep", "refuse"]
 
 
-# --- what is compared -----------------------------------------------------------------------------------------------
+# --- what is compared ---
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A metric of both models on the same rows.
 
-    `difference` is candidate - production as it stands, whichever is better; `lower` and `upper` bound it, each with the
-    confidence asked for, and are infinite when the rows allow no statement. `detectable` is the true difference (in
-    size) that as many rows would have shown with 80 % probability.
+    `difference` is candidate - production as it stands, whichever is better; `lower` and `upper` bound it, each with
+    the confidence asked for, and are infinite when the rows allow no statement. `detectable` is the size of the true
+    difference that as many rows show with 80 % probability.
     """
 
     candidate: float
@@ -67,82 +65,116 @@ def compare(
 ) -> Comparison:
     """The difference of a metric with one-sided bounds, by a paired bootstrap over the rows.
 
-    Both models meet the same resampled rows. Bounds are percentiles of the resampled differences, taken further out than
-    the plain ones by what Student's t asks for that few rows. Counting metrics get two virtual rows on which the models
-    disagree, one in favour of each, spread over the classes; without them rows on which both agree would
-    prove, with certainty, that they always do.
+    Both models meet the same resampled rows. A bound is Student's t times the standard deviation of the resampled
+    differences away from the difference; a few virtual rows on which the models disagree (see `_pool`) widen it on
+    small hold-outs. The number of resamples falls with the rows (`BUDGET`), to `FEWEST` for a million of them; Student's
+    t accounts for that as well. The same seed gives the same bounds.
 
-    The number of resamples falls with the rows (`BUDGET`), to `FEWEST` for the largest; then the bounds are normal ones, from
-    the standard deviation of the resampled differences. The same seed gives the same bounds.
+    Nothing is claimed, and the bounds are infinite, when the metric does not move at all (the models differ in nothing
+    it can see) or is undefined on more than a tenth of the resamples.
     """
     reported = metric.value(y, candidate), metric.value(y, production)
     difference = reported[0] - reported[1]
     if math.isnan(difference):
         return Comparison(*reported, math.nan, math.nan, math.nan, math.nan)
-    pool = _Pool(y, candidate, production, metric.counting)
     drawn = min(resamples, max(FEWEST, BUDGET // len(y)))
-    differences = _resampled_differences(metric, pool, drawn, seed)
+    differences = _resampled_differences(metric, _pool(metric, y, candidate, production), drawn, seed)
     known = differences[~np.isnan(differences)]
-    if len(known) < (1 - UNDEFINED) * len(differences) or len(y) < 2:
+    error = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    if error == 0 or len(y) < 2 or len(known) < (1 - UNDEFINED) * drawn:
         return Comparison(*reported, difference, -math.inf, math.inf, math.inf)
-    error = float(known.std(ddof=1))
-    z = _NORMAL.inv_cdf(confidence)
-    if drawn < resamples:
-        reach = float(stdtrit(drawn - 1, confidence)) * error
-        lower, upper = difference - reach, difference + reach
-    else:
-        outer = _NORMAL.cdf(float(stdtrit(len(y) - 1, confidence)) * math.sqrt(len(y) / (len(y) - 1)))
-        lower, upper = map(float, np.quantile(known, [1 - outer, outer]))
-    # The virtual rows pull towards "no difference"; what was seen belongs inside.
-    lower, upper = min(lower, difference), max(upper, difference)
-    return Comparison(*reported, difference, lower, upper, (z + _NORMAL.inv_cdf(POWER)) * error)
+    t = float(stdtrit(min(len(y), len(known)) - 1, confidence))
+    detectable = (t + NormalDist().inv_cdf(POWER)) * error
+    return Comparison(*reported, difference, difference - t * error, difference + t * error, detectable)
 
 
+@dataclass(frozen=True)
 class _Pool:
-    """What resamples are drawn from: the rows, and for counting metrics the virtual ones."""
+    """What resamples are drawn from. A real row fills `slots` slots, each of the virtual rows after it one."""
 
-    def __init__(self, y: np.ndarray, candidate: np.ndarray, production: np.ndarray, counting: bool):
-        self.y, self.candidate, self.production = y, candidate, production
-        self.rows, self.slots_per_row, self.size = len(y), 1, len(y)
-        if counting:
-            k = candidate.shape[1]
-            right = np.eye(k)
-            wrong = np.roll(right, 1, axis=1)
-            self.y = np.concatenate([y, np.arange(k), np.arange(k)])
-            self.candidate = np.concatenate([candidate, right, wrong])
-            self.production = np.concatenate([production, wrong, right])
-            self.slots_per_row, self.size = k, len(y) + 2  # each virtual row is a k-th of a row
+    y: np.ndarray
+    candidate: np.ndarray
+    production: np.ndarray
+    rows: int
+    slots: int
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """How often each row was drawn, (count, rows), multinomial."""
-        columns, real = len(self.y), self.rows * self.slots_per_row
-        slots = rng.integers(0, real + columns - self.rows, size=(count, self.size))
-        index = np.where(slots < real, slots // self.slots_per_row, slots - real + self.rows)
+        """How often each row was drawn, (count, rows with the virtual ones), multinomial."""
+        columns, real = len(self.y), self.rows * self.slots
+        filled = real + columns - self.rows
+        drawn = rng.integers(0, filled, size=(count, filled // self.slots))
+        index = np.where(drawn < real, drawn // self.slots, drawn - real + self.rows)
         index += np.arange(count)[:, None] * columns
-        return (
-            np.bincount(index.ravel(), minlength=count * columns).reshape(count, columns).astype(np.float64)
-        )
+        counts = np.bincount(index.ravel(), minlength=count * columns)
+        return counts.reshape(count, columns).astype(np.float64)
 
 
-def _chunks(resamples: int, rows: int) -> Iterator[int]:
-    step = max(1, CHUNK // rows)
-    for start in range(0, resamples, step):
-        yield min(step, resamples - start)
+def _pool(metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> _Pool:
+    """The rows, and virtual ones: what the hold-out, being small, may have missed.
+
+    A bootstrap only knows the disagreements it has seen. Two models that agree on every row of a small hold-out would be
+    equal for certain, and a rare, large loss that happens not to be there costs nothing. So:
+    - hits: two rows, one that only the candidate gets right and one that only production does, in equal parts of each
+      class (the adjustment of Agresti and Min, and of Bonett and Price, for paired proportions);
+    - everything else: the row on which the models differ most (for ranks one per class), once more as it is and once
+      with the two answers exchanged.
+    """
+    if metric.kind == "hit":
+        k = candidate.shape[1]
+        right, positions = np.eye(k), np.arange(k)
+        wrong = np.roll(right, 1, axis=1)
+        virtual = np.concatenate([positions, positions]), np.concatenate([right, wrong]), np.concatenate([wrong, right])
+        return _with_virtual_rows(y, candidate, production, virtual, slots=k)
+    groups = [np.arange(len(y))]
+    if metric.kind == "rank":
+        # Scores of two models have no common scale; ranks have, and an area under a curve depends on nothing else.
+        candidate, production = _ranks(candidate), _ranks(production)
+        groups = [np.flatnonzero(y == position) for position in np.unique(y)]
+    gap = _gap(metric, y, candidate, production)
+    widest = np.array([rows[gap[rows].argmax()] for rows in groups])
+    virtual = (
+        np.concatenate([y[widest], y[widest]]),
+        np.concatenate([candidate[widest], production[widest]]),
+        np.concatenate([production[widest], candidate[widest]]),
+    )
+    return _with_virtual_rows(y, candidate, production, virtual, slots=1)
+
+
+def _with_virtual_rows(y, candidate, production, virtual, slots: int) -> _Pool:
+    together = [np.concatenate(pair) for pair in zip((y, candidate, production), virtual, strict=True)]
+    return _Pool(together[0], together[1], together[2], rows=len(y), slots=slots)
+
+
+def _gap(metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> np.ndarray:
+    """How far the models are apart on each row, shape (n,): in the metric's own terms, else in their answers."""
+    if metric.per_row is not None:
+        return np.abs(metric.per_row(y, candidate) - metric.per_row(y, production))
+    return np.abs(candidate - production).reshape(len(y), -1).max(axis=1)
+
+
+def _ranks(prediction: np.ndarray) -> np.ndarray:
+    """The rank of each value in its column, equal values sharing the middle one."""
+    ranks = np.empty(prediction.shape)
+    for column in range(prediction.shape[1]):
+        _, inverse, counts = np.unique(prediction[:, column], return_inverse=True, return_counts=True)
+        ranks[:, column] = (counts.cumsum() - (counts - 1) / 2)[inverse]
+    return ranks
 
 
 def _resampled_differences(metric: Metric, pool: _Pool, resamples: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
+    step = max(1, CHUNK // len(pool.y))
     parts = []
     with np.errstate(divide="ignore", invalid="ignore"):
         of_candidate = metric.on(pool.y, pool.candidate)
         of_production = metric.on(pool.y, pool.production)
-        for count in _chunks(resamples, len(pool.y)):
-            weights = pool.draw(count, rng)
+        for start in range(0, resamples, step):
+            weights = pool.draw(min(step, resamples - start), rng)
             parts.append(of_candidate(weights) - of_production(weights))
     return np.concatenate(parts)
 
 
-# --- slices ---------------------------------------------------------------------------------------------------------
+# --- slices ---
 
 
 @dataclass(frozen=True)
@@ -162,26 +194,32 @@ class Slice:
 def slice_masks(values: np.ndarray, name: str, holdout: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Label and mask of each slice of the hold-out by one column.
 
-    `values` is the column over all rows, `holdout` the mask of the held-out rows; the masks are over held-out rows only.
-    Text is sliced by value (the 20 most frequent), numbers by thirds of the hold-out; empty cells are a slice "missing".
+    `values` is the column over all rows, `holdout` the mask of the held-out ones; the masks are over held-out rows only.
+    Text is sliced by value (the 20 most frequent), numbers by thirds; empty cells are a slice of their own, "missing".
     """
     held = np.asarray(values)[holdout]
-    if held.dtype.kind in "OUS":
-        found, counts = np.unique(held.astype(str), return_counts=True)
-        frequent = found[np.argsort(-counts, kind="stable")][:20]
-        return [(f"{name}: {value or 'missing'}", held.astype(str) == value) for value in frequent]
-    held = held.astype(np.float64)
-    known = held[~np.isnan(held)]
-    masks = []
-    if len(known):
-        low, high = np.quantile(known, [1 / 3, 2 / 3])
-        masks = [
+    is_text = held.dtype.kind in "OUS"
+    masks = _by_value(held.astype(str), name) if is_text else _by_thirds(held.astype(np.float64), name)
+    return [(label, mask) for label, mask in masks if mask.any()]
+
+
+def _by_value(held: np.ndarray, name: str) -> list[tuple[str, np.ndarray]]:
+    found, counts = np.unique(held, return_counts=True)
+    frequent = found[np.argsort(-counts, kind="stable")][:20]
+    return [(f"{name}: {value or 'missing'}", held == value) for value in frequent]
+
+
+def _by_thirds(held: np.ndarray, name: str) -> list[tuple[str, np.ndarray]]:
+    missing = np.isnan(held)
+    masks = [(f"{name}: missing", missing)]
+    if not missing.all():
+        low, high = np.quantile(held[~missing], [1 / 3, 2 / 3])
+        masks += [
             (f"{name}: low (≤ {number(low)})", held <= low),
             (f"{name}: middle", (held > low) & (held <= high)),
             (f"{name}: high (> {number(high)})", held > high),
         ]
-    masks.append((f"{name}: missing", np.isnan(held)))
-    return [(label, mask) for label, mask in masks if mask.any()]
+    return masks[1:] + masks[:1]
 
 
 def compare_slices(
@@ -197,27 +235,21 @@ def compare_slices(
     seed: int,
 ) -> list[Slice]:
     """Compare on each slice; the more slices are judged, the surer each must be (Bonferroni)."""
-    judged = []
-    for _, mask in masks:
-        defined = not any(math.isnan(metric.value(y[mask], model[mask])) for model in (candidate, production))
-        judged.append(defined and int(mask.sum()) >= minimum_rows)
+    judged = [
+        int(mask.sum()) >= minimum_rows
+        and not any(math.isnan(metric.value(y[mask], model[mask])) for model in (candidate, production))
+        for _, mask in masks
+    ]
     surer = 1 - (1 - confidence) / max(1, sum(judged))
     slices = []
     for (label, mask), is_judged in zip(masks, judged, strict=True):
-        comparison = compare(
-            metric,
-            y[mask],
-            candidate[mask],
-            production[mask],
-            confidence=surer,
-            resamples=resamples,
-            seed=seed,
-        )
+        rows = y[mask], candidate[mask], production[mask]
+        comparison = compare(metric, *rows, confidence=surer, resamples=resamples, seed=seed)
         slices.append(Slice(label, int(mask.sum()), is_judged, comparison, surer))
     return slices
 
 
-# --- the verdict ----------------------------------------------------------------------------------------------------
+# --- the verdict ---
 
 
 @dataclass(frozen=True)
@@ -271,9 +303,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the verdict rests on. `first`: there is no production model; then nothing is compared."""
+    """All that the verdict rests on. `first`: there is no production model, and nothing is compared."""
 
-    value: float  # of the gate's metric, the candidate's
+    value: float  # the candidate's, of the gate's metric
     first: bool
     limits: Sequence[Limit] = ()
     checks: Sequence[Check] = ()
@@ -285,140 +317,124 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`accept`: replaces production. `keep`: production stays, nothing is wrong. `refuse`: something is wrong."""
+    """accept: replaces production. keep: production stays, nothing is wrong. refuse: something is wrong."""
 
-    verdict: Literal["accept", "keep", "refuse"]
+    verdict: Outcome
     reasons: tuple[str, ...]
 
 
 def judge_limits(
     limits: Mapping[str, float], values: Mapping[str, float], metrics: Mapping[str, Metric]
 ) -> list[Limit]:
-    """The limits of pipeline.toml beside the candidate's values; raises SettingsError for a limit on no metric."""
+    """The limits of pipeline.toml beside the candidate's values; raises SettingsError for one on no metric."""
     return [
-        Limit(name, limit, values[name], named(metrics, name, "[gate.limits]").higher_is_better)
-        for name, limit in limits.items()
+        Limit(metric, limit, values[metric], named(metrics, metric, "[gate.limits]").higher_is_better)
+        for metric, limit in limits.items()
     ]
 
 
 def decide(evidence: Evidence, rules: Rules) -> Verdict:
-    """The verdict and its reasons, most important first.
-
-    Anything undefined or missing is refused, never accepted.
-    """
+    """The verdict and its reasons, most important first. What is undefined or missing is refused, never accepted."""
     broken = _broken(evidence, rules)
     if broken:
         return Verdict("refuse", tuple(broken))
     if evidence.production_problem is not None:
         return Verdict(evidence.production_problem.verdict, (evidence.production_problem.reason,))
     if evidence.first:
-        return Verdict(
-            "accept",
-            (f"first model: there is none in production, and all limits hold ({_value(evidence, rules)})",),
-        )
+        value = f"{rules.metric} {number(evidence.value)}"
+        return Verdict("accept", (f"first model: there is none in production, and all limits hold ({value})",))
     if evidence.identical:
         return Verdict("keep", ("answers like production on every row of the hold-out: nothing to gain",))
     comparison = evidence.comparison
     if comparison is None or any(map(math.isnan, asdict(comparison).values())):
-        return Verdict(
-            "refuse",
-            (f"{rules.metric} could not be compared with production: a value is missing or undefined",),
-        )
-    verdict, why = _by_policy(comparison, rules)
-    worse = [part for part in evidence.slices if is_worse(part, rules)]
+        return Verdict("refuse", (f"{rules.metric} could not be compared with production: it is undefined",))
+    worse = [in_words_on(part, rules) for part in evidence.slices if is_worse(part, rules)]
     if worse:
-        return Verdict(
-            "refuse", (*(_slice_in_words(part, rules) for part in worse), in_words(comparison, rules))
-        )
-    return Verdict(verdict, (in_words(comparison, rules), why))
+        return Verdict("refuse", (*worse, f"overall: {in_words(comparison, rules)}"))
+    outcome, why = _by_policy(comparison, rules)
+    return Verdict(outcome, (in_words(comparison, rules), why))
 
 
 def _broken(evidence: Evidence, rules: Rules) -> list[str]:
+    """What alone forbids the candidate, whatever is in production."""
     reasons = []
     if math.isnan(evidence.value):
-        reasons.append(f"{rules.metric} of the candidate is undefined (NaN)")
+        reasons.append(f"{rules.metric} of the candidate is undefined")
     for limit in evidence.limits:
         if not limit.success:
-            side = "below" if limit.higher_is_better else "above"
-            reasons.append(f"{limit.metric} {number(limit.value)} is {side} the limit {number(limit.limit)}")
+            side = "at least" if limit.higher_is_better else "at most"
+            reasons.append(f"{limit.metric} is {number(limit.value)}, and must be {side} {number(limit.limit)}")
     for check in evidence.checks:
         if not check.success:
-            observed, most = (
-                f"{number(value)} {check.unit}".strip() for value in (check.observed, check.limit)
-            )
-            reasons.append(f"{check.check} of the portable model is {observed}, allowed are {most}")
+            observed, most = (f"{number(value)} {check.unit}".strip() for value in (check.observed, check.limit))
+            reasons.append(f"{check.check} of the portable model is {observed}, and must be at most {most}")
     return reasons
 
 
-def _by_policy(comparison: Comparison, rules: Rules) -> tuple[Literal["accept", "keep", "refuse"], str]:
-    estimate, lower, upper = _gain(comparison, rules)
-    margin, policy = rules.margin, rules.policy
-    within = f"surely not worse by the margin {number(margin)} or more"
-    if policy == "not_worse" and lower > -margin:
-        return "accept", f'policy "not_worse": {within}'
+def _by_policy(comparison: Comparison, rules: Rules) -> tuple[Outcome, str]:
+    estimate, lower, upper = gain(comparison, rules.higher_is_better)
+    within = f"surely not worse by {number(rules.margin)} (the margin) or more"
+    if rules.policy == "not_worse" and lower > -rules.margin:
+        return "accept", f"not_worse: {within}"
     if upper < 0:
         return "refuse", "surely worse than production"
-    if policy == "better" and estimate > 0 and lower > -margin:
-        return "accept", f'policy "better": estimated better, and {within}'
-    if policy == "superior" and lower > 0:
-        return "accept", 'policy "superior": surely better than production'
-    if policy == "better" and not estimate > 0:
-        return "keep", 'policy "better": not estimated better'
-    wanted = "surely better" if policy == "superior" else within
-    return "keep", f'policy "{policy}": not {wanted}; {_detectable_in_words(comparison)}'
+    if rules.policy == "better" and estimate > 0 and lower > -rules.margin:
+        return "accept", f"better: it is estimated to be, and is {within}"
+    if rules.policy == "superior" and lower > 0:
+        return "accept", "superior: surely better than production"
+    if rules.policy == "better" and estimate <= 0:
+        return "keep", "better: it is not estimated to be"
+    missed = "surely better" if rules.policy == "superior" else within
+    return "keep", f"{rules.policy}: it is not {missed}; {_detectable_in_words(comparison)}"
 
 
 def is_worse(part: Slice, rules: Rules) -> bool:
-    """Whether production is surely better on a judged slice (by more than the margin, where a loss within it is allowed)."""
+    """Whether the candidate is surely worse on a judged slice; not_worse allows it a loss within the margin there too."""
     allowed = rules.margin if rules.policy == "not_worse" else 0.0
-    return part.judged and _gain(part.comparison, rules)[2] < -allowed
+    _, _, upper = gain(part.comparison, rules.higher_is_better)
+    return part.judged and upper < -allowed
 
 
-def _gain(comparison: Comparison, rules: Rules) -> tuple[float, float, float]:
-    """Estimate and bounds of what the candidate gains: positive is better, whatever the metric."""
-    if rules.higher_is_better:
+def gain(comparison: Comparison, higher_is_better: bool) -> tuple[float, float, float]:
+    """Estimate and bounds of what the candidate gains: above 0 is better, whatever the metric."""
+    if higher_is_better:
         return comparison.difference, comparison.lower, comparison.upper
     return -comparison.difference, -comparison.upper, -comparison.lower
 
 
-# --- words ----------------------------------------------------------------------------------------------------------
+# --- words ---
 
 
 def number(value: float) -> str:
     """Four significant digits, never in powers of ten."""
     if not math.isfinite(value):
-        return str(value)
+        return "undefined" if math.isnan(value) else str(value)
     return np.format_float_positional(value, precision=4, fractional=False, trim="-")
 
 
 def in_words(comparison: Comparison, rules: Rules) -> str:
     """The comparison as a sentence."""
-    estimate, lower, upper = _gain(comparison, rules)
-    values = (
-        f"{rules.metric} {number(comparison.candidate)} against {number(comparison.production)} in production"
-    )
-    if not math.isfinite(lower) or not math.isfinite(upper):
-        return f"{values}: {_side(estimate)}; the rows allow no statement on how sure that is"
+    estimate, lower, upper = gain(comparison, rules.higher_is_better)
+    values = f"{rules.metric} {number(comparison.candidate)} against {number(comparison.production)} in production"
+    if not math.isfinite(lower):
+        return f"{values}: {_side(estimate)}, but these rows allow no statement about other rows"
     sure = f"{number(100 * rules.confidence)} % sure"
-    return f"{values}: {_side(estimate)} ({sure} of each bound: {_side(lower)} to {_side(upper)})"
+    return f"{values}: {_side(estimate)} ({sure} of each end: between {_side(lower)} and {_side(upper)})"
 
 
-def _slice_in_words(part: Slice, rules: Rules) -> str:
-    surer = replace(rules, confidence=part.confidence)
-    return f"worse on {part.slice}, {part.rows} rows: {in_words(part.comparison, surer)}"
+def in_words_on(part: Slice, rules: Rules) -> str:
+    """The comparison on a slice as a sentence."""
+    sentence = in_words(part.comparison, replace(rules, confidence=part.confidence))
+    return f"surely worse on {part.slice} ({part.rows} rows): {sentence}"
 
 
-def _side(gain: float) -> str:
-    if gain == 0:
+def _side(gained: float) -> str:
+    if gained == 0:
         return "equal"
-    return f"{'better' if gain > 0 else 'worse'} by {number(abs(gain))}"
+    return f"{number(abs(gained))} {'better' if gained > 0 else 'worse'}"
 
 
 def _detectable_in_words(comparison: Comparison) -> str:
     if not math.isfinite(comparison.detectable):
-        return "the hold-out is too small to show any difference"
-    return f"this hold-out shows a true difference of {number(comparison.detectable)} four times in five"
-
-
-def _value(evidence: Evidence, rules: Rules) -> str:
-    return f"{rules.metric} {number(evidence.value)}"
+        return "the models differ in nothing that these rows could show"
+    return f"a hold-out of this size shows a true difference of {number(comparison.detectable)} four times in five"

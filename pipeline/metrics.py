@@ -1,35 +1,38 @@
 """What is measured on the hold-out, per task, and how each figure moves when the hold-out is drawn again.
 
-Shapes, here and in the gate. `y`: (n,) class positions or values. `prediction`: (n, k) probabilities in sorted class
-order, or (n,) values. `weights`: (B, n), one row per resample, how often each row of the hold-out was drawn.
-A metric that is not defined (ROC AUC without a positive row, say) is NaN; so is every metric of a prediction that is not
-finite.
+Shapes, here and in the gate. `y`: (n,) class positions or values. `prediction`: (n, k) probabilities in sorted
+class order, or (n,) values. `weights`: (B, n), one row per resample, how often each row of the hold-out was drawn.
+A metric that is not defined (ROC AUC without a positive row, say) is NaN; so is every metric of a prediction that
+is not finite.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
 from pipeline.errors import ProjectError, SettingsError, in_project
 
 Resampled = Callable[[np.ndarray], np.ndarray]
+Extra = Mapping[str, tuple[Callable[[np.ndarray, np.ndarray], float], bool]]
 
 
 @dataclass(frozen=True)
 class Metric:
     """One figure.
 
-    `on(y, prediction)` does what is common to all resamples (sorting, say) and returns a function from weights (B, n) to
-    values (B,). `counting` marks the metrics that move only when a row changes sides or ranks: the gate treats them
-    with more care on a small hold-out, where two models may happen not to disagree at all.
+    `on(y, prediction)` does what is common to all resamples (sorting, say) and returns a function from weights (B, n)
+    to values (B,). `kind` is what a single row can change: its loss, whether it is a hit, its rank, or, for a team's
+    own metric, nobody knows what. `per_row(y, prediction)` says how each row fares, shape (n,).
     """
 
     name: str
     higher_is_better: bool
     on: Callable[[np.ndarray, np.ndarray], Resampled]
-    counting: bool = False
+    kind: Literal["loss", "hit", "rank", "own"]
+    per_row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def value(self, y: np.ndarray, prediction: np.ndarray) -> float:
         """The metric over all rows, each once."""
@@ -43,14 +46,12 @@ class Metric:
             return self.on(y, np.asarray(prediction, dtype=np.float64))(weights)
 
 
-def metrics_for(
-    task: str, positive: int | None = None, extra: Mapping[str, tuple] | None = None
-) -> dict[str, Metric]:
+def metrics_for(task: str, positive: int | None = None, extra: Extra | None = None) -> dict[str, Metric]:
     """The metrics of a task by name, in the order of the report.
 
     `positive` is the position of the positive class (binary only). `extra` holds the team's own metrics: name to
-    (function of class positions or values and prediction, whether higher is better); raises ProjectError when one is not
-    that, or takes the name of a metric that is there already.
+    (function of y and prediction, whether higher is better); raises ProjectError when one is not that, or takes the
+    name of a metric that is there already.
     """
     metrics = {metric.name: metric for metric in _of_task(task, positive)}
     for name, own in (extra or {}).items():
@@ -61,7 +62,7 @@ def metrics_for(
                 f"METRICS in project/model.py: {name} must be (function, higher_is_better), not {own!r}",
                 'write METRICS = {"cost": (cost, False)} with a function of (y, prediction)',
             )
-        metrics[name] = Metric(name, own[1], partial(_own, name, own[0]))
+        metrics[name] = Metric(name, own[1], partial(_own, name, own[0]), "own")
     return metrics
 
 
@@ -75,44 +76,42 @@ def named(metrics: Mapping[str, Metric], name: str, where: str = "[gate] metric"
 
 
 def evaluate(
-    task: str,
-    y: np.ndarray,
-    prediction: np.ndarray,
-    positive: int | None = None,
-    extra: Mapping[str, tuple] | None = None,
+    task: str, y: np.ndarray, prediction: np.ndarray, positive: int | None = None, extra: Extra | None = None
 ) -> dict[str, float]:
     """Every metric of the task over all rows."""
     return {name: metric.value(y, prediction) for name, metric in metrics_for(task, positive, extra).items()}
 
 
 def _of_task(task: str, positive: int | None) -> list[Metric]:
+    probabilities = [
+        Metric("log_loss", False, partial(_mean, _log_losses), "loss", _log_losses),
+        Metric("brier", False, partial(_mean, _brier_losses), "loss", _brier_losses),
+    ]
+    accuracy = Metric("accuracy", True, partial(_mean, _hits), "hit")
     if task == "binary":
-        rank = partial(_rank, positive)
         return [
-            Metric("accuracy", True, _accuracy, counting=True),
-            Metric("precision", True, partial(_confusion, _precision, positive), counting=True),
-            Metric("recall", True, partial(_confusion, _recall, positive), counting=True),
-            Metric("f1", True, partial(_confusion, _f1, positive), counting=True),
-            Metric("roc_auc", True, partial(rank, _area), counting=True),
-            Metric("pr_auc", True, partial(rank, _average_precision), counting=True),
-            Metric("log_loss", False, partial(_mean, _log_losses)),
-            Metric("brier", False, partial(_mean, _brier_losses)),
+            accuracy,
+            Metric("precision", True, partial(_confusion, _precision, positive), "hit"),
+            Metric("recall", True, partial(_confusion, _recall, positive), "hit"),
+            Metric("f1", True, partial(_confusion, _f1, positive), "hit"),
+            Metric("roc_auc", True, partial(_rank, positive, _area), "rank", _placements),
+            Metric("pr_auc", True, partial(_rank, positive, _average_precision), "rank", _placements),
+            *probabilities,
         ]
     if task == "multiclass":
         return [
-            Metric("accuracy", True, _accuracy, counting=True),
-            Metric("balanced_accuracy", True, partial(_confusion, _recall, None), counting=True),
-            Metric("f1_macro", True, partial(_confusion, _f1, None), counting=True),
-            Metric("roc_auc_ovr", True, _one_against_rest, counting=True),
-            Metric("log_loss", False, partial(_mean, _log_losses)),
-            Metric("brier", False, partial(_mean, _brier_losses)),
+            accuracy,
+            Metric("balanced_accuracy", True, partial(_confusion, _recall, None), "hit"),
+            Metric("f1_macro", True, partial(_confusion, _f1, None), "hit"),
+            Metric("roc_auc_ovr", True, _one_against_rest, "rank", _placements),
+            *probabilities,
         ]
     if task == "regression":
         return [
-            Metric("mae", False, partial(_mean, _absolute_errors)),
-            Metric("rmse", False, _rmse),
-            Metric("median_absolute_error", False, _median_absolute_error),
-            Metric("r2", True, _r2),
+            Metric("mae", False, partial(_mean, _absolute_errors), "loss", _absolute_errors),
+            Metric("rmse", False, _rmse, "loss", _squared_errors),
+            Metric("median_absolute_error", False, _median_absolute_error, "loss", _absolute_errors),
+            Metric("r2", True, _r2, "loss", _squared_errors),
         ]
     raise ValueError(f"no such task: {task}")
 
@@ -121,42 +120,43 @@ def _one_hot(positions: np.ndarray, k: int) -> np.ndarray:
     return np.eye(k)[positions]
 
 
-# --- means of a loss per row ---------------------------------------------------------------------------------------
+# --- a figure per row, and its mean ---
 
 
-def _mean(loss: Callable, y: np.ndarray, prediction: np.ndarray) -> Resampled:
-    losses = loss(y, prediction)
-    return lambda weights: weights @ losses / weights.sum(axis=1)
+def _mean(per_row: Callable, y: np.ndarray, prediction: np.ndarray) -> Resampled:
+    figures = per_row(y, prediction)
+    return lambda weights: weights @ figures / weights.sum(axis=1)
+
+
+def _hits(y, probabilities):
+    return (probabilities.argmax(axis=1) == y).astype(np.float64)
 
 
 def _log_losses(y, probabilities):
-    tiny = np.finfo(
-        np.float64
-    ).eps  # a sure and wrong answer costs 36, not infinity; scikit-learn clips at the same place
+    # A sure and wrong answer costs 36, not infinity; scikit-learn clips at the same place.
+    tiny = np.finfo(np.float64).eps
     return -np.log(np.clip(probabilities[np.arange(len(y)), y], tiny, 1 - tiny))
 
 
 def _brier_losses(y, probabilities):
     k = probabilities.shape[1]
     squares = ((probabilities - _one_hot(y, k)) ** 2).sum(axis=1)
-    return (
-        squares / 2 if k == 2 else squares
-    )  # two classes: the square of one probability's error, as is customary
+    return squares / 2 if k == 2 else squares  # two classes: customarily the squared error of one probability
 
 
 def _absolute_errors(y, values):
     return np.abs(y - values)
 
 
-def _accuracy(y, probabilities):
-    return _mean(lambda y, p: (p.argmax(axis=1) == y).astype(float), y, probabilities)
+def _squared_errors(y, values):
+    return (y - values) ** 2
 
 
-# --- counts of the confusion matrix ---------------------------------------------------------------------------------
+# --- counts of the confusion matrix ---
 
 
 def _confusion(score: Callable, position: int | None, y: np.ndarray, probabilities: np.ndarray) -> Resampled:
-    """A score of true positives, predicted and actual rows: of one class, or the mean over the classes that occur."""
+    """A score of hits, predicted and actual rows: of one class, or the mean over the classes that occur."""
     k = probabilities.shape[1]
     truth, answer = _one_hot(y, k), _one_hot(probabilities.argmax(axis=1), k)
     if position is not None:
@@ -171,8 +171,8 @@ def _confusion(score: Callable, position: int | None, y: np.ndarray, probabiliti
 
 
 def _precision(hits, predicted, actual):
-    # No row predicted positive: 0, as in scikit-learn, for a model that never says "positive" has not earned a NaN.
-    return np.where(actual == 0, np.nan, hits / np.maximum(predicted, np.finfo(float).tiny))
+    # No row predicted positive: 0, as in scikit-learn. A model that never says "positive" has not earned a NaN.
+    return np.where(actual > 0, hits / np.where(predicted > 0, predicted, 1), np.nan)
 
 
 def _recall(hits, predicted, actual):
@@ -183,24 +183,22 @@ def _f1(hits, predicted, actual):
     return 2 * hits / (predicted + actual)
 
 
-# --- ranks ----------------------------------------------------------------------------------------------------------
+# --- ranks ---
 
 
 def _rank(position: int | None, area: Callable, y: np.ndarray, probabilities: np.ndarray) -> Resampled:
     """An area under a curve over falling thresholds; rows of equal score pass a threshold together."""
     score = probabilities[:, position]
     order = np.argsort(-score, kind="stable")
-    sorted_score, is_positive = score[order], (y[order] == position).astype(float)
-    ends = np.append(np.flatnonzero(np.diff(sorted_score)), len(y) - 1)
+    is_positive = (y[order] == position).astype(np.float64)
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(y) - 1)
     tied = len(ends) < len(y)
 
     def resampled(weights):
         drawn = weights[:, order]
         above = drawn.cumsum(axis=1)
         hits = np.multiply(drawn, is_positive, out=drawn).cumsum(axis=1)
-        if tied:
-            above, hits = above[:, ends], hits[:, ends]
-        return area(hits, above)
+        return area(hits[:, ends], above[:, ends]) if tied else area(hits, above)
 
     return resampled
 
@@ -222,17 +220,28 @@ def _one_against_rest(y, probabilities):
     return lambda weights: np.mean([resampled(weights) for resampled in each], axis=0)
 
 
-# --- regression -----------------------------------------------------------------------------------------------------
+def _placements(y, probabilities):
+    """Share of the rows of other classes that a row outranks in its own class's column; a tie counts half."""
+    placements = np.empty(len(y))
+    for position in np.unique(y):
+        score, own = probabilities[:, position], y == position
+        others = np.sort(score[~own])
+        ahead = np.searchsorted(others, score[own], "left") + np.searchsorted(others, score[own], "right")
+        placements[own] = ahead / (2 * len(others))
+    return placements
+
+
+# --- regression ---
 
 
 def _rmse(y, values):
-    mean = _mean(lambda y, p: (y - p) ** 2, y, values)
+    mean = _mean(_squared_errors, y, values)
     return lambda weights: np.sqrt(mean(weights))
 
 
 def _r2(y, values):
     # About the mean of all rows, so that the sum of squares can be had from two sums without losing digits.
-    centred, squares = y - y.mean(), (y - values) ** 2
+    centred, squares = y - y.mean(), _squared_errors(y, values)
 
     def resampled(weights):
         total = weights @ centred**2 - (weights @ centred) ** 2 / weights.sum(axis=1)
@@ -254,7 +263,7 @@ def _median_absolute_error(y, values):
     return resampled
 
 
-# --- the team's own -------------------------------------------------------------------------------------------------
+# --- the team's own ---
 
 
 def _own(name: str, function: Callable, y: np.ndarray, prediction: np.ndarray) -> Resampled:
