@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if broken:
         first = f"{broken[0]['column']}: {broken[0]['rule']} ({broken[0]['observed']})"
         raise DataError(
-            f"the data fails {len(broken)} critical checks, first {first}",
+            f"the data fails {counted(len(broken), 'critical check')}, first {first}",
             "build/data.md names column, rule and rows; correct the data, or project/checks.py",
         )
     return 0
@@ -104,8 +104,13 @@ def headline(report: dict[str, Any]) -> str:
     counts = {grade: sum(one["severity"] == grade for one in broken) for grade in ("critical", "warning")}
     return (
         f"{report['rows']} rows, {report['columns']} columns: {len(report['checks'])} checks, "
-        f"{counts['critical']} critical failures, {counts['warning']} warnings"
+        f"{counted(counts['critical'], 'critical failure')}, {counted(counts['warning'], 'warning')}"
     )
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its thing, in the plural where it belongs."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def markdown(report: dict[str, Any]) -> str:

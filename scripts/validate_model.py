@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         show(outcomes)
     if broken:
         raise ProjectError(
-            f"the model fails {len(broken)} of {len(outcomes)} checks, first {broken[0].check}: {broken[0].observed}",
+            f"the model fails {len(broken)} of {len(outcomes)} checks, first “{broken[0].check}”: {broken[0].observed}",
             "correct project/model.py, or a rule of project/checks.py that does not hold",
         )
     return 0

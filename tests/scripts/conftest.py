@@ -1,0 +1,149 @@
+"""A scratch project: a team's own files in an empty folder, for commands called in this process."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import artifacts
+
+TOML = """
+name = "scratch"
+[data]
+task = "binary"
+id = "id"
+target = "bought"
+positive = "yes"
+[split]
+holdout = 0.25
+salt = "s"
+[train]
+seed = 1
+[train.parameters]
+C = 1.0
+[gate]
+metric = "log_loss"
+margin = 0.01
+"""
+
+DATA = '''"""Our data."""
+import pandas as pd
+def load():
+    return pd.read_csv("data.csv")
+'''
+
+CHECKS = '''"""Our checks."""
+def expectations():
+    from great_expectations import ExpectationSuite
+    from great_expectations import expectations as expect
+    return ExpectationSuite("scratch", [
+        expect.ExpectTableColumnsToMatchSet(column_set=["id", "age", "income", "colour", "bought"], severity="critical"),
+        expect.ExpectTableRowCountToBeBetween(min_value=50, severity="critical"),
+        expect.ExpectColumnValuesToBeUnique(column="id", severity="critical"),
+        expect.ExpectColumnValuesToBeInSet(column="bought", value_set=["no", "yes"], severity="critical"),
+        expect.ExpectColumnValuesToBeInSet(column="colour", value_set=["blue", "green", "red"], severity="critical"),
+        expect.ExpectColumnValuesToBeInTypeList(column="age", type_list=["int64", "float64"], severity="critical"),
+        expect.ExpectColumnValuesToBeBetween(column="age", min_value=18, max_value=99, severity="critical"),
+        expect.ExpectColumnValuesToNotBeNull(column="income", mostly=0.9, severity="critical"),
+        expect.ExpectColumnValuesToBeBetween(column="income", max_value=400000, mostly=0.99, severity="warning"),
+    ])
+'''
+
+MODEL = '''"""Our model."""
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+def build(parameters, seed):
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = make_column_transformer((numbers, ["age", "income"]), (OneHotEncoder(), ["colour"]))
+    return make_pipeline(columns, LogisticRegression(**parameters))
+'''
+
+
+def customers(rows: int = 240) -> pd.DataFrame:
+    """Made-up customers; who is older, and richer, buys more often."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(18, 90, rows)
+    income = np.where(rng.random(rows) < 0.05, np.nan, rng.lognormal(10, 0.5, rows).round(2))
+    chance = 1 / (1 + np.exp(-(age - 54) / 8 - (np.nan_to_num(income, nan=22000) - 22000) / 20000))
+    return pd.DataFrame(
+        {
+            "id": [f"c{row}" for row in range(1, rows + 1)],
+            "age": age,
+            "income": income,
+            "colour": rng.choice(["blue", "green", "red"], rows),
+            "bought": np.where(rng.random(rows) < chance, "yes", "no"),
+        }
+    )
+
+
+@dataclass
+class Scratch:
+    """The folder of a scratch project, and how a command ended in it."""
+
+    root: Path
+    capsys: pytest.CaptureFixture
+
+    def data(self, frame: pd.DataFrame) -> None:
+        """Make the frame the project's data."""
+        frame.to_csv(self.root / "data.csv", index=False)
+
+    def write(self, file: str, text: str) -> None:
+        """Write one of its files; a module is read anew."""
+        (self.root / file).write_text(text, encoding="utf-8")
+        forget()
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace a text that must be there."""
+        text = (self.root / file).read_text(encoding="utf-8")
+        assert old in text
+        self.write(file, text.replace(old, new))
+
+    def run(self, command: str, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error of a command's main."""
+        main = importlib.import_module(f"scripts.{command}").main
+        self.capsys.readouterr()
+        status = main(list(arguments))
+        said = self.capsys.readouterr()
+        return status, said.out, said.err
+
+    def built(self) -> list[str]:
+        """Names of the files in its build folder."""
+        return sorted(path.name for path in (self.root / "build").glob("*")) if (self.root / "build").exists() else []
+
+
+def forget() -> dict:
+    """Drop the modules of the project, so that the next import reads the files; return them."""
+    names = [name for name in sys.modules if name == "project" or name.startswith("project.")]
+    importlib.invalidate_caches()
+    return {name: sys.modules.pop(name) for name in names}
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch, capsys):
+    """A scratch project whose data and model pass every check."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/__init__.py").touch()
+    before = forget()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(artifacts, "BUILD", tmp_path / "build")
+    made = Scratch(tmp_path, capsys)
+    for file, text in (
+        ("pipeline.toml", TOML),
+        ("project/data.py", DATA),
+        ("project/checks.py", CHECKS),
+        ("project/model.py", MODEL),
+    ):
+        made.write(file, text)
+    made.data(customers())
+    yield made
+    forget()
+    sys.modules.update(before)
