@@ -89,9 +89,12 @@ def figures_for(
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG; the same figure gives the same bytes: neither date nor software is in them."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with _style(), warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the report's tables carry it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Laid out once: the engine would move things a little each time, and the bytes with them.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
@@ -110,12 +113,17 @@ def save_png(figure: Figure, path: Path) -> None:
         raise
 
 
+def _style():
+    """This module's style, whatever a matplotlibrc on this machine says."""
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE})
+
+
 def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in this module's style, whatever a matplotlibrc on this machine says."""
+    """Draw in this module's style."""
 
     @functools.wraps(draw)
     def styled(*args, **kwargs) -> Figure:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        with _style():
             return draw(*args, **kwargs)
 
     return styled

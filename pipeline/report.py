@@ -161,7 +161,7 @@ def headline(evaluation: Mapping) -> Headline:
             return Headline("Accepted", f"The candidate may replace version {production['version']}.", "✓", "✅")
         case "keep":
             stays = f"Version {production['version']} stays" if production else "What serves stays"
-            return Headline("Kept", f"{stays} in production. Nothing is wrong with the candidate.", "＝", "⏸️")
+            return Headline("Kept", f"{stays} in production. Nothing is wrong with the candidate.", "=", "⏸️")
         case _:
             stays = (
                 f"Version {production['version']} stays in production." if production else "Nothing goes to production."
@@ -228,10 +228,12 @@ def _power(evaluation: Mapping) -> Section | None:
         return None
     metric, rows = in_words(evaluation["metric"]), f"{evaluation['rows']:,} rows"
     heading = "What this hold-out can show"
+    if not comparison["difference"] and not comparison["detectable"]:
+        return Section(
+            heading, [f"On these {rows} both models score alike in {metric}: there is no difference to measure."]
+        )
     if not _known(comparison["detectable"]):
         return Section(heading, [f"With {rows}, no difference in {metric} could have been shown: there are too few."])
-    if not comparison["detectable"]:
-        return Section(heading, ["Both models answer alike on these rows: there is no difference to show."])
     digits = max(places(comparison["detectable"]) - 1, 0)
     seen = signed(comparison["difference"], max(digits, places(comparison["difference"]) - 1))
     sentence = (

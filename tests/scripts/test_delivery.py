@@ -24,6 +24,12 @@ def client(two):
     return MlflowClient(two.json(".mlflow/server.json")["uri"])
 
 
+def by_hand(client):
+    """A version that somebody made from version 1's run, without the pipeline."""
+    first = client.get_model_version("breast-cancer", "1")
+    return client.create_model_version("breast-cancer", f"runs:/{first.run_id}/model", run_id=first.run_id)
+
+
 def deployments(client) -> list[dict]:
     """The tags of all deployment records, newest first."""
     experiment = client.get_experiment_by_name("breast-cancer-deployments")
@@ -88,7 +94,7 @@ def test_version_compared_with_another_one_does_not_go_to_production(two, client
 
 def test_promotion_after_someone_moved_the_alias_restores_what_the_alias_says(two, client):
     """When the alias was moved to another version meanwhile, promote is refused and production serves that version."""
-    version = client.create_model_version("breast-cancer", client.get_model_version("breast-cancer", "1").source)
+    version = by_hand(client)
     for key, value in client.get_model_version("breast-cancer", "1").tags.items():
         client.set_model_version_tag("breast-cancer", version.version, key, value)
     client.set_registered_model_alias("breast-cancer", "production", version.version)
@@ -104,9 +110,7 @@ def test_promotion_after_someone_moved_the_alias_restores_what_the_alias_says(tw
 
 def test_version_without_verdict_is_not_deployed(two, client):
     """A version that somebody registered by hand has no accepted verdict and is refused."""
-    version = client.create_model_version(
-        "breast-cancer", client.get_model_version("breast-cancer", "1").source
-    ).version
+    version = by_hand(client).version
     said = two.refused("-m", "scripts.deploy", "--environment", "staging", "--version", version)
     client.delete_model_version("breast-cancer", version)
     assert "no accepted verdict" in said
