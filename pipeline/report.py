@@ -46,17 +46,17 @@ def in_words(metric: str) -> str:
     return WORDS.get(metric, metric.replace("_", " "))
 
 
-def places(*values: float | None) -> int:
-    """Decimal places that show three digits of the largest of the values; 4 where there is none but zero."""
+def places(*values: float | None, figures: int = 3) -> int:
+    """Decimal places that show so many figures of the largest of the values; 4 where there is none but zero."""
     sizes = [abs(value) for value in values if _known(value) and value]
-    return min(max(2 - math.floor(math.log10(max(sizes))), 0), 8) if sizes else 4
+    return min(max(figures - 1 - math.floor(math.log10(max(sizes))), 0), 8) if sizes else 4
 
 
 def number(value: float | None, digits: int | None = None) -> str:
     """A number with so many decimals (by default four significant digits); a dash where it is not known."""
     if not _known(value):
         return "–"
-    digits = min(places(value) + 1, 8) if digits is None else digits
+    digits = places(value, figures=4) if digits is None else digits
     text = f"{value:,.{digits}f}"
     if abs(value) >= 1e15 or (value and float(text.replace(",", "")) == 0):
         text = f"{value:.2e}"
@@ -209,7 +209,7 @@ def _metrics(evaluation: Mapping) -> Section:
 
 def _compared(row: Mapping) -> tuple[str, str, str, str]:
     """Candidate, production, difference and interval, all with as many decimals as the difference needs."""
-    digits = min(places(row["candidate"], row["production"]) + 1, 8)
+    digits = places(row["candidate"], row["production"], figures=4)
     if row["difference"] or row["lower"] or row["upper"]:
         digits = max(digits, places(row["difference"], row["lower"], row["upper"]))
     lower, upper = signed(row["lower"], digits), signed(row["upper"], digits)
@@ -224,20 +224,18 @@ def _compared(row: Mapping) -> tuple[str, str, str, str]:
 
 def _power(evaluation: Mapping) -> Section | None:
     comparison = evaluation["comparison"]
-    if comparison is None:
+    if comparison is None or not _known(comparison["difference"]):
         return None
     metric, rows = in_words(evaluation["metric"]), f"{evaluation['rows']:,} rows"
     heading = "What this hold-out can show"
-    if not comparison["difference"] and not comparison["detectable"]:
-        return Section(
-            heading, [f"On these {rows} both models score alike in {metric}: there is no difference to measure."]
-        )
+    if comparison["difference"] == 0 and not comparison["detectable"]:
+        return Section(heading, [f"Both models score alike in {metric} on these {rows}: no difference to measure."])
     if not _known(comparison["detectable"]):
         return Section(heading, [f"With {rows}, no difference in {metric} could have been shown: there are too few."])
-    digits = max(places(comparison["detectable"]) - 1, 0)
-    seen = signed(comparison["difference"], max(digits, places(comparison["difference"]) - 1))
+    detectable = number(comparison["detectable"], places(comparison["detectable"], figures=2))
+    seen = signed(comparison["difference"], places(comparison["difference"]))
     sentence = (
-        f"With {rows}, a true difference in {metric} of {number(comparison['detectable'], digits)} "
+        f"With {rows}, a true difference in {metric} of {detectable} "
         f"would have been shown four times in five. The difference seen is {seen}."
     )
     return Section(heading, [sentence])
