@@ -1,0 +1,151 @@
+"""pipeline.toml: what is wrong is refused by table, key, and what would be right."""
+
+import pytest
+
+from pipeline.errors import SettingsError
+from pipeline.settings import load_settings
+
+GOOD = """
+name = "wine-2"
+[data]
+task = "multiclass"
+id = "id"
+target = "kind"
+[split]
+holdout = 0.2
+salt = "s"
+[train]
+seed = 0
+[train.parameters]
+depth = 3
+[gate]
+metric = "log_loss"
+margin = 0
+[gate.limits]
+log_loss = 0.5
+[deploy]
+staging_port = 9001
+[mlflow]
+port = 9002
+"""
+
+
+@pytest.fixture
+def settings_of(tmp_path):
+    """A function that reads settings from a text, or from bytes."""
+
+    def read(text):
+        path = tmp_path / "pipeline.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_settings(path)
+
+    return read
+
+
+def changed(old, new):
+    """The good settings with one text replaced."""
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+def test_good_settings_are_read(settings_of):
+    """What is given is taken, and what is left out has its default."""
+    settings = settings_of(GOOD)
+    assert (settings.name, settings.data.task, settings.data.positive) == ("wine-2", "multiclass", None)
+    assert (settings.train.parameters, settings.gate.limits) == ({"depth": 3}, {"log_loss": 0.5})
+    assert (settings.gate.policy, settings.gate.confidence) == ("better", 0.95)
+    assert (settings.deploy.port("staging"), settings.deploy.port("production")) == (9001, 8000)
+
+
+def test_settings_cannot_be_changed_after_reading(settings_of):
+    """Settings are frozen: no stage can change them for the next."""
+    with pytest.raises(ValueError, match="frozen"):
+        settings_of(GOOD).gate.margin = 1.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("margin = 0", "margni = 0", "pipeline.toml: [gate] margni is unknown; did you mean margin?"),
+        ("margin = 0", "margin = 0\nmax_latncy = 3", "[gate] max_latncy is unknown; did you mean max_latency_ms?"),
+        ("margin = 0", "margin = 0\nxyzzy = 3", "[gate] xyzzy is unknown"),
+        ("[mlflow]", "[mlfow]", "pipeline.toml: mlfow is unknown; did you mean mlflow?"),
+        ("depth = 3\n[gate]", "depth = 3\n[gates]", "gates is unknown; did you mean gate?"),
+        ('salt = "s"', "", "[split] salt is missing"),
+        ("seed = 0", "", "[train] seed is missing"),
+        ('name = "wine-2"', "", "pipeline.toml: name is missing"),
+    ],
+)
+def test_unknown_and_missing_keys_are_named(settings_of, old, new, message):
+    """An unknown key is refused with the nearest known one; a missing key is named with its table."""
+    with pytest.raises(SettingsError) as caught:
+        settings_of(changed(old, new))
+    assert message in caught.value.what and "every key is explained there" in caught.value.then
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("holdout = 0.2", 'holdout = "0.2"', "[split] holdout = '0.2': input should be a valid number"),
+        ("holdout = 0.2", "holdout = 0.51", "[split] holdout = 0.51: input should be less than or equal to 0.5"),
+        ("holdout = 0.2", "holdout = nan", "[split] holdout = nan"),
+        ("holdout = 0.2", "holdout = true", "[split] holdout = True"),
+        ("seed = 0", "seed = 1.5", "[train] seed = 1.5: input should be a valid integer"),
+        ("seed = 0", "seed = -1", "[train] seed = -1: input should be greater than or equal to 0"),
+        ("seed = 0", "seed = 4294967296", "[train] seed"),
+        ("margin = 0", "margin = inf", "[gate] margin = inf"),
+        ("margin = 0", "margin = -0.1", "[gate] margin = -0.1"),
+        ("margin = 0", "margin = 0\npolicy = 'best'", "[gate] policy = 'best': input should be 'better', 'superior'"),
+        ("margin = 0", "margin = 0\nconfidence = 95", "[gate] confidence = 95"),
+        ("margin = 0", "margin = 0\nslices = 'colour'", "[gate] slices = 'colour': input should be a valid list"),
+        ("log_loss = 0.5", "log_loss = 'low'", "[gate.limits] log_loss = 'low'"),
+        ("port = 9002", "port = 80", "[mlflow] port = 80: input should be greater than or equal to 1024"),
+        ("staging_port = 9001", "staging_port = 70000", "[deploy] staging_port = 70000"),
+        ('"wine-2"', '"Wine 2"', "name = 'Wine 2': string should match pattern"),
+        ('target = "kind"', 'target = ""', "[data] target = ''"),
+        ('"multiclass"', '"ranking"', "[data] task = 'ranking'"),
+        ("[split]\nholdout = 0.2\nsalt", "split = 3\n[data.x]\nsalt", "x is unknown"),
+    ],
+)
+def test_wrong_type_and_range_are_named(settings_of, old, new, place):
+    """A value of the wrong type or out of range is refused with table, key, the value, and what is allowed."""
+    with pytest.raises(SettingsError) as caught:
+        settings_of(changed(old, new))
+    assert place in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"multiclass"', '"binary"', '[data] positive is needed for task "binary", and only there'),
+        ('target = "kind"', 'target = "kind"\npositive = "a"', '[data] positive is needed for task "binary"'),
+        ('target = "kind"', 'target = "id"', "[data] id and target must be two columns"),
+        ("staging_port = 9001", "staging_port = 8000", "[deploy] staging_port and production_port must differ"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(settings_of, old, new, message):
+    """Keys that do not go together are refused with the rule they break."""
+    with pytest.raises(SettingsError) as caught:
+        settings_of(changed(old, new))
+    assert message in caught.value.what
+
+
+def test_all_faults_are_told_at_once(settings_of):
+    """Two faults make one message with both, so that nobody mends them one by one."""
+    with pytest.raises(SettingsError) as caught:
+        settings_of(changed("seed = 0", "seed = -1").replace("holdout = 0.2", "holdout = 2"))
+    assert "[split] holdout = 2" in caught.value.what and "[train] seed = -1" in caught.value.what
+
+
+@pytest.mark.parametrize("text", ['name = "a', "name = 1\nname = 2", b"name = '\xff'", "[data\n"])
+def test_broken_toml_is_refused(settings_of, text):
+    """What is no TOML is refused as such, with the parser's place."""
+    with pytest.raises(SettingsError, match="is not valid TOML: "):
+        settings_of(text)
+
+
+def test_missing_file_is_refused(tmp_path):
+    """Without the file the message says where to run."""
+    with pytest.raises(SettingsError, match=r"nowhere\.toml is missing") as caught:
+        load_settings(tmp_path / "nowhere.toml")
+    assert caught.value.then == "run from the root of the repository"
