@@ -8,6 +8,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import psutil
 import pytest
 import requests
 
@@ -136,9 +137,9 @@ def test_every_stage_can_be_killed_and_run_again(new_fork):
         fork.ok(*command)
     status = fork.status()["production"]
     assert (status["version"], status["alias"], status["agree"]) == ("1", "1", True)
-    services = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert services.count(str(fork.root / ".slipway/production")) == 1
-    assert services.count(str(fork.root / ".slipway/staging")) == 1
+    commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    for environment in ("staging", "production"):
+        assert sum(str(fork.root / ".slipway" / environment) in command for command in commands) == 1
     fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "keep"
 
