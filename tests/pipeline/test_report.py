@@ -5,6 +5,7 @@ import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from evaluations import DATA, RUN, SOURCES, evaluation
@@ -385,7 +386,8 @@ def test_an_address_cannot_leave_its_link():
     one = state("accept")
     one["candidate"] = one["candidate"] | {"run_url": 'https://mlflow.example/a)|b"><script>'}
     for page in pages(one):
-        assert len(page.of("a")) == 1
+        (link,) = page.of("a")
+        assert unquote(link["href"]) == one["candidate"]["run_url"]
         assert page.of("script") == []
         assert len(page.table("what")[1]) == 2
 
@@ -438,6 +440,15 @@ def test_markdown_mentions_nobody_and_refers_to_nothing():
     prose = text[text.index("worse on") : text.index("Candidate beside production")]
     assert "@someone" not in prose and "#12" not in prose
     assert "someone" in prose
+
+
+@pytest.mark.parametrize("reason", ["see http://evil.example now", "see WWW.evil.example", "costs $5$ and $x^2$"])
+def test_prose_makes_no_link_and_no_formula_by_itself(reason):
+    """GitHub turns bare addresses into links and dollar signs into formulas: neither is left in the source as it is."""
+    source = report.markdown(state("accept") | {"reasons": [reason]}, DATA)
+    (line,) = (line for line in source.splitlines() if line.startswith("- "))
+    assert not re.search(r"://|www\.|\$", line, flags=re.IGNORECASE)
+    assert reason in page_of_markdown(source).text
 
 
 @pytest.mark.parametrize("reason", ["- a", "1. a", "12) a", "# a", "+ a", "=== a", "    a", "> a", "* a"])
