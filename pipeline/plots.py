@@ -158,7 +158,7 @@ def confusion_matrix(
                 ha="center",
                 va="center",
                 color="white" if dark else "#111827",
-                size=10 if k <= 8 else 7,
+                size=10 if k <= 8 else 9 if k <= 14 else 7,
             )
         names = [_plain(each, 18) for each in classes]
         axes.set_xticks(
@@ -298,7 +298,7 @@ def calibration(
         axes.grid(True)
     below.xaxis.set_major_formatter(PercentFormatter(1))
     above.yaxis.set_major_formatter(PercentFormatter(1))
-    above.legend(loc="upper left")
+    above.legend(loc="best")
     return figure
 
 

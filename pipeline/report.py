@@ -35,6 +35,7 @@ PICTURES = {
     "feature_importance": "Feature importance: loss of score when a column is shuffled, largest first.",
 }
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+NAME_LENGTH = 200  # characters of a name that are shown
 MOST_ROWS = 60  # of one table; evaluation.json has them all
 
 
@@ -371,13 +372,13 @@ def _lineage(evaluation: Mapping, data: Mapping | None, run: Mapping | None) -> 
     return Section("Where this comes from", [], Table(("what", "value"), rows, words=(0, 1)))
 
 
-def _clean(text: object) -> str:
-    """Text on one line, without characters that control a terminal or turn the reading direction."""
+def _clean(text: object, most: int = 1500) -> str:
+    """Text on one line and not endless, without characters that control a terminal or turn the reading direction."""
     kept = (
         "�" if (kind := unicodedata.category(each)) == "Cs" else " " if kind[0] in "CZ" else each for each in str(text)
     )
     line = "".join(kept).strip()
-    return line if len(line) <= 200 else f"{line[:199]}…"
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 # --- Markdown -----------------------------------------------------------------------------------------------
@@ -430,7 +431,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _code(text: str) -> str:
     """A code span; as entities where a backtick, bar or backslash could end the span or the cell."""
-    text = _clean(text) or "(empty)"
+    text = _clean(text, NAME_LENGTH) or "(empty)"
     return f"<code>{_entities(text)}</code>" if re.search(r"[`|\\]", text) else f"`{text}`"
 
 
@@ -577,7 +578,7 @@ def _html_cell(cell: Cell) -> str:
         case Link():
             return f"<code>{_text(cell.text)}</code>"
         case Name():
-            return f"<code>{_text(cell) or '(empty)'}</code>"
+            return f"<code>{_text(_clean(cell, NAME_LENGTH)) or '(empty)'}</code>"
         case _:
             return _text(cell)
 

@@ -460,6 +460,13 @@ def test_a_reason_cannot_begin_a_block(reason):
     assert reason.strip() in page.text.replace("\u2060", "")
 
 
+def test_a_reason_is_shown_to_its_end():
+    """Only names are cut: a long reason says at its end what to do."""
+    reason = "column " + "x" * 400 + " is gone: restore it"
+    for page in pages(state("refuse") | {"reasons": [reason]}):
+        assert reason in page.text
+
+
 def test_names_with_control_characters_stay_on_their_line():
     """Line ends, reversed reading direction and lone surrogates are taken out; very long names are cut; none is said."""
     for name, shown in [
