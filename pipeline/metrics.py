@@ -227,7 +227,7 @@ def _placements(y, probabilities):
         score, own = probabilities[:, position], y == position
         others = np.sort(score[~own])
         ahead = np.searchsorted(others, score[own], "left") + np.searchsorted(others, score[own], "right")
-        placements[own] = ahead / (2 * len(others))
+        placements[own] = ahead / max(1, 2 * len(others))
     return placements
 
 
