@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from pipeline import lineage
+from pipeline import bundle, drift, lineage, metrics, portable
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
@@ -32,12 +32,13 @@ def main() -> None:
 
     # Fit, and let the trained model answer for the hold-out.
     model = fit(settings, dataset)
+    allowed(model, settings.train.trusted_types)
     prediction = answers(model, dataset)
 
     # The portable model, and what the service must know of it.
-    from pipeline import bundle, drift, metrics, plots, portable
+    from pipeline import plots
 
-    exported, parity = portable.export(model, dataset, prediction, settings.gate.parity)
+    exported, parity = portable.export(model, dataset, dataset.features[holdout], prediction, settings.gate.parity)
     commit, dirty = lineage.commit()
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
     scores = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
@@ -92,7 +93,9 @@ def main() -> None:
     print(f"run: {facts['run_url']}")
     state = " with uncommitted changes" if dirty else ""
     main_metric = settings.gate.metric
-    print(f"trained on commit {commit[:12]}{state}: {main_metric} {scores.get(main_metric, float('nan')):.4f} on the hold-out")
+    print(
+        f"trained on commit {commit[:12]}{state}: {main_metric} {scores.get(main_metric, float('nan')):.4f} on the hold-out"
+    )
 
 
 def validated(dataset: Dataset) -> dict:
@@ -199,7 +202,6 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         mlflow.log_artifacts(str(pictures), "plots")
         mlflow.log_artifact(str(content / "feature_importance.json"))
         mlflow.log_dict(json.loads(settings.model_dump_json()), "settings.json")
-        allowed(model, settings.train.trusted_types)
         logged = mlflow.sklearn.log_model(
             model,
             name="model",
@@ -220,9 +222,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
 
 def allowed(model, trusted: list[str]) -> None:
     """Refuse a model that holds types which neither skops nor [train] trusted_types trusts, naming them."""
-    import skops.io
-
-    unknown = sorted(set(skops.io.get_untrusted_types(data=skops.io.dumps(model))) - set(trusted))
+    unknown = portable.untrusted(model, trusted)
     if unknown:
         raise ProjectError(
             f"the model holds types that are not trusted: {', '.join(unknown)}",

@@ -38,6 +38,13 @@ class Parity:
         return self.labels == 0 and self.difference <= tolerance
 
 
+def untrusted(model: Any, trusted: list[str]) -> list[str]:
+    """The types inside a model that neither skops nor the settings trust; empty when it can be stored without pickle."""
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=skops.io.dumps(model))) - set(trusted))
+
+
 def parity(trained: np.ndarray, portable: np.ndarray) -> Parity:
     """Compare two predictions of the same rows: probabilities (n, k) or values (n,)."""
     if not np.isfinite(portable).all():
@@ -47,13 +54,14 @@ def parity(trained: np.ndarray, portable: np.ndarray) -> Parity:
     return Parity(float((np.abs(trained - portable) / scale).max()), labels)
 
 
-def export(model: Any, dataset: Dataset, trained: np.ndarray, tolerance: float) -> tuple[Portable, Parity]:
-    """Convert a fitted estimator; of the forms that convert, the first that answers like `trained` on the hold-out.
+def export(
+    model: Any, dataset: Dataset, rows: pd.DataFrame, trained: np.ndarray, tolerance: float
+) -> tuple[Portable, Parity]:
+    """Convert a fitted estimator; of the forms that convert, the first that answers for `rows` like `trained`, the model itself.
 
     When none is within the tolerance, the closest is returned, for the gate to refuse with its figure. Raises
     PortabilityError when no form converts.
     """
-    rows = dataset.features[dataset.holdout]
     best: tuple[Portable, Parity] | None = None
     problems: list[str] = []
     for layout, dtype in FORMS:

@@ -138,9 +138,7 @@ class Progress:
         command = [*COMMANDS[stage.verb], *extra]
         status = self.alone(stage, command) if stage.verb == "validate" else warm.run(command, log_of(stage))
         stage.seconds = time.monotonic() - stage.began
-        stage.said = (log_of(stage).read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[
-            -1
-        ].strip()
+        stage.said = last_words(log_of(stage).read_text(encoding="utf-8", errors="replace"))
         stage.state = "done" if status == 0 else "failed"
         if not self.console.is_terminal:
             say(self.console, f"{stage.state:<7}{stage.verb:<18}{stage.seconds:6.1f} s  {stage.said}")
@@ -183,6 +181,12 @@ class Progress:
 def say(console: Console, text: str) -> None:
     """Print a text as it stands: brackets are no markup, and a line to paste is not broken."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def last_words(text: str) -> str:
+    """The last line that a stage printed, frames of tables aside."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip()[0] not in "└│┃┏"]
+    return lines[-1] if lines else ""
 
 
 def log_of(stage: Stage) -> Path:
