@@ -148,13 +148,21 @@ def _message(result: Any) -> str:
 def _check(result: Any, frame: pd.DataFrame, settings: Settings) -> Check:
     column, rule, seen = _column(result), result.expectation_config, result.result
     count = int(seen.get("unexpected_count") or 0)
+    success = bool(result.success) or _text_as_expected(rule, frame)
     shown: list[dict[str, Any]] = []
-    if column in frame and (count or not result.success):
+    if column in frame and (count or not success):
         broken = _broken(rule, frame[column], seen)
         shown = examples(frame, settings.data.id, column, broken)
         count = count or int(broken.sum())
-    observed = _observed(rule, seen, bool(result.success))
-    return Check(column, _rule(rule), _severity(rule), bool(result.success), observed, count, shown)
+    observed = _observed(rule, seen, success)
+    return Check(column, _rule(rule), _severity(rule), success, observed, count, shown)
+
+
+def _text_as_expected(rule: Any, frame: pd.DataFrame) -> bool:
+    # Great Expectations compares with NumPy's types, and pandas' own type for text is none of them.
+    types = {"str", "string", "object"} & set(rule.kwargs.get("type_list") or [])
+    column = frame.get(rule.kwargs.get("column"))
+    return bool(types) and column is not None and isinstance(column.dtype, pd.StringDtype)
 
 
 def _broken(rule: Any, column: pd.Series, seen: dict) -> np.ndarray:

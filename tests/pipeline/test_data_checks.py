@@ -125,6 +125,25 @@ def test_too_few_rows_are_not_judged():
         y = np.arange(2 * rows) % 2
         assert leaks(y * 1.0, named(y)).success is success
     assert "too few rows" in leaks([1.0, 2.0], ["c0", "c1"]).observed
+    y = (np.arange(300) < 9).astype(int)
+    assert "too few rows" in leaks(y * 1.0, named(y)).observed
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_order_gives_small_data_away(sign):
+    """In twenty rows a column in the order of the classes, either way round, is a leak, though no value repeats."""
+    y = np.arange(20) % 2
+    for seed in range(10):
+        noise = np.random.default_rng(seed).normal(0, 0.05, 20)
+        assert not leaks(sign * (y + noise), named(y)).success
+
+
+def test_every_row_of_a_repeated_id_is_named():
+    """All rows that share an id are shown; rows without one are a fault of their own."""
+    frame = pd.DataFrame({"id": ["a", None, "b", "a", None], "x": range(5), "t": "c0"})
+    empty, twice = data_checks.ids(frame, settings())
+    assert [row["row"] for row in empty.examples] == [2, 5]
+    assert [row["row"] for row in twice.examples] == [1, 4]
 
 
 def test_column_that_is_known_is_let_through():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris, load_wine
 
-from pipeline.dataset import take_apart
+from pipeline.dataset import read_frame, take_apart
 from pipeline.settings import load_settings
 from scripts.validate_data import escaped, folded, markdown
 
@@ -44,7 +44,11 @@ def test_good_data_passes(scratch):
 
 
 def test_report_holds_what_the_service_may_ask_of_a_row(scratch):
-    """Ranges and values come from critical expectations of every row; one that tolerates exceptions gives none."""
+    """Ranges and values come from critical expectations of every row; a warning, or one with exceptions, gives none."""
+    more = """expect.ExpectColumnValuesToBeBetween(column="income", max_value=4e5, mostly=0.99, severity="critical"),
+        expect.ExpectColumnValuesToBeBetween(column="income", max_value=3e5, severity="warning"),
+    ])"""
+    scratch.edit("project/checks.py", "    ])", more)
     _, report, _ = validate(scratch)
     assert report["ranges"] == {"age": {"minimum": 18, "maximum": 99}}
     assert report["values"] == {"bought": ["no", "yes"], "colour": ["blue", "green", "red"]}
@@ -53,12 +57,13 @@ def test_report_holds_what_the_service_may_ask_of_a_row(scratch):
 def test_tightest_of_several_ranges_counts(scratch):
     """Two ranges of a column narrow each other, and so do two lists of values; a range may be open on one side."""
     more = """expect.ExpectColumnValuesToBeBetween(column="age", min_value=20, severity="critical"),
+        expect.ExpectColumnValuesToBeBetween(column="age", max_value=95, severity="critical"),
         expect.ExpectColumnValuesToBeBetween(column="income", min_value=0, severity="critical"),
         expect.ExpectColumnValuesToBeInSet(column="colour", value_set=["red", "blue"], severity="critical"),
     ])"""
     scratch.edit("project/checks.py", "    ])", more)
     _, report, _ = validate(scratch)
-    assert report["ranges"]["age"] == {"minimum": 20, "maximum": 99}
+    assert report["ranges"]["age"] == {"minimum": 20, "maximum": 95}
     assert report["ranges"]["income"] == {"minimum": 0, "maximum": None}
     assert report["values"]["colour"] == ["blue", "red"]
 
@@ -223,6 +228,30 @@ def test_one_fault_is_told_once(scratch):
     _, report, _ = validate(scratch)
     critical = [one for one in failures(report) if one["severity"] == "critical"]
     assert [one["column"] for one in critical] == ["age"]
+    scratch.data(customers(scratch).drop(columns="age"))
+    _, report, _ = validate(scratch)
+    critical = [one for one in failures(report) if one["severity"] == "critical"]
+    assert [one["column"] for one in critical] == ["(table)", "age"]
+
+
+def test_text_where_only_a_range_is_expected(scratch):
+    """Where text is of an expected type, the range says that the column is text, and shows the row."""
+    scratch.edit("project/checks.py", 'type_list=["int64", "float64"]', 'type_list=["int64", "float64", "str"]')
+    scratch.data(text_in_numbers(customers(scratch)))
+    status, report, _ = validate(scratch)
+    found = failures(report)[0]
+    assert status == 1 and (found["column"], found["rule"]) == ("age", "between 18 and 99")
+    assert found["observed"] == "cannot be judged: the column holds str, not numbers"
+    assert found["examples"] == [{"id": "c7", "row": 7, "value": "old"}]
+
+
+def test_rows_are_counted_as_they_come(scratch):
+    """Whatever index load() leaves on its frame, rows count from 1 in their order."""
+    scratch.edit("project/data.py", 'pd.read_csv("data.csv")', '(f := pd.read_csv("data.csv")).set_index(f.index // 2)')
+    scratch.data(with_value("age", 8, 140)(customers(scratch)))
+    _, report, _ = validate(scratch)
+    assert failures(report)[0]["examples"] == [{"id": "c8", "row": 8, "value": 140}]
+    assert read_frame().index.tolist() == list(range(240))
 
 
 def test_what_stands_in_the_data_is_no_markup(scratch):

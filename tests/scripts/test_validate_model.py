@@ -89,6 +89,7 @@ FAULTS = {
     "raises": ("        return self.inner.pred", "        1 / 0\n        return self.inner.pred", "answers with probabilities", "raises ZeroDivisionError"),
     "one column": ("/ 50)\ndef", "/ 50)[:, 1]\ndef", "answers with probabilities", "answers have shape (42,), expected (42, 2)"),
     "not finite": ("/ 50)\ndef", "/ 50) * np.nan\ndef", "answers with probabilities", "84 answers are not finite"),
+    "less than nothing": ("/ 50)\ndef", "/ 50) * 3 - 1\ndef", "answers with probabilities", "the least is -"),
     "no sums": ("/ 50)\ndef", "/ 50) * 2\ndef", "answers with probabilities", "sums differ from one by up to 1"),
 }  # fmt: skip
 
