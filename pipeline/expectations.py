@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.data_checks import Check, examples, judged, not_a_number, plain
+from pipeline.data_checks import Check, Severity, examples, judged, not_a_number, plain
 from pipeline.errors import ProjectError, in_project
 from pipeline.settings import Settings
 
@@ -38,9 +38,10 @@ def context() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     made = gx.get_context(mode="ephemeral")
-    made.variables.progress_bars = {"globally": False}
+    made.variables.progress_bars = ProgressBarsConfig(globally=False)
     return made
 
 
@@ -112,7 +113,7 @@ def _key(rule: Any) -> str:
     return f"{rule.type} {sorted(asked.items(), key=str)}"
 
 
-def _severity(rule: Any) -> str:
+def _severity(rule: Any) -> Severity:
     return "critical" if str(getattr(rule.severity, "value", rule.severity)) == "critical" else "warning"
 
 
