@@ -82,12 +82,14 @@ def compare(
     differences = _resampled_differences(metric, _pool(metric, y, candidate, production), drawn, seed)
     known = differences[~np.isnan(differences)]
     unbounded = Comparison(*reported, difference, -math.inf, math.inf, math.inf)
-    if len(y) < 2 or len(known) < (1 - UNDEFINED) * drawn:
+    # An area under a curve compares classes: it is known no better than the rarest of them.
+    telling = int(np.unique(y, return_counts=True)[1].min()) if metric.kind == "rank" else len(y)
+    if telling < 2 or len(known) < (1 - UNDEFINED) * drawn:
         return unbounded
     error = float(known.std(ddof=1))
     if error == 0:
         return unbounded
-    t = float(stdtrit(min(len(y), len(known)) - 1, confidence))
+    t = float(stdtrit(min(telling, len(known)) - 1, confidence))
     detectable = (t + NormalDist().inv_cdf(POWER)) * error
     return Comparison(*reported, difference, difference - t * error, difference + t * error, detectable)
 

@@ -25,7 +25,8 @@ class Metric:
 
     `on(y, prediction)` does what is common to all resamples (sorting, say) and returns a function from weights (B, n)
     to values (B,). `kind` is what a single row can change: its loss, whether it is a hit, its rank, or, for a team's
-    own metric, nobody knows what. `per_row(y, prediction)` says how each row fares, shape (n,).
+    own metric, nobody knows what. `per_row(y, prediction)` says how each row fares, shape (n,), in units that are the
+    same for two models.
     """
 
     name: str
@@ -95,7 +96,7 @@ def _of_task(task: str, positive: int | None) -> list[Metric]:
             Metric("recall", True, partial(_confusion, _recall, positive), "hit"),
             Metric("f1", True, partial(_confusion, _f1, positive), "hit"),
             Metric("roc_auc", True, partial(_rank, positive, _area), "rank", _placements),
-            Metric("pr_auc", True, partial(_rank, positive, _average_precision), "rank", _placements),
+            Metric("pr_auc", True, partial(_rank, positive, _average_precision), "rank", partial(_leverages, positive)),
             *probabilities,
         ]
     if task == "multiclass":
@@ -229,6 +230,25 @@ def _placements(y, probabilities):
         ahead = np.searchsorted(others, score[own], "left") + np.searchsorted(others, score[own], "right")
         placements[own] = ahead / max(1, 2 * len(others))
     return placements
+
+
+def _leverages(position: int | None, y: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How average precision would move if a row counted a little more, times the number of positive rows.
+
+    The precision at a positive row's own threshold, against the average; and what the row does to the precision at the
+    thresholds from there on down, where a positive row is one more hit and a negative one a miss.
+    """
+    falling = -probabilities[:, position]
+    order = np.argsort(falling, kind="stable")
+    is_positive, sorted_falling = y[order] == position, falling[order]
+    first, above = (np.searchsorted(sorted_falling, sorted_falling, side) for side in ("left", "right"))
+    hits = is_positive.cumsum()[above - 1]
+    precision = hits / above
+    per_hit = np.where(is_positive, (above - hits) / above**2, 0)[::-1].cumsum()[::-1][first]
+    per_miss = np.where(is_positive, hits / above**2, 0)[::-1].cumsum()[::-1][first]
+    leverages = np.empty(len(y))
+    leverages[order] = np.where(is_positive, precision - precision[is_positive].mean() + per_hit, -per_miss)
+    return leverages
 
 
 # --- regression ---

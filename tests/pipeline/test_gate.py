@@ -209,16 +209,24 @@ def test_a_metric_of_the_teams_own_is_compared():
     assert found.upper - found.lower == pytest.approx(alike.upper - alike.lower, rel=0.2)
 
 
-def test_a_hold_out_with_one_positive_row_allows_no_statement_about_ranks():
-    """A third of the resamples has none: the metric is undefined too often."""
+@pytest.mark.parametrize("name", ["roc_auc", "pr_auc", "recall", "precision"])
+def test_a_hold_out_with_one_positive_row_allows_no_statement(name):
+    """One row tells nothing about positive rows, and many resamples have none."""
     y, candidate, production = models("binary", 200)
     y = (np.arange(200) == 7).astype(int)
-    found = compare(metrics_for("binary", 1)["roc_auc"], y, candidate, production, **HOW)
+    found = compare(metrics_for("binary", 1)[name], y, candidate, production, **HOW)
     assert math.isfinite(found.difference)
-    # the virtual rows of the positive class make it three, of which few resamples have none
-    assert math.isfinite(found.upper)
-    recall = compare(metrics_for("binary", 1)["recall"], y, candidate, production, **HOW)
-    assert (recall.lower, recall.upper) == (-math.inf, math.inf)
+    assert (found.lower, found.upper) == (-math.inf, math.inf)
+
+
+def test_ranks_are_known_no_better_than_the_rarest_class():
+    """With four positive rows, t has three degrees of freedom, however many negative rows there are."""
+    y, candidate, production = models("binary", 400)
+    rows = np.flatnonzero((y == 0) | (y.cumsum() <= 4))
+    metric = metrics_for("binary", 1)["roc_auc"]
+    found = compare(metric, y[rows], candidate[rows], production[rows], **HOW)
+    t = (found.upper - found.difference) / (found.detectable - (found.upper - found.difference)) * 0.8416
+    assert t == pytest.approx(2.353, abs=0.001)
 
 
 def test_what_is_infinite_or_undefined_is_none_in_json():

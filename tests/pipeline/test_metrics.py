@@ -245,3 +245,21 @@ def test_the_teams_own_metrics_are_those_of_project_model(monkeypatch):
     assert of_project() == {"cost": (cost, False)}
     monkeypatch.delattr(project.model, "METRICS")
     assert of_project() == {}
+
+
+@pytest.mark.parametrize("decimals", [1, 6], ids=["ties", "no ties"])
+def test_what_a_row_does_to_average_precision_is_its_slope(decimals):
+    """Counting a row a little more moves the metric by what per_row says."""
+    y, prediction = data("binary", 60, decimals)
+    metric, more = metrics_for("binary", 1)["pr_auc"], 1e-7
+    moved = metric.values(y, prediction, 1 + more * np.eye(len(y))) - metric.value(y, prediction)
+    assert metric.per_row(y, prediction) / y.sum() == pytest.approx(moved / more, abs=1e-5)
+
+
+def test_what_a_row_does_to_roc_auc_is_its_placement():
+    """The share of the other class that it outranks; their mean over the positive rows is the area."""
+    y, prediction = data("binary", 60, 1)
+    metric = metrics_for("binary", 1)["roc_auc"]
+    placements = metric.per_row(y, prediction)
+    assert placements[y == 1].mean() == pytest.approx(metric.value(y, prediction))
+    assert placements[y == 0].mean() == pytest.approx(metric.value(y, prediction))
