@@ -51,12 +51,21 @@ def stop(process: psutil.Process, grace_seconds: float = 10) -> None:
     """Ask a process to end, wait, and kill it when it does not."""
     try:
         process.terminate()
-        process.wait(grace_seconds)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(5)
+        if not _ends_within(process, grace_seconds):
+            process.kill()
+            _ends_within(process, 5)
     except psutil.NoSuchProcess:
         pass
+
+
+def _ends_within(process: psutil.Process, seconds: float) -> bool:
+    """Wait for the end. One that nobody has collected yet has ended too: some init processes take seconds to do so."""
+    deadline = time.monotonic() + seconds
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def port_taken(port: int) -> bool:
