@@ -8,6 +8,7 @@ decides: `make gate` turns the verdict into an exit status, after the report is 
 """
 
 import argparse
+import math
 import shutil
 import sys
 import tempfile
@@ -115,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
         "comparison": {"metric": metric.name} | comparisons[metric.name].plain() if both else None,
         "metrics": [metric_row(one, values[name], comparisons.get(name)) for name, one in known.items()],
         "slices": [slice_row(one, rules) for one in slices],
-        "limits": [asdict(one) | {"success": one.success} for one in limits],
+        "limits": [asdict(one) | {"value": or_none(one.value), "success": one.success} for one in limits],
         "checks": [asdict(one) | {"success": one.success} for one in checks],
     }
     figures = plots.figures_for(
@@ -157,6 +158,11 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarr
 def finite(value: float) -> float:
     """The value, or where it is infinite the largest number that JSON can carry."""
     return min(value, sys.float_info.max)
+
+
+def or_none(value: float) -> float | None:
+    """The value, or None where it is undefined: JSON has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> Production | None:
@@ -253,7 +259,7 @@ def metric_row(metric: metrics.Metric, value: float, comparison: gate.Comparison
     """A line of the report's table of metrics."""
     row = {"metric": metric.name, "higher_is_better": metric.higher_is_better}
     if comparison is None:
-        return row | {"candidate": value} | dict.fromkeys(("production", "difference", "lower", "upper"))
+        return row | {"candidate": or_none(value)} | dict.fromkeys(("production", "difference", "lower", "upper"))
     return row | {key: value for key, value in comparison.plain().items() if key != "detectable"}
 
 

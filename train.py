@@ -7,6 +7,7 @@ on the hold-out) and build/plots/. The same commit and data give the same conten
 """
 
 import json
+import math
 import shutil
 import sys
 
@@ -41,7 +42,8 @@ def main() -> None:
     exported, parity = portable.export(model, dataset, dataset.features[holdout], prediction, settings.gate.parity)
     commit, dirty = lineage.commit()
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
-    scores = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
+    every = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
+    scores = {name: value for name, value in every.items() if math.isfinite(value)}
     importance = feature_importance(model, dataset, settings.train.seed)
 
     content = BUILD / ".model"
@@ -133,18 +135,21 @@ def fit(settings: Settings, dataset: Dataset):
 
 
 def answers(model, dataset: Dataset) -> np.ndarray:
-    """The trained model's answers on the hold-out: probabilities (n, k), or values (n,)."""
+    """The trained model's answers on the hold-out: probabilities (n, k), or values (n,); ProjectError when one is not finite."""
     rows = dataset.features[dataset.holdout]
-    if not dataset.classes:
-        with in_project("predict() of the model"):
-            return np.asarray(model.predict(rows), dtype=np.float64).ravel()
-    if not hasattr(model, "predict_proba"):
+    call = "predict_proba" if dataset.classes else "predict"
+    if not hasattr(model, call):
         raise ProjectError(
-            "the model has no predict_proba()",
+            f"the model has no {call}()",
             "a classifier must answer with probabilities; scikit-learn's CalibratedClassifierCV adds them",
         )
-    with in_project("predict_proba() of the model"):
-        return np.asarray(model.predict_proba(rows), dtype=np.float64)
+    with in_project(f"{call}() of the model"):
+        given = np.asarray(getattr(model, call)(rows), dtype=np.float64)
+    wrong = ~np.isfinite(given if dataset.classes else given.reshape(len(rows), -1)).all(axis=1)
+    if wrong.any():
+        row = dataset.ids[dataset.holdout][wrong.argmax()]
+        raise ProjectError(f"the model's answer for row {row} is not a finite number", "correct project/model.py")
+    return given if dataset.classes else given.ravel()
 
 
 def feature_importance(model, dataset: Dataset, seed: int) -> dict[str, float]:

@@ -30,7 +30,7 @@ from pipeline.processes import free_port
 ROUNDS = 3
 ROWS = [10**3, 10**4, 10**5, 10**6]
 IMPORTS = "import mlflow, sklearn, sklearn.linear_model, great_expectations"
-LEFT_OUT = (".git", ".venv", "build", ".mlflow", ".slipway", "__pycache__", "tests")
+LEFT_OUT = (".git", ".venv", "build", ".mlflow", ".slipway", "__pycache__")
 STAGES = {
     "validate": ["-m", "scripts.validate_data"],
     "train": ["train.py"],

@@ -62,9 +62,7 @@ class Differs(Exception):
 def main(argv: list[str] | None = None) -> int:
     """Run the smoke test; raises DeployError naming the first thing that differs."""
     parser = argparse.ArgumentParser(description="Replay the golden rows of a release against its service.")
-    parser.add_argument(
-        "--environment", choices=["staging", "production"], help="test what is deployed there"
-    )
+    parser.add_argument("--environment", choices=["staging", "production"], help="test what is deployed there")
     parser.add_argument("--url", help="or the address of a service")
     parser.add_argument("--bundle", type=Path, help="and the bundle that it should serve")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -121,9 +119,7 @@ def _deployed(environment: str) -> tuple[str, Path, str]:
     """Address, bundle and version of what runs in an environment of this machine."""
     path = artifacts.STATE / f"{environment}.json"
     if not path.exists():
-        raise DeployError(
-            f"nothing is deployed to {environment}", f"run `make deploy ENVIRONMENT={environment}`"
-        )
+        raise DeployError(f"nothing is deployed to {environment}", f"run `make deploy ENVIRONMENT={environment}`")
     state = read_json(path)
     return state["url"], Path(state["bundle"]), state["version"]
 
@@ -208,13 +204,9 @@ def _golden(bundle: Path, version: str) -> Golden:
     release = _read(bundle, "release.json")
     rows, expected = golden["inputs"], golden["expected"]
     if release["version"] != version:
-        raise StageError(
-            f"{bundle} is version {release['version']}, not {version}", "name the bundle that is served"
-        )
+        raise StageError(f"{bundle} is version {release['version']}, not {version}", "name the bundle that is served")
     if not rows or len(rows) != len(expected):
-        raise StageError(
-            f"{bundle}/golden.json has no rows, or not one answer for each", "run `make register` again"
-        )
+        raise StageError(f"{bundle}/golden.json has no rows, or not one answer for each", "run `make register` again")
     names = [column["name"] for column in contract["inputs"]]
     return Golden(release, names, contract["classes"] or [], golden["tolerance"], rows, expected)
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts
+from pipeline import artifacts, portable
 from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import DataError, ProjectError, edge, in_project
+from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_project
 from pipeline.settings import load_settings
 
 ROWS = 2000  # of the sample: enough to tell a model from a dummy, few enough to fit in seconds
@@ -75,6 +75,8 @@ def examine(dataset: Dataset) -> list[Outcome]:
         refuses_missing_column(features, predict),
         refuses_text(dataset, features, predict),
         *behaves(dataset, features, predict),
+        can_be_stored(dataset, model),
+        can_be_served(dataset, model, features, predict),
     ]
 
 
@@ -209,6 +211,24 @@ def refuses_text(dataset: Dataset, features: pd.DataFrame, predict: Predict) -> 
     return _refuses("refuses text in a number column", changes, features, predict)
 
 
+def can_be_stored(dataset: Dataset, model: Any) -> Outcome:
+    """The model holds only types that skops or the settings trust."""
+    unknown = portable.untrusted(model, dataset.settings.train.trusted_types)
+    observed = f"not trusted: {', '.join(unknown)}; if you know them, list them in pipeline.toml [train] trusted_types"
+    return Outcome("can be stored without pickle", not unknown, observed if unknown else "all types are trusted")
+
+
+def can_be_served(dataset: Dataset, model: Any, features: pd.DataFrame, predict: Predict) -> Outcome:
+    """The model becomes ONNX, and answers as before within [gate] parity."""
+    check, tolerance = "can be served", dataset.settings.gate.parity
+    try:
+        _, parity = portable.export(model, dataset, features, predict(features), tolerance)
+    except PortabilityError as error:
+        return Outcome(check, False, f"{error.what}; {error.then}")
+    observed = f"ONNX differs by up to {parity.difference:.2g}, {tolerance:g} is tolerated; labels that differ: {parity.labels}"
+    return Outcome(check, parity.holds(tolerance), observed)
+
+
 def few(names: list[str]) -> list[str]:
     """At most ten of the names, spread evenly."""
     return [names[place] for place in np.linspace(0, len(names) - 1, min(TRIED, len(names))).astype(int)]
@@ -259,6 +279,7 @@ def show(outcomes: list[Outcome]) -> None:
     for one in outcomes:
         table.add_row(*map(Text, ("✅" if one.success else "❌", one.check, one.observed)))
     Console().print(table)
+    print(f"{sum(one.success for one in outcomes)} of {len(outcomes)} checks passed")
 
 
 if __name__ == "__main__":

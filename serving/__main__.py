@@ -17,9 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C and return 0; when it cannot start, say why in one line and return 1."""
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve a bundle over HTTP.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder made by register_model.py")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=_port, default=8000, help="0 takes any free port (default: 8000)")
     args = parser.parse_args(argv)
     # uvicorn raises the signal again when it is done; without this the exit status would say "killed".
@@ -61,9 +59,7 @@ def _serve(app, listener: socket.socket, host: str) -> None:
     import uvicorn
 
     shown = f"[{host}]" if ":" in host else host
-    print(
-        f"serving {app.title} version {app.version} on http://{shown}:{listener.getsockname()[1]}", flush=True
-    )
+    print(f"serving {app.title} version {app.version} on http://{shown}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -68,9 +68,7 @@ class Service:
         contract = self.contract
         about = {"task": contract.task, "target": contract.target, "positive": contract.positive}
         inputs = [column.model_dump(mode="json") for column in contract.inputs]
-        return JSONResponse(
-            {**self.release.model_dump(), **about, "classes": contract.classes, "inputs": inputs}
-        )
+        return JSONResponse({**self.release.model_dump(), **about, "classes": contract.classes, "inputs": inputs})
 
     async def metrics_text(self) -> Response:
         """Metrics in the Prometheus format."""

@@ -32,9 +32,7 @@ async def read_body(request: Request) -> Body:
     if "features" not in body:
         raise Problem(422, "the body has no 'features'")
     if unknown := body.keys() - {"features", "request_id"}:
-        raise Problem(
-            422, f"the body has an unknown field {shown(min(unknown))}; it takes features and request_id"
-        )
+        raise Problem(422, f"the body has an unknown field {shown(min(unknown))}; it takes features and request_id")
     given = body.get("request_id")
     if given is not None:
         if not isinstance(given, str) or not REQUEST_ID.fullmatch(given):
@@ -75,6 +73,4 @@ def _parse(raw: bytes) -> Any:
         raise Problem(400, f"the body is not JSON: byte {error.start} is not UTF-8") from None
     except (ValueError, RecursionError):
         # A number of more than 4,300 digits, or lists a thousand deep: valid JSON that Python does not read.
-        raise Problem(
-            400, "the body is not JSON that can be read: a number too long, lists too deep"
-        ) from None
+        raise Problem(400, "the body is not JSON that can be read: a number too long, lists too deep") from None

@@ -44,9 +44,7 @@ def open_bundle(folder: Path) -> Bundle:
     contract = _parsed(folder, files, "contract.json", Contract)
     release = _parsed(folder, files, "release.json", Release)
     if release.name != contract.name:
-        raise BundleError(
-            f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}"
-        )
+        raise BundleError(f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}")
     return Bundle(contract, release, _needed(folder, files, "model.onnx"))
 
 
@@ -98,6 +96,4 @@ def _parsed(folder: Path, files: dict[str, bytes], name: str, kind: type[BaseMod
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(
-            f"{folder}: {name} cannot be used: {where + ': ' if where else ''}{first['msg']}"
-        ) from error
+        raise BundleError(f"{folder}: {name} cannot be used: {where + ': ' if where else ''}{first['msg']}") from error

@@ -100,9 +100,7 @@ class Input(Part):
             return False
         if self.type == "integer" and value != math.floor(value):
             return False
-        return (self.minimum is None or value >= self.minimum) and (
-            self.maximum is None or value <= self.maximum
-        )
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
 
 class Contract(Part):

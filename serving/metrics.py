@@ -16,9 +16,7 @@ class Metrics:
     def __init__(self, contract: Contract, release: Release):
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._requests = Counter(
-            "slipway_requests", "Requests answered.", ["path", "status"], registry=self._registry
-        )
+        self._requests = Counter("slipway_requests", "Requests answered.", ["path", "status"], registry=self._registry)
         self._seconds = Histogram(
             "slipway_request_seconds",
             "Time to answer a request.",
@@ -26,9 +24,7 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._predictions = Counter(
-            "slipway_predictions", "Rows predicted.", ["class"], registry=self._registry
-        )
+        self._predictions = Counter("slipway_predictions", "Rows predicted.", ["class"], registry=self._registry)
         for name in contract.classes or ["value"]:
             self._predictions.labels(name)  # present at 0, so that a rate exists from the first prediction
         Gauge(

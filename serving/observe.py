@@ -52,7 +52,5 @@ class Observe:
 
 def _request_id(scope) -> str:
     """The caller's X-Request-ID when it can be given back as it is, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode(
-        "latin-1"
-    )
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

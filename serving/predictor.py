@@ -26,9 +26,7 @@ class Predictor:
         """Load the graph and answer the example row; raises BundleError when graph and contract differ."""
         self.contract = bundle.contract
         self._session = _session(bundle.model)
-        self._outputs = [
-            name for name in (self.contract.onnx.label, self.contract.onnx.probabilities) if name
-        ]
+        self._outputs = [name for name in (self.contract.onnx.label, self.contract.onnx.probabilities) if name]
         _match(self._session, self.contract, self._outputs)
         try:
             self.example()
@@ -80,9 +78,7 @@ class Predictor:
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = (
-        1  # one row is too little work to share; more threads only wait for each other
-    )
+    options.intra_op_num_threads = 1  # one row is too little work to share; more threads only wait for each other
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, and said once
     try:

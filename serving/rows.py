@@ -56,9 +56,7 @@ def read_rows(contract: Contract, batch: list[Any]) -> list[list[float | str]]:
         try:
             rows.append(read_row(contract, features))
         except RowError as error:
-            raise RowError(
-                [Fault(f.feature, f"row {number}: {f.detail}", number) for f in error.faults]
-            ) from None
+            raise RowError([Fault(f.feature, f"row {number}: {f.detail}", number) for f in error.faults]) from None
     return rows
 
 
@@ -66,14 +64,10 @@ def _listed(contract: Contract, features: list[Any]) -> list[Any]:
     given, needed = len(features), len(contract.inputs)
     if given < needed:
         name = contract.inputs[given].name
-        raise RowError(
-            [Fault(name, f"{given} values were given, {needed} are needed: feature {name!r} is missing")]
-        )
+        raise RowError([Fault(name, f"{given} values were given, {needed} are needed: feature {name!r} is missing")])
     if given > needed:
         name = contract.inputs[-1].name
-        raise RowError(
-            [Fault(name, f"{given} values were given, {needed} are needed: feature {name!r} is the last")]
-        )
+        raise RowError([Fault(name, f"{given} values were given, {needed} are needed: feature {name!r} is the last")])
     return features
 
 

@@ -67,9 +67,7 @@ def refused(client):
 
     def post(status, **body):
         response = client("POST", "/predict", **body)
-        assert response.status_code == status, (
-            f"{body} answered {response.status_code}: {response.text[:300]}"
-        )
+        assert response.status_code == status, f"{body} answered {response.status_code}: {response.text[:300]}"
         assert response.headers["content-type"] == "application/problem+json"
         problem = response.json()
         assert problem["status"] == status and problem["title"] and problem["detail"]

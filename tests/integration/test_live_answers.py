@@ -104,8 +104,7 @@ def test_many_clients_at_once_get_the_answers_of_one(client, url, golden):
         with requests.Session() as session:
             session.trust_env = False
             return [
-                ask(lambda r: session.post(f"{url}/predict", json={"features": r}, timeout=10), row)
-                for row in rows
+                ask(lambda r: session.post(f"{url}/predict", json={"features": r}, timeout=10), row) for row in rows
             ]
 
     with ThreadPoolExecutor(16) as pool:

@@ -23,9 +23,7 @@ def test_requests_are_counted_by_path_and_status(client, example):
 def test_predictions_are_counted_by_class(client, contract, golden):
     """The rows of a batch move the counters of the classes that were predicted."""
     labels = [answer.get("label", "value") for answer in golden["expected"]]
-    before = {
-        label: _metric(client, "slipway_predictions_total", **{"class": label}) for label in set(labels)
-    }
+    before = {label: _metric(client, "slipway_predictions_total", **{"class": label}) for label in set(labels)}
     client("POST", "/predict/batch", json={"features": golden["inputs"]})
     for label, count in before.items():
         after = _metric(client, "slipway_predictions_total", **{"class": label})

@@ -23,6 +23,7 @@ holdout = 0.25
 salt = "s"
 [train]
 seed = 1
+trusted_types = ["numpy.dtype", "sklearn.tree._tree.Tree"]
 [train.parameters]
 C = 1.0
 [gate]

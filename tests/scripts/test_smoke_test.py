@@ -81,10 +81,7 @@ def test_a_label_that_differs_is_named(running, other):
     with pytest.raises(DeployError) as caught:
         smoke_test(running.url, _change_golden(other, expected=expected), "3")
     wanted = expected[4]["label"]
-    assert (
-        f"rows as lists: row 4 is {'yes' if wanted == 'no' else 'no'!r}, expected {wanted!r}"
-        in caught.value.what
-    )
+    assert f"rows as lists: row 4 is {'yes' if wanted == 'no' else 'no'!r}, expected {wanted!r}" in caught.value.what
 
 
 def test_a_probability_that_differs_is_named(running, other):

@@ -156,9 +156,7 @@ TWO = [
 def _binary():
     weights, bias = [0.05, -1.5, 0.25, 2.0], -2.0
     inputs = [
-        _input(
-            "mass", "number", 12.5, minimum=0.0, maximum=100.0, observed={"minimum": 0.5, "maximum": 80.0}
-        ),
+        _input("mass", "number", 12.5, minimum=0.0, maximum=100.0, observed={"minimum": 0.5, "maximum": 80.0}),
         _input("tilt", "number", -0.5),
         _input("doors", "integer", 4, minimum=0, maximum=10),
         _input("sold", "boolean", True),

@@ -58,9 +58,7 @@ def serving(bundle: Path, *options: str):
     command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
             line = process.stdout.readline()
             if not line.startswith("serving "):

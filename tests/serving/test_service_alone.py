@@ -73,8 +73,6 @@ def test_importing_does_nothing(tmp_path):
         "PYTHONDONTWRITEBYTECODE": "1",
         "COVERAGE_PROCESS_CONFIG": "",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True)
     assert done.stdout == done.stderr == b""
     assert list(tmp_path.iterdir()) == []

@@ -89,9 +89,7 @@ def test_a_wrong_text_is_named(columns, feature, value, words):
 )
 def test_a_single_limit_is_enforced(multiclass, feature, value, words):
     """A minimum without a maximum, and the other way round."""
-    _feature(
-        multiclass.predict({**multiclass.example, feature: value}), feature, f"feature {feature!r}: {words}"
-    )
+    _feature(multiclass.predict({**multiclass.example, feature: value}), feature, f"feature {feature!r}: {words}")
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
@@ -113,9 +111,7 @@ def test_a_missing_feature_is_named(binary):
 def test_an_unknown_feature_gets_the_nearest_name(binary):
     """A misspelt name is told together with the right one."""
     problem = _problem(binary.predict({**ROW, "doorz": 1}), 422)
-    assert problem["errors"] == [
-        {"feature": "doorz", "detail": "feature 'doorz' is unknown; did you mean 'doors'?"}
-    ]
+    assert problem["errors"] == [{"feature": "doorz", "detail": "feature 'doorz' is unknown; did you mean 'doors'?"}]
 
 
 def test_a_thousand_unknown_features_give_a_short_answer(binary):
@@ -263,9 +259,7 @@ def test_a_chunked_body_over_five_megabytes_is_refused(binary):
     _problem(binary.post("/predict", data=chunks), 413)
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/predict/", "/predict/batch/x", "//", "/%00", "/%ff", "/" + "x" * 5000]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/predict/", "/predict/batch/x", "//", "/%00", "/%ff", "/" + "x" * 5000])
 def test_an_unknown_path_is_a_problem(binary, path):
     """404 in the same shape as every refusal."""
     assert "there is no /" in _problem(binary.get(path), 404)["detail"]

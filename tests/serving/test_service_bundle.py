@@ -23,14 +23,10 @@ def test_a_whole_bundle_is_opened(bundle):
     opened = open_bundle(bundle)
     assert opened.release.version == "3"
     assert list(opened.contract.names) == ["mass", "tilt", "doors", "sold"]
-    assert (
-        hashlib.sha256(opened.model).digest() == hashlib.sha256((bundle / "model.onnx").read_bytes()).digest()
-    )
+    assert hashlib.sha256(opened.model).digest() == hashlib.sha256((bundle / "model.onnx").read_bytes()).digest()
 
 
-@pytest.mark.parametrize(
-    "name", ["model.onnx", "contract.json", "golden.json", "reference.json", "release.json"]
-)
+@pytest.mark.parametrize("name", ["model.onnx", "contract.json", "golden.json", "reference.json", "release.json"])
 def test_a_flipped_byte_is_refused(bundle, name):
     """One changed bit in any file is found, and the file named."""
     content = bytearray((bundle / name).read_bytes())

@@ -87,9 +87,7 @@ def test_numbers_may_be_written_in_more_than_one_way(binary, feature, same):
     assert len({str(answer.json()["probabilities"]) for answer in answers}) == 1
 
 
-@pytest.mark.parametrize(
-    ("feature", "limits"), [("mass", (0, 100)), ("doors", (0, 10)), ("tilt", (-3e38, 3e38))]
-)
+@pytest.mark.parametrize(("feature", "limits"), [("mass", (0, 100)), ("doors", (0, 10)), ("tilt", (-3e38, 3e38))])
 def test_the_limits_themselves_are_allowed(binary, feature, limits):
     """Minimum and maximum belong to the range; without them the model's own type is the limit."""
     for value in limits:
@@ -100,9 +98,7 @@ def test_null_and_the_empty_text_are_the_same_where_null_is_allowed(columns):
     """A nullable number or text takes null, and a text "" as well: that is how the model knows it."""
     answers = [columns.predict([None, "red", note]).json() for note in (None, "")]
     assert answers[0]["probabilities"] == answers[1]["probabilities"]
-    assert answers[0]["probabilities"]["stayed"] == pytest.approx(
-        0.6224593, abs=1e-6
-    )  # sigmoid(0 + 0.5 + 1 - 1)
+    assert answers[0]["probabilities"]["stayed"] == pytest.approx(0.6224593, abs=1e-6)  # sigmoid(0 + 0.5 + 1 - 1)
 
 
 @pytest.mark.parametrize("word", ["ünïcode", "", "a\u0000b", "x" * 10_000, "🚢"])

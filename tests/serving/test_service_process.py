@@ -37,18 +37,14 @@ def test_a_flipped_byte_ends_the_start(bundle):
 def test_a_bundle_that_contradicts_itself_ends_the_start(bundle):
     """A graph that cannot take what its contract says ends the start in one line."""
     onnx = read(bundle, "contract.json")["onnx"] | {"layout": "columns"}
-    _is_one_line(
-        _start("--bundle", change(bundle, "contract.json", onnx=onnx), "--port", 0), "model.onnx takes"
-    )
+    _is_one_line(_start("--bundle", change(bundle, "contract.json", onnx=onnx), "--port", 0), "model.onnx takes")
 
 
 def test_a_taken_port_ends_the_start(bundle):
     """A port that another program holds is named in one line."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        _is_one_line(
-            _start("--bundle", bundle, "--port", port), f"cannot listen on 127.0.0.1:{port}: Address"
-        )
+        _is_one_line(_start("--bundle", bundle, "--port", port), f"cannot listen on 127.0.0.1:{port}: Address")
 
 
 def test_an_unknown_host_ends_the_start(bundle):
@@ -56,9 +52,7 @@ def test_an_unknown_host_ends_the_start(bundle):
     _is_one_line(_start("--bundle", bundle, "--host", "no.such.host.invalid"), "no.such.host.invalid:8000")
 
 
-@pytest.mark.parametrize(
-    "options", [[], ["--bundle", "x", "--port", "70000"], ["--bundle", "x", "--port", "http"]]
-)
+@pytest.mark.parametrize("options", [[], ["--bundle", "x", "--port", "70000"], ["--bundle", "x", "--port", "http"]])
 def test_wrong_options_are_explained(options):
     """A missing bundle or an impossible port is a usage error."""
     ended = _start(*options)
