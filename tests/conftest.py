@@ -93,6 +93,13 @@ class Fork:
         """One of its JSON files."""
         return loads((self.root / file).read_text(encoding="utf-8"))
 
+    def mlflow(self):
+        """A client of its MLflow, whatever server another test made the default of this process."""
+        from mlflow import MlflowClient
+
+        uri = self.json(".mlflow/server.json")["uri"]
+        return MlflowClient(uri, uri)
+
     def status(self) -> dict[str, dict]:
         """What `make status` says, by environment."""
         rows = loads(self.ok("-m", "scripts.status", "--json"))["environments"]

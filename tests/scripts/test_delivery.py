@@ -4,7 +4,6 @@ import json
 
 import pytest
 import requests
-from mlflow import MlflowClient
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def two(fork):
 @pytest.fixture
 def client(two):
     """A client of the fork's MLflow."""
-    return MlflowClient(two.json(".mlflow/server.json")["uri"])
+    return two.mlflow()
 
 
 def by_hand(client):

@@ -180,9 +180,7 @@ def test_model_that_cannot_become_onnx_is_refused(new_fork):
 
 def test_deleted_production_version_is_noticed(shipped):
     """When the production version was deleted in MLflow, evaluate says so instead of taking the candidate for the first."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(shipped.json(".mlflow/server.json")["uri"])
+    client = shipped.mlflow()
     client.delete_model_version("breast-cancer", "1")
     said = shipped.refused("evaluate.py")
     assert "deleted in MLflow" in said and "version 1" in said

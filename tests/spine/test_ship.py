@@ -124,9 +124,7 @@ def test_rollback_to_an_unknown_version_is_refused(fork):
 
 def test_every_deployment_left_a_record(fork):
     """NAME-deployments tells who put which version where, in place of what, in order."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(fork.json(".mlflow/server.json")["uri"])
+    client = fork.mlflow()
     experiment = client.get_experiment_by_name("breast-cancer-deployments")
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
     tags = [run.data.tags for run in runs if run.data.tags["environment"] == "production"]
@@ -141,9 +139,7 @@ def test_every_deployment_left_a_record(fork):
 
 def test_run_in_mlflow_has_lineage_plots_and_model_without_pickle(fork):
     """The run carries commit, data and lock hash, data set, figures, signature and input example; no file of it is a pickle."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(fork.json(".mlflow/server.json")["uri"])
+    client = fork.mlflow()
     facts = fork.json("build/run.json")
     run = client.get_run(facts["run_id"])
     assert {run.data.tags[key] for key in ("commit", "data_hash", "lock_hash")} == {
