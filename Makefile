@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PY := .venv/bin/python
-ENVIRONMENT ?=
+# Only what is said on the command line counts: other programs set such names for purposes of their own.
+$(foreach name,VERSION ENVIRONMENT FIRST ARGS,$(if $(filter command,$(origin $(name))),,$(eval $(name) :=)))
 export MLFLOW_DISABLE_TELEMETRY := true
 
 help:  ## list the verbs
@@ -10,7 +11,7 @@ help:  ## list the verbs
 
 # --- the main job -----------------------------------------------------------------------------------------------------
 ship: .venv/ready  ## data to a model in production: every stage below, in order; FIRST=yes when production was deleted
-	@$(PY) -m scripts.ship $(if $(FIRST),--first)
+	@$(PY) -m scripts.ship $(if $(filter yes,$(FIRST)),--first)
 
 test: .venv/ready  ## run the tests
 	@$(PY) -m pytest $(ARGS)
@@ -25,7 +26,7 @@ stop: .venv/ready  ## end the services and the MLflow server that run here
 	@$(PY) -m scripts.stop
 
 clean:  ## remove all local state: environment, builds, MLflow, deployments
-	@[ ! -x $(PY) ] || $(PY) -m scripts.stop
+	@[ ! -e .venv/ready ] || $(PY) -m scripts.stop
 	rm -rf .venv build .mlflow .slipway .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -40,7 +41,7 @@ train: .venv/ready  ## fit the model, log it in MLflow -> build/model, build/run
 	@$(PY) train.py
 
 evaluate: .venv/ready  ## compare with production -> build/evaluation.json, build/report.html
-	@$(PY) evaluate.py $(if $(FIRST),--first)
+	@$(PY) evaluate.py $(if $(filter yes,$(FIRST)),--first)
 
 gate: .venv/ready  ## turn the verdict into an exit status
 	@$(PY) -m scripts.gate
@@ -50,19 +51,19 @@ register: .venv/ready  ## make an accepted candidate a version in MLflow -> buil
 
 # --- delivery ---------------------------------------------------------------------------------------------------------
 deploy: .venv/ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
-	@$(PY) -m scripts.deploy --environment "$(ENVIRONMENT)" $(if $(VERSION),--version "$(VERSION)")
+	@$(PY) -m scripts.deploy --environment "$$ENVIRONMENT" $(if $(VERSION),--version "$$VERSION")
 
 smoke: .venv/ready  ## replay the golden predictions against ENVIRONMENT=staging or production
-	@$(PY) -m scripts.smoke_test --environment "$(ENVIRONMENT)"
+	@$(PY) -m scripts.smoke_test --environment "$$ENVIRONMENT"
 
 integration: .venv/ready  ## run the integration tests against ENVIRONMENT=staging or production
-	@$(PY) -m scripts.integration_test --environment "$(ENVIRONMENT)"
+	@$(PY) -m scripts.integration_test --environment "$$ENVIRONMENT"
 
 promote: .venv/ready  ## move the alias production to what production serves
 	@$(PY) -m scripts.promote
 
 rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
-	@$(PY) -m scripts.rollback --environment "$(or $(ENVIRONMENT),production)" $(if $(VERSION),--version "$(VERSION)")
+	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(if $(VERSION),--version "$$VERSION")
 
 mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
 	@$(PY) -m scripts.start_mlflow

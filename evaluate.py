@@ -22,7 +22,7 @@ from pipeline import bundle, gate, metrics, plots, portable, registry, report
 from pipeline.artifacts import BUILD, read_json, write_json, write_text
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import RegistryError, SettingsError, StageError, edge
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import TRAINING, Settings, load_settings
 from pipeline.split import is_holdout
 
 COMMON_ROWS = 20  # below this the rows that neither model trained on say nothing
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         identical=both is not None and gate.identical(*both),
         comparison=comparisons.get(metric.name),
         slices=slices,
-        production_problem=production.problem if production else None,
+        production_problem=rolled_back(client, settings, run) or (production.problem if production else None),
     )
     verdict = gate.decide(evidence, rules)
 
@@ -106,6 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         "verdict": verdict.verdict,
         "reasons": list(verdict.reasons),
         "first": production is None,
+        "settings_hash": settings.fingerprint(*TRAINING, "gate"),
         "candidate": {key: run[key] for key in ("run_id", "run_url", "commit", "model_digest", "data_hash", "metrics")},
         "production": production.facts if production else None,
         "rows": int(common.sum()),
@@ -138,6 +139,8 @@ def main(argv: list[str] | None = None) -> None:
 def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarray, list[gate.Check]]:
     """The portable model's answers on the hold-out, and its checks against the trained one."""
     folder = BUILD / "model"
+    if run["settings_hash"] != settings.fingerprint(*TRAINING):
+        raise StageError("pipeline.toml was changed since the model was trained", "run `make train`")
     if run["data_hash"] != dataset.hash or bundle.digest(folder) != run["model_digest"]:
         raise StageError("build/model is not of build/run.json and the present data", "run `make train`")
     trained = np.load(folder / "holdout.npy", allow_pickle=False)
@@ -174,10 +177,10 @@ def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> P
     version = registry.by_alias(client, settings.name, "production")
     last = registry.last_deployment(client, settings.name, "production")
     if version is None:
-        if last is None or anew:
+        if last is None or anew or not registry.was_promoted(client, settings.name, last["version"]):
             return None
         raise RegistryError(
-            f"alias production of {settings.name} is on no version, but version {last['version']} was deployed: "
+            f"alias production of {settings.name} is on no version, but version {last['version']} was in production: "
             "was it deleted in MLflow?",
             "`make rollback VERSION=n` puts an existing version into production; "
             "`python evaluate.py --first` or `make ship FIRST=yes` starts anew",
@@ -188,6 +191,8 @@ def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> P
         "commit": version.tags.get("commit", ""),
         "since": registry.timestamp(last["started"]) if last else "",
     }
+    for left in BUILD.glob(".production-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(dir=BUILD, prefix=".production-"))
     try:
         folder = registry.fetch_bundle(client, version, work)
@@ -200,8 +205,20 @@ def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> P
     if problem:
         return Production(facts, rows, np.empty(0), problem)
     kinds = {field["name"]: field["type"] for field in contract["inputs"]}
-    features = dataset.features[dataset.holdout][rows]
+    features = dataset.features.loc[dataset.holdout, list(kinds)][rows]
     return Production(facts, rows, portable.predict(onnx, contract["onnx"], features, kinds))
+
+
+def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
+    """A reason to keep production when this very build was rolled back: what was wrong with it, the hold-out did not show."""
+    version = registry.by_tag(client, settings.name, "digest", run["model_digest"])
+    if version is None or "rolled_back" not in version.tags:
+        return None
+    return gate.Problem(
+        "keep",
+        f"this build is version {version.version}, which was rolled back on {version.tags['rolled_back']}; "
+        f"`make rollback VERSION={version.version}` brings it back.",
+    )
 
 
 def unseen(version, settings: Settings, dataset: Dataset) -> np.ndarray:

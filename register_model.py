@@ -12,7 +12,7 @@ import sys
 from pipeline import bundle, registry
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
-from pipeline.settings import load_settings
+from pipeline.settings import TRAINING, Settings, load_settings
 
 
 @edge
@@ -20,7 +20,7 @@ def main() -> None:
     """Register what evaluate.py accepted."""
     settings = load_settings()
     run, evaluation = read_json(BUILD / "run.json"), read_json(BUILD / "evaluation.json")
-    digest = accepted(run, evaluation)
+    digest = accepted(settings, run, evaluation)
 
     # The version: its tags come with its creation, so there is none without them.
     client = registry.connect(settings)
@@ -54,11 +54,13 @@ def main() -> None:
     print(f"registered {settings.name} version {version.version} (digest {digest[:12]})")
 
 
-def accepted(run: dict, evaluation: dict) -> str:
+def accepted(settings: Settings, run: dict, evaluation: dict) -> str:
     """The digest of the build, if the verdict in evaluation.json is about it and accepts it."""
     digest = bundle.digest(BUILD / "model")
     if not digest == run["model_digest"] == evaluation["candidate"]["model_digest"]:
         raise StageError("build/evaluation.json is about another build than build/model", "run `make evaluate`")
+    if evaluation["settings_hash"] != settings.fingerprint(*TRAINING, "gate"):
+        raise StageError("pipeline.toml was changed since the evaluation", "run `make train` and `make evaluate`")
     failed = [check for check in evaluation["checks"] if not check["success"]]
     if failed:
         raise PortabilityError(
@@ -84,7 +86,7 @@ def create(client, settings, run: dict, evaluation: dict):
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise RegistryError(f"MLflow: {error.message}") from error
     tags = {
-        "commit": run["commit"],
+        "commit": f"{run['commit']}-dirty" if run["dirty"] else run["commit"],
         "data_hash": run["data_hash"],
         "lock_hash": run["lock_hash"],
         "digest": run["model_digest"],

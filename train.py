@@ -17,7 +17,7 @@ from pipeline import bundle, drift, lineage, metrics, portable
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import TRAINING, Settings, load_settings
 
 
 @edge
@@ -50,7 +50,8 @@ def main() -> None:
     shutil.rmtree(content, ignore_errors=True)
     content.mkdir(parents=True)
     (content / "model.onnx").write_bytes(exported.onnx)
-    contract = bundle.contract(dataset, exported.form, checks, commit, settings.gate.parity)
+    named = f"{commit}-dirty" if dirty else commit
+    contract = bundle.contract(dataset, exported.form, checks, named, settings.gate.parity)
     write_json(content / "contract.json", contract)
     write_json(content / "golden.json", bundle.golden(dataset, prediction, settings.gate.parity))
     write_json(content / "reference.json", drift.reference(dataset, training, prediction))
@@ -76,6 +77,7 @@ def main() -> None:
         "dirty": dirty,
         "data_hash": dataset.hash,
         "lock_hash": lineage.lock_hash(),
+        "settings_hash": settings.fingerprint(*TRAINING),
         "seed": settings.train.seed,
         "rows": {"train": int(training.sum()), "holdout": int(holdout.sum())},
         "metrics": scores,
@@ -158,13 +160,17 @@ def feature_importance(model, dataset: Dataset, seed: int) -> dict[str, float]:
     Permutation importance: Breiman, Random Forests, 2001, section 10. At most 2,000 rows, five shuffles.
     """
     from sklearn.inspection import permutation_importance
+    from sklearn.metrics import log_loss, make_scorer
 
-    rows = np.flatnonzero(dataset.holdout)[:2000]
+    held = np.flatnonzero(dataset.holdout)
+    rows = held[np.linspace(0, len(held) - 1, min(len(held), 2000)).astype(int)]  # evenly: data may be sorted by class
+    classes = {"response_method": "predict_proba", "greater_is_better": False, "labels": range(len(dataset.classes))}
+    scorer = make_scorer(log_loss, **classes) if dataset.classes else "r2"
     found = permutation_importance(
         model,
         dataset.features.iloc[rows],
         dataset.y[rows],
-        scoring="neg_log_loss" if dataset.classes else "r2",
+        scoring=scorer,
         n_repeats=5,
         random_state=seed,
     ).importances_mean
@@ -176,7 +182,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
     from importlib.metadata import version
 
-    from pipeline import registry
+    from pipeline import mlflow_server, registry
 
     client = registry.connect(settings)
     import mlflow
@@ -219,7 +225,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     return {
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,
-        "run_url": f"{mlflow.get_tracking_uri()}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
+        "run_url": f"{mlflow_server.shown(mlflow.get_tracking_uri())}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
         "model_id": logged.model_id,
         "model_uri": logged.model_uri,
     }

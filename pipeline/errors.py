@@ -80,8 +80,9 @@ def _from_library(error: Exception) -> SlipwayError | None:
     if library in ("mlflow", "requests", "urllib3"):
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return RegistryError(f"MLflow: {first[:400]}", "`make doctor` says which MLflow is used and whether it answers")
-    if isinstance(error, PermissionError | OSError) and getattr(error, "filename", None):
-        return SlipwayError(f"{error.filename}: {error.strerror}", "check that the path exists and may be written")
+    if isinstance(error, OSError) and error.errno:
+        where = f"{error.filename}: " if error.filename else ""
+        return SlipwayError(f"{where}{error.strerror}", "check that the path may be written and the disk has room")
     return None
 
 

@@ -4,13 +4,17 @@ The embedded server keeps everything under .mlflow/ (SQLite and artifacts, which
 embedded default and a team's server are one code path.
 """
 
+import http.client
 import json
 import os
+import re
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import psutil
 
 from pipeline import processes
 from pipeline.artifacts import ROOT, write_json
@@ -20,6 +24,7 @@ from pipeline.settings import Settings
 HOME = ROOT / ".mlflow"
 STATE = HOME / "server.json"
 LOG = HOME / "server.log"
+APPLICATION = "mlflow.server.fastapi_app:app"
 START_SECONDS = 90  # a cold first start on a busy two-core machine took up to 40
 
 
@@ -34,6 +39,8 @@ def quiet_environment() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for key in ("no_proxy", "NO_PROXY"):  # a proxy cannot reach this machine's own addresses
+        os.environ[key] = ",".join(filter(None, [os.environ.get(key), "127.0.0.1,localhost"]))
 
 
 def remote_uri() -> str | None:
@@ -41,13 +48,28 @@ def remote_uri() -> str | None:
     return os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
+def shown(address: str) -> str:
+    """The address without user and password, for people and logs."""
+    return re.sub(r"//[^/@]*@", "//", address)
+
+
 def running() -> dict | None:
-    """The embedded server's record ({uri, port, pid, created}) when its process lives, else None."""
+    """The embedded server's record ({uri, pid, created}) when its process lives, else None."""
     try:
         record = json.loads(STATE.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
-        return None
-    return record if processes.find(record) else None
+        record = {}
+    return record if processes.find(record) else _unrecorded()
+
+
+def _unrecorded() -> dict | None:
+    """The record of a server whose starter was killed before it could write one: two on one database must not be."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or []
+        if APPLICATION in command and process.info["cwd"] == str(HOME):
+            port = command[command.index("--port") + 1]
+            return {"uri": f"http://127.0.0.1:{port}", **processes.identity(process)}
+    return None
 
 
 def begin(settings: Settings) -> dict:
@@ -65,7 +87,7 @@ def begin(settings: Settings) -> dict:
                 sys.executable,
                 "-m",
                 "uvicorn",
-                "mlflow.server.fastapi_app:app",
+                APPLICATION,
                 "--host",
                 "127.0.0.1",
                 "--port",
@@ -77,7 +99,7 @@ def begin(settings: Settings) -> dict:
             env=_server_environment(),
             cwd=HOME,
         )
-        record = {"uri": f"http://127.0.0.1:{port}", "port": port, **processes.identity(process)}
+        record = {"uri": f"http://127.0.0.1:{port}", **processes.identity(process)}
         write_json(STATE, record)
         return record
 
@@ -106,7 +128,7 @@ def uri(settings: Settings) -> str:
         problem = health(remote, timeout=5)
         if problem:
             raise RegistryError(
-                f"MLflow at {remote} (MLFLOW_TRACKING_URI) {problem}",
+                f"MLflow at {shown(remote)} (MLFLOW_TRACKING_URI) {problem}",
                 "start it or correct the address; without MLFLOW_TRACKING_URI a server on this machine is used",
             )
         return remote
@@ -135,7 +157,7 @@ def health(address: str, timeout: float) -> str | None:
     except urllib.error.HTTPError as error:
         # A hosted MLflow may keep /health for itself (401, 403, 404); only a server error means that it is broken.
         return f"answers {error.code} {error.reason}" if error.code >= 500 else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"cannot be reached ({getattr(error, 'reason', error)})"
 
 

@@ -157,9 +157,9 @@ def _session(onnx: bytes) -> Any:
 
 
 def feeds(form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The session's inputs made from feature columns."""
+    """The graph's inputs made from feature columns, by name: data may have more columns than the model, or others first."""
     if form["layout"] == "matrix":
-        return {INPUT: rows.to_numpy(dtype=form["dtype"])}
+        return {INPUT: rows[list(kinds)].to_numpy(dtype=form["dtype"])}
     return {
         f"f{place}": rows[column].to_numpy(dtype=object if kind == "text" else form["dtype"])[:, None]
         for place, (column, kind) in enumerate(kinds.items())

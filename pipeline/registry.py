@@ -6,6 +6,7 @@ Aliases, never stages: `production` is what serves, `previous` what served befor
 
 import getpass
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,6 @@ from typing import Any
 from pipeline import mlflow_server, processes
 from pipeline.errors import RegistryError
 from pipeline.settings import Settings
-
-ALIASES = ("production", "previous", "candidate", "staging")
 
 
 def connect(settings: Settings):
@@ -69,8 +68,22 @@ def by_tag(client, name: str, key: str, value: str):
     return found[0] if found else None
 
 
-def move_alias(client, name: str, alias: str, to: str, expected: str | None) -> None:
+def was_promoted(client, name: str, version: str) -> bool:
+    """Whether a version was in production; one that MLflow no longer has counts as promoted, for nobody can tell."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return "promoted" in client.get_model_version(name, version).tags
+    except MlflowException as error:
+        if _absent(error):
+            return True
+        raise
+
+
+def move_alias(client, name: str, alias: str, to: str, expected: str | None, left: str = "") -> str | None:
     """Compare-and-set: move an alias to version `to` if it is on `expected` (None: on no version) or there already.
+
+    The version that it leaves is returned, and gets the alias `left` first, so that a kill in between forgets nothing.
 
     MLflow has no such call. The lock keeps commands on this machine apart, and the alias is read back, so a person who
     moves it in the same instant elsewhere is noticed. Raises RegistryError when it is somewhere else.
@@ -84,10 +97,13 @@ def move_alias(client, name: str, alias: str, to: str, expected: str | None) -> 
                 "`make status` shows what runs; `make evaluate` compares with the production model of now",
             )
         if current != to:
+            if left and current:
+                client.set_registered_model_alias(name, left, current)
             client.set_registered_model_alias(name, alias, to)
         after = by_alias(client, name, alias)
         if after is None or after.version != to:
             raise RegistryError(f"alias {alias} of {name} was moved away from version {to} at once", "`make status`")
+    return current if current != to else None
 
 
 def _name(version: str | None) -> str:
@@ -122,6 +138,7 @@ def record_deployment(client, name: str, environment: str, *, version: str, befo
         "action": action,
         "target": target,
         "actor": actor(),
+        "host": socket.gethostname(),
         "link": link,
         "detail": detail[:4000],
     }

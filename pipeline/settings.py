@@ -1,6 +1,7 @@
 """pipeline.toml as typed, frozen settings; what is unknown, misspelt or out of range is refused by name."""
 
 import difflib
+import hashlib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.errors import SettingsError
 
+TRAINING = ("name", "data", "split", "train")  # the tables that decide what a trained model is
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -101,6 +103,10 @@ class Settings(Section):
     gate: Gate
     deploy: Deploy = Deploy()
     mlflow: Mlflow = Mlflow()
+
+    def fingerprint(self, *tables: str) -> str:
+        """SHA-256 over some of the tables, so that a later stage notices when they were changed in between."""
+        return hashlib.sha256(self.model_dump_json(include=set(tables)).encode()).hexdigest()
 
 
 def load_settings(path: Path | str = "pipeline.toml") -> Settings:

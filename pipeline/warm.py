@@ -7,11 +7,14 @@ very command that its verb runs.
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import threading
 from multiprocessing import forkserver
 from pathlib import Path
 
+# On macOS the libraries behind numpy do not survive a fork, so each stage there makes its own imports.
+FORKS = sys.platform != "darwin"
 # What train.py, evaluate.py, register_model.py and delivery import between them; validation imports more, once, and by itself.
 HEAVY = [
     "mlflow.data.pandas_dataset",
@@ -30,6 +33,8 @@ HEAVY = [
 
 def prepare() -> None:
     """Begin the imports, in a process of its own, and return at once."""
+    if not FORKS:
+        return
     multiprocessing.get_context("forkserver").set_forkserver_preload(HEAVY)
     forkserver.ensure_running()
 
@@ -39,10 +44,14 @@ def run(command: list[str], log: Path) -> int:
 
     It ends with us: when this process is killed, so is the stage.
     """
+    if not FORKS:
+        with log.open("wb") as output:
+            python = [sys.executable, *command]
+            return subprocess.run(python, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
     process = multiprocessing.get_context("forkserver").Process(target=_stage, args=(command, str(log)))
     process.start()
     process.join()
-    return process.exitcode or 0
+    return 1 if process.exitcode is None else process.exitcode
 
 
 def _stage(command: list[str], log: str) -> None:

@@ -99,6 +99,10 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
 
 def fetch(client, environment: str, version) -> Path:
     """The verified bundle of a version under .slipway/ENVIRONMENT/; raises StageError when a byte of it is wrong."""
+    if "digest" not in version.tags:
+        raise RegistryError(f"version {version.version} was not registered by this pipeline", "`make ship` makes one")
+    for left in STATE.glob(".fetch-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     folder = STATE / environment / f"version-{version.version}-{version.tags['digest'][:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=STATE, prefix=".fetch-"))

@@ -116,10 +116,15 @@ def data(settings: Settings) -> Finding:
 
 def mlflow(settings: Settings) -> Finding:
     """Which MLflow is used, and whether it answers."""
+    mlflow_server.quiet_environment()
     remote = mlflow_server.remote_uri()
     if remote:
         problem = mlflow_server.health(remote, timeout=5)
-        return Finding("MLflow", "fault" if problem else "ok", f"{remote} (MLFLOW_TRACKING_URI) {problem or 'answers'}")
+        return Finding(
+            "MLflow",
+            "fault" if problem else "ok",
+            f"{mlflow_server.shown(remote)} (MLFLOW_TRACKING_URI) {problem or 'answers'}",
+        )
     record = mlflow_server.running()
     if record:
         return Finding("MLflow", "ok", f"MLFLOW_TRACKING_URI is not set: the server on this machine, {record['uri']}")

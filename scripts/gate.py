@@ -7,14 +7,16 @@ import argparse
 import sys
 
 from pipeline.artifacts import BUILD, read_json
-from pipeline.errors import edge
+from pipeline.errors import StageError, edge
 
 
 @edge
 def main(argv: list[str] | None = None) -> int:
     """Print the verdict and its reasons."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    evaluation = read_json(BUILD / "evaluation.json")
+    evaluation, run = read_json(BUILD / "evaluation.json"), read_json(BUILD / "run.json")
+    if evaluation["candidate"]["model_digest"] != run["model_digest"]:
+        raise StageError("build/evaluation.json is about another build than build/run.json", "run `make evaluate`")
     print(f"verdict: {evaluation['verdict']}")
     for reason in evaluation["reasons"]:
         print(f"  {reason}")

@@ -8,6 +8,7 @@ meanwhile, production goes back to what the alias says.
 
 import argparse
 import sys
+import time
 
 from pipeline import processes, registry
 from pipeline.errors import DeployError, RegistryError, edge
@@ -42,11 +43,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def swap_aliases(client, name: str, version: str, expected: str | None) -> str | None:
     """Move `production` to a version if it is on `expected`, and `previous` to where it was; return that version."""
-    now = registry.by_alias(client, name, "production")
-    before = now.version if now and now.version != version else None
-    registry.move_alias(client, name, "production", version, expected)
-    if before:
-        client.set_registered_model_alias(name, "previous", before)
+    before = registry.move_alias(client, name, "production", version, expected, left="previous")
+    client.set_model_version_tag(name, version, "promoted", registry.timestamp(time.time()))
     return before
 
 

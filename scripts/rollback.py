@@ -7,6 +7,7 @@ make rollback ENVIRONMENT=staging VERSION=3
 
 import argparse
 import sys
+import time
 
 from pipeline import processes, registry
 from pipeline.errors import RegistryError, edge
@@ -27,10 +28,11 @@ def main(argv: list[str] | None = None) -> None:
     client = registry.connect(settings)
     with processes.lock("delivery", f"rollback of {options.environment}", WAIT_SECONDS):
         version = earlier(client, settings, options.environment, options.version)
+        now = registry.by_alias(client, settings.name, "production")
         record = deploy(client, settings, options.environment, version, "rollback")
         if options.environment == "production":
-            now = registry.by_alias(client, settings.name, "production")
-            swap_aliases(client, settings.name, version.version, now.version if now else None)
+            left = swap_aliases(client, settings.name, version.version, now.version if now else None)
+            remember(client, settings.name, version.version, left)
         else:
             client.set_registered_model_alias(settings.name, "staging", version.version)
     print(f"{options.environment} serves version {record['version']} at {record['url']}, and the alias says so")
@@ -39,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 def earlier(client, settings: Settings, environment: str, number: str | None):
     """The version to go back to: by number, else the alias `previous`; raises RegistryError when there is none."""
     if number:
-        return registry.by_number(client, settings.name, number)
+        return fit_to_return(registry.by_number(client, settings.name, number), environment)
     found = registry.by_alias(client, settings.name, "previous") if environment == "production" else None
     if found is None:
         there = ", ".join(version.version for version in registry.versions(client, settings.name)) or "none"
@@ -48,6 +50,24 @@ def earlier(client, settings: Settings, environment: str, number: str | None):
             f"name one with VERSION=n; versions in MLflow: {there}",
         )
     return found
+
+
+def fit_to_return(version, environment: str):
+    """The version, if it served before; what never did goes through the gate and staging first."""
+    mark = "promoted" if environment == "production" else "bundle"
+    if version.tags.get("verdict") != "accept" or mark not in version.tags:
+        raise RegistryError(
+            f"version {version.version} was never in {environment}", "`make ship` is the way there for a new version"
+        )
+    return version
+
+
+def remember(client, name: str, version: str, left: str | None) -> None:
+    """Mark the version that was left, so that the same build is not shipped again by the next push."""
+    if "rolled_back" in client.get_model_version(name, version).tags:
+        client.delete_model_version_tag(name, version, "rolled_back")
+    if left:
+        client.set_model_version_tag(name, left, "rolled_back", registry.timestamp(time.time()))
 
 
 if __name__ == "__main__":

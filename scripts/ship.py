@@ -34,6 +34,7 @@ WAIT_SECONDS = 600  # for another `make ship` here, or for the last stage of one
 COMMANDS = {
     "validate": ["-m", "scripts.validate_data"],
     "validate-model": ["-m", "scripts.validate_model"],
+    "mlflow": ["-m", "scripts.start_mlflow"],
     "train": ["train.py"],
     "evaluate": ["evaluate.py"],
     "register": ["register_model.py"],
@@ -42,12 +43,11 @@ COMMANDS = {
     "deploy production": ["-m", "scripts.deploy", "--environment", "production"],
     "promote": ["-m", "scripts.promote"],
 }
-DELIVERY = ("register", "deploy staging", "integration", "deploy production", "promote")
 
 
 @dataclass
 class Stage:
-    """A verb on its way: waiting, running, done or failed; `said` is the last line that it printed."""
+    """A verb on its way: running, done or failed; `said` is the last line that it printed."""
 
     verb: str
     state: str = "running"
@@ -76,17 +76,28 @@ def run(settings: Settings, first: bool, progress: "Progress") -> str:
     begin_mlflow(settings)
     warm.prepare()
     with progress:
+        if mlflow_server.remote_uri():  # its health page may answer when nothing else does: known before any work
+            progress.run("mlflow")
         progress.run("validate", "validate-model")
         progress.run("train")
         progress.run("evaluate", extra=["--first"] if first else [])
         evaluation = read_json(BUILD / "evaluation.json")
         if evaluation["verdict"] == "accept":
-            for verb in DELIVERY:
-                progress.run(verb)
+            deliver(progress)
         elif evaluation["production"] and not serves(settings, evaluation["production"]["version"]):
             progress.run("deploy production", extra=["--version", evaluation["production"]["version"]])
     write_json(BUILD / "ship.json", {stage.verb: round(stage.seconds, 2) for stage in progress.stages})
     return evaluation["verdict"]
+
+
+def deliver(progress: "Progress") -> None:
+    """An accepted candidate's way into production; the version is named, for others may register theirs meanwhile."""
+    progress.run("register")
+    version = ["--version", read_json(BUILD / "registered.json")["version"]]
+    progress.run("deploy staging", extra=version)
+    progress.run("integration")
+    progress.run("deploy production", extra=version)
+    progress.run("promote")
 
 
 def begin_mlflow(settings: Settings) -> None:
@@ -207,7 +218,7 @@ def show_end(settings: Settings, verdict: str, seconds: float, console: Console)
     console.print(f"\n[bold {colour}]{verdict}[/]  after {seconds:.1f} s", highlight=False)
     for reason in evaluation["reasons"]:
         say(console, f"  {reason}")
-    lines = [("report", str(BUILD / "report.html")), ("MLflow", mlflow_server.uri(settings))]
+    lines = [("report", str(BUILD / "report.html")), ("MLflow", mlflow_server.shown(mlflow_server.uri(settings)))]
     if record:
         lines = [
             ("production", f"{record['url']}  (version {record['version']}, since {record['since']})"),

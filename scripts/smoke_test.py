@@ -1,7 +1,7 @@
 """Replay the golden rows of a release against the service that should be serving it:
 
-python scripts/smoke_test.py --environment staging
-python scripts/smoke_test.py --url http://127.0.0.1:8001 --bundle build/bundle
+python -m scripts.smoke_test --environment staging
+python -m scripts.smoke_test --url http://127.0.0.1:8001 --bundle build/bundle
 """
 
 import argparse

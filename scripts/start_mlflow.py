@@ -6,7 +6,7 @@ make mlflow
 import argparse
 import sys
 
-from pipeline import mlflow_server
+from pipeline import mlflow_server, registry
 from pipeline.errors import edge
 from pipeline.settings import load_settings
 
@@ -15,7 +15,9 @@ from pipeline.settings import load_settings
 def main(argv: list[str] | None = None) -> None:
     """Leave an MLflow server running; with MLFLOW_TRACKING_URI set, only check that it answers."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    print(f"MLflow: {mlflow_server.uri(load_settings())}")
+    settings = load_settings()
+    registry.connect(settings).search_experiments(max_results=1)  # its health page may answer when nothing else does
+    print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}")
 
 
 if __name__ == "__main__":

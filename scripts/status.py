@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     client = registry.connect(settings)
     rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
     if options.json:
-        print(json.dumps({"mlflow": mlflow_server.uri(settings), "environments": rows}, indent=2))
+        print(json.dumps({"mlflow": mlflow_server.shown(mlflow_server.uri(settings)), "environments": rows}, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         table.add_row(row["environment"], *words, "yes" if row["agree"] else "[bold red]no[/]")
     console = Console()
     console.print(table)
-    console.print(f"MLflow: {mlflow_server.uri(settings)}", highlight=False)
+    console.print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}", highlight=False)
 
 
 def state(client, settings: Settings, environment: str) -> dict[str, Any]:

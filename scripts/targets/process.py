@@ -17,7 +17,7 @@ import psutil
 
 from pipeline import processes
 from pipeline.artifacts import ROOT, STATE, read_json, write_json
-from pipeline.errors import DeployError
+from pipeline.errors import DeployError, SlipwayError
 from pipeline.settings import Settings
 from scripts.smoke_test import smoke_test
 
@@ -63,11 +63,13 @@ def release(environment: str, bundle: Path, settings: Settings) -> dict[str, Any
     _end(_services(environment))
     try:
         return _serve(environment, bundle, port, settings)
-    except DeployError as error:
+    except BaseException as error:  # whatever it was, the keyboard included: production must not stay down
         _end(_services(environment))
         if before is None:
             raise
-        _serve(environment, Path(before["bundle"]), before["port"], settings)
+        _restore(environment, before, settings, error)
+        if not isinstance(error, SlipwayError):
+            raise
         raise DeployError(f"{error.what}; version {before['version']} was restored", error.then) from error
 
 
@@ -77,6 +79,18 @@ def stop(environment: str) -> bool:
     _end(found)
     record_file(environment).unlink(missing_ok=True)
     return bool(found)
+
+
+def _restore(environment: str, before: dict[str, Any], settings: Settings, cause: BaseException) -> None:
+    """Serve what served before; raises DeployError that names both causes when that fails too."""
+    try:
+        _serve(environment, Path(before["bundle"]), before["port"], settings)
+    except SlipwayError as error:
+        raise DeployError(
+            f"{cause}; and version {before['version']} could not be restored, so that {environment} serves nothing: "
+            f"{error.what}",
+            f"mend that, then `make rollback ENVIRONMENT={environment} VERSION={before['version']}`",
+        ) from cause
 
 
 def _try(environment: str, bundle: Path, version: str, settings: Settings) -> None:
@@ -126,6 +140,7 @@ def _start(environment: str, bundle: Path, port: int) -> psutil.Process:
 
 def _wait(process: psutil.Process, port: int, environment: str, settings: Settings) -> None:
     """Wait until the service is ready; raises DeployError with the end of its log when it is not in time."""
+    print(f"waiting until the service for {environment} is ready on port {port}", flush=True)
     deadline = time.monotonic() + settings.deploy.ready_seconds
     while not _ready(port):
         ended = not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

@@ -31,6 +31,14 @@ def server(tmp_path_factory):
         mlflow_server.stop()
 
 
+@pytest.mark.parametrize("address", ["http://localhost:abc", "nonsense", "http://nobody.invalid"])
+def test_address_that_is_none_is_refused_in_words(server, monkeypatch, address):
+    """A misspelt address or a name that does not resolve is a message, not a traceback."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(RegistryError, match="MLFLOW_TRACKING_URI"):
+        mlflow_server.uri(server)
+
+
 @pytest.fixture(scope="module")
 def client(server):
     """A client of that server, with a model of three versions."""
@@ -151,8 +159,23 @@ def test_server_that_does_not_start_shows_the_end_of_its_log(server, tmp_path, m
         mlflow_server.wait(dead)
 
 
+def test_server_whose_record_was_lost_is_found(server, client, tmp_path, monkeypatch):
+    """Two servers on one database must not be: a running one is found by its command, and used again."""
+    before = mlflow_server.running()
+    monkeypatch.setattr(mlflow_server, "STATE", tmp_path / "server.json")
+    found = mlflow_server.running()
+    assert (found["pid"], found["uri"]) == (before["pid"], before["uri"])
+
+
+def test_user_and_password_are_not_shown():
+    """An address is printed, tagged and reported without what is secret in it."""
+    assert mlflow_server.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
+    assert mlflow_server.shown("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+
+
 def test_stopping_twice_is_quiet(server, tmp_path, monkeypatch):
     """With no server running there is nothing to stop, and that is no error; a damaged record counts as none."""
+    monkeypatch.setattr(mlflow_server, "HOME", tmp_path)
     monkeypatch.setattr(mlflow_server, "STATE", tmp_path / "server.json")
     assert not mlflow_server.stop()
     (tmp_path / "server.json").write_text("{")

@@ -49,8 +49,8 @@ def test_mlflow_that_answers_500_is_known_at_once(shipped, healthy):
     with HTTPServer(("127.0.0.1", 0), Broken) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         begin = time.monotonic()
-        said = shipped.refused("register_model.py" if not healthy else "-m", *([] if not healthy else ["scripts.status"]),
-                               MLFLOW_TRACKING_URI=f"http://127.0.0.1:{server.server_port}")  # fmt: skip
+        address = f"http://127.0.0.1:{server.server_port}"
+        said = shipped.refused("-m", "scripts.ship", MLFLOW_TRACKING_URI=address)
         server.shutdown()
     assert time.monotonic() - begin < 15
     assert "500" in said
@@ -154,6 +154,31 @@ def test_killed_ship_can_be_run_again(new_fork):
     os.kill(process.pid, signal.SIGKILL)
     fork.ok("-m", "scripts.ship")
     assert fork.status()["production"]["agree"]
+
+
+def test_ship_goes_on_where_a_first_promotion_was_killed(new_fork):
+    """Deployed to production but never promoted: the next ship does not take that for a deleted version, and promotes."""
+    fork = new_fork()
+    fork.edit(
+        "scripts/promote.py",
+        "    client = registry.connect(settings)\n",
+        "    __import__('os').kill(__import__('os').getpid(), 9)\n    client = registry.connect(settings)\n",
+    )
+    assert fork.run("-m", "scripts.ship").returncode == 1
+    fork.edit("scripts/promote.py", "    __import__('os').kill(__import__('os').getpid(), 9)\n", "")
+    fork.ok("-m", "scripts.ship")
+    status = fork.status()["production"]
+    assert (status["version"], status["alias"], status["agree"]) == ("1", "1", True)
+
+
+def test_settings_changed_between_stages_are_noticed(shipped):
+    """What was trained under other settings is not evaluated, what was evaluated under others not registered."""
+    shipped.edit("pipeline.toml", 'salt = "slipway"', 'salt = "other"')
+    assert "pipeline.toml was changed since the model was trained" in shipped.refused("evaluate.py")
+    shipped.edit("pipeline.toml", 'salt = "other"', 'salt = "slipway"')
+    shipped.edit("pipeline.toml", "confidence = 0.95", "confidence = 0.9")
+    assert "pipeline.toml was changed since the evaluation" in shipped.refused("register_model.py")
+    shipped.edit("pipeline.toml", "confidence = 0.9 ", "confidence = 0.95 ")
 
 
 def test_data_folder_that_cannot_be_written(new_fork):

@@ -183,3 +183,19 @@ def test_production_of_another_question_is_not_compared(new_fork, task):
     done = fork.run("-m", "scripts.ship")
     assert done.returncode == 1
     assert "'proline'" in fork.json("build/evaluation.json")["reasons"][0]
+
+
+def test_production_is_compared_by_the_names_of_its_columns(new_fork):
+    """Columns in another order, and one more of them, change nothing in what production answers on the hold-out."""
+    wine = load_wine(as_frame=True)
+    frame = wine.data.assign(target=wine.target_names[wine.target])
+    gate = 'metric = "log_loss"\nmargin = 0.02'
+    toml = settings("wine", "multiclass", "n_estimators = 20", gate, trusted='["sklearn.tree._tree.Tree"]')
+    fork = new_fork()
+    own(fork, frame, WINE, toml)
+    ship(fork)
+    before = fork.json("build/evaluation.json")["candidate"]["metrics"]["log_loss"]
+    own(fork, frame[list(reversed(frame.columns))].assign(more=range(len(frame))), WINE, toml)
+    for command in (["-m", "scripts.validate_data"], ["train.py"], ["evaluate.py"]):
+        fork.ok(*command)
+    assert fork.json("build/evaluation.json")["comparison"]["production"] == pytest.approx(before, abs=1e-6)

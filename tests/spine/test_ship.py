@@ -108,6 +108,13 @@ def test_rollback_brings_model_and_alias_back(fork):
     }  # fmt: skip
 
 
+def test_rollback_lasts(fork):
+    """The next ship of the build that was rolled back keeps production as it is, and says how to bring that build back."""
+    said = fork.ok("-m", "scripts.ship")
+    assert "version 2, which was rolled back" in said and "make rollback VERSION=2" in said
+    assert production(fork)["version"] == "1"
+
+
 def test_rollback_to_a_named_version(fork):
     """`make rollback VERSION=n` serves version n."""
     fork.ok("-m", "scripts.rollback", "--version", "2")
