@@ -24,11 +24,13 @@ from pipeline.settings import TRAINING, Settings, load_settings
 def main() -> None:
     """Train once, and leave everything that the later stages need in build/."""
     # Settings and data: those that were validated, no others.
+    (BUILD / "run.json").unlink(missing_ok=True)  # an older run must not speak for this one, should it fail
     settings = load_settings()
     dataset = load_dataset(settings)
     checks = validated(dataset)
     training, holdout = ~dataset.holdout, dataset.holdout
     both_sides(dataset)
+    metrics.check_names(settings, list(dataset.features), metrics.of_project())
     print(f"{training.sum()} rows to train on, {holdout.sum()} held out")
 
     # Fit, and let the trained model answer for the hold-out.
@@ -133,6 +135,8 @@ def fit(settings: Settings, dataset: Dataset):
         from project.model import build
 
         model = build(dict(settings.train.parameters), settings.train.seed)
+        if not hasattr(model, "fit"):
+            raise TypeError(f"build() returned {type(model).__name__}, which has no fit()")
         return model.fit(dataset.features[~dataset.holdout], dataset.y[~dataset.holdout])
 
 

@@ -22,6 +22,13 @@ MADE_BY = {
     "evaluation.json": "make evaluate",
     "registered.json": "make register",
 }
+# What later stages rely on; a file that lacks it was not written by its stage.
+KEYS = {
+    "data.json": {"success", "data_hash", "ranges", "values"},
+    "run.json": {"run_id", "model_digest", "data_hash", "settings_hash"},
+    "evaluation.json": {"verdict", "reasons", "candidate", "production", "checks", "settings_hash"},
+    "registered.json": {"version", "digest"},
+}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,11 +62,15 @@ def read_json(path: Path) -> Any:
     verb = MADE_BY.get(path.name, "the stage that writes it")
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StageError(f"{shown} is missing", f"run `{verb}`") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StageError(f"{shown} is damaged: {error}", f"run `{verb}` again") from error
+    absent = KEYS.get(path.name, set()) - set(value if isinstance(value, dict) else ())
+    if absent:
+        raise StageError(f"{shown} is damaged: it lacks {min(absent)}", f"run `{verb}` again")
+    return value
 
 
 def replace_directory(source: Path, destination: Path) -> None:

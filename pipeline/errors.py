@@ -67,11 +67,13 @@ def in_project(what: str):
         yield
     except SlipwayError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit in there would pass for success out here
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "project" in Path(frame.filename).parts]
         where = f" (project/{Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-        raise ProjectError(f"{what} failed{where}: {type(error).__name__}: {error}") from error
+        raise ProjectError(
+            f"{what} failed{where}: {type(error).__name__}: {error}", "correct it and run again"
+        ) from error
 
 
 def _from_library(error: Exception) -> SlipwayError | None:

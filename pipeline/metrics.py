@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import ProjectError, SettingsError, in_project
+from pipeline.settings import Settings
 
 Resampled = Callable[[np.ndarray], np.ndarray]
 Extra = Mapping[str, tuple[Callable[[np.ndarray, np.ndarray], float], bool]]
@@ -303,4 +304,24 @@ def of_project() -> Mapping[str, tuple]:
     with in_project("importing project/model.py"):
         import project.model
 
-    return getattr(project.model, "METRICS", {})
+    own = getattr(project.model, "METRICS", {})
+    if not isinstance(own, Mapping):
+        raise ProjectError(
+            f"METRICS in project/model.py is {type(own).__name__}, not a dict",
+            'write METRICS = {"cost": (cost, False)}',
+        )
+    return own
+
+
+def check_names(settings: Settings, features: list[str], own: Mapping[str, tuple]) -> None:
+    """Refuse a metric, limit or slice of pipeline.toml [gate] that is none, before anything long is done for it."""
+    known = metrics_for(settings.data.task, 0, own)
+    named(known, settings.gate.metric)
+    for name in settings.gate.limits:
+        named(known, name, "[gate.limits]")
+    for column in settings.gate.slices:
+        if column not in features:
+            raise SettingsError(
+                f"pipeline.toml: [gate] slices names {column!r}, which is no feature of the data",
+                f"features: {', '.join(features[:12])} …",
+            )

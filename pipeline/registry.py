@@ -49,12 +49,13 @@ def by_number(client, name: str, version: str):
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version(name, version)
+        if version.isdecimal():  # MLflow answers anything else with words about its own parameters
+            return client.get_model_version(name, version)
     except MlflowException as error:
         if not _absent(error):
             raise
-        there = ", ".join(found.version for found in versions(client, name)) or "none"
-        raise RegistryError(f"{name} has no version {version}", f"versions in MLflow: {there}") from None
+    there = ", ".join(found.version for found in versions(client, name)) or "none"
+    raise RegistryError(f"{name} has no version {version}", f"versions in MLflow: {there}")
 
 
 def versions(client, name: str) -> list:

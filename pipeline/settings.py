@@ -104,6 +104,12 @@ class Settings(Section):
     deploy: Deploy = Deploy()
     mlflow: Mlflow = Mlflow()
 
+    @model_validator(mode="after")
+    def _three_ports(self):
+        if self.mlflow.port in (self.deploy.staging_port, self.deploy.production_port):
+            raise ValueError("[mlflow] port must differ from the ports of [deploy]")
+        return self
+
     def fingerprint(self, *tables: str) -> str:
         """SHA-256 over some of the tables, so that a later stage notices when they were changed in between."""
         return hashlib.sha256(self.model_dump_json(include=set(tables)).encode()).hexdigest()
@@ -115,9 +121,12 @@ def load_settings(path: Path | str = "pipeline.toml") -> Settings:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"{path} is missing", "run from the root of the repository") from None
+        raise SettingsError(
+            f"{path} is missing",
+            "restore it with `git checkout -- pipeline.toml`, or run from the root of the repository",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+        raise SettingsError(f"{path} is not valid TOML: {error}", "correct that line") from error
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
@@ -135,7 +144,8 @@ def _in_words(file: str, problem: Any) -> str:
         case "missing":
             return f"{where}{key} is missing"
         case "value_error":
-            return f"{file}: [{'.'.join(map(str, problem['loc']))}] {problem['ctx']['error']}"
+            table = ".".join(map(str, problem["loc"]))
+            return f"{file}: {f'[{table}] ' if table else ''}{problem['ctx']['error']}"
         case _:
             return f"{where}{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 

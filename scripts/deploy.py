@@ -27,7 +27,7 @@ WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few
 def main(argv: list[str] | None = None) -> None:
     """Deploy the version asked for, or the one whose turn it is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--environment", choices=targets.ENVIRONMENTS, required=True)
+    parser.add_argument("--environment", type=targets.environment, required=True)
     parser.add_argument("--version", help="version in MLflow; without it, the one whose turn it is")
     options = parser.parse_args(argv)
     settings = load_settings()

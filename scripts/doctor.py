@@ -144,7 +144,10 @@ def port(settings: Settings, environment: str) -> Finding:
     number = settings.deploy.port(environment)
     record = targets.choose(settings).serving(environment)
     if record and record["port"] == number:
-        return Finding(environment, "ok", f"serves version {record['version']} at {record['url']}")
+        says = f"serves version {record['version']} at {record['url']}"
+        if record["name"] != settings.name:
+            return Finding(environment, "note", f"{says}, of the model {record['name']}: the next release replaces it")
+        return Finding(environment, "ok", says)
     if processes.port_taken(number):
         return Finding(
             environment,

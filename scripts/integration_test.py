@@ -18,7 +18,7 @@ from scripts import targets
 def main(argv: list[str] | None = None) -> int:
     """Exit with pytest's status; raises DeployError when nothing is deployed there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--environment", choices=targets.ENVIRONMENTS, required=True)
+    parser.add_argument("--environment", type=targets.environment, required=True)
     options = parser.parse_args(argv)
     record = targets.choose(load_settings()).serving(options.environment)
     if record is None:

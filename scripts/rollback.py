@@ -21,7 +21,7 @@ from scripts.promote import swap_aliases
 def main(argv: list[str] | None = None) -> None:
     """Deploy the earlier version, then move the alias to it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--environment", choices=targets.ENVIRONMENTS, default="production")
+    parser.add_argument("--environment", type=targets.environment, default="production")
     parser.add_argument("--version", help="version in MLflow; without it, the one before")
     options = parser.parse_args(argv)
     settings = load_settings()

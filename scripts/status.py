@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     for heading in ("environment", "serves", "since", "address", "alias", "agree"):
         table.add_column(heading, no_wrap=True)
     for row in rows:
-        words = [row["version"] or "nothing", row["since"] or "", row["url"] or "", row["alias"] or "none"]
+        other = f"{row['name']} " if row["name"] not in (None, settings.name) else ""
+        words = [other + (row["version"] or "nothing"), row["since"] or "", row["url"] or "", row["alias"] or "none"]
         table.add_row(row["environment"], *words, "yes" if row["agree"] else "[bold red]no[/]")
     console = Console()
     console.print(table)
@@ -53,7 +54,8 @@ def state(client, settings: Settings, environment: str) -> dict[str, Any]:
         "url": record.get("url"),
         "digest": record.get("digest"),
         "alias": alias,
-        "agree": record.get("version") == alias,
+        "name": record.get("name"),
+        "agree": record.get("version") == alias and record.get("name", settings.name) == settings.name,
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts, portable
+from pipeline import artifacts, metrics, portable
 from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_project
@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def examine(dataset: Dataset) -> list[Outcome]:
     """Every outcome, in the order in which one relies on the other; ends early when the answers are unusable."""
+    metrics.check_names(dataset.settings, list(dataset.features), metrics.of_project())
     rows, kept_back = sample(dataset)
     model, again = (fitted(dataset, rows[~kept_back]) for _ in range(2))
     predict, predict_again = partial(answers, model, dataset), partial(answers, again, dataset)
@@ -162,8 +163,6 @@ def usable_answers(dataset: Dataset, features: pd.DataFrame, predict: Predict) -
 
 def beats_dummy(dataset: Dataset, y: np.ndarray, given: np.ndarray, dummy: np.ndarray) -> Outcome:
     """The model is nearer the truth than one that has learned nothing, on rows that it was not fitted on."""
-    from pipeline import metrics
-
     data = dataset.settings.data
     positive = dataset.classes.index(data.positive) if data.positive else None
     name = "brier" if dataset.classes else "rmse"

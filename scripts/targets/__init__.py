@@ -4,6 +4,7 @@ NAME; WHY (what speaks for it, in words); unavailable(settings) -> why it cannot
 release(environment, bundle, settings) -> what serves now; stop(environment).
 """
 
+from argparse import ArgumentTypeError
 from types import ModuleType
 
 from pipeline.settings import Settings
@@ -11,6 +12,13 @@ from scripts.targets import process
 
 TARGETS = (process,)
 ENVIRONMENTS = ("staging", "production")
+
+
+def environment(name: str) -> str:
+    """An environment's name, as an argument of a command; argparse shows the message when it is none."""
+    if name not in ENVIRONMENTS:
+        raise ArgumentTypeError(f"say which: ENVIRONMENT=staging or ENVIRONMENT=production, not {name!r}")
+    return name
 
 
 def choose(settings: Settings) -> ModuleType:

@@ -111,6 +111,7 @@ def _serve(environment: str, bundle: Path, port: int, settings: Settings) -> dic
     released = read_json(bundle / "release.json")
     smoke_test(_url(port), bundle, released["version"])
     record = {
+        "name": released["name"],
         "version": released["version"],
         "digest": released["digest"],
         "url": _url(port),

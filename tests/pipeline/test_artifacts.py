@@ -12,7 +12,7 @@ from pipeline.errors import StageError
 
 def test_json_is_written_and_read_back(tmp_path):
     """What is written is read back, in a folder made for it; the file may be read by all."""
-    path = tmp_path / "new" / "folder" / "run.json"
+    path = tmp_path / "new" / "folder" / "other.json"
     artifacts.write_json(path, {"ü": [1, None, 2.5]})
     assert artifacts.read_json(path) == {"ü": [1, None, 2.5]}
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -21,7 +21,7 @@ def test_json_is_written_and_read_back(tmp_path):
 @pytest.mark.parametrize("fault", ["fsync", "replace"])
 def test_fault_half_way_leaves_the_old_file(tmp_path, monkeypatch, fault):
     """When writing fails at any step, the old file stays as it was, and nothing lies beside it."""
-    path = tmp_path / "run.json"
+    path = tmp_path / "other.json"
     artifacts.write_json(path, {"old": True})
 
     def fail(*_):
@@ -32,13 +32,13 @@ def test_fault_half_way_leaves_the_old_file(tmp_path, monkeypatch, fault):
         artifacts.write_json(path, {"new": True})
     monkeypatch.undo()
     assert artifacts.read_json(path) == {"old": True}
-    assert [one.name for one in tmp_path.iterdir()] == ["run.json"]
+    assert [one.name for one in tmp_path.iterdir()] == ["other.json"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
 def test_what_json_cannot_hold_is_refused_before_writing(tmp_path, value):
     """NaN, infinity and foreign objects are refused, and the old file stays."""
-    path = tmp_path / "run.json"
+    path = tmp_path / "other.json"
     artifacts.write_json(path, 1)
     with pytest.raises((ValueError, TypeError)):
         artifacts.write_json(path, {"a": value})
@@ -94,3 +94,12 @@ def test_same_value_same_text():
     """The text of a value is the same each time, and is JSON."""
     value = {"b": 1, "a": ["é", True]}
     assert artifacts.to_json(value) == artifacts.to_json(json.loads(artifacts.to_json(value)))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"run_id": "1"}'])
+def test_file_without_what_later_stages_rely_on_is_damaged(tmp_path, text):
+    """A file of a stage that lacks a key was not written by that stage, and the verb to run is named."""
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(StageError, match="is damaged: it lacks data_hash") as caught:
+        artifacts.read_json(tmp_path / "run.json")
+    assert caught.value.then == "run `make train` again"

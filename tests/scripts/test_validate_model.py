@@ -198,6 +198,7 @@ def test_too_few_rows_are_refused(scratch):
     assert status == 1 and "class 'yes' has" in said and "too few to try a model on" in said
     scratch.data(frame.head(3).drop(columns="bought").rename(columns={"income": "bought"}))
     scratch.edit("pipeline.toml", '"binary"', '"regression"')
+    scratch.edit("pipeline.toml", '"log_loss"', '"mae"')
     scratch.edit("pipeline.toml", 'positive = "yes"', "")
     status, _, said = validate(scratch)
     assert status == 1 and "too few to try a model on" in said
@@ -217,9 +218,33 @@ def test_other_tasks_pass(scratch, load, task, model):
     scratch.write("project/model.py", f"{model}\ndef build(parameters, seed):\n    return Own(20, random_state=seed)\n")
     scratch.edit("pipeline.toml", 'target = "bought"\npositive = "yes"', 'target = "target"')
     scratch.edit("pipeline.toml", '"binary"', f'"{task}"')
+    scratch.edit("pipeline.toml", '"log_loss"', '"mae"' if task == "regression" else '"log_loss"')
     status, outcomes, _ = validate(scratch)
     assert status == 0
     assert ("rmse" if task == "regression" else "brier") in outcomes["beats a dummy"]["observed"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("pipeline.toml", '"log_loss"', '"logloss"', "[gate] metric 'logloss' is no metric of this task"),
+        ("pipeline.toml", "margin = 0.01", 'margin = 0.01\nslices = ["hue"]', "[gate] slices names 'hue'"),
+        ("pipeline.toml", "margin = 0.01", "margin = 0.01\n[gate.limits]\nr2 = 0.5", "[gate.limits] 'r2' is no metric"),
+        (
+            "project/model.py",
+            "def build",
+            'METRICS = ["cost"]\ndef build',
+            "METRICS in project/model.py is list, not a dict",
+        ),
+        ("project/model.py", "def build", 'METRICS = {"cost": 1}\ndef build', "must be (function, higher_is_better)"),
+        ("project/model.py", "    numbers =", "    raise SystemExit(0)\n    numbers =", "SystemExit: 0"),
+    ],
+)
+def test_what_would_stop_a_later_stage_is_known_before_training(scratch, file, old, new, message):
+    """A gate that names no metric or feature, metrics that are none, and an exit that would pass for success."""
+    scratch.edit(file, old, new)
+    status, _, said = validate(scratch)
+    assert status == 1 and message in said and "Traceback" not in said
 
 
 def test_data_without_a_number_column(scratch):
