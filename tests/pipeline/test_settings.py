@@ -1,9 +1,13 @@
 """pipeline.toml: what is wrong is refused by table, key, and what would be right."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.settings import load_settings
+from pipeline.settings import Settings, load_settings
 
 GOOD = """
 name = "wine-2"
@@ -28,6 +32,8 @@ staging_port = 9001
 [mlflow]
 port = 9002
 """
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -149,3 +155,18 @@ def test_missing_file_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"nowhere\.toml is missing") as caught:
         load_settings(tmp_path / "nowhere.toml")
     assert "run from the root of the repository" in caught.value.then
+
+
+def test_every_setting_is_there_with_a_comment():
+    """The shipped pipeline.toml holds every key that there is, and says of each what it means."""
+    text = (ROOT / "tests" / "example" / "pipeline.toml").read_text(encoding="utf-8")
+    settings = tomllib.loads(text)
+    for name, field in Settings.model_fields.items():
+        if not hasattr(field.annotation, "model_fields"):
+            assert re.search(rf"^{name} *=.*# \w", text, re.M), name
+            continue
+        keys = set(field.annotation.model_fields)
+        assert keys == set(settings[name]), name
+        table = re.search(rf"^\[{name}\]\n(.*?)(?=^\[(?!{name}\.)|\Z)", text, re.M | re.S)[1]
+        for key in keys:
+            assert re.search(rf"^({key} *=|\[{name}\.{key}\]).*# \S", table, re.M), f"[{name}] {key}"
