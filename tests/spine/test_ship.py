@@ -103,9 +103,8 @@ def test_rollback_brings_model_and_alias_back(fork):
     """`make rollback` serves the version before, moves the alias to it, and says so."""
     fork.ok("-m", "scripts.rollback")
     assert production(fork)["version"] == "1"
-    assert fork.status()["production"] | {"since": 0, "url": 0, "digest": 0} == {
-        "environment": "production", "version": "1", "alias": "1", "agree": True, "since": 0, "url": 0, "digest": 0,
-    }  # fmt: skip
+    row = fork.status()["production"]
+    assert (row["version"], row["alias"], row["agree"]) == ("1", "1", True)
 
 
 def test_rollback_lasts(fork):
