@@ -174,12 +174,12 @@ def test_ship_goes_on_where_a_first_promotion_was_killed(new_fork):
 
 def test_settings_changed_between_stages_are_noticed(shipped):
     """What was trained under other settings is not evaluated, what was evaluated under others not registered."""
-    shipped.edit("pipeline.toml", 'salt = "slipway"', 'salt = "other"')
-    assert "pipeline.toml was changed since the model was trained" in shipped.refused("evaluate.py")
-    shipped.edit("pipeline.toml", 'salt = "other"', 'salt = "slipway"')
     shipped.edit("pipeline.toml", "confidence = 0.95", "confidence = 0.9")
     assert "pipeline.toml was changed since the evaluation" in shipped.refused("register_model.py")
     shipped.edit("pipeline.toml", "confidence = 0.9 ", "confidence = 0.95 ")
+    shipped.edit("pipeline.toml", 'salt = "slipway"', 'salt = "other"')
+    assert "pipeline.toml was changed since the model was trained" in shipped.refused("evaluate.py")
+    shipped.edit("pipeline.toml", 'salt = "other"', 'salt = "slipway"')
 
 
 def test_data_folder_that_cannot_be_written(new_fork):
