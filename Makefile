@@ -4,17 +4,19 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # Only what is said on the command line counts: other programs set such names for purposes of their own.
 $(foreach name,VERSION ENVIRONMENT FIRST ARGS,$(if $(filter command,$(origin $(name))),,$(eval $(name) :=)))
+# Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 export MLFLOW_DISABLE_TELEMETRY := true
 
 help:  ## list the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # --- the main job -----------------------------------------------------------------------------------------------------
 ship: .venv/ready  ## data to a model in production: every stage below, in order; FIRST=yes when production was deleted
 	@$(PY) -m scripts.ship $(if $(filter yes,$(FIRST)),--first)
 
 test: .venv/ready  ## run the tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 status: .venv/ready  ## what runs where, and whether MLflow's aliases agree
 	@$(PY) -m scripts.status
@@ -62,11 +64,23 @@ integration: .venv/ready  ## run the integration tests against ENVIRONMENT=stagi
 promote: .venv/ready  ## move the alias production to what production serves
 	@$(PY) -m scripts.promote
 
+rehearse: .venv/ready  ## deploy a broken release to staging and see it undone
+	@$(PY) -m scripts.rehearse
+
+image: .venv/ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
+	@$(PY) -m scripts.build_image $(if $(VERSION),--version "$$VERSION")
+
 rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(if $(VERSION),--version "$$VERSION")
 
 mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
 	@$(PY) -m scripts.start_mlflow
+
+up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
+	@$(PY) -m scripts.up
+
+down: .venv/ready  ## end them; what they stored stays
+	@$(PY) -m scripts.up --down
 
 # --- development ------------------------------------------------------------------------------------------------------
 setup: .venv/ready  ## make .venv with the locked requirements
@@ -85,7 +99,10 @@ fix: .venv/ready  ## lint and format, changing files
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
 coverage: .venv/ready  ## run the tests and show what they do not reach
-	@$(PY) -m pytest --cov --cov-report=term-missing --cov-fail-under=90 $(ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing --cov-fail-under=90 $(ARGS)
+
+e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
+	@$(PY) -m scripts.e2e $(ARGS)
 
 bench: .venv/ready  ## measure seconds per stage, and how they grow with the rows
 	@$(PY) -m scripts.bench
@@ -93,7 +110,10 @@ bench: .venv/ready  ## measure seconds per stage, and how they grow with the row
 simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
 	@$(PY) -m scripts.simulate_gate
 
+simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
+	@$(PY) -m scripts.simulate_canary
+
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rollback mlflow setup check fix coverage bench simulate-gate lock
+.PHONY: help ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock

@@ -21,6 +21,7 @@ MADE_BY = {
     "run.json": "make train",
     "evaluation.json": "make evaluate",
     "registered.json": "make register",
+    "image.json": "make image",
 }
 # What later stages rely on; a file that lacks it was not written by its stage.
 KEYS = {
@@ -28,10 +29,11 @@ KEYS = {
     "run.json": {"run_id", "model_digest", "data_hash", "settings_hash"},
     "evaluation.json": {"verdict", "reasons", "candidate", "production", "checks", "settings_hash"},
     "registered.json": {"version", "digest"},
+    "image.json": {"version", "digest", "image", "pushed"},
 }
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write the file whole or not at all: a reader sees the old text or the new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -40,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -7,12 +7,17 @@ SlipwayError
 ├── StageError         a file of an earlier stage is missing, stale or damaged
 ├── PortabilityError   the model cannot be carried to the service faithfully
 ├── RegistryError      MLflow is unreachable, refuses, or holds something unexpected
-├── DeployError        a release did not start, or did not pass its smoke test
+├── ImageError         an image cannot be built, pushed or found
+├── DeployError        a release did not start, or did not take the place of what serves
+│   └── SmokeTestError   it answers otherwise than its bundle says
+├── OneHostError       what `make up` starts on this host, or the engine under it, is not as needed
 └── BusyError          another run holds the lock
 """
 
 import functools
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -52,8 +57,20 @@ class RegistryError(SlipwayError):
     """MLflow is unreachable, refuses, or holds something unexpected."""
 
 
+class ImageError(SlipwayError):
+    """An image cannot be built, pushed or found."""
+
+
 class DeployError(SlipwayError):
-    """A release did not start, or did not pass its smoke test."""
+    """A release did not start, or did not take the place of what serves."""
+
+
+class SmokeTestError(DeployError):
+    """A release answers otherwise than its bundle says."""
+
+
+class OneHostError(SlipwayError):
+    """What `make up` starts on this host, or the engine under it, is not as needed."""
 
 
 class BusyError(SlipwayError):
@@ -88,15 +105,34 @@ def _from_library(error: Exception) -> SlipwayError | None:
     return None
 
 
+@contextmanager
+def _interruptible():
+    """Let SIGTERM and SIGHUP (a cancelled job, a closed terminal) end a command as Ctrl-C does: what it began is undone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt
+
+
 def edge(main: Callable[..., int | None]) -> Callable[..., int]:
     """Run a command's main; an error becomes two lines on standard error and exit status 1."""
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> int:
         try:
-            return main(*args, **kwargs) or 0
+            with _interruptible():
+                return main(*args, **kwargs) or 0
         except KeyboardInterrupt:
-            print("stopped by the keyboard", file=sys.stderr)
+            print("stopped by the keyboard or a signal", file=sys.stderr)
             return 130
         except Exception as error:
             known = error if isinstance(error, SlipwayError) else _from_library(error)

@@ -127,7 +127,7 @@ def experiment(client, name: str) -> str:
         return found.experiment_id
 
 
-def record_deployment(client, name: str, environment: str, *, version: str, before: str | None, digest: str, result: str,
+def record_deployment(client, name: str, environment: str, *, version: str, before: str | None, digest: str, image: str, result: str,
                       action: str, target: str, link: str, detail: str = "") -> None:  # fmt: skip
     """Append a run to NAME-deployments: who put which version where, in place of what, and how it ended."""
     tags = {
@@ -135,6 +135,7 @@ def record_deployment(client, name: str, environment: str, *, version: str, befo
         "version": version,
         "before": before or "none",
         "digest": digest,
+        "image": image,
         "result": result,
         "action": action,
         "target": target,

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -70,8 +71,9 @@ class Gate(Section):
 
 
 class Deploy(Section):
-    """Where releases run on this machine."""
+    """Where releases run."""
 
+    target: Literal["auto", "process", "docker", "kubernetes"] = "auto"
     staging_port: Port = 8001
     production_port: Port = 8000
     ready_seconds: float = Field(default=30, ge=1, le=600)
@@ -85,6 +87,26 @@ class Deploy(Section):
     def port(self, environment: str) -> int:
         """The port on which an environment answers on this machine."""
         return self.production_port if environment == "production" else self.staging_port
+
+
+class Canary(Section):
+    """How a release takes over production on Kubernetes."""
+
+    steps: list[Annotated[int, Field(ge=1, le=99)]] = [10, 50]
+    max_error_ratio: float = Field(default=1.5, ge=1, allow_inf_nan=False)
+    error_margin: float = Field(default=0.01, ge=0.0001, le=0.2)
+    max_latency_ratio: float = Field(default=1.2, ge=1.05, allow_inf_nan=False)
+    latency_margin_ms: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    confidence: float = Field(default=0.95, ge=0.8, le=0.999)
+    min_requests: int = Field(default=200, ge=1)
+    replay: int = Field(default=400, ge=0, le=100_000)
+    hold_seconds: float = Field(default=600, ge=1, le=86400)
+
+    @model_validator(mode="after")
+    def _steps_rise(self):
+        if any(later <= earlier for earlier, later in pairwise(self.steps)):
+            raise ValueError("steps must rise")
+        return self
 
 
 class Mlflow(Section):
@@ -102,6 +124,7 @@ class Settings(Section):
     train: Train
     gate: Gate
     deploy: Deploy = Deploy()
+    canary: Canary = Canary()
     mlflow: Mlflow = Mlflow()
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Put a registered version into an environment: fetch its bundle, start it beside the old one, test it, swap, record.
+"""Put a registered version into an environment: fetch its bundle, have its image, start it beside the old one, test, swap, record.
 
     make deploy ENVIRONMENT=staging              # the version registered last
     make deploy ENVIRONMENT=production           # the version that staging serves
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import bundle, lineage, processes, registry
-from pipeline.artifacts import STATE, replace_directory
+from pipeline.artifacts import STATE, read_json, replace_directory
 from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
+from pipeline.release import Release
 from pipeline.settings import Settings, load_settings
-from scripts import targets
+from scripts import build_image, targets
 
 WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few seconds
 
@@ -39,6 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         if options.environment == "staging":
             client.set_registered_model_alias(settings.name, "staging", version.version)
     print(f"{options.environment} serves version {record['version']} at {record['url']}")
+    alias = registry.by_alias(client, settings.name, options.environment)
+    if alias is None or alias.version != record["version"]:
+        print(f"MLflow's alias {options.environment} is not on it yet: `make promote` moves it")
 
 
 def chosen(client, settings: Settings, environment: str, number: str | None):
@@ -50,7 +54,7 @@ def chosen(client, settings: Settings, environment: str, number: str | None):
         if found is None:
             raise RegistryError(f"{settings.name} has no candidate in MLflow", "`make register` makes one")
         return found
-    record = targets.choose(settings).serving("staging")
+    record = targets.serving("staging", settings)
     if record is None:
         raise DeployError("staging serves nothing that could go to production", "`make deploy ENVIRONMENT=staging`")
     return registry.by_number(client, settings.name, record["version"])
@@ -77,24 +81,72 @@ def approved(client, settings: Settings, environment: str, version) -> None:
 def deploy(client, settings: Settings, environment: str, version, action: str) -> dict[str, Any]:
     """Release a version on the target of this machine and append the deployment record, also when it fails."""
     target = targets.choose(settings)
-    before = target.serving(environment)
+    before = target.serving(environment, settings)
     about = {
         "version": version.version,
         "before": before["version"] if before else None,
         "digest": version.tags.get("digest", ""),
+        "image": version.tags.get("image", "none"),
         "action": action,
         "target": target.NAME,
         "link": lineage.link(),
     }
     try:
-        folder = fetch(client, environment, version)
-        record = target.release(environment, folder, settings)
-    except SlipwayError as error:
-        registry.record_deployment(client, settings.name, environment, **about, result="failed", detail=error.what)
+        refuse_another_place(client, settings, environment, target, before, action)
+        release = prepared(client, settings, environment, version, images=target.IMAGES, again=action != "deploy")
+        about["image"] = release.image or "none"
+        record = target.release(environment, release, settings, at_once=action != "deploy")
+    except BaseException as error:
+        record_failure(client, settings, environment, about, error)
         raise
     registry.record_deployment(client, settings.name, environment, **about, result="deployed")
-    tidy(environment, keep={folder, *([Path(before["bundle"])] if before else [])})
+    tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
     return record
+
+
+def record_failure(client, settings: Settings, environment: str, about: dict[str, Any], error: BaseException) -> None:
+    """Append a deployment that failed; an MLflow that cannot take it must not hide why it failed."""
+    detail = error.what if isinstance(error, SlipwayError) else type(error).__name__
+    try:
+        registry.record_deployment(client, settings.name, environment, **about, result="failed", detail=detail)
+    except Exception as other:
+        print(f"the failure could not be recorded in MLflow: {other}", file=sys.stderr)
+
+
+def refuse_another_place(client, settings: Settings, environment: str, target, before, action: str) -> None:
+    """Refuse to deploy quietly somewhere else than last time: another target, or a cluster that knows of nothing."""
+    last = registry.last_deployment(client, settings.name, environment)
+    if last is None and before is not None:
+        print(
+            f"note: this MLflow does not know what {environment} serves, {before['name']} version {before['version']}"
+        )
+    if action != "deploy" or last is None:
+        return
+    if settings.deploy.target == "auto" and last["target"] != target.NAME:
+        raise DeployError(
+            f"{environment} was last deployed to target {last['target']}, and `auto` means {target.NAME} here",
+            f"`make doctor` says why; set {last['target']} up, or name a target in pipeline.toml [deploy]",
+        )
+    if before is None and target.NAME == last["target"] == "kubernetes" and not target.known(environment, settings):
+        raise DeployError(
+            f"{environment} was last deployed as version {last['version']}, but this cluster and namespace know of nothing",
+            f"is the context the right one? In a new cluster, `make rollback ENVIRONMENT={environment} "
+            f"VERSION={last['version']}` puts that version there first",
+        )
+
+
+def prepared(client, settings: Settings, environment: str, version, images: bool, again: bool = False) -> Release:
+    """What a target needs to serve a version: its verified bundle and, where asked for, its image.
+
+    A version that serves `again` gets the very image that it had, by digest; nothing is asked or built for that.
+    """
+    folder = fetch(client, environment, version)
+    image = None
+    if images:
+        image = build_image.before(settings, version) if again else None
+        image = image or build_image.build(client, settings, version, folder)["image"]
+    says = read_json(folder / "release.json")
+    return Release(says["name"], says["version"], says["digest"], folder, image)
 
 
 def fetch(client, environment: str, version) -> Path:

@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass
 
 from packaging.requirements import Requirement
 
-from pipeline import lineage, mlflow_server, processes
+from pipeline import images, lineage, mlflow_server, processes
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
 from scripts import targets
+from scripts.targets import docker, process
 
 FREE_GB = 2  # what environment, MLflow and builds take together, with some air
 
@@ -57,9 +58,9 @@ def examine() -> list[Finding]:
     except SlipwayError as error:
         return [*findings, Finding("pipeline.toml", "fault", error.what)]
     findings.append(Finding("pipeline.toml", "ok", f'model "{settings.name}", task {settings.data.task}'))
-    looks: list[Callable[[Settings], Finding]] = [data, mlflow, target]
+    looks: list[Callable[[Settings], Finding]] = [data, mlflow, target, image]
     findings += [look(settings) for look in looks]
-    return findings + [port(settings, environment) for environment in targets.ENVIRONMENTS]
+    return findings + [served(settings, environment) for environment in targets.ENVIRONMENTS]
 
 
 def requirements() -> Finding:
@@ -133,28 +134,59 @@ def mlflow(settings: Settings) -> Finding:
 
 def target(settings: Settings) -> Finding:
     """Where releases run, and why there."""
-    chosen = targets.choose(settings)
+    try:
+        chosen = targets.choose(settings)
+    except SlipwayError as error:
+        return Finding("target", "fault", f"{error.what}; {error.then}")
     skipped = [f"{other.NAME}: {why}" for other in targets.TARGETS if (why := other.unavailable(settings))]
     words = f"{chosen.NAME}: {chosen.WHY}"
     return Finding("target", "ok", "; ".join([words, *skipped]))
 
 
-def port(settings: Settings, environment: str) -> Finding:
-    """Whether the environment's port is free or its own."""
+def image(settings: Settings) -> Finding:
+    """Where images go, when releases are images."""
+    try:
+        if not targets.choose(settings).IMAGES:
+            return Finding("images", "ok", "not needed: releases run as processes")
+        repository, pushed = images.repository(settings.name)
+    except SlipwayError as error:
+        return Finding("images", "fault", f"{error.what}; {error.then}")
+    if pushed:
+        return Finding("images", "ok", f"pushed to {repository}")
+    return Finding("images", "ok", f"IMAGE_REPOSITORY is not set: kept in this machine's engine as {repository}")
+
+
+def served(settings: Settings, environment: str) -> Finding:
+    """What serves in an environment, and on this machine whether its port is free or its own."""
+    try:
+        chosen = targets.choose(settings)
+        record = chosen.serving(environment, settings)
+    except SlipwayError as error:
+        return Finding(environment, "fault", error.what)
     number = settings.deploy.port(environment)
-    record = targets.choose(settings).serving(environment)
-    if record and record["port"] == number:
+    here = chosen.NAME != "kubernetes"
+    if record and record.get("port", number) == number:
         says = f"serves version {record['version']} at {record['url']}"
         if record["name"] != settings.name:
             return Finding(environment, "note", f"{says}, of the model {record['name']}: the next release replaces it")
-        return Finding(environment, "ok", says)
-    if processes.port_taken(number):
+        note = record.get("note")
+        return Finding(environment, "note" if note else "ok", f"{says}; {note}" if note else says)
+    for target in (docker, process) if here else ():
+        if target.holds(environment, settings):
+            return Finding(environment, "note", _nothing_behind(target.NAME, chosen.NAME))
+    if here and processes.port_taken(number):
         return Finding(
             environment,
             "fault",
             f"port {number} is taken: [deploy] {environment}_port in pipeline.toml names another",
         )
-    return Finding(environment, "ok", f"nothing deployed; port {number} is free")
+    return Finding(environment, "ok", "nothing deployed" + (f"; port {number} is free" if here else ""))
+
+
+def _nothing_behind(holder: str, chosen: str) -> str:
+    if holder != chosen:
+        return f"target {holder} serves there; `make stop` ends it, and then `make ship` serves by target {chosen}"
+    return "its release does not run; `make ship` starts it again, `make rollback VERSION=n` another one"
 
 
 def show(findings: list[Finding]) -> None:

@@ -20,15 +20,23 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environment", type=targets.environment, required=True)
     options = parser.parse_args(argv)
-    record = targets.choose(load_settings()).serving(options.environment)
+    settings = load_settings()
+    target = targets.choose(settings)
+    record = target.serving(options.environment, settings)
     if record is None:
         raise DeployError(
             f"{options.environment} serves nothing to test",
             f"`make deploy ENVIRONMENT={options.environment}`",
         )
-    address = {"SLIPWAY_URL": record["url"], "SLIPWAY_BUNDLE": record["bundle"]}
+    if not record["bundle"]:
+        raise DeployError(
+            f"the bundle of version {record['version']} is not on this machine",
+            f"`make deploy ENVIRONMENT={options.environment} VERSION={record['version']}` fetches it",
+        )
     command = [sys.executable, "-m", "pytest", "-q", "tests/integration"]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | address).returncode
+    with target.reach(options.environment, settings) as url:
+        address = {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": record["bundle"]}
+        return subprocess.run(command, cwd=ROOT, env=os.environ | address).returncode
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ GROUPS = (
     "dev",
     "pipeline",
     "serving",
+    "server",
     "installer",
-)  # dev holds the others but the installer: it decides the versions
+)  # dev holds the others but the installer and the server's driver: it decides the versions
 
 
 @edge

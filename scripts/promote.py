@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     client = registry.connect(settings)
     with processes.lock("delivery", "promote", WAIT_SECONDS):
-        record = targets.choose(settings).serving("production")
+        record = targets.serving("production", settings)
         if record is None:
             raise DeployError(
                 "production serves nothing that could be promoted", "`make deploy ENVIRONMENT=production`"

@@ -8,6 +8,7 @@ make rollback ENVIRONMENT=staging VERSION=3
 import argparse
 import sys
 import time
+from typing import Any
 
 from pipeline import processes, registry
 from pipeline.errors import RegistryError, edge
@@ -27,22 +28,31 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     client = registry.connect(settings)
     with processes.lock("delivery", f"rollback of {options.environment}", WAIT_SECONDS):
-        version = earlier(client, settings, options.environment, options.version)
+        served = targets.serving(options.environment, settings)
+        version = earlier(client, settings, options.environment, options.version, served)
         now = registry.by_alias(client, settings.name, "production")
         record = deploy(client, settings, options.environment, version, "rollback")
         if options.environment == "production":
             left = swap_aliases(client, settings.name, version.version, now.version if now else None)
-            remember(client, settings.name, version.version, left)
+            left = served["version"] if served else left
+            remember(client, settings.name, version.version, left if left != version.version else None)
         else:
             client.set_registered_model_alias(settings.name, "staging", version.version)
     print(f"{options.environment} serves version {record['version']} at {record['url']}, and the alias says so")
 
 
-def earlier(client, settings: Settings, environment: str, number: str | None):
-    """The version to go back to: by number, else the alias `previous`; raises RegistryError when there is none."""
+def earlier(client, settings: Settings, environment: str, number: str | None, served: dict[str, Any] | None):
+    """The version to go back to: by number, else the one before; raises RegistryError when there is none.
+
+    The one before is the alias `previous`. But when what serves was never promoted, it is the one that was.
+    """
     if number:
         return fit_to_return(registry.by_number(client, settings.name, number), environment)
-    found = registry.by_alias(client, settings.name, "previous") if environment == "production" else None
+    found = None
+    if environment == "production":
+        found = registry.by_alias(client, settings.name, "production")
+        if served is None or found is None or found.version == served["version"]:
+            found = registry.by_alias(client, settings.name, "previous")
     if found is None:
         there = ", ".join(version.version for version in registry.versions(client, settings.name)) or "none"
         raise RegistryError(

@@ -23,7 +23,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import mlflow_server, processes, warm
+from pipeline import images, mlflow_server, processes, warm
 from pipeline.artifacts import BUILD, ROOT, read_json, write_json
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
@@ -38,6 +38,7 @@ COMMANDS = {
     "train": ["train.py"],
     "evaluate": ["evaluate.py"],
     "register": ["register_model.py"],
+    "image": ["-m", "scripts.build_image"],
     "deploy staging": ["-m", "scripts.deploy", "--environment", "staging"],
     "integration": ["-m", "scripts.integration_test", "--environment", "staging"],
     "deploy production": ["-m", "scripts.deploy", "--environment", "production"],
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first", action="store_true", help="start anew when production's version was deleted")
     options = parser.parse_args(argv)
     settings = load_settings()
+    check_target(settings)
     console = Console()
     with processes.lock("ship", "make ship", WAIT_SECONDS) as held:
         began = time.monotonic()
@@ -83,17 +85,27 @@ def run(settings: Settings, first: bool, progress: "Progress") -> str:
         progress.run("evaluate", extra=["--first"] if first else [])
         evaluation = read_json(BUILD / "evaluation.json")
         if evaluation["verdict"] == "accept":
-            deliver(progress)
+            deliver(settings, progress)
         elif evaluation["production"] and not serves(settings, evaluation["production"]["version"]):
             progress.run("deploy production", extra=["--version", evaluation["production"]["version"]])
     write_json(BUILD / "ship.json", {stage.verb: round(stage.seconds, 2) for stage in progress.stages})
     return evaluation["verdict"]
 
 
-def deliver(progress: "Progress") -> None:
+def check_target(settings: Settings) -> None:
+    """Know before any work that what will be trained can be delivered; raises what would be raised only then."""
+    if targets.choose(settings).IMAGES:
+        images.repository(settings.name)
+    for environment in targets.ENVIRONMENTS:
+        targets.serving(environment, settings)
+
+
+def deliver(settings: Settings, progress: "Progress") -> None:
     """An accepted candidate's way into production; the version is named, for others may register theirs meanwhile."""
     progress.run("register")
     version = ["--version", read_json(BUILD / "registered.json")["version"]]
+    if targets.choose(settings).IMAGES:
+        progress.run("image", extra=version)
     progress.run("deploy staging", extra=version)
     progress.run("integration")
     progress.run("deploy production", extra=version)
@@ -111,8 +123,8 @@ def begin_mlflow(settings: Settings) -> None:
 
 def serves(settings: Settings, version: str) -> bool:
     """Whether production serves this version now; after a restart of the machine nothing does."""
-    record = targets.choose(settings).serving("production")
-    return bool(record) and record["version"] == version
+    record = targets.serving("production", settings)
+    return record is not None and record["version"] == version
 
 
 class Progress:
@@ -213,7 +225,7 @@ def shown(stage: Stage) -> str:
 def show_end(settings: Settings, verdict: str, seconds: float, console: Console) -> None:
     """The verdict, the addresses, and a request to paste."""
     evaluation = read_json(BUILD / "evaluation.json")
-    record = targets.choose(settings).serving("production")
+    record = targets.serving("production", settings)
     colour = {"accept": "green", "keep": "yellow", "refuse": "red"}[verdict]
     console.print(f"\n[bold {colour}]{verdict}[/]  after {seconds:.1f} s", highlight=False)
     for reason in evaluation["reasons"]:
@@ -233,6 +245,8 @@ def show_end(settings: Settings, verdict: str, seconds: float, console: Console)
 
 def curl(record: dict) -> str:
     """A command line that asks production for the contract's example."""
+    if not record["bundle"]:
+        return f"{record['url']}/docs has an example"
     example = [field["example"] for field in read_json(Path(record["bundle"]) / "contract.json")["inputs"]]
     body = json.dumps({"features": example}, ensure_ascii=False)
     return f"curl -s {record['url']}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from pipeline import artifacts
 from pipeline.artifacts import read_json, to_json
-from pipeline.errors import DeployError, StageError, edge
+from pipeline.errors import DeployError, SmokeTestError, StageError, edge
 
 TIMEOUT = (3, 10)  # seconds to connect, and to answer; a service that needs more is not healthy
 
@@ -62,19 +61,19 @@ class Differs(Exception):
 def main(argv: list[str] | None = None) -> int:
     """Run the smoke test; raises DeployError naming the first thing that differs."""
     parser = argparse.ArgumentParser(description="Replay the golden rows of a release against its service.")
-    parser.add_argument("--environment", choices=["staging", "production"], help="test what is deployed there")
+    from scripts import targets  # they test with this module
+
+    parser.add_argument("--environment", type=targets.environment, help="test what is deployed there")
     parser.add_argument("--url", help="or the address of a service")
     parser.add_argument("--bundle", type=Path, help="and the bundle that it should serve")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     args = parser.parse_args(argv)
     if args.environment:
-        url, bundle, version = _deployed(args.environment)
+        result = _deployed(args.environment)
     elif args.url and args.bundle:
-        url, bundle = args.url, args.bundle
-        version = _read(bundle, "release.json")["version"]
+        result = replay(args.url, args.bundle, _read(args.bundle, "release.json")["version"])
     else:
         parser.error("give --environment, or --url with --bundle")
-    result = replay(url, bundle, version)
     if args.json:
         print(to_json({"success": result.success, **asdict(result)}), end="")
     else:
@@ -109,19 +108,27 @@ def replay(url: str, bundle: Path, version: str) -> SmokeResult:
 
 def _require_success(result: SmokeResult) -> None:
     if not result.success:
-        raise DeployError(
+        raise SmokeTestError(
             f"smoke test of {result.url} failed: {result.reason}",
             "`make status` says what runs where; `make deploy` puts it right",
         )
 
 
-def _deployed(environment: str) -> tuple[str, Path, str]:
-    """Address, bundle and version of what runs in an environment of this machine."""
-    path = artifacts.STATE / f"{environment}.json"
-    if not path.exists():
-        raise DeployError(f"nothing is deployed to {environment}", f"run `make deploy ENVIRONMENT={environment}`")
-    state = read_json(path)
-    return state["url"], Path(state["bundle"]), state["version"]
+def _deployed(environment: str) -> SmokeResult:
+    """Test what an environment serves, at the address that its target gives this machine."""
+    from pipeline.settings import load_settings
+    from scripts import targets
+
+    settings = load_settings()
+    target = targets.choose(settings)
+    record = target.serving(environment, settings)
+    again = f"`make deploy ENVIRONMENT={environment}`"
+    if record is None:
+        raise DeployError(f"nothing is deployed to {environment}", again)
+    if record["bundle"] is None:
+        raise DeployError(f"the bundle of version {record['version']} is not on this machine", f"{again} fetches it")
+    with target.reach(environment, settings) as url:
+        return replay(url, Path(record["bundle"]), record["version"])
 
 
 def _read(bundle: Path, name: str) -> Any:

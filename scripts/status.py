@@ -39,12 +39,15 @@ def main(argv: list[str] | None = None) -> None:
         table.add_row(row["environment"], *words, "yes" if row["agree"] else "[bold red]no[/]")
     console = Console()
     console.print(table)
+    for row in rows:
+        if row["note"]:
+            console.print(f"{row['environment']}: {row['note']}", style="bold red", highlight=False)
     console.print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}", highlight=False)
 
 
 def state(client, settings: Settings, environment: str) -> dict[str, Any]:
     """What an environment serves, and what its alias says."""
-    record = targets.choose(settings).serving(environment) or {}
+    record = targets.choose(settings).serving(environment, settings) or {}
     found = registry.by_alias(client, settings.name, environment)
     alias = found.version if found else None
     return {
@@ -55,6 +58,7 @@ def state(client, settings: Settings, environment: str) -> dict[str, Any]:
         "digest": record.get("digest"),
         "alias": alias,
         "name": record.get("name"),
+        "note": record.get("note"),
         "agree": record.get("version") == alias and record.get("name", settings.name) == settings.name,
     }
 

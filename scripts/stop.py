@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from pipeline import mlflow_server
-from pipeline.errors import edge
+from pipeline.errors import SlipwayError, edge
 from scripts import targets
 
 
@@ -15,15 +15,19 @@ from scripts import targets
 def main(argv: list[str] | None = None) -> None:
     """Stop services and server; what they stored stays."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    ended = [
-        f"{environment} ({target.NAME})"
-        for target in targets.TARGETS
-        for environment in targets.ENVIRONMENTS
-        if target.stop(environment)
-    ]
+    ended, failed = [], None
+    for target in targets.TARGETS:
+        for environment in targets.ENVIRONMENTS:
+            try:
+                if target.stop(environment):
+                    ended.append(f"{environment} ({target.NAME})")
+            except SlipwayError as error:
+                failed = error
     if mlflow_server.stop():
         ended.append("MLflow")
-    print(f"ended: {', '.join(ended)}" if ended else "nothing was running")
+    print(f"ended: {', '.join(ended)}" if ended else "nothing was running", flush=True)
+    if failed:
+        raise failed
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(app, listener: socket.socket, host: str) -> None:
     import uvicorn
 
+    from serving.drain import DrainingServer
+
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {app.title} version {app.version} on http://{shown}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
@@ -70,7 +72,7 @@ def _serve(app, listener: socket.socket, host: str) -> None:
         timeout_graceful_shutdown=GRACE,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        DrainingServer(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Fork:
 
     root: Path
 
-    def run(self, *arguments: str, timeout: float = 180, **environment: str) -> subprocess.CompletedProcess:
+    def run(self, *arguments: str, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess:
         """Run one of its commands with this Python, as its Makefile would."""
         return subprocess.run(
             [sys.executable, *arguments],
@@ -111,7 +111,7 @@ def clean_environment() -> dict[str, str]:
     return {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_"))
+        if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_", "IMAGE_REPOSITORY"))
     }
 
 
@@ -143,6 +143,7 @@ def forked(folder: Path) -> Iterator[Fork]:
         ("port = 5000", "port"),
     ):
         fork.edit("pipeline.toml", key, f"{port} = {free_port()}")
+    fork.edit("pipeline.toml", 'target = "auto" ', 'target = "process" ')  # the same on every machine
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "fork"]):
         subprocess.run([*git, *command], cwd=root, check=True, capture_output=True)

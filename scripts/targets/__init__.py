@@ -1,17 +1,27 @@
 """Where releases run: one module per target, each with the same few functions.
 
-NAME; WHY (what speaks for it, in words); unavailable(settings) -> why it cannot be used here, or None; serving(environment) -> what serves, or None;
-release(environment, bundle, settings) -> what serves now; stop(environment).
+NAME; WHY (what speaks for it, in words); IMAGES (whether a release must be an image); unavailable(settings) -> why it
+cannot be used here, or None; serving(environment, settings) -> what serves, or None; release(environment, release,
+settings, at_once) -> what serves now; reach(environment, settings) -> a context with an address that this machine can
+use; stop(environment) -> whether something ran on this machine.
 """
 
 from argparse import ArgumentTypeError
 from types import ModuleType
+from typing import Any
 
+from pipeline.errors import DeployError
 from pipeline.settings import Settings
-from scripts.targets import process
+from scripts.targets import docker, kubernetes, process
 
-TARGETS = (process,)
+TARGETS = (kubernetes, docker, process)  # "auto" takes the first that is set up
 ENVIRONMENTS = ("staging", "production")
+
+
+def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
+    """What serves of this model in an environment, on the target of now; another model's version is not one of ours."""
+    record = choose(settings).serving(environment, settings)
+    return record if record and record["name"] == settings.name else None
 
 
 def environment(name: str) -> str:
@@ -22,5 +32,19 @@ def environment(name: str) -> str:
 
 
 def choose(settings: Settings) -> ModuleType:
-    """The first target that can be used here; a process on this machine always can."""
-    return next(target for target in TARGETS if target.unavailable(settings) is None)
+    """The target that pipeline.toml names, or the first that is set up; raises DeployError when that one cannot be used.
+
+    A cluster that is set up half-way is refused: a release for a cluster must not quietly end up on this machine.
+    """
+    named: str = settings.deploy.target
+    if named == "auto" and kubernetes.asked_for():
+        named = kubernetes.NAME
+    if named == "auto":
+        return next(target for target in TARGETS if target.unavailable(settings) is None)
+    target = next(target for target in TARGETS if named == target.NAME)
+    if why := target.unavailable(settings):
+        raise DeployError(
+            f"target {target.NAME} cannot be used here: {why}",
+            "set that up, or choose another in pipeline.toml [deploy] target",
+        )
+    return target

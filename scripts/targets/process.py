@@ -1,29 +1,34 @@
-"""Target `process`: an environment is one service process on this machine, on the port that pipeline.toml gives it.
+"""Target `process`: an environment is one service process on this machine, behind a door on the port of pipeline.toml.
 
-A release is started beside the old one on a free port and tested there; only then it takes the place. What served before
-is restored when the new one does not become ready or fails its smoke test on the real port.
+A release is started beside the old one on a port of its own and tested there; then the door is pointed at it, and the old
+one ends when its callers have left. No request is lost, and going back is pointing the door back.
 """
 
 import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from pipeline import processes
-from pipeline.artifacts import ROOT, STATE, read_json, write_json
+from pipeline.artifacts import ROOT, STATE, write_json
 from pipeline.errors import DeployError, SlipwayError
+from pipeline.release import Release
 from pipeline.settings import Settings
 from scripts.smoke_test import smoke_test
+from scripts.targets.ready import answers
 
 NAME = "process"
 WHY = "a service on this machine, which needs nothing but Python"
-SERVICE = "serving"
+IMAGES = False
+SERVICE, DOOR = "serving", "serving.door"
+UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there
+DRAIN = 20  # seconds that a service may take to let its callers go; see serving/drain.py
 
 
 def unavailable(settings: Settings) -> str | None:
@@ -32,7 +37,7 @@ def unavailable(settings: Settings) -> str | None:
 
 
 def record_file(environment: str) -> Path:
-    """Where this machine remembers what serves in an environment."""
+    """Where this machine remembers what serves in an environment; the door reads it for each connection."""
     return STATE / f"{environment}.json"
 
 
@@ -44,106 +49,124 @@ def recorded(environment: str) -> dict[str, Any] | None:
         return None
 
 
-def serving(environment: str) -> dict[str, Any] | None:
-    """What serves in the environment now: {version, url, bundle, digest, pid, created, since}; None when nothing does."""
+def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
+    """What serves in the environment now: {name, version, digest, url, bundle, since, address, pid, …}; None when nothing does."""
     record = recorded(environment)
-    return record if record and processes.find(record) else None
+    return record if record and processes.find(record) and _doors(environment, record["port"]) else None
 
 
-def release(environment: str, bundle: Path, settings: Settings) -> dict[str, Any]:
-    """Put a bundle into the place of what serves; raises DeployError after restoring that when it fails."""
+@contextmanager
+def reach(environment: str, settings: Settings) -> Iterator[str]:
+    """The environment's address, which any program on this machine can use."""
+    yield _url(f"127.0.0.1:{settings.deploy.port(environment)}")
+
+
+def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
+    """Put a release into the place of what serves; raises DeployError after restoring that when it fails."""
     port = settings.deploy.port(environment)
-    before = serving(environment)
+    before = serving(environment, settings)
     _end(process for process in _services(environment) if not before or process.pid != before["pid"])
-    _refuse_foreign(port, environment, before)
-    version = read_json(bundle / "release.json")["version"]
-
-    if before:  # with nothing to protect, its own port is as good a place to be tested as any
-        _try(environment, bundle, version, settings)
-    _end(_services(environment))
+    _refuse_foreign(port, environment)
+    process, address = _start(environment, release.bundle)
     try:
-        return _serve(environment, bundle, port, settings)
-    except BaseException as error:  # whatever it was, the keyboard included: production must not stay down
-        _end(_services(environment))
-        if before is None:
-            raise
-        _restore(environment, before, settings, error)
-        if not isinstance(error, SlipwayError):
-            raise
-        raise DeployError(f"{error.what}; version {before['version']} was restored", error.then) from error
+        _wait(process, address, environment, settings)
+        smoke_test(_url(address), release.bundle, release.version)
+        record = _record(release, port, address, process)
+        _open_door(environment, port)
+        _switch(environment, record, before)
+    except BaseException:  # whatever it was, the keyboard included: a release that failed must not stay
+        _end([process])
+        raise
+    _end(door for door in _doors(environment) if door not in _doors(environment, port))
+    _retire(before)
+    return record
+
+
+def holds(environment: str, settings: Settings) -> bool:
+    """Whether a door of ours stands on the environment's port, with or without a release behind it."""
+    return bool(_doors(environment, settings.deploy.port(environment)))
 
 
 def stop(environment: str) -> bool:
     """End what serves in the environment; False when nothing did."""
-    found = _services(environment)
+    found = [*_doors(environment), *_services(environment)]
     _end(found)
     record_file(environment).unlink(missing_ok=True)
     return bool(found)
 
 
-def _restore(environment: str, before: dict[str, Any], settings: Settings, cause: BaseException) -> None:
-    """Serve what served before; raises DeployError that names both causes when that fails too."""
+def _switch(environment: str, record: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Point the door at a release and ask through it; raises DeployError after pointing it back."""
+    write_json(record_file(environment), record)
     try:
-        _serve(environment, Path(before["bundle"]), before["port"], settings)
-    except SlipwayError as error:
-        raise DeployError(
-            f"{cause}; and version {before['version']} could not be restored, so that {environment} serves nothing: "
-            f"{error.what}",
-            f"mend that, then `make rollback ENVIRONMENT={environment} VERSION={before['version']}`",
-        ) from cause
+        smoke_test(record["url"], Path(record["bundle"]), record["version"])
+    except BaseException as error:
+        if before is None:
+            record_file(environment).unlink(missing_ok=True)
+            raise
+        write_json(record_file(environment), before)
+        if not isinstance(error, SlipwayError):
+            raise
+        raise DeployError(f"{error.what}; version {before['version']} was restored", error.then) from error
 
 
-def _try(environment: str, bundle: Path, version: str, settings: Settings) -> None:
-    """Start the release on a free port, replay its golden predictions there, and end it."""
-    port = processes.free_port()
-    process = _start(environment, bundle, port)
-    try:
-        _wait(process, port, environment, settings)
-        smoke_test(_url(port), bundle, version)
-    finally:
-        processes.stop(process)
+def _retire(before: dict[str, Any] | None) -> None:
+    """Tell the old release to end; it does so by itself when its callers have left."""
+    old = processes.find(before) if before else None
+    if old:
+        with suppress(KeyboardInterrupt):  # the new one serves: what is begun is finished
+            time.sleep(UNNOTICED)
+        old.terminate()
 
 
-def _serve(environment: str, bundle: Path, port: int, settings: Settings) -> dict[str, Any]:
-    """Start a release on the environment's own port, test it there, and remember it."""
-    process = _start(environment, bundle, port)
-    _wait(process, port, environment, settings)
-    released = read_json(bundle / "release.json")
-    smoke_test(_url(port), bundle, released["version"])
-    record = {
-        "name": released["name"],
-        "version": released["version"],
-        "digest": released["digest"],
-        "url": _url(port),
+def _record(release: Release, port: int, address: str, process: psutil.Process) -> dict[str, Any]:
+    return {
+        "name": release.name,
+        "version": release.version,
+        "digest": release.digest,
+        "image": None,
+        "url": _url(f"127.0.0.1:{port}"),
         "port": port,
-        "bundle": str(bundle),
+        "address": address,
+        "bundle": str(release.bundle),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         **processes.identity(process),
     }
-    write_json(record_file(environment), record)
-    return record
 
 
-def _start(environment: str, bundle: Path, port: int) -> psutil.Process:
-    command = [
-        sys.executable,
-        "-m",
-        SERVICE,
-        "--bundle",
-        str(bundle),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    return processes.start(command, _log(environment), env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT)
+def _open_door(environment: str, port: int) -> None:
+    """Have a door on the port; one that stands there already stays."""
+    if _doors(environment, port):
+        return
+    command = ["-m", DOOR, "--port", str(port), "--to-record", str(record_file(environment))]
+    process = _python(command, environment)
+    deadline = time.monotonic() + 10
+    while not processes.port_taken(port):
+        if not process.is_running() or time.monotonic() > deadline:
+            raise DeployError(
+                f"the door on port {port} did not open", f"its log is {_log(environment).relative_to(ROOT)}"
+            )
+        time.sleep(0.02)
 
 
-def _wait(process: psutil.Process, port: int, environment: str, settings: Settings) -> None:
+def _start(environment: str, bundle: Path) -> tuple[psutil.Process, str]:
+    """Start the service of a bundle on a free port; the process and its HOST:PORT."""
+    port = processes.free_port()
+    command = ["-m", SERVICE, "--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(port)]
+    return _python(command, environment), f"127.0.0.1:{port}"
+
+
+def _python(command: list[str], environment: str) -> psutil.Process:
+    return processes.start(
+        [sys.executable, *command], _log(environment), env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT
+    )
+
+
+def _wait(process: psutil.Process, address: str, environment: str, settings: Settings) -> None:
     """Wait until the service is ready; raises DeployError with the end of its log when it is not in time."""
-    print(f"waiting until the service for {environment} is ready on port {port}", flush=True)
+    print(f"waiting until the service for {environment} is ready at {address}", flush=True)
     deadline = time.monotonic() + settings.deploy.ready_seconds
-    while not _ready(port):
+    while not answers(_url(address)):
         ended = not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
         if ended or time.monotonic() > deadline:
             if not ended:
@@ -157,42 +180,45 @@ def _wait(process: psutil.Process, port: int, environment: str, settings: Settin
         time.sleep(0.05)
 
 
-def _ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"{_url(port)}/readyz", timeout=2) as answer:
-            return answer.status == 200
-    except (OSError, urllib.error.URLError):
-        return False
-
-
-def _refuse_foreign(port: int, environment: str, before: dict[str, Any] | None) -> None:
+def _refuse_foreign(port: int, environment: str) -> None:
     """Refuse a port on which somebody else's program listens."""
-    if (before is None or before["port"] != port) and processes.port_taken(port):
+    if not _doors(environment, port) and processes.port_taken(port):
         raise DeployError(
             f"port {port} for {environment} is taken by another program",
-            f"end it, or choose another port in pipeline.toml [deploy] {environment}_port",
+            f"end it (`make stop`, if it is another target's), or choose another in pipeline.toml [deploy] {environment}_port",
         )
 
 
 def _services(environment: str) -> list[psutil.Process]:
     """Every service process of this environment of this repository, also one whose deployment was killed half-way."""
     folder = str(STATE / environment) + os.sep
+    return _running(SERVICE, lambda command: any(part.startswith(folder) for part in command))
+
+
+def _doors(environment: str, port: int | None = None) -> list[psutil.Process]:
+    """The doors of this environment of this repository, those on a port, if one is given."""
+    record = str(record_file(environment))
+    found = _running(DOOR, lambda command: record in command)
+    return [door for door in found if port is None or str(port) in door.info["cmdline"]]
+
+
+def _running(module: str, ours) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "status"]):
         command = process.info["cmdline"] or []
-        if SERVICE in command and any(part.startswith(folder) for part in command):
+        if module in command and ours(command) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
 
 def _end(found) -> None:
     for process in found:
-        processes.stop(process)
+        processes.stop(process, DRAIN)
 
 
 def _log(environment: str) -> Path:
     return STATE / "logs" / f"{environment}.log"
 
 
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
+def _url(address: str) -> str:
+    return f"http://{address}"

@@ -41,7 +41,7 @@ def test_status_of_the_command_is_kept():
 def test_keyboard_ends_with_130(capsys):
     """Control-C ends a command with a word and the shell's usual status."""
     assert raising(KeyboardInterrupt())() == 130
-    assert capsys.readouterr().err == "stopped by the keyboard\n"
+    assert capsys.readouterr().err == "stopped by the keyboard or a signal\n"
 
 
 def test_our_own_faults_keep_their_traceback():

@@ -122,7 +122,7 @@ def test_version_is_found_by_number_and_tag(client):
 def test_deployments_are_recorded_and_the_newest_success_is_found(client):
     """Each deployment is a run; the last that succeeded in an environment is found with its time."""
     assert registry.last_deployment(client, "m", "production") is None
-    about = {"before": None, "digest": "d", "action": "deploy", "target": "process", "link": ""}
+    about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
     registry.record_deployment(client, "m", "production", version="1", result="deployed", **about)
     registry.record_deployment(client, "m", "production", version="2", result="failed", detail="why", **about)
     registry.record_deployment(client, "m", "staging", version="3", result="deployed", **about)

@@ -167,6 +167,6 @@ def test_every_setting_is_there_with_a_comment():
             continue
         keys = set(field.annotation.model_fields)
         assert keys == set(settings[name]), name
-        table = re.search(rf"^\[{name}\]\n(.*?)(?=^\[(?!{name}\.)|\Z)", text, re.M | re.S)[1]
+        table = re.search(rf"^\[{name}\].*?\n(.*?)(?=^\[(?!{name}\.)|\Z)", text, re.M | re.S)[1]
         for key in keys:
             assert re.search(rf"^({key} *=|\[{name}\.{key}\]).*# \S", table, re.M), f"[{name}] {key}"

@@ -13,26 +13,26 @@ TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for
 
 def verbs() -> dict[str, str]:
     """The verbs of the Makefile with their help."""
-    return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    return dict(re.findall(r"^([a-z0-9-]+):.*?## (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
 
 def test_every_verb_is_in_the_readme():
     """A verb of the Makefile that README.md does not name is a verb that nobody finds."""
-    named = set(re.findall(r"`make ([a-z-]+)", TEXTS["README.md"]))
+    named = set(re.findall(r"`make ([a-z0-9-]+)", TEXTS["README.md"]))
     assert set(verbs()) - {"help"} <= named
 
 
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_named_verb_exists(page):
     """A page that says `make x` names a verb of the Makefile."""
-    spoken = set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXTS[page], re.M))
+    spoken = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", TEXTS[page], re.M))
     assert spoken <= set(verbs())
 
 
 def test_words_of_commands_name_existing_verbs():
     """A message that tells the user to run `make x` names a verb that exists."""
     sources = [*ROOT.glob("*.py"), *(ROOT / "pipeline").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
-    said = {verb for path in sources for verb in re.findall(r"`make ([a-z-]+)", path.read_text(encoding="utf-8"))}
+    said = {verb for path in sources for verb in re.findall(r"`make ([a-z0-9-]+)", path.read_text(encoding="utf-8"))}
     assert said and said <= set(verbs())
 
 

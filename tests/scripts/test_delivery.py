@@ -1,16 +1,20 @@
 """Delivery in a fork with two versions: what cannot go wrong between registry and running service."""
 
 import json
+import re
 
+import psutil
 import pytest
 import requests
+
+from tests.serving.load import constant_load
 
 
 @pytest.fixture(scope="module")
 def two(fork):
     """A fork in which version 2 has replaced version 1."""
     fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
-    fork.edit("pipeline.toml", "margin = 0.01 ", "margin = 0.5 ")
+    fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
     fork.ok("-m", "scripts.ship")
     fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
     fork.ok("-m", "scripts.ship")
@@ -29,10 +33,15 @@ def by_hand(client):
     return client.create_model_version("breast-cancer", f"runs:/{first.run_id}/model", run_id=first.run_id)
 
 
+def records(client) -> list:
+    """The runs of all deployment records, newest first."""
+    experiment = client.get_experiment_by_name("breast-cancer-deployments")
+    return list(client.search_runs([experiment.experiment_id]))
+
+
 def deployments(client) -> list[dict]:
     """The tags of all deployment records, newest first."""
-    experiment = client.get_experiment_by_name("breast-cancer-deployments")
-    return [run.data.tags for run in client.search_runs([experiment.experiment_id])]
+    return [run.data.tags for run in records(client)]
 
 
 def test_promotion_kept_the_version_before(two, client):
@@ -41,20 +50,32 @@ def test_promotion_kept_the_version_before(two, client):
     assert client.get_model_version_by_alias("breast-cancer", "previous").version == "1"
 
 
-def test_release_that_fails_on_its_own_port_is_replaced_by_what_served(two, client):
-    """When a release passes its trial but does not start in its place, the version before serves again, and the record says why."""
-    port = two.json(".slipway/production.json")["port"]
-    line = "    args = parser.parse_args(argv)\n"
-    broken = f"{line}    if args.port == {port} and 'version-1' in str(args.bundle):\n        raise SystemExit('lost its disk')\n"
-    two.edit("serving/__main__.py", line, broken)
+def test_release_that_dies_after_its_trial_is_replaced_by_what_served(two, client):
+    """When a release passes its trial but fails behind the door, what served before serves again, and the record says why."""
+    before = two.json(".slipway/production.json")
+    line = "        contract = self.contract\n"
+    dying = f"{line}        self.asked = getattr(self, 'asked', 0) + 1\n        if self.asked > 1 and self.release.version == '1':\n            __import__('os')._exit(3)\n"
+    two.edit("serving/app.py", line, dying)
     said = two.refused("-m", "scripts.rollback")
-    two.edit("serving/__main__.py", broken, line)
-    assert "lost its disk" in said and "version 2 was restored" in said
-    assert requests.get(f"http://127.0.0.1:{port}/model/info", timeout=5).json()["version"] == "2"
+    two.edit("serving/app.py", dying, line)
+    assert "smoke test" in said and "version 2 was restored" in said
+    assert two.json(".slipway/production.json") == before
+    assert requests.get(f"{before['url']}/model/info", timeout=5).json()["version"] == "2"
     assert two.status()["production"]["agree"]
     newest = deployments(client)[0]
     assert (newest["action"], newest["version"], newest["result"]) == ("rollback", "1", "failed")
-    assert "lost its disk" in newest["detail"]
+    assert "smoke test" in newest["detail"]
+
+
+def test_no_request_is_lost_while_versions_change(two, client):
+    """Under constant load production goes back to version 1 and on to version 2 again: every request is answered."""
+    url = two.json(".slipway/production.json")["url"]
+    example = [field["example"] for field in two.json("build/bundle/contract.json")["inputs"]]
+    with constant_load(url, example) as load:
+        two.ok("-m", "scripts.rollback")
+        two.ok("-m", "scripts.rollback", "--version", "2")
+    assert load.failures == []
+    assert min(load.answers["1"], load.answers["2"]) > 50
 
 
 def test_release_that_never_becomes_ready_is_given_up(two):
@@ -89,6 +110,92 @@ def test_version_compared_with_another_one_does_not_go_to_production(two, client
     client.set_registered_model_alias("breast-cancer", "production", "2")
     client.set_model_version_tag("breast-cancer", "2", "compared_with", "1")
     assert "was compared with version none, but version 1 is in production" in said
+
+
+def test_rehearsal_shows_a_broken_release_undone(two, client):
+    """A release that answers otherwise than promised is refused in staging, which serves on as before, and no request is lost."""
+    before = two.json(".slipway/staging.json")
+    said = two.ok("-m", "scripts.rehearse")
+    assert "smoke test of" in said and "probability of" in said and "undone: a broken release does no harm" in said
+    asked, lost = re.search(r"requests made +(\d+) meanwhile, of them lost: (\d+)", said).groups()
+    assert int(asked) > 5 and int(lost) == 0
+    assert two.json(".slipway/staging.json") == before
+    newest = deployments(client)[0]
+    assert (newest["action"], newest["environment"], newest["result"]) == ("rehearsal", "staging", "undone")
+
+
+def test_rehearsal_is_red_when_nothing_refuses(two, client):
+    """When the smoke test no longer looks at answers, the rehearsal says so and ends red, and staging has the good release."""
+    line = "        expected = self.expected[number]\n"
+    two.edit("scripts/smoke_test.py", line, f"        return\n{line}")
+    done = two.run("-m", "scripts.rehearse")
+    two.edit("scripts/smoke_test.py", f"        return\n{line}", line)
+    assert done.returncode == 1 and "NOT undone as it should be" in done.stdout
+    assert two.status()["staging"]["agree"]
+    assert "passed" in two.ok("-m", "scripts.integration_test", "--environment", "staging")
+
+
+def test_rehearsal_in_which_something_else_fails_is_no_rehearsal(two):
+    """When the broken release does not even start, nothing was shown: the rehearsal ends red with that reason."""
+    line = "    args = parser.parse_args(argv)\n"
+    two.edit("serving/__main__.py", line, f"{line}    raise SystemExit('no disk')\n")
+    said = two.refused("-m", "scripts.rehearse")
+    two.edit("serving/__main__.py", f"{line}    raise SystemExit('no disk')\n", line)
+    assert "no disk" in said and "undone" not in said
+    assert two.status()["staging"]["agree"]
+
+
+def test_deployment_that_is_terminated_is_undone(two, client):
+    """SIGTERM, as of a cancelled job, ends a deployment like Ctrl-C: nothing is left of it, and the record says so."""
+    line = "    args = parser.parse_args(argv)\n"
+    before = two.json(".slipway/staging.json")
+    two.edit("serving/__main__.py", line, f"{line}    __import__('time').sleep(60)\n")
+    process = two.start("-m", "scripts.deploy", "--environment", "staging", "--version", "1")
+    try:
+        for said in process.stdout:
+            if "waiting until the service" in said:
+                break
+        process.terminate()
+        assert process.wait(30) == 130
+    finally:
+        two.edit("serving/__main__.py", f"{line}    __import__('time').sleep(60)\n", line)
+    assert "Traceback" not in process.stdout.read()
+    assert two.json(".slipway/staging.json") == before
+    started = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"]) if "serving" in (p.info["cmdline"] or [])]
+    assert not any(f"{two.root}/.slipway/staging/version-1-" in part for command in started for part in command)
+    assert (deployments(client)[0]["result"], deployments(client)[0]["detail"]) == ("failed", "KeyboardInterrupt")
+
+
+def test_auto_does_not_quietly_deploy_somewhere_else(two, client):
+    """When the last deployment went to containers and no engine answers now, `auto` is refused rather than a process started."""
+    newest = next(run for run in records(client) if run.data.tags["result"] == "deployed")
+    environment = newest.data.tags["environment"]
+    client.set_tag(newest.info.run_id, "target", "docker")
+    two.edit("pipeline.toml", 'target = "process" ', 'target = "auto" ')
+    command = ["-m", "scripts.deploy", "--environment", environment, "--version", newest.data.tags["version"]]
+    said = two.refused(*command, DOCKER_HOST="unix:///nowhere/docker.sock")
+    two.edit("pipeline.toml", 'target = "auto" ', 'target = "process" ')
+    client.set_tag(newest.info.run_id, "target", "process")
+    assert f"{environment} was last deployed to target docker, and `auto` means process here" in said
+
+
+def test_rollback_of_what_was_never_promoted_goes_back_to_what_was(two, client):
+    """When production serves a version that the alias is not on, rollback brings back the alias's, and marks the other one."""
+    two.ok("-m", "scripts.rollback", "--version", "1")
+    client.set_registered_model_alias("breast-cancer", "production", "2")
+    client.set_registered_model_alias("breast-cancer", "previous", "1")
+    two.ok("-m", "scripts.rollback")
+    assert two.status()["production"]["version"] == "2" and two.status()["production"]["agree"]
+    assert "rolled_back" in client.get_model_version("breast-cancer", "1").tags
+    assert "rolled_back" not in client.get_model_version("breast-cancer", "2").tags
+
+
+def test_version_of_another_model_is_not_promoted(two):
+    """After the name in pipeline.toml changed, what production serves is another model's, and is not promoted as this one's."""
+    two.edit("pipeline.toml", 'name = "breast-cancer" ', 'name = "other" ')
+    said = two.refused("-m", "scripts.promote")
+    two.edit("pipeline.toml", 'name = "other" ', 'name = "breast-cancer" ')
+    assert "production serves nothing that could be promoted" in said
 
 
 def test_promotion_after_someone_moved_the_alias_restores_what_the_alias_says(two, client):

@@ -4,12 +4,13 @@ import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
-from pipeline import artifacts
 from pipeline.errors import DeployError, StageError
 from scripts.smoke_test import main, replay, smoke_test
+from scripts.targets import process
 from tests.serving.bundles import KINDS, ROWS, make_bundle, read, write
 from tests.serving.service import serving
 
@@ -248,22 +249,16 @@ def test_the_command_speaks_json(running, capsys):
     assert (result["url"], result["version"], result["rows"]) == (running.url, "3", ROWS)
 
 
-def test_an_environment_is_found_by_its_record(running, tmp_path, monkeypatch, capsys):
-    """--environment reads address, bundle and version of what is deployed there."""
-    monkeypatch.setattr(artifacts, "STATE", tmp_path)
-    record = {"version": "3", "url": running.url, "bundle": str(running.bundle), "pid": 1}
-    artifacts.write_json(tmp_path / "staging.json", record)
-    assert main(["--environment", "staging"]) == 0
-    assert "cars version 3" in capsys.readouterr().out
-
-
 def test_an_empty_environment_says_what_to_run(tmp_path, monkeypatch, capsys):
-    """Without a record nothing is deployed there, and the next command is told."""
-    monkeypatch.setattr(artifacts, "STATE", tmp_path)
+    """Where nothing is deployed, the next command is told."""
+    text = (Path(__file__).parents[1] / "example" / "pipeline.toml").read_text(encoding="utf-8")
+    (tmp_path / "pipeline.toml").write_text(text.replace('target = "auto"', 'target = "process"'), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(process, "STATE", tmp_path)
     assert main(["--environment", "production"]) == 1
     error = capsys.readouterr().err
     assert "error: nothing is deployed to production" in error
-    assert "run `make deploy ENVIRONMENT=production`" in error
+    assert "`make deploy ENVIRONMENT=production`" in error
 
 
 @pytest.mark.parametrize("options", [[], ["--url", "http://x"], ["--bundle", "x"], ["--environment", "moon"]])

@@ -14,6 +14,7 @@ ALLOWED = {
     "serving",
     "fastapi",
     "starlette",
+    "uvloop",
     "pydantic",
     "numpy",
     "onnxruntime",

@@ -139,7 +139,9 @@ def test_every_stage_can_be_killed_and_run_again(new_fork):
     assert (status["version"], status["alias"], status["agree"]) == ("1", "1", True)
     commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     for environment in ("staging", "production"):
-        assert sum(str(fork.root / ".slipway" / environment) in command for command in commands) == 1
+        state = str(fork.root / ".slipway" / environment)
+        assert sum(f"{state}/" in command for command in commands) == 1  # the service
+        assert sum(f"{state}.json" in command for command in commands) == 1  # its door
     fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "keep"
 

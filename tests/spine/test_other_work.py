@@ -88,7 +88,7 @@ def own(fork, frame: pd.DataFrame, model: str, toml: str) -> None:
     fork.write("project/checks.py", CHECKS)
     fork.write("project/model.py", model)
     tables = "".join(
-        f"[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in ports[table].items())
+        f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in ports[table].items())
         for table in ("deploy", "mlflow")
     )
     fork.write("pipeline.toml", toml + tables)

@@ -1,0 +1,146 @@
+"""What an image is made of and called: pure values; pipeline/engine.py does things with them.
+
+An image carries one model version: NAME:v{version}-{commit}. Its context is the code of serving/, the locked requirements
+and one bundle, and nothing else of the repository, so that no secret and no data can slip in.
+"""
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ImageError
+
+BASE = "python:3.11-slim-bookworm"
+PATTERN = re.compile(
+    r"(?P<host>(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:\d))(:\d+)?/)?"
+    r"(?P<path>[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*)*)"
+)
+
+
+def base() -> str:
+    """The image that ours is built on: PYTHON_IMAGE, else the one that the Dockerfile names."""
+    return os.environ.get("PYTHON_IMAGE") or BASE
+
+
+def repository(name: str) -> tuple[str, bool]:
+    """The repository of a model's images, and whether it is in a registry; raises ImageError when IMAGE_REPOSITORY is none."""
+    given = os.environ.get("IMAGE_REPOSITORY", "").strip()
+    if not given:
+        return "slipway/" + re.sub(r"[-_]*_[-_]*", "_", name).strip("-_"), False
+    wrong = _wrong(given)
+    if wrong:
+        raise ImageError(
+            f"IMAGE_REPOSITORY={given} is not the name of an image repository: {wrong}",
+            "an example is ghcr.io/team/model: registry, path, no tag, all in lower case",
+        )
+    return given, True
+
+
+def _wrong(given: str) -> str:
+    """What is wrong with the name of a repository, or ""."""
+    if "://" in given:
+        return f"it begins with {given.split('://')[0]}://"
+    if "@" in given:
+        return "it includes a digest"
+    if ":" in given.rpartition("/")[2]:
+        return f'it includes the tag "{given.rpartition(":")[2]}"'
+    if given != given.lower():
+        return f"it must be in lower case: {given.lower()}"
+    if len(given) > 200 or not PATTERN.fullmatch(given):
+        return "only a-z, 0-9 and single . _ - between them may stand in its parts"
+    return ""
+
+
+def host(repository: str) -> str:
+    """The registry of a repository, for people."""
+    first, slash, _ = repository.partition("/")
+    return first if slash and (set(".:") & set(first) or first == "localhost") else "Docker Hub"
+
+
+def login() -> dict[str, str] | None:
+    """The log-in from the environment, or None: then the engine's own counts. Raises ImageError when half of it is there."""
+    names = ("IMAGE_REPOSITORY_USERNAME", "IMAGE_REPOSITORY_PASSWORD")
+    username, password = (os.environ.get(name, "") for name in names)
+    if bool(username) != bool(password):
+        there, absent = names if username else reversed(names)
+        raise ImageError(f"{there} is set, but {absent} is not", "set both, or none to use the engine's own log-in")
+    return {"username": username, "password": password} if username else None
+
+
+def tag(version) -> str:
+    """The tag of a model version's image."""
+    return f"v{version.version}-{version.tags['commit'][:12]}"
+
+
+def labels(version, revision: str, made_of: str) -> dict[str, str]:
+    """The labels: which model this is and where it comes from; the same version at the same commit has the same."""
+    server, path = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
+    about = {
+        "org.opencontainers.image.title": version.name,
+        "org.opencontainers.image.description": f"Predictions of {version.name} version {version.version} over HTTP",
+        "org.opencontainers.image.version": version.version,
+        "org.opencontainers.image.revision": revision,
+        "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created(version))),
+        "org.opencontainers.image.base.name": base(),
+        **identity(version),
+        "slipway.data": version.tags["data_hash"],
+        "slipway.commit": version.tags["commit"],
+        "slipway.inputs": made_of,
+    }
+    return about | ({"org.opencontainers.image.source": f"{server}/{path}"} if server and path else {})
+
+
+def identity(version) -> dict[str, str]:
+    """The labels that name a version beyond doubt: its number alone is used again by another MLflow."""
+    return {
+        "slipway.name": version.name,
+        "slipway.version": version.version,
+        "slipway.run": version.run_id,
+        "slipway.digest": version.tags["digest"],
+    }
+
+
+def created(version) -> int:
+    """When the version was registered, seconds: an image built from it later is no newer than it."""
+    return int(version.creation_timestamp) // 1000
+
+
+def context(root: Path, bundle: Path) -> bytes:
+    """The build context as a tar archive: the same files give the same bytes, wherever and whenever it is made."""
+    files = {"Dockerfile": root / "serving/Dockerfile", "requirements/serving.txt": root / "requirements/serving.txt"}
+    files |= {path.relative_to(root).as_posix(): path for path in (root / "serving").rglob("*.py")}
+    files |= {f"build/bundle/{path.name}": path for path in bundle.iterdir()}
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, path in sorted(files.items()):
+            entry = tarfile.TarInfo(name)  # owner 0, time 0, and this mode, whatever they are on this machine
+            content = path.read_bytes()
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+def inputs(context: bytes) -> str:
+    """SHA-256 over all that decides what an image holds: its files, its base and the processor it is for."""
+    platform = os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
+    return hashlib.sha256(context + f"{base()} {platform}".encode()).hexdigest()
+
+
+def record(version, repository: str, image: str, pushed: bool, size: int | None) -> dict[str, Any]:
+    """What build/image.json says of an image; `size` in bytes, None when no engine here holds it."""
+    return {
+        "name": version.name,
+        "version": version.version,
+        "commit": version.tags["commit"],
+        "digest": version.tags["digest"],
+        "image": image,
+        "repository": repository,
+        "tag": tag(version),
+        "pushed": pushed,
+        "size_mb": size and round(size / 1e6, 1),
+    }

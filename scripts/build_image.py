@@ -1,0 +1,131 @@
+"""Build the image of a model version, push it, and write down its digest:
+
+    make image                  # the version registered last
+    make image VERSION=3
+
+Writes build/image.json. With IMAGE_REPOSITORY set the image is pushed there and the version in MLflow gets the tag `image`,
+REPOSITORY@DIGEST; without it the image stays in this machine's engine. What is there already is not built again.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline import engine, image_registry, images, lineage, processes, registry
+from pipeline.artifacts import BUILD, ROOT, read_json, write_json
+from pipeline.errors import ImageError, RegistryError, StageError, edge
+from pipeline.settings import Settings, load_settings
+
+WAIT_SECONDS = 900  # for another build on this machine
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Build and push the image of one version."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--version", help="version in MLflow; without it, the one in build/registered.json")
+    options = parser.parse_args(argv)
+    settings = load_settings()
+    images.repository(settings.name)  # a wrong name is told before MLflow is started
+    client = registry.connect(settings)
+    version = chosen(client, settings, options.version)
+    with tempfile.TemporaryDirectory() as folder:
+        image = build(client, settings, version, registry.fetch_bundle(client, version, Path(folder)))
+    write_json(BUILD / "image.json", image)
+    print(f"version {version.version} is {image['image']}" + ("" if image["pushed"] else " (in this engine only)"))
+
+
+def chosen(client, settings: Settings, number: str | None):
+    """The version asked for, or the one that this build registered."""
+    if number:
+        return registry.by_number(client, settings.name, number)
+    registered = read_json(BUILD / "registered.json")
+    version = registry.by_number(client, settings.name, registered["version"])
+    if version.tags.get("digest") != registered["digest"]:
+        raise StageError(
+            f"build/registered.json is about another version {registered['version']} than MLflow's",
+            "run `make register`, or name a version: `make image VERSION=n`",
+        )
+    return version
+
+
+def build(client, settings: Settings, version, bundle: Path) -> dict[str, Any]:
+    """The image of a model version, as build/image.json has it: found where it is already, else built, and pushed."""
+    of_version(version, bundle)
+    repository, in_registry = images.repository(settings.name)
+    auth = images.login()
+    with processes.lock("image", f"image of version {version.version}", WAIT_SECONDS):
+        found = pushed_before(version, repository, auth) if in_registry else None
+        if found:
+            return found
+        docker = engine.connect()
+        image = in_engine(docker, version, bundle, f"{repository}:{images.tag(version)}")
+        size = image.attrs["Size"]
+        if not in_registry:
+            return images.record(version, repository, image.id, False, size)
+        name = f"{repository}@{image_registry.push(docker, repository, images.tag(version), auth)}"
+        client.set_model_version_tag(version.name, version.version, "image", name)
+    return images.record(version, repository, name, True, size)
+
+
+def before(settings: Settings, version) -> str | None:
+    """The image that was pushed for this version earlier, as MLflow has it; one of another repository is not ours."""
+    repository, _ = images.repository(settings.name)
+    name = version.tags.get("image", "")
+    return name if name.startswith(f"{repository}@sha256:") else None
+
+
+def of_version(version, folder: Path) -> None:
+    """Refuse a bundle that is damaged or of another version."""
+    from pipeline import bundle
+
+    if "digest" not in version.tags:
+        raise RegistryError(f"version {version.version} was not registered by this pipeline", "`make ship` makes one")
+    release = bundle.verify(folder)
+    for key, expected in {"name": version.name, "version": version.version, "digest": version.tags["digest"]}.items():
+        if release[key] != expected:
+            raise StageError(
+                f"the bundle is of {key} {release[key]}, not of {expected}", "`make register` puts it right"
+            )
+
+
+def pushed_before(version, repository: str, auth: dict[str, str] | None) -> dict[str, Any] | None:
+    """What was pushed for this version earlier, if the registry still has it."""
+    name = version.tags.get("image", "")
+    if not name.startswith(f"{repository}@"):
+        return None
+    try:
+        docker = engine.connect()
+    except ImageError as error:  # a machine without engine may deploy what another one has built
+        print(
+            f"version {version.version} has the image {name}; not looked up in the registry: {error.what}", flush=True
+        )
+        return images.record(version, repository, name, True, None)
+    if not image_registry.has(docker, name, auth):
+        print(f"{images.host(repository)} no longer has {name}", flush=True)
+        return None
+    here = engine.get(docker, name)
+    return images.record(version, repository, name, True, here.attrs["Size"] if here else None)
+
+
+def in_engine(docker, version, bundle: Path, name: str):
+    """The image of this version in the engine; built unless it is there."""
+    # One image for each version: what was built for it is used, also when the service's code has changed since.
+    found = engine.find(docker, images.identity(version), name)
+    if found:
+        repository, tag = name.rsplit(":", 1)
+        found.tag(repository, tag)
+        return found
+    context = images.context(ROOT, bundle)
+    made_of = images.inputs(context)
+    engine.get_base(docker, images.base())
+    commit, dirty = lineage.commit()
+    revision = f"{commit}-dirty" if dirty else commit
+    print(f"building {name} on {images.base()}", flush=True)
+    return engine.build(docker, context, name, images.labels(version, revision, made_of), images.created(version))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

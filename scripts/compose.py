@@ -1,0 +1,91 @@
+"""The Docker command and its compose plugin on monitoring/compose.yaml, their failures in words."""
+
+import json
+import os
+import shutil
+import subprocess
+
+from pipeline.artifacts import ROOT
+from pipeline.errors import OneHostError
+
+FOLDER = ROOT / "monitoring"
+PASSWORDS = ("SLIPWAY_POSTGRES_PASSWORD", "SLIPWAY_GRAFANA_PASSWORD")
+INSTALL = "https://docs.docker.com/engine/install/"
+
+
+def docker(*arguments: str, timeout: float | None = None, **options) -> subprocess.CompletedProcess:
+    """Run `docker`; its output is captured unless `options` say otherwise, and it never waits for the keyboard."""
+    silent = {} if "input" in options else {"stdin": subprocess.DEVNULL}
+    text = {"encoding": "utf-8", "errors": "replace"}
+    options = {"capture_output": True} | silent | text | options
+    return subprocess.run(["docker", *arguments], cwd=ROOT, timeout=timeout, **options)
+
+
+def compose(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run `docker compose` on our file."""
+    return docker("compose", "--file", str(FOLDER / "compose.yaml"), *arguments, **options)
+
+
+def done(process: subprocess.CompletedProcess, what: str, then: str) -> str:
+    """Standard output of a process that succeeded; raises OneHostError with the last thing that it said."""
+    if process.returncode:
+        raise OneHostError(f"{what}: {last_line(process.stderr)}", then)
+    return process.stdout
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it does not say why"
+
+
+def require_engine() -> None:
+    """Raise OneHostError unless there are an engine that answers, and the compose plugin."""
+    if not shutil.which("docker"):
+        raise OneHostError(
+            "there is no `docker` command here", f"install Docker Engine with its compose plugin: {INSTALL}"
+        )
+    try:
+        version = docker("version", "--format", "{{.Server.Version}}", timeout=30)
+    except subprocess.TimeoutExpired:
+        raise OneHostError(
+            "the Docker engine does not answer", "see whether it is busy, or DOCKER_HOST is wrong"
+        ) from None
+    if "permission denied" in version.stderr:
+        raise OneHostError(
+            "this account may not use the Docker engine", "put it into the group docker, then log in anew"
+        )
+    done(
+        version, "no Docker engine answers", "start it (systemctl start docker, or Docker Desktop), then run this again"
+    )
+    if docker("compose", "version").returncode:
+        raise OneHostError("Docker's compose plugin is missing", f"install docker-compose-plugin: {INSTALL}")
+
+
+def described() -> dict:
+    """What is to run, as compose understands the file with monitoring/.env and the environment."""
+    text = done(
+        compose("config", "--format", "json"),
+        "monitoring/compose.yaml cannot be read with what is set",
+        "correct monitoring/.env or the environment; docs/one-host.md lists what may be set",
+    )
+    return json.loads(text)
+
+
+def without_passwords() -> dict[str, str]:
+    """An environment in which what is there can be asked for and ended, even where monitoring/.env was lost."""
+    return os.environ | dict.fromkeys(PASSWORDS, "-")
+
+
+def containers() -> dict[str, dict]:
+    """What the engine says of each of our containers, by service."""
+    said = compose("ps", "--all", "--quiet", env=without_passwords())
+    ids = done(said, "the engine does not say what runs", "see `docker compose ls`").split()
+    found = json.loads(docker("inspect", *ids).stdout) if ids else []
+    return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
+
+
+def published(container: dict) -> set[int]:
+    """The ports of this host that a container holds."""
+    bindings = (container["NetworkSettings"]["Ports"] or {}).values()
+    return {int(binding["HostPort"]) for group in bindings for binding in group or []}

@@ -1,0 +1,134 @@
+"""The door: keeps an address open while the releases behind it change.
+
+    python -m serving.door --port 8000 --to production:8000
+    python -m serving.door --port 8000 --to-record .slipway/production.json
+
+It hands the bytes of each connection to whatever serves at that moment: a host name is looked up, and a record is read,
+for every connection anew. While nothing answers there it waits, then says 503.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+PATIENCE = 5  # seconds that a caller is kept waiting while nothing answers behind the door
+CHUNK = 1 << 16
+CLOSED = b"""HTTP/1.1 503 Service Unavailable\r
+content-type: application/problem+json\r
+retry-after: 1\r
+connection: close\r
+content-length: %d\r
+\r
+%s"""
+PROBLEM = b'{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"nothing serves here at present"}'
+
+Address = tuple[str, int]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Stand open until SIGTERM or Ctrl-C; when it cannot listen, say why in one line and return 1."""
+    parser = argparse.ArgumentParser(prog="python -m serving.door", description=__doc__.splitlines()[0])
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--to", type=_address, action="append", help="HOST:PORT of what serves; given again: the next one to try"
+    )
+    where.add_argument("--to-record", type=Path, help='JSON file whose "address" is the HOST:PORT of what serves')
+    args = parser.parse_args(argv)
+    find = (lambda: args.to) if args.to else (lambda: [_recorded(args.to_record)])
+    # Two descriptors a connection: the usual soft limit would be 128 callers on some systems.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard > 0 else 65_536, hard))
+    with suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    try:
+        asyncio.run(_stand(args.host, args.port, find))
+    except KeyboardInterrupt:
+        return 0
+    except OSError as error:
+        print(f"error: cannot listen on {args.host}:{args.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host, int(port)
+
+
+def _recorded(record: Path) -> Address:
+    """The address in a record; raises ConnectionError while there is none."""
+    try:
+        return _address(json.loads(record.read_text(encoding="utf-8"))["address"])
+    except (OSError, ValueError, KeyError, argparse.ArgumentTypeError) as error:
+        raise ConnectionError(str(error)) from error
+
+
+async def _stand(host: str, port: int, find: Callable[[], list[Address]]) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    server = await asyncio.start_server(lambda reader, writer: _pass(reader, writer, find), host, port, backlog=2048)
+    print(f"door open on http://{host}:{port}", flush=True)
+    async with server:
+        await ended.wait()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, find: Callable[[], list[Address]]) -> None:
+    """One caller's connection, from its first byte to its last, or to the end of the door."""
+    with suppress(OSError, asyncio.CancelledError):
+        try:
+            behind = await _connect(find)
+        except OSError:
+            writer.write(CLOSED % (len(PROBLEM), PROBLEM))
+            await writer.drain()
+        else:
+            await _both_ways((reader, writer), behind)
+    writer.close()
+
+
+async def _connect(find: Callable[[], list[Address]]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to what serves now; while there is nothing, try again. Raises OSError when patience is over."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with suppress(OSError):
+            for address in find():
+                with suppress(OSError):
+                    return await asyncio.open_connection(*address)
+        if time.monotonic() > deadline:
+            raise ConnectionError("nothing answers behind the door")
+        await asyncio.sleep(0.02)
+
+
+async def _both_ways(caller, behind) -> None:
+    there = asyncio.ensure_future(_pump(caller[0], behind[1]))
+    back = asyncio.ensure_future(_pump(behind[0], caller[1]))
+    # The answer decides: a caller may close its side first and still wait for it.
+    await asyncio.wait([back])
+    there.cancel()
+    behind[1].close()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while chunk := await source.read(CHUNK):
+            sink.write(chunk)
+            await sink.drain()
+        if sink.can_write_eof():
+            sink.write_eof()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""`make up` in a copy of the template on the real engine, under a project name and ports of its own."""
+
+import json
+import os
+import secrets
+import subprocess
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Fork, clean_environment, free_port
+
+IMAGES = Path(__file__).parent / "images"
+PUBLIC = "SLIPWAY_TEST_PUBLIC_IMAGES"  # set it where docker.io can be reached: the images of compose.yaml are used
+
+
+@dataclass
+class Host:
+    """A fork, and what distinguishes its containers from all others of this engine."""
+
+    fork: Fork
+    name: str = field(default_factory=lambda: f"slipway-test-up-{secrets.token_hex(3)}")
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        ports = {f"SLIPWAY_{service}_PORT": str(free_port()) for service in ("MLFLOW", "PROMETHEUS", "GRAFANA")}
+        self.environment = ports | {"COMPOSE_PROJECT_NAME": self.name, "SLIPWAY_NETWORK": self.name}
+        if not os.environ.get(PUBLIC):
+            self.environment |= stand_ins()
+
+    def url(self, service: str) -> str:
+        """Where a service is reached from this machine."""
+        return f"http://127.0.0.1:{self.environment[f'SLIPWAY_{service.upper()}_PORT']}"
+
+    def production(self) -> str:
+        """Where production is reached from this machine."""
+        settings = tomllib.loads((self.fork.root / "pipeline.toml").read_text(encoding="utf-8"))
+        return f"http://127.0.0.1:{settings['deploy']['production_port']}"
+
+    def up(self, **more: str) -> str:
+        """`make up`; returns what it printed. The first one builds MLflow's image."""
+        return self.fork.ok("-m", "scripts.up", timeout=900, **self.environment | more)
+
+    def refused(self, **more: str) -> str:
+        """A `make up` that must end red in words; returns them."""
+        return self.fork.refused("-m", "scripts.up", **self.environment | more)
+
+    def ship(self) -> str:
+        """`make ship` with the target docker and this host's MLflow; returns what it printed."""
+        self.fork.edit("pipeline.toml", 'target = "process" ', 'target = "docker" ')
+        return self.fork.ok(
+            "-m", "scripts.ship", timeout=600, MLFLOW_TRACKING_URI=self.url("mlflow"), **self.environment
+        )
+
+    def down(self) -> str:
+        """`make down`; returns what it printed."""
+        return self.fork.ok("-m", "scripts.up", "--down", **self.environment)
+
+    def compose(self, *arguments: str) -> str:
+        """Standard output of `docker compose` on the fork's file."""
+        command = ["docker", "compose", "--file", str(self.fork.root / "monitoring/compose.yaml"), *arguments]
+        # for what only asks or ends, a password is needed by the file, not by what is done
+        words = {"SLIPWAY_POSTGRES_PASSWORD": "-", "SLIPWAY_GRAFANA_PASSWORD": "-"}
+        environment = clean_environment() | self.environment | words
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    def run(self, lines: str) -> None:
+        """Run lines of a page as a person would, in the fork; each must succeed."""
+        environment = clean_environment() | self.environment
+        command = ["bash", "-euo", "pipefail", "-c", lines]
+        done = subprocess.run(command, cwd=self.fork.root, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def containers(self) -> dict[str, dict]:
+        """What the engine says of each container, by service."""
+        ids = self.compose("ps", "--all", "--quiet").split()
+        said = (
+            subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
+            if ids
+            else "[]"
+        )
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in json.loads(said)}
+
+    def remove(self) -> None:
+        """Leave nothing of it on this engine."""
+        self.fork.run("-m", "scripts.stop")
+        image = self.fork.root / "build/image.json"
+        if image.exists():
+            subprocess.run(["docker", "rmi", "--force", json.loads(image.read_text())["image"]], capture_output=True)
+        self.compose("down", "--volumes", "--timeout", "5")
+        subprocess.run(["docker", "network", "rm", self.name], capture_output=True)
+
+
+def stand_ins() -> dict[str, str]:
+    """Images that behave like the public ones, made of Debian's packages; skips where they cannot be built."""
+    made = {}
+    for name in ("postgres", "prometheus", "grafana"):
+        image = f"slipway-test/{name}"
+        command = ["docker", "build", "--quiet", "--tag", image, "--file", str(IMAGES / f"{name}.Dockerfile")]
+        base = os.environ.get("PYTHON_IMAGE")
+        command += ["--build-arg", f"PYTHON_IMAGE={base}"] if base else []
+        built = subprocess.run([*command, str(IMAGES)], capture_output=True, text=True)
+        if built.returncode:
+            pytest.skip(
+                f"no stand-in for {name} can be built ({built.stderr.strip()[-200:]}); {PUBLIC}=yes uses the real ones"
+            )
+        made[f"SLIPWAY_{name.upper()}_IMAGE"] = image
+    return made
+
+
+def require_compose() -> None:
+    """Skip where the compose plugin is missing."""
+    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
+        pytest.skip("Docker's compose plugin is missing")

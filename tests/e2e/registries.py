@@ -1,0 +1,86 @@
+"""An image registry of the test's own (Debian's docker-registry), which can be killed, started again and given a log-in."""
+
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from pipeline.processes import free_port
+
+# For user "tester" and password "right horse"; bcrypt with the fewest rounds there are.
+HTPASSWD = "tester:$2b$04$v4ejhHf.OvbIkuxiIKQ7CeImSVaR2j3Ywjb9vegSsw5Ms.fXcdXpi\n"
+
+
+class OwnRegistry:
+    """A registry process with its storage in a folder; skips the test where the program is not installed."""
+
+    def __init__(self, folder: Path, login: bool = False):
+        self.program = shutil.which("docker-registry") or pytest.skip("docker-registry (Debian) is not installed")
+        self.folder, self.port = folder, free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        (folder / "htpasswd").write_text(HTPASSWD)
+        auth = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n" if login else ""
+        (folder / "config.yml").write_text(
+            f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n{auth}"
+            f"storage:\n  filesystem: {{rootdirectory: {folder}/data}}\n  delete: {{enabled: true}}\n"
+            f"http: {{addr: '{self.address}'}}\n"
+        )
+        self.process: subprocess.Popen | None = None
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        """Start it, or start it again with what it holds, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            command = [self.program, "serve", str(self.folder / "config.yml")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        for _ in range(200):
+            try:
+                requests.get(f"http://{self.address}/v2/", timeout=2)
+                return
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def kill_at(self, size: int, back_after: float | None) -> None:
+        """Kill it once it holds so many bytes; start it again so many seconds later, or never."""
+
+        def watch():
+            while not self.ended.wait(0.01) and self._held() < size:
+                pass
+            self.kill()
+            if back_after is not None and not self.ended.wait(back_after):
+                self.start()
+
+        self.watcher = threading.Thread(target=watch, daemon=True)
+        self.watcher.start()
+
+    def _held(self) -> int:
+        total = 0
+        for path in (self.folder / "data").rglob("data"):
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:  # moved to its place in between
+                continue
+        return total
+
+    def forget(self, repository: str, digest: str) -> None:
+        """Delete an image, as a clean-up rule of a registry would."""
+        requests.delete(f"http://{self.address}/v2/{repository}/manifests/{digest}", timeout=5).raise_for_status()
+
+    def close(self) -> None:
+        """End it and its watcher."""
+        self.ended.set()
+        if watcher := getattr(self, "watcher", None):
+            watcher.join()
+        self.kill()

@@ -1,0 +1,233 @@
+"""`make up` on a real engine: MLflow on a real PostgreSQL, a real Prometheus; only Grafana is a stand-in, unless public images can be had."""
+
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from tests.conftest import forked
+from tests.e2e.one_host import Host, require_compose
+
+SERVICES = {"postgres", "mlflow", "prometheus", "grafana"}
+
+
+@pytest.fixture(scope="module")
+def host(engine, tmp_path_factory):
+    """One host on which `make up` has run."""
+    require_compose()
+    with forked(tmp_path_factory.mktemp("up")) as fork:
+        made = Host(fork)
+        try:
+            made.said = made.up()
+            yield made
+        finally:
+            made.remove()
+
+
+@pytest.fixture(scope="module")
+def client(host):
+    """A client of the host's MLflow."""
+    return MlflowClient(host.url("mlflow"), host.url("mlflow"))
+
+
+@pytest.fixture(scope="module")
+def version(host, client, tmp_path_factory):
+    """A version with one artifact, registered through the host's MLflow."""
+    run = client.create_run(client.create_experiment("up"))
+    client.log_metric(run.info.run_id, "log_loss", 0.125)
+    file = tmp_path_factory.mktemp("artifact") / "weights.txt"
+    file.write_text("0.5 1.5")
+    client.log_artifact(run.info.run_id, str(file))
+    client.create_registered_model("up")
+    made = client.create_model_version("up", f"{run.info.artifact_uri}/weights.txt", run.info.run_id)
+    client.set_registered_model_alias("up", "production", made.version)
+    return made
+
+
+def stored(client, version, folder) -> tuple:
+    """What MLflow gives back of a version: its alias, its metric, its artifact."""
+    found = client.get_model_version_by_alias("up", "production")
+    file = client.download_artifacts(version.run_id, "weights.txt", str(folder))
+    return found.version, client.get_run(version.run_id).data.metrics["log_loss"], Path(file).read_text()
+
+
+def test_it_says_what_is_where_and_what_comes_next(host):
+    """`make up` ends when all four are healthy, with their addresses and the commands that put a model there."""
+    assert {s: c["State"]["Health"]["Status"] for s, c in host.containers().items()} == dict.fromkeys(
+        SERVICES, "healthy"
+    )
+    for service in ("mlflow", "prometheus", "grafana"):
+        assert host.url(service) in host.said
+    assert f"export MLFLOW_TRACKING_URI={host.url('mlflow')}\n  make ship" in host.said
+
+
+def test_runs_versions_and_artifacts_go_through_its_mlflow(client, version, tmp_path):
+    """A run, a model version with an alias and an artifact are stored and come back over HTTP alone."""
+    assert stored(client, version, tmp_path) == ("1", 0.125, "0.5 1.5")
+    assert client.get_run(version.run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
+
+
+def test_mlflow_keeps_its_rows_in_postgresql(host, version):
+    """The version stands in PostgreSQL's table, not in a file of the container."""
+    sql = "select name, version from model_versions"
+    rows = host.compose("exec", "-T", "postgres", "psql", "-U", "mlflow", "-d", "mlflow", "-At", "-c", sql)
+    assert "up|1" in rows.split()
+
+
+def test_the_data_outlives_down_and_up(host, client, version, tmp_path):
+    """`make down` removes every container and no volume; after the next `make up` all is there again."""
+    said = host.down()
+    assert "ended: grafana, mlflow, postgres, prometheus; what they stored stays" in said
+    assert host.containers() == {}
+    assert "nothing was running" in host.down()
+    host.up()
+    assert stored(client, version, tmp_path) == ("1", 0.125, "0.5 1.5")
+
+
+def test_a_copy_brings_everything_to_a_new_host(host, client, version, tmp_path):
+    """The commands that docs/one-host.md gives for copying and bringing back do so: runs, versions and artifacts are there again."""
+    page = (host.fork.root / "docs/one-host.md").read_text(encoding="utf-8").split("## Keep what matters")[1]
+    copying, restoring = re.findall(r"```\n(.*?)```", page, re.S)[:2]
+    host.run(copying)
+    host.compose("down", "--volumes")
+    host.up()
+    with pytest.raises(MlflowException):
+        stored(client, version, tmp_path)
+    host.run(restoring.replace("make up\n", ""))
+    host.up()
+    assert stored(client, version, tmp_path) == ("1", 0.125, "0.5 1.5")
+
+
+def test_a_lost_password_file_locks_nobody_out(host, client, version, tmp_path):
+    """When monitoring/.env is gone (git clean, a new clone) `make up` makes a new one and gives PostgreSQL the new password."""
+    before = (host.fork.root / "monitoring/.env").read_text(encoding="utf-8")
+    (host.fork.root / "monitoring/.env").unlink()
+    host.up()
+    assert (host.fork.root / "monitoring/.env").read_text(encoding="utf-8") != before
+    assert stored(client, version, tmp_path) == ("1", 0.125, "0.5 1.5")
+
+
+def test_a_foreign_host_name_is_refused(host):
+    """MLflow answers to the names it is reached by here and to `mlflow` among the containers, and to no other."""
+    api = "/api/2.0/mlflow/experiments/search?max_results=1"
+    assert requests.get(host.url("mlflow") + api, timeout=10).status_code == 200
+    assert requests.get(host.url("mlflow") + api, timeout=10, headers={"Host": "evil.example"}).status_code == 403
+    inside = host.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", f"http://mlflow:5000{api}")
+    assert '"experiments"' in inside
+
+
+def test_nothing_is_reached_from_outside_this_machine(host):
+    """Every published port is bound to the loopback interface, and PostgreSQL has none."""
+    bound = {
+        service: [one["HostIp"] for ports in container["NetworkSettings"]["Ports"].values() for one in ports or []]
+        for service, container in host.containers().items()
+    }
+    assert bound == {key: [] if key == "postgres" else ["127.0.0.1"] for key in SERVICES}
+
+
+def test_the_containers_have_no_more_rights_than_they_need(host):
+    """Each runs as a user other than root, without capabilities, on a read-only file system, within limits of memory."""
+    for service, container in host.containers().items():
+        status = host.compose("exec", "-T", service, "cat", "/proc/1/status")
+        rights = dict(
+            line.split(":\t") for line in status.splitlines() if line.startswith(("Uid", "CapBnd", "NoNewPrivs"))
+        )
+        assert rights["Uid"].split()[0] != "0", service
+        assert (int(rights["CapBnd"], 16), rights["NoNewPrivs"]) == (0, "1"), service
+        assert container["HostConfig"]["ReadonlyRootfs"] and container["HostConfig"]["Memory"], service
+        assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped", service
+
+
+def test_only_mlflow_reaches_postgresql(host):
+    """PostgreSQL's network has no other member than MLflow."""
+    members = {s for s, c in host.containers().items() if f"{host.name}_storage" in c["NetworkSettings"]["Networks"]}
+    assert members == {"postgres", "mlflow"}
+
+
+def test_a_taken_port_is_named(host):
+    """A port that another program holds is refused by number and by what it is for, before anything is changed."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        said = host.refused(SLIPWAY_GRAFANA_PORT=str(port))
+    assert f"port {port}, on which grafana would be reached, is taken by something else" in said
+    assert f"SLIPWAY_GRAFANA_PORT={port + 1}" in said
+    assert host.containers()["grafana"]["State"]["Health"]["Status"] == "healthy"
+
+
+def test_an_image_that_cannot_be_pulled_is_named(host):
+    """An image that no registry gives is named with the reason and the variable that names another."""
+    said = host.refused(SLIPWAY_GRAFANA_IMAGE="127.0.0.1:1/not/there:1")
+    assert "the image 127.0.0.1:1/not/there:1 cannot be pulled: " in said and "connection refused" in said
+    assert "SLIPWAY_GRAFANA_IMAGE" in said
+
+
+def test_a_base_image_that_cannot_be_had_is_named(host):
+    """When MLflow's image cannot be built its base is named, after what the engine said; what runs goes on running."""
+    said = host.refused(PYTHON_IMAGE="127.0.0.1:1/no/python:3")
+    assert "the image of MLflow cannot be built from 127.0.0.1:1/no/python:3" in said and "connection refused" in said
+    assert host.containers()["mlflow"]["State"]["Health"]["Status"] == "healthy"
+
+
+def test_a_service_that_does_not_start_is_shown_with_its_last_words(host):
+    """A service that ends again and again is named, with what it wrote last; corrected, it starts with the next `make up`."""
+    postgres = host.containers()["postgres"]["Config"]["Image"]  # it ends at once where it is given no password
+    said = host.refused(SLIPWAY_GRAFANA_IMAGE=postgres)
+    assert "grafana ends again and again: its last lines are above" in said
+    assert re.search(r"^  grafana \| .*password", said, re.M | re.I)
+    host.up()
+    assert host.containers()["grafana"]["State"]["Health"]["Status"] == "healthy"
+
+
+def test_a_wrong_prometheus_file_is_refused_and_the_old_one_stays_in_force(host):
+    """After an edit `make up` has Prometheus read its file again, unless the file is wrong: then it says what, and changes nothing."""
+    before = host.containers()["prometheus"]["State"]["StartedAt"]
+    host.fork.edit("monitoring/prometheus/prometheus.yml", "job_name: prometheus", "job_nam: prometheus")
+    said = host.refused()
+    assert "monitoring/prometheus/prometheus.yml is wrong" in said and "job_nam" in said
+    assert host.containers()["prometheus"]["State"]["StartedAt"] == before
+    host.fork.edit("monitoring/prometheus/prometheus.yml", "job_nam: prometheus", "job_name: itself")
+    host.up()
+    deadline = time.monotonic() + 30  # it takes a new file up some seconds after it was told to
+    while (jobs := watched(host)) != {"slipway", "itself"} and time.monotonic() < deadline:
+        time.sleep(1)
+    assert jobs == {"slipway", "itself"}
+    host.fork.edit("monitoring/prometheus/prometheus.yml", "job_name: itself", "job_name: prometheus")
+
+
+def watched(host) -> set[str]:
+    """The jobs that Prometheus has targets of."""
+    said = requests.get(f"{host.url('prometheus')}/api/v1/targets", timeout=10).json()
+    return {target["labels"]["job"] for target in said["data"]["activeTargets"]}
+
+
+def test_a_setting_that_makes_no_sense_is_told_in_words(host):
+    """A port that is no number is refused with compose's reason, not with a traceback."""
+    said = host.refused(SLIPWAY_MLFLOW_PORT="five")
+    assert "monitoring/compose.yaml cannot be read with what is set" in said and "five" in said
+
+
+def test_two_at_once_do_not_meet(host):
+    """A second `make up` while one is at work says who holds the place."""
+    first = host.fork.start("-m", "scripts.up", **host.environment)
+    try:
+        for line in first.stdout:
+            if "building" in line:
+                assert "`make up` is at work here" in host.refused()
+                break
+    finally:
+        first.communicate(timeout=120)
+    assert first.returncode == 0
+
+
+def test_without_an_engine_it_says_so(host):
+    """Where no engine answers, `make up` and `make down` say so and what to do."""
+    for arguments in ([], ["--down"]):
+        said = host.fork.refused("-m", "scripts.up", *arguments, DOCKER_HOST="unix:///nowhere/docker.sock")
+        assert "no Docker engine answers" in said and "start it" in said

@@ -1,0 +1,111 @@
+"""`make up`, then `make ship`: the service runs beside MLflow, Prometheus sees it, and every panel of the dashboard has data."""
+
+import json
+import math
+import time
+
+import pytest
+import requests
+
+from tests.conftest import forked
+from tests.e2e.one_host import Host, require_compose
+
+PATIENCE = 150  # seconds: a rate needs two scrapes, of 15 s each, and a machine may be busy
+
+
+@pytest.fixture(scope="module")
+def host(engine, tmp_path_factory):
+    """One host on which `make up` and then `make ship` have run."""
+    require_compose()
+    with forked(tmp_path_factory.mktemp("up")) as fork:
+        made = Host(fork)
+        try:
+            made.up()
+            made.ship()
+            yield made
+        finally:
+            made.remove()
+
+
+@pytest.fixture(scope="module")
+def answers(host):
+    """What Prometheus answers to each query of the dashboard, by panel and legend, while there is traffic."""
+    panels = json.loads((host.fork.root / "monitoring/grafana/dashboards/service.json").read_text())["panels"]
+    queries = {
+        (panel["title"], target["legendFormat"]): target["expr"] for panel in panels for target in panel["targets"]
+    }
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        send(host)
+        found = {key: ask(host, query) for key, query in queries.items()}
+        if all(found.values()) or time.monotonic() > deadline:
+            return found
+        time.sleep(2)
+
+
+def send(host) -> None:
+    """Some predictions, singly and many at once, and one request that is refused."""
+    url = host.production()
+    rows = host.fork.json("build/bundle/golden.json")["inputs"]
+    for row in rows[:20]:
+        assert requests.post(f"{url}/predict", json={"features": row}, timeout=10).ok
+    assert requests.post(f"{url}/predict/batch", json={"features": rows}, timeout=10).ok
+    assert requests.post(f"{url}/predict", json={"features": []}, timeout=10).status_code == 422
+
+
+def ask(host, query: str) -> list[dict]:
+    """The series that a query has now, without those whose value is not a number."""
+    query = query.replace("$environment", "production").replace("$__rate_interval", "1m")
+    said = requests.get(f"{host.url('prometheus')}/api/v1/query", params={"query": query}, timeout=10).json()
+    assert said["status"] == "success", (query, said)
+    return [one for one in said["data"]["result"] if math.isfinite(float(one["value"][1]))]
+
+
+def values(series: list[dict], label: str) -> dict[str, float]:
+    """The value of each series by one of its labels."""
+    return {one["metric"][label]: float(one["value"][1]) for one in series}
+
+
+def test_every_panel_has_data(answers):
+    """Each query of the dashboard is answered by Prometheus without error and with numbers."""
+    assert len(answers) >= 12
+    assert not [key for key, series in answers.items() if not series]
+
+
+def test_the_panels_tell_the_truth(host, answers):
+    """What the panels show is what was sent: the version, the statuses, the classes, the share refused, the order of the quantiles."""
+    assert answers["Model", "{{name}} {{version}}"][0]["metric"]["version"] == "1"
+    assert {"200", "422"} <= set(values(answers["Requests by status", "{{status}}"], "status"))
+    assert set(values(answers["Predictions by class", "{{class}}"], "class")) == {"malignant", "benign"}
+    share = {kind: float(answers["Share of errors", kind][0]["value"][1]) for kind in ("4xx", "5xx")}
+    assert share["5xx"] == 0 and 0 < share["4xx"] < 0.2
+    quantiles = [float(answers["Latency of predictions", name][0]["value"][1]) for name in ("p50", "p95", "p99")]
+    assert 0 < quantiles[0] <= quantiles[1] <= quantiles[2] < 2.5
+    memory = float(answers["Memory", "resident"][0]["value"][1])
+    assert 20e6 < memory < 1e9
+
+
+def test_both_environments_are_up_for_prometheus(host, answers):
+    """Prometheus reaches staging and production by name, through the door of each."""
+    up = ask(host, 'up{job="slipway"}')
+    assert values(up, "environment") == {"production": 1, "staging": 1}
+
+
+def test_the_model_that_was_shipped_is_in_this_mlflow(host):
+    """`make ship` registered its version in the MLflow of this host, and none was started besides."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(host.url("mlflow"), host.url("mlflow"))
+    assert client.get_model_version_by_alias("breast-cancer", "production").version == "1"
+    assert not (host.fork.root / ".mlflow/server.json").exists()
+
+
+def test_the_service_outlives_the_others(host):
+    """`make down` ends MLflow, Prometheus and Grafana; the service goes on answering, and is seen again after `make up`."""
+    host.down()
+    send(host)
+    host.up()
+    deadline = time.monotonic() + PATIENCE
+    while not (up := ask(host, 'up{job="slipway",environment="production"} == 1')) and time.monotonic() < deadline:
+        time.sleep(2)
+    assert up

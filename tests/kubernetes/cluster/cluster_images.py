@@ -1,0 +1,37 @@
+"""The images that this cluster can pull: which bundle an image holds, and what is wrong with it.
+
+What the catalogue does not list is asked of the image registry that its name says, if that is on this machine.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cluster_registry
+
+FAULTS = ("never-ready", "wrong-answers", "slow", "errors", "crash", "slow-start")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image's bundle folder, and its fault (with ":" and an amount, e.g. slow:0.05) or ""."""
+
+    bundle: str
+    fault: str
+
+
+class Images:
+    """The catalogue: a JSON file {"REPO@sha256:...": {"bundle": PATH, "fault": null | "..."}}, read at each pull."""
+
+    def __init__(self, file: Path):
+        self._file = file
+
+    def pull(self, reference: str) -> Image | None:
+        """The image of a reference; its digest alone is enough. None when nobody pushed it."""
+        listed = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+        digest = reference.rpartition("@")[2]
+        found = listed.get(reference) or listed.get(digest)
+        if found:
+            return Image(found["bundle"], found.get("fault") or "")
+        bundle = cluster_registry.pull(reference, self._file.parent / "pulled")
+        return Image(str(bundle), "") if bundle else None

@@ -1,0 +1,110 @@
+"""What each pod promises beyond being valid: a rule takes all objects of an environment and names its faults."""
+
+import re
+from collections.abc import Iterator
+
+from manifest_objects import containers, of, pods, selects
+
+from scripts.targets.manifests import BY_DIGEST
+from serving.__main__ import GRACE
+from serving.drain import SECONDS as DRAIN
+
+ENDPOINTS = {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+
+
+def image_is_named_by_digest(objects: list[dict]) -> Iterator[str]:
+    """A tag can be moved to another image; a digest cannot."""
+    for name, container in containers(objects):
+        if not BY_DIGEST.fullmatch(container["image"]):
+            yield f"{name}: {container['image']} has no digest"
+
+
+def nobody_runs_as_root(objects: list[dict]) -> Iterator[str]:
+    """The numeric user of the image, which Kubernetes can check without looking inside."""
+    for name, _, spec in pods(objects):
+        context = spec.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or context.get("runAsUser") != 10001:
+            yield f"{name}: may run as another user than 10001"
+        if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{name}: system calls are not filtered"
+    for name, container in containers(objects):
+        if {"runAsUser", "runAsNonRoot"} & set(container.get("securityContext", {})):
+            yield f"{name}: a container overrides the pod's user"
+
+
+def containers_have_no_privileges(objects: list[dict]) -> Iterator[str]:
+    """What the profile "restricted" of Kubernetes asks, and a root file system that cannot be written."""
+    wanted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    for name, container in containers(objects):
+        context = container.get("securityContext", {})
+        yield from (f"{name}: {key} is not {value}" for key, value in wanted.items() if context.get(key) != value)
+        if context.get("privileged"):
+            yield f"{name}: is privileged"
+    for name, _, spec in pods(objects):
+        if any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
+            yield f"{name}: shares something with its node"
+        yield from (f"{name}: mounts a path of its node" for volume in spec.get("volumes", []) if "hostPath" in volume)
+
+
+def pods_get_no_token(objects: list[dict]) -> Iterator[str]:
+    """The service never talks to Kubernetes, so nobody who breaks into it shall."""
+    known = {item["metadata"]["name"]: item for item in of(objects, "ServiceAccount")}
+    for name, _, spec in pods(objects):
+        if spec.get("automountServiceAccountToken") is not False or spec.get("enableServiceLinks") is not False:
+            yield f"{name}: gets a token or the addresses of others"
+        if known.get(spec.get("serviceAccountName"), {}).get("automountServiceAccountToken") is not False:
+            yield f"{name}: has no account of its own without a token"
+
+
+def probes_ask_the_right_endpoint(objects: list[dict]) -> Iterator[str]:
+    """Readiness is about the model, liveness about the process alone: a model that is not ready is no reason to kill."""
+    for name, container in containers(objects):
+        for probe, path in ENDPOINTS.items():
+            if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
+                yield f"{name}: {probe} does not ask {path}"
+
+
+def requests_and_limits_are_set(objects: list[dict]) -> Iterator[str]:
+    """Without a request the autoscaler has nothing to measure by, without a limit one pod can starve its node."""
+    for name, container in containers(objects):
+        for kind in ("requests", "limits"):
+            missing = {"cpu", "memory"} - set(container.get("resources", {}).get(kind, {}))
+            if missing:
+                yield f"{name}: no {kind} of {', '.join(sorted(missing))}"
+
+
+def pods_spread_out(objects: list[dict]) -> Iterator[str]:
+    """Over hosts and over zones, counting pods of their own kind; a wish, so that one node will do."""
+    for name, labels, spec in pods(objects):
+        spread = {rule["topologyKey"]: rule for rule in spec.get("topologySpreadConstraints", [])}
+        if set(spread) != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
+            yield f"{name}: not spread over hosts and zones"
+        for rule in spread.values():
+            if not selects(rule["labelSelector"], labels) or rule["whenUnsatisfiable"] != "ScheduleAnyway":
+                yield f"{name}: {rule['topologyKey']} does not count its own pods, or keeps them from starting"
+
+
+def stopping_leaves_time_for_open_requests(objects: list[dict]) -> Iterator[str]:
+    """The sleep before the stop and the service's own grace both fit in before Kubernetes kills."""
+    for name, _, spec in pods(objects):
+        sleeps = [
+            container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            for container in spec["containers"]
+        ]
+        if not all(sleeps):
+            yield f"{name}: stops before its callers know"
+        if spec.get("terminationGracePeriodSeconds", 30) <= max(sleeps) + DRAIN + GRACE:
+            yield f"{name}: is killed with requests open"
+
+
+SECRET = re.compile(r"(password|passwd|token|secret|key|credential|url|dsn)$", re.I)
+
+
+def no_secret_stands_in_a_manifest(objects: list[dict]) -> Iterator[str]:
+    """Secrets come from the cluster, by name."""
+    yield from (f"Secret {item['metadata']['name']}: is in the manifests" for item in of(objects, "Secret"))
+    for name, container in containers(objects):
+        for variable in container.get("env", []):
+            value = variable.get("value", "")
+            if value and (SECRET.search(variable["name"]) or re.search(r"://[^/\s]*@", value)):
+                yield f"{name}: {variable['name']} holds its value"

@@ -1,0 +1,53 @@
+"""Images with faults for a real cluster, tried on a real engine."""
+
+import json
+import re
+
+import pytest
+import requests
+
+from tests.kubernetes import cluster_real_images
+
+REGISTRY = "127.0.0.1:5050"
+
+
+@pytest.fixture
+def engine():
+    """A client of this machine's Docker engine, with a registry beside it; skips where one is missing."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+        requests.get(f"http://{REGISTRY}/v2/", timeout=3).raise_for_status()
+    except (DockerException, requests.RequestException) as error:
+        pytest.skip(f"no Docker engine, or no registry at {REGISTRY}: {str(error).splitlines()[0][:200]}")
+    yield client
+    client.close()
+
+
+def test_an_image_with_a_fault_is_the_service_with_that_fault(engine, pod_bundle, monkeypatch):
+    """What a real cluster gets for `errors` is pushed by digest, serves the bundle, and fails every twentieth prediction."""
+    monkeypatch.setenv("SLIPWAY_TEST_REGISTRY", REGISTRY)
+    image = cluster_real_images.build(pod_bundle, "errors")
+    assert re.fullmatch(rf"{REGISTRY}/slipway-test/model@sha256:[0-9a-f]{{64}}", image)
+    container = engine.containers.run(image, detach=True, read_only=True, ports={"8000/tcp": ("127.0.0.1", None)})
+    try:
+        statuses = answers(container, json.loads((pod_bundle / "golden.json").read_text(encoding="utf-8"))["inputs"][0])
+    finally:
+        container.remove(force=True)
+        engine.images.remove(engine.images.get(image).id, force=True)
+    assert statuses.count(200) == 38 and statuses.count(500) == 2
+
+
+def answers(container, row) -> list[int]:
+    """The statuses of 40 predictions, once the container is ready."""
+    container.reload()
+    port = container.ports["8000/tcp"][0]["HostPort"]
+    with requests.Session() as session:
+        retries = requests.adapters.Retry(total=8, backoff_factor=0.2)
+        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
+        session.get(f"http://127.0.0.1:{port}/readyz", timeout=5).raise_for_status()
+        url = f"http://127.0.0.1:{port}/predict"
+        return [session.post(url, json={"features": row}, timeout=10).status_code for _ in range(40)]

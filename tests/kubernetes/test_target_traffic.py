@@ -1,0 +1,112 @@
+"""Golden requests to both sides of a canary, and what becomes of those that no pod answers."""
+
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+
+from pipeline.canary import Counts, Side
+from scripts.targets import kubectl, traffic
+from scripts.targets.kubectl import Cluster
+from scripts.targets.pods import Delivery
+
+ANSWERS = {
+    "good": (200, b'{"label": "yes"}'),
+    "failing": (500, b'{"title": "the service failed", "status": 500}'),
+    "gone": (503, b'{"kind": "Status", "code": 503, "message": "error trying to reach service"}'),
+}
+
+
+class Api(BaseHTTPRequestHandler):
+    """An API server that passes requests on to pods, which answer by their names."""
+
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def do_POST(self):
+        """Answer as the pod in the path would."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        pod = self.path.split("/")[6].partition(":")[0]
+        self.asked[pod] += 1
+        kind = pod.partition("-")[0]
+        time.sleep(0.4 if kind == "slow" else 0)
+        status, body = ANSWERS.get(kind, ANSWERS["good"])
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def delivery(monkeypatch):
+    """A delivery whose pods are named by how they answer: deliver(stable=[...], canary=[...])."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Api.asked.clear()
+
+    def made(**tracks):
+        pods = {track: [{"metadata": {"name": name}} for name in names] for track, names in tracks.items()}
+        monkeypatch.setattr(kubectl, "listed", lambda _, __, selector: pods[selector.rpartition("=")[2]])
+        return Delivery(Cluster("production", "c", "n"), None, f"http://127.0.0.1:{server.server_port}", lambda: None)
+
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+def test_both_sides_get_as_many_requests_and_all_their_pods_do(delivery):
+    """Twelve to each side, spread evenly over three stable pods and two of the canary."""
+    lost = traffic.send(delivery(stable=["good-1", "good-2", "good-3"], canary=["good-4", "good-5"]), [[1], [2]], 12)
+    assert not lost.total()
+    assert Api.asked == {"good-1": 4, "good-2": 4, "good-3": 4, "good-4": 6, "good-5": 6}
+
+
+def test_what_no_pod_answered_is_lost_and_an_error_is_not(delivery):
+    """A pod counts its own errors; a request that the API server could not pass on is counted here."""
+    lost = traffic.send(delivery(stable=["failing-1"], canary=["gone-1", "good-1"]), [[1]], 10)
+    assert lost == {"stable": 0, "canary": 5}
+
+
+def test_a_look_ends_however_slow_the_answers_are(delivery, monkeypatch):
+    """When a side takes its time, both get equally many requests, and the lease and events are looked at meanwhile."""
+    polls = []
+    slow = replace(delivery(stable=["good-1"], canary=["slow-1"]), each_poll=lambda: polls.append(True))
+    monkeypatch.setattr(traffic, "LOOK_SECONDS", 1.5)
+    monkeypatch.setattr(traffic, "POLL_SECONDS", 0.5)
+    began = time.monotonic()
+    traffic.send(slow, [[1]], 100)
+    assert time.monotonic() - began < 4
+    assert Api.asked["good-1"] == Api.asked["slow-1"] < 10
+    assert polls
+
+
+def side(requests, errors):
+    """What a pod counted."""
+    return Side({"/predict": Counts(requests, errors, requests / 1000, {float("inf"): requests})})
+
+
+def test_a_pod_that_did_not_say_at_first_does_not_bring_its_history():
+    """What it says first is its base; one that is new counts from its start, and one that left keeps what it counted."""
+    base = {("stable", "mute"): None, ("stable", "leaves"): side(10, 0), ("canary", "b"): side(5, 0)}
+    latest = dict(base)
+    traffic.update(base, latest, {("stable", "mute"): None, ("stable", "leaves"): side(30, 1)})
+    assert traffic.growth(base, latest, Counter())[0].requests == 20
+    traffic.update(base, latest, {("stable", "mute"): side(100_000, 900), ("stable", "new"): side(7, 0)})
+    traffic.update(base, latest, {("stable", "mute"): side(100_004, 900), ("canary", "b"): side(8, 0)})
+    stable, canary = traffic.growth(base, latest, Counter())
+    assert (stable.requests, stable.errors, canary.requests) == (20 + 4 + 7, 1, 3)
+
+
+def test_lost_requests_are_errors_of_their_side():
+    """What was lost counts as asked for and failed, beside what the pods count since the step began."""
+    base = {("stable", "a"): side(100, 1), ("canary", "b"): side(50, 0)}
+    now = {("stable", "a"): side(150, 2), ("stable", "new"): side(7, 0), ("canary", "b"): side(90, 3)}
+    stable, canary = traffic.growth(base, now, Counter({"canary": 5}))
+    assert (stable.requests, stable.errors) == (57, 1)
+    assert (canary.requests, canary.errors) == (45, 8)

@@ -1,0 +1,231 @@
+"""`make up` without an engine: its password file, its words, and the files in monitoring/ that it starts from."""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import SlipwayError
+from scripts import compose, up
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = (ROOT / "monitoring/compose.yaml").read_text(encoding="utf-8")
+SERVICES = yaml.safe_load(COMPOSE)["services"]
+DASHBOARD = json.loads((ROOT / "monitoring/grafana/dashboards/service.json").read_text(encoding="utf-8"))
+PAGE = (ROOT / "docs/one-host.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def env(tmp_path, monkeypatch) -> Path:
+    """A monitoring/.env of our own."""
+    monkeypatch.setattr(up, "ENV", tmp_path / ".env")
+    return tmp_path / ".env"
+
+
+def values(file: Path) -> dict[str, str]:
+    """The variables that an env file sets."""
+    return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines() if "=" in line)
+
+
+def test_passwords_are_made_once_and_for_their_owner_only(env):
+    """Two long passwords are written to a file of mode 600, and the next time they are the same."""
+    up.make_passwords()
+    made = values(env)
+    assert set(made) == set(compose.PASSWORDS) and len(set(made.values())) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{32}", password) for password in made.values())
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    up.make_passwords()
+    assert values(env) == made
+
+
+def test_a_file_that_others_could_read_is_closed(env):
+    """A password file that was made readable for others is closed again."""
+    up.make_passwords()
+    env.chmod(0o644)
+    up.make_passwords()
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("written", ["SLIPWAY_GRAFANA_PASSWORD=\n", "SLIPWAY_GRAFANA_PASSWORD=  \n", ""])
+def test_what_a_team_wrote_is_kept(env, written):
+    """Settings, comments and a password of the team's own stay; only a password that is missing or empty is made."""
+    env.write_text(f"# ours\nSLIPWAY_POSTGRES_PASSWORD=own-one\n{written}SLIPWAY_MLFLOW_PORT=5600", encoding="utf-8")
+    up.make_passwords()
+    assert env.read_text(encoding="utf-8").startswith("# ours\n")
+    assert values(env)["SLIPWAY_POSTGRES_PASSWORD"] == "own-one"
+    assert values(env)["SLIPWAY_MLFLOW_PORT"] == "5600"
+    assert env.read_text(encoding="utf-8").count("SLIPWAY_GRAFANA_PASSWORD=") == 1
+    assert len(values(env)["SLIPWAY_GRAFANA_PASSWORD"]) == 32
+
+
+def test_a_file_that_is_no_text_is_refused_and_kept(env):
+    """A damaged password file is named, and is left as it is."""
+    env.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SlipwayError, match="is damaged"):
+        up.make_passwords()
+    assert env.read_bytes() == b"\xff\xfe\x00"
+
+
+def fake(tmp_path, monkeypatch, script: str) -> None:
+    """Put a command `docker` of our own before all others."""
+    command = tmp_path / "docker"
+    command.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+
+def said(capsys, *arguments: str) -> str:
+    """What a command that ends red says."""
+    assert up.main(list(arguments)) == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--down"]])
+def test_without_docker_it_says_what_to_install(tmp_path, monkeypatch, capsys, arguments):
+    """On a machine without the command `docker` it says so, and where to get it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = said(capsys, *arguments)
+    assert "there is no `docker` command here" in words and "compose plugin: https://" in words
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock' >&2; exit 1", "no Docker engine answers: Cannot connect"),
+        ("echo 'permission denied while trying to connect to the Docker daemon socket' >&2; exit 1", "may not use the Docker engine"),
+        ('[ "$1" = version ] || { echo "unknown command" >&2; exit 1; }', "compose plugin is missing"),
+    ],
+)  # fmt: skip
+def test_what_the_engine_lacks_is_told_in_words(tmp_path, monkeypatch, capsys, script, expected):
+    """No engine, no permission and no compose plugin are three different messages, each with what to do."""
+    fake(tmp_path, monkeypatch, script)
+    words = said(capsys)
+    assert expected in words and "  next: " in words
+
+
+def state(status: str, health: str = "starting", restarts: int = 0) -> dict:
+    """What the engine says of a container, as far as it is asked."""
+    return {"State": {"Status": status, "ExitCode": 2, "Health": {"Status": health}}, "RestartCount": restarts}
+
+
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        (state("running"), ""),
+        (state("running", restarts=2), ""),
+        (state("restarting", "unhealthy", restarts=1), ""),
+        (state("restarting", "unhealthy", restarts=3), "ends again and again"),
+        (state("running", "healthy", restarts=7), ""),
+        (state("running", "unhealthy"), "is unhealthy"),
+        (state("exited"), "has ended (exit status 2)"),
+        (state("created"), ""),
+    ],
+)
+def test_a_container_is_given_up_when_waiting_will_not_help(container, expected):
+    """Restarting thrice, unhealthy or ended is trouble; slow, or healthy after restarts long ago, is not."""
+    assert up.ill(container) == expected
+
+
+@pytest.mark.parametrize("password", ["a'; drop table runs --", "p@ss/word", ""])
+def test_a_password_that_would_not_fit_is_refused(password):
+    """What would break the address of the database, or the statement that sets it, never reaches PostgreSQL."""
+    with pytest.raises(SlipwayError, match="letters, digits"):
+        up.set_password({"services": {"postgres": {"environment": {"POSTGRES_PASSWORD": password}}}})
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_is_careful(service):
+    """Each has a health check, limits, a restart policy, a read-only file system and no rights; ports are bound to one address."""
+    one = SERVICES[service]
+    assert one["restart"] == "unless-stopped" and one["read_only"] is True and one["cap_drop"] == ["ALL"]
+    assert one["security_opt"] == ["no-new-privileges:true"]
+    assert {"healthcheck", "mem_limit", "cpus", "pids_limit", "logging"} <= set(one)
+    assert all(port.startswith("${SLIPWAY_ADDRESS:-127.0.0.1}:") for port in one.get("ports", []))
+
+
+def test_images_are_named_by_version():
+    """Each public image is named by a version of at least two numbers, none by `latest` or by nothing."""
+    images = {name: one["image"] for name, one in SERVICES.items() if "build" not in one}
+    assert set(images) == {"postgres", "prometheus", "grafana"}
+    for name, image in images.items():
+        assert re.fullmatch(rf"\$\{{SLIPWAY_{name.upper()}_IMAGE:-[a-z/]+:v?\d+\.\d+[\w.-]*\}}", image), image
+
+
+def test_no_password_has_a_default():
+    """Without monitoring/.env compose refuses to start: no password is known before it is made."""
+    for key in compose.PASSWORDS:
+        assert f"${{{key}:?" in COMPOSE and f"${{{key}:-" not in COMPOSE
+    assert SERVICES["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+
+
+def test_every_setting_is_documented_with_its_default():
+    """docs/one-host.md lists each variable of compose.yaml, with the default that it has there, and no other."""
+    used = dict.fromkeys(re.findall(r"\$\{(\w+):\?", COMPOSE), "made by `make up`")
+    used |= dict(re.findall(r"\$\{(\w+):-([^}]+)\}", COMPOSE))
+    listed = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", PAGE, re.M))
+    assert {name: default.strip("`") for name, default in listed.items()} == {n: d.strip("`") for n, d in used.items()}
+
+
+def expressions() -> list[str]:
+    """Every query of the dashboard."""
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
+def test_the_dashboard_asks_for_what_the_service_counts():
+    """Each metric and label in a query is one that the service exposes, or that Prometheus adds."""
+    source = (ROOT / "serving/metrics.py").read_text(encoding="utf-8")
+    assert len(expressions()) >= 12
+    for query in expressions():
+        for name in re.findall(r"slipway_\w+", query):
+            assert re.sub(r"_(total|bucket)$", "", name) in source, query
+        for labels in re.findall(r"\{(.*?)\}", query):
+            assert set(re.findall(r"(\w+)=", labels)) <= {"job", "environment", "status", "path"}, query
+        assert 'environment="$environment"' in query
+
+
+def test_the_dashboard_is_sound():
+    """Panels have ids of their own, do not overlap, fit the grid of 24 columns, and use the data source that is provided."""
+    provided = yaml.safe_load((ROOT / "monitoring/grafana/provisioning/datasources/prometheus.yaml").read_text())
+    uid = provided["datasources"][0]["uid"]
+    panels = DASHBOARD["panels"]
+    assert DASHBOARD["uid"] and DASHBOARD["title"] and DASHBOARD["schemaVersion"] >= 39
+    assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+    cells = [cell for panel in panels for cell in area(panel["gridPos"])]
+    assert len(cells) == len(set(cells)) and max(column for column, _ in cells) < 24
+    for panel in panels:
+        asked = [panel, *panel["targets"]]
+        assert all(one["datasource"] == {"type": "prometheus", "uid": uid} for one in asked), panel["title"]
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(references) == len(set(references)) and panel["description"]
+
+
+def area(place: dict) -> list[tuple[int, int]]:
+    """The cells of the grid that a panel covers."""
+    return [
+        (x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
+    ]
+
+
+def test_grafana_finds_what_is_mounted():
+    """The paths that Grafana is told are those under which compose mounts the folders, and the home dashboard is there."""
+    mounts = dict(one.split(":")[:2] for one in SERVICES["grafana"]["volumes"])
+    provider = yaml.safe_load((ROOT / "monitoring/grafana/provisioning/dashboards/slipway.yaml").read_text())[
+        "providers"
+    ][0]
+    home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert provider["options"]["path"] == mounts["./grafana/dashboards"] == str(home.parent)
+    assert (ROOT / "monitoring/grafana/dashboards" / home.name).exists()
+    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+
+
+def test_prometheus_and_the_dashboard_name_the_same_environments():
+    """Each environment of the targets can be chosen on the dashboard, and is scraped by its name on the network."""
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    job = next(job for job in config["scrape_configs"] if job["job_name"] == "slipway")
+    scraped = {one["labels"]["environment"]: one["targets"] for one in job["static_configs"]}
+    assert scraped == {name: [f"{name}:8000"] for name in ("production", "staging")}
+    assert DASHBOARD["templating"]["list"][0]["query"].split(",") == list(scraped)

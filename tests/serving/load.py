@@ -1,0 +1,56 @@
+"""Callers who never rest: each request is counted, and so is each that got anything but its right answer."""
+
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import requests
+
+PAUSE = 0.005  # seconds: what is under test needs the processor, too
+
+
+@dataclass
+class Load:
+    """What the callers saw so far: answers by model version, and every failure in words."""
+
+    answers: Counter = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        return self.answers.total() + len(self.failures)
+
+
+@contextmanager
+def constant_load(url: str, features, callers: int = 3):
+    """Ask `url`/predict from several callers, on and on: two thirds keep their connection, the others open a new one each time."""
+    load, over = Load(), threading.Event()
+
+    def call(keep: bool) -> None:
+        session = requests.Session()
+        session.trust_env = False
+        while not over.is_set():
+            try:
+                answer = session.post(f"{url}/predict", json={"features": features}, timeout=20)
+                if answer.status_code == 200:
+                    load.answers[answer.json()["model_version"]] += 1
+                else:
+                    load.failures.append(f"{answer.status_code} {answer.text[:200]}")
+            except requests.RequestException as error:
+                load.failures.append(repr(error))
+            if not keep:
+                session.close()
+            time.sleep(PAUSE)
+
+    threads = [threading.Thread(target=call, args=(number % 3 > 0,), daemon=True) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(30)

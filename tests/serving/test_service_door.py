@@ -1,0 +1,166 @@
+"""The door before the releases, and the way in which a service that ends lets its callers go."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+
+import pytest
+import requests
+
+from tests.conftest import free_port
+from tests.serving.bundles import make_bundle
+from tests.serving.load import constant_load
+from tests.serving.service import ROOT, serving
+
+
+@contextmanager
+def door(*options):
+    """A door as a process of its own; yields its address and the process."""
+    port = free_port()
+    command = [sys.executable, "-m", "serving.door", "--port", str(port), *map(str, options)]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline().startswith("door open")
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+def point(record, service) -> None:
+    """Make a record say where a service is, in one step."""
+    new = record.with_suffix(".new")
+    new.write_text(json.dumps({"address": service.url.removeprefix("http://")}), encoding="utf-8")
+    new.replace(record)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    """The same model as version 1 and as version 2."""
+    folder = tmp_path_factory.mktemp("versions")
+    return [make_bundle("binary", folder / version, version) for version in ("1", "2")]
+
+
+def test_no_request_is_lost_when_the_release_behind_the_door_changes(bundles, tmp_path):
+    """Under constant load the door is pointed at another release five times and the old one ended: every request is answered."""
+    record = tmp_path / "record.json"
+    with ExitStack() as stack:
+        old = stack.enter_context(serving(bundles[0]))
+        point(record, old)
+        url, _ = stack.enter_context(door("--to-record", record))
+        with constant_load(url, old.example) as load:
+            for turn in range(5):
+                new = stack.enter_context(serving(bundles[(turn + 1) % 2]))
+                point(record, new)
+                time.sleep(0.3)
+                old.process.send_signal(signal.SIGTERM)
+                assert old.process.wait(15) == 0
+                old = new
+    assert load.failures == []
+    assert min(load.answers["1"], load.answers["2"]) > 50
+
+
+def test_a_service_that_ends_sends_its_callers_away_with_their_answers(bundles):
+    """After SIGTERM an open connection is answered once more, with `Connection: close`, and then the process ends with 0."""
+    with serving(bundles[0]) as service:
+        assert service.predict(service.example).headers.get("connection") is None
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        answer = service.predict(service.example)
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert service.process.wait(5) == 0
+
+
+def test_a_service_without_callers_ends_at_once(bundles):
+    """With no connection open, SIGTERM ends the process within a second."""
+    with serving(bundles[0]) as service:
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(1.5) == 0
+
+
+def test_an_idle_caller_does_not_hold_up_the_end(bundles):
+    """A connection on which nothing is asked is closed by the timeout for idle ones, and the process ends."""
+    with serving(bundles[0]) as service:
+        service.predict(service.example)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(9) == 0
+
+
+def test_while_nothing_serves_the_door_says_503(tmp_path):
+    """Behind the door is nothing: callers wait, then get problem details, not a broken connection."""
+    with door("--to-record", tmp_path / "none.json") as (url, _):
+        answer = requests.get(url, timeout=20)
+    assert answer.status_code == 503 and answer.json()["status"] == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_caller_who_comes_too_early_waits(bundles, tmp_path):
+    """A request made before anything serves is answered when the service is there."""
+    record = tmp_path / "record.json"
+    with (
+        serving(bundles[0]) as service,
+        door("--to-record", record) as (url, _),
+        constant_load(url, service.example, callers=3) as load,
+    ):
+        time.sleep(1)
+        assert load.requests == 0
+        point(record, service)
+        time.sleep(1)
+    assert load.failures == [] and load.answers["1"] > 3
+
+
+def test_the_door_passes_large_bodies_both_ways(bundles):
+    """A batch of 10,000 rows passes unharmed."""
+    with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, _):
+        rows = [list(service.example.values())] * 10_000
+        answer = requests.post(f"{url}/predict/batch", json={"features": rows}, timeout=60)
+    assert len(answer.json()["predictions"]) == 10_000
+
+
+def test_a_caller_may_close_its_side_first(bundles):
+    """A caller that sends, closes its sending side and waits, gets its answer."""
+    with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, _):
+        port = int(url.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+            caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            caller.shutdown(socket.SHUT_WR)
+            assert caller.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_door_ends_without_a_word_while_connections_are_open(bundles):
+    """SIGTERM with callers connected: they are cut off, nothing is written, and the exit status is 0."""
+    with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, process):
+        port = int(url.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port)) as one, socket.create_connection(("127.0.0.1", port)) as two:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert one.recv(100).startswith(b"HTTP/1.1 200")
+            two.sendall(b"GET")
+            process.terminate()
+            assert process.wait(5) == 0
+            assert process.stdout.read() == ""
+
+
+def test_a_door_that_cannot_open_says_so():
+    """A taken port is named in one line, with exit status 1; an address without a port is a usage error."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        command = [sys.executable, "-m", "serving.door", "--port", str(port), "--to", "127.0.0.1:1"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+    command[-1] = "nowhere"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and "not HOST:PORT" in done.stderr
