@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 # Only what is said on the command line counts: other programs set such names for purposes of their own.
-$(foreach name,VERSION ENVIRONMENT FIRST ARGS,$(if $(filter command,$(origin $(name))),,$(eval $(name) :=)))
+$(foreach name,VERSION ENVIRONMENT FIRST READ_ONLY ARGS,$(if $(filter command,$(origin $(name))),,$(eval $(name) :=)))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -73,6 +73,37 @@ image: .venv/ready  ## build and push the image of the version registered last, 
 rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(if $(VERSION),--version "$$VERSION")
 
+# --- in workflows, and wherever else a machine starts with nothing ------------------------------------------------------
+plan:  ## say what this repository's settings make of a delivery, before anything is installed
+	@$(PYTHON) -m scripts.plan
+
+all-passed:  ## turn the results of the jobs before, in NEEDS, into an exit status
+	@$(PYTHON) -m scripts.all_passed
+
+restore-mlflow: .venv/ready  ## fetch the embedded MLflow from the image registry and hold it; READ_ONLY=yes holds nothing
+	@$(PY) -m scripts.restore_mlflow $(if $(filter yes,$(READ_ONLY)),--read-only)
+
+save-mlflow: .venv/ready  ## put the embedded MLflow back into the image registry and let go of it
+	@$(PY) -m scripts.save_mlflow
+
+cluster: .venv/ready  ## write the kubeconfig that the environment carries, for the steps that follow
+	@$(PY) -m scripts.cluster --environment "$$ENVIRONMENT"
+
+verify-image: .venv/ready  ## prove that the image of VERSION=n was made and attested by this repository
+	@$(PY) -m scripts.verify_image --version "$$VERSION"
+
+reconcile: .venv/ready  ## deploy what MLflow's alias production says, where that is not what serves
+	@$(PY) -m scripts.reconcile
+
+summary: .venv/ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
+	@$(PY) -m scripts.summary
+
+pr-report: .venv/ready  ## what a pull request would change -> build/pull_request.json
+	@$(PY) -m scripts.pr_report
+
+pr-comment: .venv/ready  ## build/incoming/pull_request.json, trusted in nothing -> build/comment.md
+	@$(PY) -m scripts.pr_comment
+
 mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
 	@$(PY) -m scripts.start_mlflow
 
@@ -101,6 +132,15 @@ fix: .venv/ready  ## lint and format, changing files
 coverage: .venv/ready  ## run the tests and show what they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing --cov-fail-under=90 $(ARGS)
 
+unit: .venv/ready  ## run the quick tests, those that ship nothing
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term --cov-fail-under=60 $(ARGS)
+
+audit: .venv/ready  ## look for weaknesses in the workflows, offline
+	@$(PY) -m zizmor --offline --strict-collection --persona pedantic .github
+
+try-fork: .venv/ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
+	@$(PY) -m scripts.try_fork
+
 e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
 	@$(PY) -m scripts.e2e $(ARGS)
 
@@ -116,4 +156,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock
+.PHONY: help plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock
