@@ -1,0 +1,54 @@
+"""Say what this repository's settings make of a delivery, before anything is installed:
+
+    make plan
+
+Sets the outputs production, cluster and attest ("true" or "false"), and writes a table into the summary of the job. Exit
+status 1 when a setting has a value that it may not have. Needs nothing but Python's standard library.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline import configured, workflow
+from pipeline.errors import SettingsError, edge
+
+OUTPUTS = {"production": "production", "cluster": "cluster", "attest": "attestation"}
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Print the plan and hand its outputs to the jobs that follow."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
+    plan = configured.delivery(os.environ, event())
+    for what, (_, says) in plan.items():
+        print(f"{what:<13} {says}")
+    workflow.summary(table(plan))
+    workflow.output(**{name: str(plan[what][0]).lower() for name, what in OUTPUTS.items()})
+
+
+def event() -> dict[str, Any]:
+    """What GitHub says of the event that started this, {} outside of a workflow; raises SettingsError when it is unreadable."""
+    path = os.environ.get("GITHUB_EVENT_PATH")
+    if not path:
+        return {}
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"GITHUB_EVENT_PATH={path} is not a readable event: {error}", "run the job again"
+        ) from error
+    return found if isinstance(found, dict) else {}
+
+
+def table(plan: dict[str, configured.Answer]) -> str:
+    """The plan as Markdown."""
+    rows = [f"| {what} | {says.replace('|', chr(92) + '|')} |" for what, (_, says) in plan.items()]
+    return "\n".join(["### What this delivery will do", "", "| | |", "| --- | --- |", *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

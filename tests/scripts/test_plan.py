@@ -1,0 +1,137 @@
+"""What a repository's settings make of a delivery, as the first job of a workflow says it: real files, a Python with nothing installed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import configured
+from pipeline.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLIC = {"repository": {"private": False, "visibility": "public"}}
+PRIVATE = {"repository": {"private": True, "visibility": "private"}}
+WHATS = ["MLflow", "images", "cluster", "production", "attestation", "notification"]
+
+
+def plan(folder: Path, event: dict | None = None, **environment: str) -> tuple[dict[str, str], str, str]:
+    """Run the plan as a workflow's first job does; its outputs, what it printed, and the summary of the job."""
+    (folder / "event.json").write_text(json.dumps(event or PUBLIC), encoding="utf-8")
+    files = {name: folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    done = run(environment | {"GITHUB_EVENT_PATH": str(folder / "event.json")} | {k: str(v) for k, v in files.items()})
+    assert done.returncode == 0, done.stderr
+    return outputs(files["GITHUB_OUTPUT"]), done.stdout, files["GITHUB_STEP_SUMMARY"].read_text(encoding="utf-8")
+
+
+def run(environment: dict[str, str]) -> subprocess.CompletedProcess:
+    """`python -m scripts.plan` without site-packages: -S leaves out what is installed."""
+    return subprocess.run(
+        [sys.executable, "-S", "-m", "scripts.plan"], cwd=ROOT, env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def outputs(file: Path) -> dict[str, str]:
+    """The outputs in a GITHUB_OUTPUT file, read as a runner reads them: KEY<<MARK, lines, MARK."""
+    found, lines = {}, iter(file.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        key, mark = line.split("<<")
+        found[key] = "\n".join(iter(lines.__next__, mark))
+    return found
+
+
+def test_a_fork_with_nothing_set_delivers_to_production_on_the_runner(tmp_path):
+    """With nothing set, production is a container on the runner, images of a public repository are attested, no cluster."""
+    said, printed, summary = plan(tmp_path)
+    assert said == {"production": "true", "cluster": "false", "attest": "true"}
+    assert "production    deployed as a container on the runner" in printed
+    assert [line.split("|")[1].strip() for line in summary.splitlines() if line.startswith("| ")][2:] == WHATS
+
+
+@pytest.mark.parametrize("given", [{"KUBECONFIG_CONTENT_SET": "true"}, {"MLFLOW_TRACKING_URI": "https://ml.example.com"}])  # fmt: skip
+def test_what_a_team_has_is_deployed_to_only_when_asked_for(tmp_path, given):
+    """A cluster or a team's MLflow makes production wait for SLIPWAY_DEPLOY_PRODUCTION=true, and the words say so."""
+    said, printed, _ = plan(tmp_path, **given)
+    assert said["production"] == "false"
+    assert "reviewers" in printed and "SLIPWAY_DEPLOY_PRODUCTION to true" in printed
+    assert plan(tmp_path, **given, SLIPWAY_DEPLOY_PRODUCTION="true")[0]["production"] == "true"
+    assert plan(tmp_path, **given, SLIPWAY_DEPLOY_PRODUCTION="false")[0]["production"] == "false"
+
+
+def test_a_cluster_is_one_whose_kubeconfig_is_given():
+    """The word `true` for a given kubeconfig, or the kubeconfig itself, is a cluster; `false` and nothing are none."""
+    given = [{"KUBECONFIG_CONTENT_SET": "true"}, {"SLIPWAY_KUBECONFIG": "apiVersion: v1"}]
+    assert all(configured.cluster(environment)[0] for environment in given)
+    absent = [{"KUBECONFIG_CONTENT_SET": "false"}, {"SLIPWAY_KUBECONFIG": " \n"}, {}]
+    assert not any(configured.cluster(environment)[0] for environment in absent)
+
+
+@pytest.mark.parametrize(
+    "environment, event, attested",
+    [
+        ({}, PUBLIC, True),
+        ({}, PRIVATE, False),
+        ({}, {"repository": {"private": False, "visibility": "internal"}}, False),
+        ({}, {}, False),
+        ({"SLIPWAY_ATTEST": "true"}, PRIVATE, True),
+        ({"SLIPWAY_ATTEST": "false"}, PUBLIC, False),
+        ({"GITHUB_SERVER_URL": "https://git.example.com"}, PUBLIC, False),
+        ({"GITHUB_SERVER_URL": "https://team.ghe.com"}, PUBLIC, True),
+    ],
+)
+def test_images_are_attested_where_github_keeps_attestations(environment, event, attested):
+    """Public repositories on github.com or ghe.com are; all others only when SLIPWAY_ATTEST says so; `false` always ends it."""
+    assert configured.attestation(environment, event)[0] is attested
+
+
+@pytest.mark.parametrize("name", configured.SWITCHES)
+@pytest.mark.parametrize("value", ["yes", "True", "1"])
+def test_a_switch_is_true_or_false_and_nothing_else(name, value):
+    """A value that is neither true nor false is refused with the name of its setting: nobody guesses what it means."""
+    with pytest.raises(SettingsError, match=f"{name}={value} is neither true nor false"):
+        configured.delivery({name: value}, PUBLIC)
+
+
+def test_a_wrong_value_ends_the_plan_red_and_in_words(tmp_path):
+    """Exit status 1, two lines, no traceback, and no output that a later job could act on."""
+    done = run({"SLIPWAY_DEPLOY_PRODUCTION": "yes", "GITHUB_OUTPUT": str(tmp_path / "out")})
+    assert done.returncode == 1 and done.stderr.startswith("error: SLIPWAY_DEPLOY_PRODUCTION=yes")
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("address", ["mlflow.example.com", "sqlite:///mlflow.db", "https://", "https://[::1"])
+def test_an_mlflow_that_is_no_http_address_is_refused(address):
+    """MLFLOW_TRACKING_URI must be an http address."""
+    with pytest.raises(SettingsError, match="not an http address"):
+        configured.mlflow({"MLFLOW_TRACKING_URI": address})
+
+
+def test_no_password_is_shown(tmp_path):
+    """The user and password of an MLflow, a webhook and a kubeconfig appear in neither the log nor the summary."""
+    given = {
+        "MLFLOW_TRACKING_URI": "https://user:hunter2@ml.example.com:8443/x",
+        "SLIPWAY_WEBHOOK": "https://hooks.example.com/hunter2",
+        "SLIPWAY_KUBECONFIG": "token: hunter2",
+    }
+    said, printed, summary = plan(tmp_path, **given)
+    assert "https://ml.example.com:8443/x" in printed
+    assert "hunter2" not in printed + summary + str(said)
+
+
+@pytest.mark.parametrize("text", ["{", "\udcff", None])
+def test_an_unreadable_event_is_told(tmp_path, text):
+    """An event that is missing or no JSON is an error in words, not taken for a private repository."""
+    file = tmp_path / "event.json"
+    if text is not None:
+        file.write_bytes(text.encode(errors="surrogateescape"))
+    done = run({"GITHUB_EVENT_PATH": str(file)})
+    assert done.returncode == 1 and "is not a readable event" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_outside_of_a_workflow_the_plan_is_only_printed():
+    """Without GitHub's files it prints the table and ends well."""
+    done = run({})
+    assert done.returncode == 0 and [line.split()[0] for line in done.stdout.splitlines()] == WHATS
