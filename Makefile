@@ -6,6 +6,8 @@ PY := .venv/bin/python
 $(foreach name,VERSION ENVIRONMENT FIRST READ_ONLY ARGS,$(if $(filter command,$(origin $(name))),,$(eval $(name) :=)))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+# Tests that ship nothing.
+UNIT := tests/project tests/pipeline tests/repository tests/serving
 export MLFLOW_DISABLE_TELEMETRY := true
 
 help:  ## list the verbs
@@ -98,6 +100,9 @@ reconcile: .venv/ready  ## deploy what MLflow's alias production says, where tha
 summary: .venv/ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
 	@$(PY) -m scripts.summary
 
+notify:  ## tell a chat how the jobs in NEEDS ended, where SLIPWAY_WEBHOOK is set
+	@$(PYTHON) -m scripts.notify
+
 pr-report: .venv/ready  ## what a pull request would change -> build/pull_request.json
 	@$(PY) -m scripts.pr_report
 
@@ -156,4 +161,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock
+.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock

@@ -9,7 +9,7 @@ half-way is completed.
 import shutil
 import sys
 
-from pipeline import bundle, registry
+from pipeline import bundle, registry, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
@@ -51,6 +51,7 @@ def main() -> None:
         BUILD / "registered.json",
         {"name": settings.name, "version": version.version, "digest": digest, "run_id": version.run_id},
     )
+    workflow.output(version=version.version)
     print(f"registered {settings.name} version {version.version} (digest {digest[:12]})")
 
 

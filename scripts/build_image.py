@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import engine, image_registry, images, lineage, processes, registry
+from pipeline import engine, image_registry, images, lineage, processes, registry, workflow
 from pipeline.artifacts import BUILD, ROOT, read_json, write_json
 from pipeline.errors import ImageError, RegistryError, StageError, edge
 from pipeline.settings import Settings, load_settings
@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = build(client, settings, version, registry.fetch_bundle(client, version, Path(folder)))
     write_json(BUILD / "image.json", image)
+    _, _, digest = image["image"].partition("@")
+    workflow.output(image=image["image"], repository=image["repository"], digest=digest)
     print(f"version {version.version} is {image['image']}" + ("" if image["pushed"] else " (in this engine only)"))
 
 

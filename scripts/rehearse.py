@@ -132,7 +132,7 @@ def calling(target: ModuleType, settings: Settings, good: Release) -> Iterator[C
     """Have somebody ask staging for its example all the while."""
     caller, over = Caller(), threading.Event()
     example = [column["example"] for column in read_json(good.bundle / "contract.json")["inputs"]]
-    with target.reach("staging", settings) as url:
+    with target.reach("staging", settings, as_callers=True) as url:
         thread = threading.Thread(target=ask, args=(url, example, caller, over), daemon=True)
         thread.start()
         try:

@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from pipeline import mlflow_server, registry
+from pipeline import mlflow_server, registry, workflow
 from pipeline.errors import edge
 from pipeline.settings import Settings, load_settings
 from scripts import targets
@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     client = registry.connect(settings)
     rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
+    promoted = registry.by_alias(client, settings.name, "production")
+    workflow.output(image=promoted.tags.get("image", "") if promoted else "")
     if options.json:
         print(json.dumps({"mlflow": mlflow_server.shown(mlflow_server.uri(settings)), "environments": rows}, indent=2))
         return

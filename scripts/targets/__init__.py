@@ -2,8 +2,8 @@
 
 NAME; WHY (what speaks for it, in words); IMAGES (whether a release must be an image); unavailable(settings) -> why it
 cannot be used here, or None; serving(environment, settings) -> what serves, or None; release(environment, release,
-settings, at_once) -> what serves now; reach(environment, settings) -> a context with an address that this machine can
-use; stop(environment) -> whether something ran on this machine.
+settings, at_once) -> what serves now; reach(environment, settings, as_callers) -> a context with an address that this
+machine can use; stop(environment) -> whether something ran on this machine.
 """
 
 from argparse import ArgumentTypeError

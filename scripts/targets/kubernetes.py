@@ -130,12 +130,17 @@ def _deserves_canary(
 
 
 @contextmanager
-def reach(environment: str, settings: Settings) -> Iterator[str]:
-    """An address for this machine that leads through the API server to one pod of the environment.
+def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
+    """An address for this machine that leads through the API server to the environment.
 
-    One, as with `kubectl port-forward`: tests that count what they asked for must not be spread over many.
+    To one pod, as with `kubectl port-forward`: tests that count what they asked for must not be spread over many. Or, as
+    callers come, to the Service: whoever asks on while pods are replaced must not hang on one of them.
     """
     cluster = _cluster(environment, settings)
+    if as_callers:
+        with kubectl.proxy(cluster) as api:
+            yield f"{api}{pods.path(cluster, 'services', 'model', 80)}"
+        return
     ready = [pod["metadata"]["name"] for pod in pods.of_track(cluster, "stable") if pods.ready(pod)]
     if not ready:
         raise DeployError(f"{environment} has no pod that is ready", f"`make deploy ENVIRONMENT={environment}`")

@@ -56,8 +56,8 @@ def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
 
 
 @contextmanager
-def reach(environment: str, settings: Settings) -> Iterator[str]:
-    """The environment's address, which any program on this machine can use."""
+def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
+    """The environment's address, which any program on this machine can use; callers use the same."""
     yield _url(f"127.0.0.1:{settings.deploy.port(environment)}")
 
 

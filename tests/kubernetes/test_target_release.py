@@ -60,6 +60,14 @@ def test_the_integration_tests_pass_through_the_api_server(world):
         requests.get(f"{url}/readyz", timeout=5)
 
 
+def test_callers_go_on_when_the_pods_are_replaced(world):
+    """The address that callers use leads to whatever pods there are, also after all that were there at first are gone."""
+    with kubernetes.reach("production", world.settings, as_callers=True) as url:
+        world.kubectl("delete", "pods", "-l", "slipway/track=stable", "--wait=true")
+        world.wait_for_pods(3)
+        assert requests.get(f"{url}/model/info", timeout=5).json()["version"] == "1"
+
+
 def test_the_next_release_takes_over_step_by_step_and_loses_no_request(world, capsys):
     """Under constant load, version 2 gets 1 of 4 pods, 2 of 4, then all; every request is answered 200 with a version of the two."""
     stepwise = world.with_canary(steps=[10, 50])
