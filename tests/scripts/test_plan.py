@@ -75,6 +75,7 @@ def test_a_cluster_is_one_whose_kubeconfig_is_given():
         ({}, PUBLIC, True),
         ({}, PRIVATE, False),
         ({}, {"repository": {"private": False, "visibility": "internal"}}, False),
+        ({}, {"repository": {"private": True}}, False),
         ({}, {}, False),
         ({"SLIPWAY_ATTEST": "true"}, PRIVATE, True),
         ({"SLIPWAY_ATTEST": "false"}, PUBLIC, False),
