@@ -28,15 +28,18 @@ def base() -> str:
 
 
 def repository(name: str) -> tuple[str, bool]:
-    """The repository of a model's images, and whether it is in a registry; raises ImageError when IMAGE_REPOSITORY is none."""
-    given = os.environ.get("IMAGE_REPOSITORY", "").strip()
+    """The repository of a model's images, and whether it is in a registry; raises ImageError when IMAGE_REPOSITORY is none.
+
+    Upper case is lowered: GitHub allows it in the names of owners and repositories, image registries do not.
+    """
+    given = os.environ.get("IMAGE_REPOSITORY", "").strip().lower()
     if not given:
         return "slipway/" + re.sub(r"[-_]*_[-_]*", "_", name).strip("-_"), False
     wrong = _wrong(given)
     if wrong:
         raise ImageError(
             f"IMAGE_REPOSITORY={given} is not the name of an image repository: {wrong}",
-            "an example is ghcr.io/team/model: registry, path, no tag, all in lower case",
+            "an example is ghcr.io/team/model: registry and path, no tag",
         )
     return given, True
 
@@ -49,8 +52,6 @@ def _wrong(given: str) -> str:
         return "it includes a digest"
     if ":" in given.rpartition("/")[2]:
         return f'it includes the tag "{given.rpartition(":")[2]}"'
-    if given != given.lower():
-        return f"it must be in lower case: {given.lower()}"
     if len(given) > 200 or not PATTERN.fullmatch(given):
         return "only a-z, 0-9 and single . _ - between them may stand in its parts"
     return ""

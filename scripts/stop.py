@@ -1,4 +1,4 @@
-"""End what runs on this machine: the services of both environments and the embedded MLflow server.
+"""End what runs on this machine: the services of both environments, the embedded MLflow server, and a lease on its state.
 
 make stop
 """
@@ -6,7 +6,7 @@ make stop
 import argparse
 import sys
 
-from pipeline import mlflow_server
+from pipeline import heartbeat, mlflow_server
 from pipeline.errors import SlipwayError, edge
 from scripts import targets
 
@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> None:
                 failed = error
     if mlflow_server.stop():
         ended.append("MLflow")
+    if heartbeat.end():
+        ended.append("the lease on MLflow's state")
     print(f"ended: {', '.join(ended)}" if ended else "nothing was running", flush=True)
     if failed:
         raise failed

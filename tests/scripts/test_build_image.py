@@ -82,11 +82,16 @@ def test_repository_is_taken_as_given(monkeypatch, name):
     assert images.repository("any") == (name, True)
 
 
+def test_upper_case_in_a_repository_is_lowered(monkeypatch):
+    """Owners and repositories on GitHub may have capitals, images may not: IMAGE_REPOSITORY is taken in lower case."""
+    monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/Octo-Team/Template")
+    assert images.repository("any") == ("ghcr.io/octo-team/template", True)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("https://ghcr.io/team/model", "begins with https://"),
-        ("ghcr.io/Team/Model", "in lower case: ghcr.io/team/model"),
         ("ghcr.io/team/model:v1", 'includes the tag "v1"'),
         (f"ghcr.io/team/model@{DIGEST}", "includes a digest"),
         ("ghcr.io/team//model", "only a-z"),
@@ -405,8 +410,8 @@ def test_stale_registration_is_refused(monkeypatch, tmp_path, settings, version)
 def test_wrong_repository_is_told_before_anything_starts(monkeypatch, capsys):
     """The command refuses a wrong IMAGE_REPOSITORY in two lines and status 1, before it starts MLflow."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/Team/model")
+    monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/team/my model")
     monkeypatch.setattr(build_image.registry, "connect", lambda _: pytest.fail("MLflow was started"))
     assert build_image.main([]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("error: IMAGE_REPOSITORY=ghcr.io/Team/model") and "next: " in said
+    assert said.startswith("error: IMAGE_REPOSITORY=ghcr.io/team/my model") and "next: " in said

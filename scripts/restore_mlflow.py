@@ -1,0 +1,74 @@
+"""Fetch the embedded MLflow from the image registry, and hold it until it is saved.
+
+    make restore-mlflow [READ_ONLY=yes]
+
+One job at a time holds it; the others wait. READ_ONLY=yes fetches it without holding it: what is changed then stays here.
+"""
+
+import argparse
+import sys
+
+from pipeline import carried, carrier, heartbeat, mlflow_server, processes
+from pipeline.artifacts import write_text
+from pipeline.errors import edge
+from pipeline.lease import TIMING, Claimant, Timing
+from pipeline.oci import Refused, Repository
+from pipeline.settings import load_settings
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Bring MLflow here, unless a team's server keeps it or no registry is set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--read-only", action="store_true", help="fetch it, but hold and change nothing")
+    read_only = parser.parse_args(argv).read_only
+    mlflow_server.quiet_environment()
+    repository, reason = carrier.place(load_settings())
+    if reason:
+        print(f"nothing to restore: {reason}")
+        return
+    with processes.lock("carried-mlflow", "make restore-mlflow"):
+        carrier.recover()
+        (look if read_only else restore)(repository)
+
+
+def look(repository: str) -> None:
+    """Fetch without holding. A registry that refuses is a warning: a pull request from a fork may not be allowed to read."""
+    store = Repository(repository)
+    try:
+        carrier.check_overwrite(store)
+        found = store.get(carrier.TAG)
+    except Refused as refused:
+        print(f"warning: {refused.what}; MLflow is empty here, and what is in production is not known", flush=True)
+        write_text(mlflow_server.HOME / carried.UNKNOWN, refused.what + "\n")
+        return
+    carrier.fetch(store, found, holder=None)
+    _say(repository, found is not None)
+
+
+def restore(repository: str, timing: Timing = TIMING) -> None:
+    """Wait for the lease, take it, fetch; raises BusyError, Refused, Lost or RegistryError, and then holds nothing."""
+    store = Repository(repository)
+    carrier.check_overwrite(store)
+    heartbeat.end()  # of a restore that was not followed by a save
+    claimant = Claimant(repository, carrier.who(), timing=timing)
+    claimant.acquire()
+    try:
+        heartbeat.begin(claimant)
+        found = store.get(carrier.TAG)
+        carrier.fetch(store, found, claimant.holder)
+    except BaseException:
+        heartbeat.end()
+        raise
+    _say(repository, found is not None)
+
+
+def _say(repository: str, found: bool) -> None:
+    print(
+        f"MLflow is as {repository} has it" if found else f"{repository} holds no MLflow yet: it begins empty",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Put the embedded MLflow back into the image registry, and let go of it.
+
+    make save-mlflow
+
+Only what is new is sent. Nothing is overwritten that another job has saved meanwhile: then this one must run again.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline import carried, carrier, heartbeat, mlflow_server, oci, processes
+from pipeline.artifacts import STATE
+from pipeline.errors import RegistryError, edge
+from pipeline.lease import Claimant
+from pipeline.oci import Lost, Repository
+from pipeline.settings import load_settings
+
+AGAIN = "nothing was overwritten: run the workflow again, from its first job"
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Save MLflow if it was restored to be changed; in a workflow this runs also after a failure."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
+    mlflow_server.quiet_environment()
+    repository, reason = carrier.place(load_settings())
+    if reason:
+        print(f"nothing to save: {reason}")
+        return
+    with processes.lock("carried-mlflow", "make save-mlflow"):
+        held, restored = heartbeat.held(), carrier.record().get("holder")
+        if held is None and restored:
+            raise RegistryError("the lease on this MLflow was let go of (by `make stop`?) before it was saved", AGAIN)
+        if held is None or restored != held["holder"]:
+            print("nothing was saved: the MLflow here was not restored to be changed", flush=True)
+            heartbeat.end()
+            return
+        save(repository, held)
+
+
+def save(repository: str, held: dict[str, Any]) -> None:
+    """Send what is new, move the tag, free the lease; raises Lost, and then still holds it, or RegistryError when refused."""
+    mlflow_server.stop()  # what it was asked for is written, and nothing is half written
+    try:
+        _send(Repository(repository), Claimant(repository, held["who"], held["holder"]))
+    except Lost:
+        raise  # the lease lives on: the same command may do better
+    except RegistryError:
+        heartbeat.end()
+        raise
+    heartbeat.end()
+
+
+def _send(store: Repository, claimant: Claimant) -> None:
+    record = carrier.record()
+    base = record["base"]
+    found = store.get(carrier.TAG)
+    known = carried.contents(found[1]["layers"]) if found else {}
+    _check(claimant.ours(), store.name)
+    with tempfile.TemporaryDirectory(dir=STATE) as folder:
+        layers = carrier.send(store, Path(folder), known)
+    contents = sorted(carried.contents(layers))
+    if contents == record["content"]:
+        print("MLflow is unchanged: nothing to save", flush=True)
+        digest = base
+    else:
+        state = carried.state(layers, base, claimant.who)
+        digest = oci.digest(state)
+        _move(store, claimant, base, state)
+        print(f"MLflow is saved: {store.name}@{digest}, {_size(layers)} in all", flush=True)
+    carrier.remember(mlflow_server.HOME, digest, None, contents)
+
+
+def _move(store: Repository, claimant: Claimant, base: str | None, state: bytes) -> None:
+    """Compare and set, under the lease: the tag must still be where it was when we fetched it."""
+    _check(claimant.beat(), store.name)
+    found = store.get(carrier.TAG)
+    now = found[0] if found else None
+    if now == oci.digest(state):
+        return  # an earlier try got this far
+    if now != base:
+        raise RegistryError(f"{store.name}:{carrier.TAG} was changed by another job since it was restored here", AGAIN)
+    store.put(carrier.TAG, state)
+
+
+def _check(ours: bool, name: str) -> None:
+    if not ours:
+        raise RegistryError(f"the lease on {name} is no longer held by this job", AGAIN)
+
+
+def _size(layers: list[dict[str, Any]]) -> str:
+    return carried.megabytes(sum(layer["size"] for layer in layers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
