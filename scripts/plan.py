@@ -2,8 +2,9 @@
 
     make plan
 
-Sets the outputs production, cluster and attest ("true" or "false"), and writes a table into the summary of the job. Exit
-status 1 when a setting has a value that it may not have. Needs nothing but Python's standard library.
+Sets the outputs production, cluster and attest ("true" or "false") and registry (the host of the image registry), and writes
+a table into the summary of the job. Exit status 1 when a setting has a value that it may not have. Needs nothing but
+Python's standard library.
 """
 
 import argparse
@@ -28,6 +29,13 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{what:<13} {says}")
     workflow.summary(table(plan))
     workflow.output(**{name: str(plan[what][0]).lower() for name, what in OUTPUTS.items()})
+    workflow.output(registry=registry(os.environ.get("IMAGE_REPOSITORY", "")))
+
+
+def registry(repository: str) -> str:
+    """The host that a log-in to the registry of an image repository names; Docker Hub's where the repository names none."""
+    first, slash, _ = repository.strip().lower().partition("/")
+    return first if slash and (set(".:") & set(first) or first == "localhost") else "docker.io"
 
 
 def event() -> dict[str, Any]:

@@ -46,7 +46,7 @@ def outputs(file: Path) -> dict[str, str]:
 def test_a_fork_with_nothing_set_delivers_to_production_on_the_runner(tmp_path):
     """With nothing set, production is a container on the runner, images of a public repository are attested, no cluster."""
     said, printed, summary = plan(tmp_path)
-    assert said == {"production": "true", "cluster": "false", "attest": "true"}
+    assert said == {"production": "true", "cluster": "false", "attest": "true", "registry": "docker.io"}
     assert "production    deployed as a container on the runner" in printed
     assert [line.split("|")[1].strip() for line in summary.splitlines() if line.startswith("| ")][2:] == WHATS
 
@@ -59,6 +59,15 @@ def test_what_a_team_has_is_deployed_to_only_when_asked_for(tmp_path, given):
     assert "reviewers" in printed and "SLIPWAY_DEPLOY_PRODUCTION to true" in printed
     assert plan(tmp_path, **given, SLIPWAY_DEPLOY_PRODUCTION="true")[0]["production"] == "true"
     assert plan(tmp_path, **given, SLIPWAY_DEPLOY_PRODUCTION="false")[0]["production"] == "false"
+
+
+@pytest.mark.parametrize(
+    "repository, host",
+    [("ghcr.io/Octo/Model", "ghcr.io"), ("127.0.0.1:5050/a", "127.0.0.1:5050"), ("localhost/a", "localhost"), ("team/model", "docker.io")],
+)  # fmt: skip
+def test_the_registry_to_log_in_to_is_named(tmp_path, repository, host):
+    """The host of IMAGE_REPOSITORY, and Docker Hub's when it names none."""
+    assert plan(tmp_path, IMAGE_REPOSITORY=repository)[0]["registry"] == host
 
 
 def test_a_cluster_is_one_whose_kubeconfig_is_given():

@@ -1,0 +1,212 @@
+"""What is proven of an image before it is deployed: a real engine and registry, and a `gh` of the test's own."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline import engine as docker_engine
+from pipeline import image_registry, images
+from pipeline.errors import ImageError
+from scripts import verify_image
+from tests.e2e.registries import OwnRegistry
+
+RUN = f"run-{uuid.uuid4().hex[:12]}"
+SETTINGS = SimpleNamespace(name="cars")
+GH = """#!/bin/sh
+printf '%s\\n' "$@" > "{folder}/asked"
+printf '%s' "$GH_HOST" > "{folder}/host"
+[ -z "$DOCKER_CONFIG" ] || cat "$DOCKER_CONFIG/config.json" > "{folder}/login"
+{then}
+"""
+
+
+def a_version(**tags):
+    """A version in MLflow that no other test knows."""
+    digest = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
+    return SimpleNamespace(name="cars", version="3", run_id=RUN, tags={"digest": digest, "commit": "c" * 40, **tags})
+
+
+def push(engine, repository, auth=None, **labels):
+    """Push a small image with these labels; its name by digest. This engine forgets it: who wants it must pull."""
+    tag = uuid.uuid4().hex[:12]
+    dockerfile = "FROM scratch\nCOPY Dockerfile /\n" + "".join(
+        f"LABEL {key}={value}\n" for key, value in labels.items()
+    )
+    archive = _archive(dockerfile)
+    image, _ = engine.images.build(fileobj=archive, custom_context=True, tag=f"{repository}:{tag}", rm=True)
+    name = f"{repository}@{image_registry.push(engine, repository, tag, auth)}"
+    engine.images.remove(image.id, force=True)
+    return name
+
+
+def _archive(dockerfile):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(dockerfile)
+        tar.addfile(entry, io.BytesIO(dockerfile.encode()))
+    archive.seek(0)
+    return archive
+
+
+@pytest.fixture(autouse=True)
+def job(monkeypatch, registry, engine):
+    """A job of a repository with images in a registry; images of this run go at the end."""
+    for name in [name for name in os.environ if name.startswith(("SLIPWAY_", "IMAGE_REPOSITORY", "GITHUB_", "DOCKER_CONFIG"))]:  # fmt: skip
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("IMAGE_REPOSITORY", f"{registry}/slipway-test/{RUN}")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "octo/model")
+    monkeypatch.setattr(image_registry, "WAITS", (0.01, 0.02))
+    yield
+    for image in engine.images.list(filters={"label": f"slipway.run={RUN}"}):
+        engine.images.remove(image.id, force=True)
+
+
+@pytest.fixture
+def gh(monkeypatch, tmp_path):
+    """Put a `gh` first on PATH that notes what it was asked, and does `then`."""
+
+    def put(then: str = "exit 0"):
+        program = tmp_path / "bin" / "gh"
+        program.parent.mkdir()
+        program.write_text(GH.format(folder=tmp_path, then=then))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        monkeypatch.setenv("SLIPWAY_ATTESTED", "true")
+        return tmp_path
+
+    return put
+
+
+def the_repository():
+    return images.repository("cars")[0]
+
+
+def pushed_version(engine, auth=None, **other):
+    """A version whose image is in the registry; `other` labels take the place of the right ones."""
+    version = a_version()
+    labels = images.identity(version) | {f"slipway.{key}": value for key, value in other.items()}
+    version.tags["image"] = push(engine, the_repository(), auth, **labels)
+    return version
+
+
+def refused(version) -> str:
+    """Verify what must be refused; the words."""
+    with pytest.raises(ImageError) as error:
+        verify_image.verify(SETTINGS, version)
+    return f"{error.value.what} | {error.value.then}"
+
+
+def test_the_image_that_mlflow_names_is_pulled_and_proven(engine, capsys):
+    """The right image passes, is in the engine then, and without attestations that is said."""
+    version = pushed_version(engine)
+    assert docker_engine.get(engine, version.tags["image"]) is None
+    assert verify_image.verify(SETTINGS, version) == version.tags["image"]
+    assert docker_engine.get(engine, version.tags["image"]) is not None
+    assert "attestation is not verified" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["name", "version", "run", "digest"])
+def test_an_image_of_another_version_is_refused(engine, label):
+    """Each label that names a version must be MLflow's: an image that was put in the place of the right one is found."""
+    said = refused(pushed_version(engine, **{label: "other"}))
+    assert f"its label slipway.{label} is other, MLflow says" in said
+
+
+def test_a_version_without_image_is_refused():
+    """Where images are pushed, a version that has none does not go on."""
+    assert "has no image in MLflow | `make image VERSION=3`" in refused(a_version())
+
+
+@pytest.mark.parametrize("name", ["elsewhere.example/cars@sha256:" + "0" * 64, "{here}:v3", "{here}@sha256:12", "{here}x@sha256:" + "0" * 64])  # fmt: skip
+def test_only_a_digest_of_this_repository_counts(name):
+    """A tag can be moved, and another repository is somebody else's."""
+    said = refused(a_version(image=name.format(here=the_repository())))
+    assert "which is not a digest in" in said
+
+
+def test_an_image_that_the_registry_lost_is_refused(engine, tmp_path, monkeypatch):
+    """What is in this engine alone does not count: the registry is asked."""
+    own = OwnRegistry(tmp_path)
+    own.start()
+    try:
+        monkeypatch.setenv("IMAGE_REPOSITORY", f"{own.address}/cars")
+        version = pushed_version(engine)
+        verify_image.verify(SETTINGS, version)
+        own.forget("cars", version.tags["image"].partition("@")[2])
+        assert "`make image VERSION=n` builds and pushes a version again" in refused(version)
+    finally:
+        own.close()
+
+
+def test_the_attestation_is_of_this_repositorys_own_workflow(engine, gh):
+    """`gh` is asked for this image by digest, this repository and its image workflow."""
+    folder = gh()
+    version = pushed_version(engine)
+    verify_image.verify(SETTINGS, version)
+    asked = (folder / "asked").read_text().splitlines()
+    assert asked == ["attestation", "verify", f"oci://{version.tags['image']}", "--repo", "octo/model",
+                     "--signer-workflow", "octo/model/.github/workflows/image.yml"]  # fmt: skip
+    assert (folder / "host").read_text() == "github.com" and not (folder / "login").exists()
+
+
+def test_another_github_is_asked_by_its_name(engine, gh, monkeypatch):
+    """On a GitHub with a host name of its own, that is where the attestation is looked for."""
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://team.ghe.com")
+    folder = gh()
+    verify_image.verify(SETTINGS, pushed_version(engine))
+    assert (folder / "host").read_text() == "team.ghe.com"
+    assert "team.ghe.com/octo/model/.github/workflows/image.yml" in (folder / "asked").read_text()
+
+
+@pytest.mark.parametrize("then, words", [
+    ("echo 'no attestations found for subject' >&2; exit 1", "no attestations found for subject"),
+    ("exit 4", "`gh` ended with 4"),
+    ("sleep 30", "did not answer"),
+])  # fmt: skip
+def test_without_a_good_attestation_nothing_is_deployed(engine, gh, monkeypatch, then, words):
+    """Whatever `gh` ends with but success is a refusal with its words; so is a `gh` that never ends."""
+    monkeypatch.setattr(verify_image, "GH_SECONDS", 1)
+    gh(then)
+    said = refused(pushed_version(engine))
+    assert "is not attested to be made by .github/workflows/image.yml of octo/model" in said and words in said
+
+
+def test_a_machine_without_gh_proves_nothing(engine, monkeypatch, tmp_path):
+    """Where the program is missing, that is told, and the image is refused."""
+    version = pushed_version(engine)
+    monkeypatch.setenv("SLIPWAY_ATTESTED", "true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "`gh` is not on this machine" in refused(version)
+
+
+def test_gh_may_read_a_registry_with_a_log_in(engine, gh, tmp_path_factory, monkeypatch):
+    """The log-in of the job is handed to `gh` for that registry alone, and is gone afterwards."""
+    own = OwnRegistry(tmp_path_factory.mktemp("registry"), login=True)
+    own.start()
+    try:
+        monkeypatch.setenv("IMAGE_REPOSITORY", f"{own.address}/cars")
+        monkeypatch.setenv("IMAGE_REPOSITORY_USERNAME", "tester")
+        monkeypatch.setenv("IMAGE_REPOSITORY_PASSWORD", "right horse")
+        folder = gh(f'echo "$DOCKER_CONFIG" > "{tmp_path_factory.getbasetemp()}/where"')
+        verify_image.verify(SETTINGS, pushed_version(engine, images.login()))
+        login = json.loads((folder / "login").read_text())
+        assert login == {"auths": {own.address: {"auth": "dGVzdGVyOnJpZ2h0IGhvcnNl"}}}
+        where = (tmp_path_factory.getbasetemp() / "where").read_text().strip()
+        assert where and not Path(where).exists()
+    finally:
+        own.close()
+
+
+def test_without_a_registry_there_is_nothing_to_verify(monkeypatch, capsys):
+    """Images that never leave this machine need no proof; MLflow is not even asked."""
+    monkeypatch.delenv("IMAGE_REPOSITORY")
+    assert verify_image.main(["--version", "3"]) == 0
+    assert "nothing to verify" in capsys.readouterr().out

@@ -1,0 +1,115 @@
+"""One message about how a workflow ended, to a real HTTP server; and no red because of it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_REPOSITORY": "octo/model",
+    "GITHUB_WORKFLOW": "Deliver <main>",
+    "GITHUB_SERVER_URL": "https://github.com",
+    "GITHUB_RUN_ID": "7",
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps what was posted and answers with the server's status."""
+
+    def do_POST(self):  # the name that the library calls
+        """One message."""
+        self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.server.status)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@contextmanager
+def webhook(status: int = 200):
+    """An incoming webhook on loopback that answers with a status."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.got, server.status, server.daemon_threads = [], status, True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        server.url = f"http://127.0.0.1:{server.server_port}/services/hunter2"
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+def notify(url: str, needs: dict | str, **environment: str) -> str:
+    """Run `make notify` in a job, with a Python that has nothing installed; it must be green and keep the address to itself."""
+    text = needs if isinstance(needs, str) else json.dumps(needs)
+    job = {"PATH": os.environ["PATH"], "NEEDS": text, "SLIPWAY_WEBHOOK": url, **RUN, **environment}
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "scripts.notify"], cwd=ROOT, env=job, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and not done.stderr and "hunter2" not in done.stdout, done.stdout + done.stderr
+    return done.stdout
+
+
+def results(**jobs: str) -> dict:
+    """NEEDS as GitHub gives it."""
+    return {name: {"result": result, "outputs": {}} for name, result in jobs.items()}
+
+
+@pytest.mark.parametrize(
+    "needs, ended",
+    [
+        (results(train="success", production="skipped"), "success"),
+        (results(train="success", image="failure", staging="cancelled"), "failure (image, staging)"),
+        (results(train="cancelled"), "cancelled (train)"),
+        ("", "result unknown"),
+        ("[1]", "result unknown"),
+    ],
+)
+def test_one_message_says_how_it_ended(needs, ended):
+    """Repository, workflow, result, the jobs that did not succeed and a link, with Slack's marks escaped."""
+    with webhook() as server:
+        assert "told SLIPWAY_WEBHOOK" in notify(server.url, needs)
+        link = "https://github.com/octo/model/actions/runs/7"
+        assert server.got == [{"text": f"octo/model: Deliver &lt;main&gt;: {ended}\n{link}"}]
+
+
+def test_without_a_webhook_nothing_is_sent():
+    """Nothing set means one sentence."""
+    assert "SLIPWAY_WEBHOOK is not set" in notify("", results(train="failure"))
+
+
+@pytest.mark.parametrize("status, words", [(404, "answered 404"), (500, "answered 500"), (302, "answered 302")])
+def test_a_webhook_that_fails_is_a_warning(status, words):
+    """A refusal, a fault or an address elsewhere turns nothing red, and nothing is sent to the address elsewhere."""
+    with webhook(status) as server:
+        said = notify(server.url, results(train="success"))
+        assert said.startswith("::warning::nobody was told") and words in said and len(server.got) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://hooks.example.com/hunter2", "hunter2", "file:///hunter2", "https://[hunter2", "https:///hunter2"],
+)
+def test_only_https_is_sent_to(url):
+    """A message goes nowhere in the clear but to this machine."""
+    assert "is not an https address" in notify(url, results(train="success"))
+
+
+def test_nobody_there_is_a_warning():
+    """A webhook that cannot be reached is told by its kind of failure alone."""
+    with webhook() as server:
+        url = server.url
+    assert "cannot be reached (ConnectionRefusedError)" in notify(url, results(train="success"))
+    assert "cannot be reached" in notify("https://127.0.0.1:1/a b\thunter2", results())
+    assert notify(url, results(train="success"), GITHUB_ACTIONS="").startswith("warning: nobody was told")
