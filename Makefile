@@ -141,7 +141,7 @@ unit: .venv/ready  ## run the quick tests, those that ship nothing
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term --cov-fail-under=60 $(ARGS)
 
 audit: .venv/ready  ## look for weaknesses in the workflows, offline
-	@$(PY) -m zizmor --offline --strict-collection --persona pedantic .github
+	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
 
 try-fork: .venv/ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
 	@$(PY) -m scripts.try_fork

@@ -1,0 +1,154 @@
+"""What keeps the workflows safe: least rights, pinned actions, nothing of a stranger's that is run or believed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.repository.workflow_files import NAMES, ROOT, Loader, all_steps, called, jobs, load, steps, text, triggers
+
+RANK = {"none": 0, "read": 1, "write": 2}
+DEPLOYS = ("make deploy", "make rollback", "make reconcile", "make save-mlflow", "make promote")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rights_begin_with_none(name):
+    """Every workflow starts without any right, every job names its own, and each right says why it is there."""
+    assert load(name)["permissions"] == {}
+    for job_id, job in jobs(name).items():
+        assert job["permissions"], job_id
+    grants = re.findall(r"^ {6}[a-z-]+: (?:read|write)\b.*$", text(name), re.M)
+    assert len(grants) == sum(len(job["permissions"]) for job in jobs(name).values())
+    assert not [line for line in grants if not re.search(r" # to [a-z]", line)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_caller_grants_what_the_called_workflow_asks_for(name):
+    """GitHub refuses a whole workflow whose called one asks for more than its caller grants."""
+    for job_id, job in jobs(name).items():
+        if callee := called(job):
+            asked = [(key, right) for inner in jobs(callee).values() for key, right in inner["permissions"].items()]
+            short = [(key, right) for key, right in asked if RANK[job["permissions"].get(key, "none")] < RANK[right]]
+            assert not short, job_id
+
+
+def test_every_action_is_pinned_by_commit():
+    """Each action of others is named by a full commit, with its version in a comment; one action has one commit everywhere."""
+    files = [*(ROOT / ".github").rglob("*.yml")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    used = [line.split("uses:")[1].strip() for line in lines if "uses:" in line and "uses: ./" not in line]
+    assert len(used) > 30
+    assert not [one for one in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)]
+    pins = {one.split("@")[0]: set() for one in used}
+    for one in used:
+        pins[one.split("@")[0]].add(one.split("@")[1])
+    assert not {action: commits for action, commits in pins.items() if len(commits) > 1}
+
+
+def test_no_checkout_leaves_its_token():
+    """Every checkout is told to keep no credentials, and takes what the event is about, never a ref that somebody names."""
+    checkouts = [(where, step) for where, step in all_steps() if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) > 10
+    assert not [where for where, step in checkouts if step.get("with") != {"persist-credentials": False}]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_job_has_an_end(name):
+    """Each job that runs steps has a time limit of at most an hour."""
+    assert not [
+        job_id for job_id, job in jobs(name).items() if "steps" in job and not 0 < job.get("timeout-minutes", 0) <= 60
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if set(triggers(name)) != {"workflow_call"}])
+def test_what_deploys_is_never_cancelled(name):
+    """Every workflow that starts by an event has a concurrency group; where it deploys or writes to MLflow, nothing is cut off."""
+    group = load(name)["concurrency"]
+    if deploys(name):
+        assert group["cancel-in-progress"] is False
+        assert "${{" not in group["group"]
+
+
+def deploys(name: str) -> bool:
+    """Whether a workflow, or one that it calls, changes an environment or the carried MLflow."""
+    own = any(step.get("run", "").startswith(DEPLOYS) for _, step in steps(name))
+    return own or any(deploys(callee) for job in jobs(name).values() if (callee := called(job)))
+
+
+def test_no_expression_inside_a_command():
+    """Values reach commands by the environment: an expression in a script would be run as part of it."""
+    assert not [
+        where
+        for where, step in all_steps()
+        if "${{" in str(step.get("run", "")) + str(step.get("with", {}).get("script", ""))
+    ]
+
+
+def test_strangers_get_no_secret():
+    """No workflow runs a pull request's code with the rights of the base, and the one that comments for forks has no secret."""
+    assert not [name for name in NAMES if "pull_request_target" in triggers(name)]
+    assert "secrets." not in text("report.yml")
+    assert not [step for _, step in steps("report.yml") if step.get("run") not in (None, "make pr-comment")]
+
+
+def test_a_strangers_code_does_not_reach_the_teams_mlflow():
+    """In ci the address of a team's MLflow is given only where the pull request is of this repository."""
+    (address,) = re.findall(r"MLFLOW_TRACKING_URI: (.*)", text("ci.yml"))
+    assert "head.repo.full_name == github.repository &&" in address
+
+
+def test_production_must_be_asked_for():
+    """Production is deployed to only as the plan allows, after staging and after the checks, in the environment of that name."""
+    production = jobs("deliver.yml")["production"]
+    assert production["if"] == "${{ needs.plan.outputs.production == 'true' }}"
+    assert {"plan", "checks", "staging"} <= set(production["needs"])
+    assert jobs("deploy.yml")["deploy"]["environment"] == "${{ inputs.environment }}"
+    assert (
+        jobs("rollback.yml")["rollback"]["environment"]
+        == jobs("promote.yml")["reconcile"]["environment"]
+        == "production"
+    )
+
+
+def test_an_image_is_verified_before_it_is_deployed():
+    """In every deployment the image is verified first, and attested where the plan of the repository allows it."""
+    run = [step.get("run", "") for _, step in steps("deploy.yml")]
+    verified = next(number for number, one in enumerate(run) if one.startswith("make verify-image"))
+    assert verified < next(number for number, one in enumerate(run) if one.startswith("make deploy"))
+    attested = [step for _, step in steps("image.yml") if step.get("uses", "").startswith("actions/attest@")]
+    assert len(attested) == 2 and all(step["if"] == "${{ inputs.attest == 'true' }}" for step in attested)
+
+
+def test_updates_come_in_groups_and_not_at_once():
+    """Dependabot looks after actions, Python packages and images, each in one group and after a cool-down of a week."""
+    updates = yaml.load((ROOT / ".github/dependabot.yml").read_text(encoding="utf-8"), Loader)["updates"]
+    assert {one["package-ecosystem"] for one in updates} == {"github-actions", "pip", "docker"}
+    for one in updates:
+        assert one["groups"] and one["cooldown"]["default-days"] >= 7
+        for folder in one.get("directories", [one.get("directory")]):
+            assert (ROOT / folder.strip("/")).is_dir()
+
+
+def test_the_auditor_finds_nothing():
+    """zizmor, offline, strict and pedantic, has no finding in .github; what it is told to ignore has a reason beside it."""
+    zizmor = str(Path(sys.executable).with_name("zizmor"))
+    command = [zizmor, "--offline", "--strict-collection", "--persona", "pedantic", "--no-progress", ".github"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    ignored = [line for name in NAMES for line in text(name).splitlines() if "zizmor: ignore" in line]
+    assert not [line for line in ignored if not re.search(r"zizmor: ignore\[[a-z-]+\] \w+", line)]
+
+
+def test_no_placeholder_is_left_to_hunt_down():
+    """Nothing under .github must be filled in before it works."""
+    found = {}
+    for file in (ROOT / ".github").rglob("*"):
+        if file.is_file():
+            words = re.findall(
+                r"(?i)\b(todo|fixme|changeme|your-org|your-team|owner/repo|example\.com)\b", file.read_text("utf-8")
+            )
+            found |= {file.name: words} if words else {}
+    assert not found
