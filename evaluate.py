@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import bundle, gate, metrics, plots, portable, registry, report
+from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report
 from pipeline.artifacts import BUILD, read_json, write_json, write_text
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import RegistryError, StageError, edge
@@ -35,6 +35,7 @@ class Production:
     facts: dict
     rows: np.ndarray
     prediction: np.ndarray
+    data: dict
     problem: gate.Problem | None = None
 
 
@@ -111,6 +112,8 @@ def main(argv: list[str] | None = None) -> None:
         "settings_hash": settings.fingerprint(*TRAINING, "gate"),
         "candidate": {key: run[key] for key in ("run_id", "run_url", "commit", "model_digest", "data_hash", "metrics")},
         "production": production.facts if production else None,
+        "data": production.data if production else None,
+        "next_version": next_version(client, settings, run),
         "rows": int(common.sum()),
         "policy": settings.gate.policy,
         "margin": settings.gate.margin,
@@ -132,6 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     write_text(BUILD / "report.md", report.markdown(evaluation, data))
     write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
     write_json(BUILD / "evaluation.json", evaluation)
+    remember(client, run["run_id"], production.data if production else None)
     print("report: build/report.html")
     for reason in verdict.reasons:
         print(f"  {reason}")
@@ -200,15 +204,57 @@ def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> P
         folder = registry.fetch_bundle(client, version, work)
         bundle.verify(folder)
         contract, onnx = read_json(folder / "contract.json"), (folder / "model.onnx").read_bytes()
+        reference = read_json(folder / "reference.json")
     finally:
         shutil.rmtree(work)
     rows = unseen(version, settings, dataset)
+    data = data_change(client, version, contract, reference, dataset)
     problem = incomparable(contract, dataset, int(rows.sum()), version.version)
     if problem:
-        return Production(facts, rows, np.empty(0), problem)
+        return Production(facts, rows, np.empty(0), data, problem)
     kinds = {field["name"]: field["type"] for field in contract["inputs"]}
     features = dataset.features.loc[dataset.holdout, list(kinds)][rows]
-    return Production(facts, rows, portable.predict(onnx, contract["onnx"], features, kinds))
+    return Production(facts, rows, portable.predict(onnx, contract["onnx"], features, kinds), data)
+
+
+def data_change(client, version, contract: dict, reference: dict, dataset: Dataset) -> dict:
+    """How the data differs from what production was trained on: rows, columns, and the drift of each column.
+
+    Which rows came or went is known only when the data is the same: production's ids are not kept.
+    """
+    was = client.get_run(version.run_id).data.params
+    counts = [was.get(f"rows.{side}", "") for side in ("train", "holdout")]
+    names = [field["name"] for field in contract["inputs"]]
+    same = contract["data_hash"] == dataset.hash
+    return {
+        "version": version.version,
+        "same": same,
+        "rows": len(dataset.ids),
+        "rows_before": sum(map(int, counts)) if all(count.isdecimal() for count in counts) else None,
+        "rows_added": 0 if same else None,
+        "rows_removed": 0 if same else None,
+        "columns_added": [name for name in dataset.kinds if name not in names],
+        "columns_removed": [name for name in names if name not in dataset.kinds],
+        "drift": drift.compare(reference, dataset, ~dataset.holdout),
+    }
+
+
+def next_version(client, settings: Settings, run: dict) -> int:
+    """The number that this build would be registered under, as of now."""
+    registered = registry.by_tag(client, settings.name, "digest", run["model_digest"])
+    if registered:
+        return int(registered.version)
+    newest = registry.versions(client, settings.name)
+    return int(newest[0].version) + 1 if newest else 1
+
+
+def remember(client, run_id: str, data: dict | None) -> None:
+    """Tag the run with its largest drift, so that MLflow knows when data was last compared with production's."""
+    if data and data["drift"]:
+        worst = data["drift"][0]
+        client.set_tag(run_id, "drift_from", data["version"])
+        client.set_tag(run_id, "drift_column", worst["column"][:500])
+        client.set_tag(run_id, "drift_psi", str(worst["psi"]))
 
 
 def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:

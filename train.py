@@ -8,12 +8,13 @@ on the hold-out) and build/plots/. The same commit and data give the same conten
 
 import json
 import math
+import os
 import shutil
 import sys
 
 import numpy as np
 
-from pipeline import bundle, drift, lineage, metrics, portable
+from pipeline import bundle, drift, lineage, metrics, portable, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
@@ -204,7 +205,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         mlflow.log_metrics(facts["metrics"])
         mlflow.set_tags(
             {key: str(facts[key]) for key in ("commit", "dirty", "data_hash", "lock_hash", "model_digest")}
-            | {"workflow_run": lineage.link()}
+            | {"workflow_run": lineage.link(), "reason": reason()}
         )
         frame = dataset.features.assign(**{settings.data.target: dataset.target})
         mlflow.log_input(
@@ -233,6 +234,11 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         "model_id": logged.model_id,
         "model_uri": logged.model_uri,
     }
+
+
+def reason() -> str:
+    """Why this was trained: what SLIPWAY_REASON says (a retraining begins with "retrain"), else "push" in a workflow, "local" here."""
+    return os.environ.get("SLIPWAY_REASON", "").strip()[:200] or ("push" if workflow.is_workflow() else "local")
 
 
 def allowed(model, trusted: list[str]) -> None:

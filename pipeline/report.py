@@ -172,15 +172,19 @@ def headline(evaluation: Mapping) -> Headline:
 
 def sections(evaluation: Mapping, data: Mapping | None, run: Mapping | None = None) -> list[Section]:
     """Everything under the headline except the plots, in reading order."""
-    parts = [
-        _metrics(evaluation),
-        _power(evaluation),
-        _slices(evaluation),
-        _limits(evaluation),
-        _portable(evaluation),
-    ]
-    parts += [_data(data), _lineage(evaluation, data, run)]
-    return [part for part in parts if part is not None]
+    return [*findings(evaluation).values(), _data(data), _lineage(evaluation, data, run)]
+
+
+def findings(evaluation: Mapping) -> dict[str, Section]:
+    """What the evaluation found, by what it is about; what there is nothing to say of is left out."""
+    parts = {
+        "metrics": _metrics(evaluation),
+        "power": _power(evaluation),
+        "slices": _slices(evaluation),
+        "limits": _limits(evaluation),
+        "portable": _portable(evaluation),
+    }
+    return {about: part for about, part in parts.items() if part is not None}
 
 
 def _metrics(evaluation: Mapping) -> Section:
@@ -372,7 +376,7 @@ def _lineage(evaluation: Mapping, data: Mapping | None, run: Mapping | None) -> 
     return Section("Where this comes from", [], Table(("what", "value"), rows, words=(0, 1)))
 
 
-def _clean(text: object, most: int = 1500) -> str:
+def clean(text: object, most: int = 1500) -> str:
     """Text on one line and not endless, without characters that control a terminal or turn the reading direction."""
     kept = (
         "�" if (kind := unicodedata.category(each)) == "Cs" else " " if kind[0] in "CZ" else each for each in str(text)
@@ -387,13 +391,10 @@ def _clean(text: object, most: int = 1500) -> str:
 def markdown(evaluation: Mapping, data: Mapping | None, plots: Mapping[str, str] | None = None) -> str:
     """The report for a pull request or a job's summary; `plots` maps a plot's name to its address."""
     head = headline(evaluation)
-    lines = [f"## {head.icon} {head.word}: {_code(evaluation['name'])}", "", _line(head.meaning), ""]
-    lines += [f"- {_line(reason)}" for reason in evaluation["reasons"]] + [""]
+    lines = [f"## {head.icon} {head.word}: {code(evaluation['name'])}", "", line_of(head.meaning), ""]
+    lines += [f"- {line_of(reason)}" for reason in evaluation["reasons"]] + [""]
     for section in sections(evaluation, data):
-        lines += [f"### {section.heading}", ""]
-        lines += [line for sentence in section.sentences for line in (_line(sentence), "")]
-        lines += [*_markdown_table(section.table), ""] if section.table else []
-        lines += [f"<sub>{' '.join(map(_prose, section.notes))}</sub>", ""] if section.notes else []
+        lines += [f"### {section.heading}", "", *markdown_section(section)]
     pictures = [(name, address) for name, address in (plots or {}).items() if _web(address)]
     if pictures:
         lines += ["<details><summary>Plots</summary>", ""]
@@ -404,7 +405,15 @@ def markdown(evaluation: Mapping, data: Mapping | None, plots: Mapping[str, str]
     return "\n".join(lines)
 
 
-def _markdown_table(table: Table) -> list[str]:
+def markdown_section(section: Section) -> list[str]:
+    """The lines of a section without its heading; the last is empty."""
+    lines = [line for sentence in section.sentences for line in (line_of(sentence), "")]
+    lines += [*markdown_table(section.table), ""] if section.table else []
+    return lines + ([f"<sub>{' '.join(map(prose, section.notes))}</sub>", ""] if section.notes else [])
+
+
+def markdown_table(table: Table) -> list[str]:
+    """The lines of a table."""
     ends = [":--" if place in table.words else "--:" for place in range(len(table.heads))]
     lines = [f"| {' | '.join(table.heads)} |", f"| {' | '.join(ends)} |"]
     for place, row in enumerate(table.rows):
@@ -418,20 +427,20 @@ def _markdown_table(table: Table) -> list[str]:
 def _markdown_cell(cell: Cell) -> str:
     match cell:
         case Mark():
-            return f"{_prose(cell.sign)} {_prose(cell.word)}"
+            return f"{prose(cell.sign)} {prose(cell.word)}"
         case Link() if _web(cell.address):
-            return f"[{_code(cell.text)}]({_address(cell.address)})"
+            return f"[{code(cell.text)}]({_address(cell.address)})"
         case Link():
-            return _code(cell.text)
+            return code(cell.text)
         case Name():
-            return _code(cell)
+            return code(cell)
         case _:
-            return _prose(cell)
+            return prose(cell)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A code span; as entities where a backtick, bar or backslash could end the span or the cell."""
-    text = _clean(text, NAME_LENGTH) or "(empty)"
+    text = clean(text, NAME_LENGTH) or "(empty)"
     return f"<code>{_entities(text)}</code>" if re.search(r"[`|\\]", text) else f"`{text}`"
 
 
@@ -443,22 +452,28 @@ def _entities(text: str) -> str:
 
 
 # Emphasis, code, links, HTML, formulas; mentions and references; addresses that would become links by themselves.
-ACTIVE = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])|[@#](?=\w)|(?<=www)\.|:(?=//)", flags=re.IGNORECASE)
+# GitHub also links GH-12 and the hash of a commit.
+ACTIVE = re.compile(
+    r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])|[@#](?=\w)|(?<=www)\.|:(?=//)|(?<=\bGH)-(?=\d)"
+    r"|(?<![\w.,])[0-9a-f](?=[0-9a-f]{6,39}\b)",
+    flags=re.IGNORECASE,
+)
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """A sentence that stays one: no part of it becomes markup, a mention, a reference or a link."""
 
     def harmless(found: re.Match) -> str:
         # GitHub looks for mentions after entities are resolved, so something must stand in between.
-        return f"&#{ord(found[0])};" + ("\N{WORD JOINER}" if found[0] in "@#" else "")
+        apart = found[0] in "@#-" or found[0].isalnum()
+        return f"&#{ord(found[0])};" + ("\N{WORD JOINER}" if apart else "")
 
-    return ACTIVE.sub(harmless, _clean(text))
+    return ACTIVE.sub(harmless, clean(text))
 
 
-def _line(text: str) -> str:
+def line_of(text: str) -> str:
     """Prose at the start of a line, where a dash or a number would begin a list."""
-    return re.sub(r"^([-+#=]|\d+(?=[.)]))", r"\1&#8288;", _prose(text))
+    return re.sub(r"^([-+#=]|\d+(?=[.)]))", r"\1&#8288;", prose(text))
 
 
 def _web(address: str) -> bool:
@@ -485,7 +500,7 @@ def html(
     plots: Mapping[str, bytes] | None = None,
 ) -> str:
     """The report as one file: no script, nothing from another host; `plots` maps a plot's name to its PNG."""
-    head, name = headline(evaluation), markup.escape(_clean(evaluation["name"]))
+    head, name = headline(evaluation), markup.escape(clean(evaluation["name"]))
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     reasons = "".join(f"<li>{_text(reason)}</li>" for reason in evaluation["reasons"])
     body = "".join(_html_section(section) for section in sections(evaluation, data, run))
@@ -578,7 +593,7 @@ def _html_cell(cell: Cell) -> str:
         case Link():
             return f"<code>{_text(cell.text)}</code>"
         case Name():
-            return f"<code>{_text(_clean(cell, NAME_LENGTH)) or '(empty)'}</code>"
+            return f"<code>{_text(clean(cell, NAME_LENGTH)) or '(empty)'}</code>"
         case _:
             return _text(cell)
 
@@ -598,4 +613,4 @@ def _gallery(plots: Mapping[str, bytes]) -> str:
 
 def _text(text: str) -> str:
     """Text that stays text, in an element as in an attribute."""
-    return markup.escape(_clean(text), quote=True)
+    return markup.escape(clean(text), quote=True)

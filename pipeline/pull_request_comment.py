@@ -1,0 +1,233 @@
+"""The comment on a pull request, as Markdown made here from the report's numbers and texts.
+
+Every text of the report is shown letter by letter: the report may be a stranger's. The HTML tags are ours only.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from pipeline import drift, report
+from pipeline.pull_request import Change, Data, PullRequest
+from pipeline.report import Cell, Mark, Name, Section, Table
+
+MOST = 60_000  # characters; GitHub takes 65,536
+HEADER = "slipway"  # by this a later comment finds the earlier one, to replace it
+LABEL = 24  # characters of a name under a bar
+
+AS_STAGE = {
+    "validate": "The data was not validated",
+    "validate-model": "The model's code did not pass its checks",
+    "train": "The model was not trained",
+    "evaluate": "The candidate was not compared",
+}
+WHAT_TO_DO = {
+    "validate": "Correct the data, or the rule in project/checks.py that does not hold.",
+    "validate-model": "Correct project/model.py, or the rule in project/checks.py that does not hold.",
+    "train": "The log of the step says why.",
+    "evaluate": "The log of the step says why.",
+}
+
+
+def markdown(found: PullRequest, link: str, head: str | None) -> str:
+    """The whole comment; `link` and `head` are of the run and commit as GitHub says, not as the report says."""
+    blocks = [
+        [f"## {_title(found)}: {report.code(found.name)}", ""],
+        [f"**On merge:** {on_merge(found)}", ""],
+        *findings(found),
+        _footer(found, link, head),
+    ]
+    return fitted(blocks, MOST)
+
+
+def findings(found: PullRequest) -> list[list[str]]:
+    """Everything that was found, in blocks that are shown whole or not at all."""
+    blocks = [_reasons(found)]
+    if found.evaluation:
+        evaluation = found.evaluation.model_dump()
+        parts = report.findings(evaluation)
+        blocks += [_section(parts["metrics"]), _scores(evaluation)]
+        blocks += [_section(parts[about]) for about in ("power", "limits") if about in parts]
+        blocks += [_folded(parts[about]) for about in ("slices", "portable") if about in parts]
+    if found.data:
+        blocks += [_moved(found.data.change), _folded(_changes(found.data)), *_failed_checks(found.data)]
+    return [block for block in blocks if block]
+
+
+def fitted(blocks: Sequence[Sequence[str]], most: int) -> str:
+    """As many whole blocks as `most` characters hold, and a note of how many are left out; the last block always stays."""
+    note = "_{} sections are left out, for a comment holds only so much: the artifacts of the run have them all._"
+    *body, last = ["\n".join(block) for block in blocks]
+    room = most - len(last) - len(note) - 10
+    kept: list[str] = []
+    for block in body:
+        if len(block) + 1 <= room:
+            kept.append(block)
+            room -= len(block) + 1
+    left = len(body) - len(kept)
+    return "\n".join([*kept, *([note.format(left), ""] if left else []), last]) + "\n"
+
+
+# --- the verdict ------------------------------------------------------------------------------------------------------
+
+
+def _title(found: PullRequest) -> str:
+    if found.evaluation is None:
+        return "❌ Failed"
+    if found.production_unknown and found.evaluation.verdict != "refuse":
+        return "⚠️ Not compared"
+    head = report.headline(found.evaluation.model_dump())
+    return f"{head.icon} {head.word}"
+
+
+def on_merge(found: PullRequest) -> str:
+    """What a delivery of this would do, in one sentence."""
+    one = found.evaluation
+    if one is None:
+        return "the delivery would be red at the same place, and production stays as it is."
+    stays = f"version {one.production.version} stays in production" if one.production else "nothing goes to production"
+    if one.verdict == "refuse":
+        return f"the delivery would be red, and {'production stays as it is' if found.production_unknown else stays}."
+    if found.production_unknown:
+        return "the delivery compares it with the production model first, which could not be read here."
+    if one.verdict == "keep":
+        return f"nothing changes: {stays}."
+    number = f"as version {one.next_version}" if one.next_version else "as the next version"
+    place = f"in the place of version {one.production.version}" if one.production else "as the first model"
+    return (
+        f"the model is trained again and, if the verdict is the same, registered {number}, packed into an image, "
+        f"tested in staging and put into production {place}."
+    )
+
+
+def _reasons(found: PullRequest) -> list[str]:
+    lines = []
+    if found.production_unknown:
+        lines += ["The production model could not be read, so the comparison with it is missing.", ""]
+    if found.failed_stage:
+        verb = found.failed_stage
+        lines += [f"{AS_STAGE[verb]}: `make {verb}` failed or did not run. {WHAT_TO_DO[verb]}", ""]
+        lines += [f"- {report.line_of(failure)}" for failure in found.failures]
+    elif found.evaluation and not (found.production_unknown and found.evaluation.verdict != "refuse"):
+        lines += [f"- {report.line_of(reason)}" for reason in found.evaluation.reasons]
+    return [*lines, ""] if lines else []
+
+
+# --- sections ---------------------------------------------------------------------------------------------------------
+
+
+def _section(section: Section) -> list[str]:
+    return [f"### {section.heading}", "", *report.markdown_section(section)]
+
+
+def _folded(section: Section) -> list[str]:
+    lines = report.markdown_section(section)
+    return [f"<details><summary>{report.prose(section.heading)}</summary>", "", *lines, "</details>", ""]
+
+
+def _changes(data: Data) -> Section:
+    """The data beside what production was trained on."""
+    sentences = [f"{data.rows:,} rows, {data.columns:,} columns; {data.checks - len(data.failed)} checks passed."]
+    change = data.change
+    if change is None:
+        return Section("Data", [*sentences, "There is no production model whose data this could be compared with."])
+    sentences += [_rows(change)]
+    for names, what in ((change.columns_added, "new"), (change.columns_removed, "gone")):
+        if names:
+            sentences.append(f"Columns that are {what}: {', '.join(names)}.")
+    rows: list[tuple[Cell, ...]] = [
+        (Name(one.column), report.number(one.psi, 3), _mark(one.psi), *map(_percent, one.missing.model_dump().values()))
+        for one in change.drift
+    ]
+    table = Table(("column", "PSI", "meaning", "empty then", "empty now"), rows, words=(0, 2)) if rows else None
+    notes = [
+        "PSI: population stability index of the rows to train on against those of production, over the deciles of then.",
+        f"From {drift.MODERATE} a column has moved, from {drift.LARGE} it has moved far. Few rows alone make it larger.",
+    ]
+    return Section(f"Data beside that of version {change.version}", sentences, table, notes if rows else ())
+
+
+def _rows(change: Change) -> str:
+    if change.same:
+        return f"It is the very data of version {change.version}: no row added, none removed."
+    if change.rows_before is None:
+        return f"How many rows version {change.version} was made from is not known."
+    more = change.rows - change.rows_before
+    words = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than" if more else "as many as"
+    return f"{words.capitalize()} the {change.rows_before:,} of version {change.version}; which ones is not known."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _mark(psi: float) -> Mark:
+    if psi >= drift.LARGE:
+        return Mark("▲", "moved far", "warn")
+    return Mark("△", "moved", "warn") if psi >= drift.MODERATE else Mark("·", "as before", "quiet")
+
+
+def _failed_checks(data: Data) -> list[list[str]]:
+    if not data.failed:
+        return []
+    rows = [(Name(one.column), Name(one.rule), one.severity, Name(one.observed)) for one in data.failed]
+    table = Table(("column", "rule", "severity", "observed"), rows, words=range(4))
+    return [_folded(Section("Data checks that failed", (), table))]
+
+
+def _footer(found: PullRequest, link: str, head: str | None) -> list[str]:
+    commit = head or found.commit
+    lines = [f"[The report with all figures is among the artifacts of this run.]({link})", ""] if link else []
+    return [*lines, f"<sub>commit {report.code(commit[:12])}</sub>"] if commit else lines
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+def _scores(evaluation: Mapping) -> list[str]:
+    """Candidate and production by metric, as a chart of those metrics that are between 0 and 1."""
+    rows = [
+        row for row in evaluation["metrics"]
+        if row["candidate"] is not None and row["production"] is not None
+        and 0 <= row["candidate"] <= 1 and 0 <= row["production"] <= 1
+    ][:12]  # fmt: skip
+    if not rows:
+        return []
+    names = [report.in_words(row["metric"]) for row in rows]
+    production, candidate = ([row[key] for row in rows] for key in ("production", "candidate"))
+    title = "bars: production, line: candidate"
+    return chart(title, names, "metric", (0, 1), {"bar": production, "line": candidate})
+
+
+def _moved(change: Change | None) -> list[str]:
+    """The stability index of the columns that moved most, as a chart, if any has moved."""
+    rows = change.drift[:12] if change else []
+    if not rows or rows[0].psi < drift.MODERATE:
+        return []
+    values = [min(row.psi, 10.0) for row in rows]
+    lines = chart("PSI by column", [row.column for row in rows], "PSI", (0, max(values)), {"bar": values}, across=True)
+    return ["### Data that has moved", "", *lines]
+
+
+def chart(
+    title: str, names: Sequence[str], axis: str, ends: tuple[float, float], series: Mapping[str, Sequence[float]],
+    across: bool = False,
+) -> list[str]:  # fmt: skip
+    """A Mermaid chart in a fenced block. Of a name only letters, digits and spaces are shown: nothing else is safe in there."""
+    labels = ", ".join(f'"{label(name)}"' for name in names)
+    drawn = [f"    {kind} [{', '.join(f'{value:.4f}' for value in values)}]" for kind, values in series.items()]
+    return [
+        "```mermaid",
+        f"xychart-beta{' horizontal' if across else ''}",
+        f'    title "{title}"',
+        f"    x-axis [{labels}]",
+        f'    y-axis "{axis}" {ends[0]:g} --> {ends[1]:.4g}',
+        *drawn,
+        "```",
+        "",
+    ]
+
+
+def label(name: str) -> str:
+    """A name as a chart may show it."""
+    kept = "".join(each if each.isalnum() or each in " -." else " " for each in report.clean(name))
+    kept = " ".join(kept.split())
+    return (kept if len(kept) <= LABEL else f"{kept[: LABEL - 1]}…") or "?"
