@@ -171,6 +171,7 @@ class Data(Part):
     rows: Count
     columns: Count
     checks: Count
+    passed: Count
     failed: list[DataCheck] = Field(max_length=MOST_REASONS)
     change: Change | None
 

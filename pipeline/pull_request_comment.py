@@ -30,7 +30,7 @@ WHAT_TO_DO = {
 def markdown(found: PullRequest, link: str, head: str | None) -> str:
     """The whole comment; `link` and `head` are of the run and commit as GitHub says, not as the report says."""
     blocks = [
-        [f"## {_title(found)}: {report.code(found.name)}", ""],
+        [f"## {title(found)}: {report.code(found.name)}", ""],
         [f"**On merge:** {on_merge(found)}", ""],
         *findings(found),
         _footer(found, link, head),
@@ -44,8 +44,8 @@ def findings(found: PullRequest) -> list[list[str]]:
     if found.evaluation:
         evaluation = found.evaluation.model_dump()
         parts = report.findings(evaluation)
-        blocks += [_section(parts["metrics"]), _scores(evaluation)]
-        blocks += [_section(parts[about]) for about in ("power", "limits") if about in parts]
+        blocks += [section(parts["metrics"]), _scores(evaluation)]
+        blocks += [section(parts[about]) for about in ("power", "limits") if about in parts]
         blocks += [_folded(parts[about]) for about in ("slices", "portable") if about in parts]
     if found.data:
         blocks += [_moved(found.data.change), _folded(_changes(found.data)), *_failed_checks(found.data)]
@@ -69,7 +69,8 @@ def fitted(blocks: Sequence[Sequence[str]], most: int) -> str:
 # --- the verdict ------------------------------------------------------------------------------------------------------
 
 
-def _title(found: PullRequest) -> str:
+def title(found: PullRequest) -> str:
+    """The verdict as a sign and a word."""
     if found.evaluation is None:
         return "❌ Failed"
     if found.production_unknown and found.evaluation.verdict != "refuse":
@@ -114,18 +115,19 @@ def _reasons(found: PullRequest) -> list[str]:
 # --- sections ---------------------------------------------------------------------------------------------------------
 
 
-def _section(section: Section) -> list[str]:
-    return [f"### {section.heading}", "", *report.markdown_section(section)]
+def section(one: Section) -> list[str]:
+    """A section with its heading."""
+    return [f"### {one.heading}", "", *report.markdown_section(one)]
 
 
-def _folded(section: Section) -> list[str]:
-    lines = report.markdown_section(section)
-    return [f"<details><summary>{report.prose(section.heading)}</summary>", "", *lines, "</details>", ""]
+def _folded(one: Section) -> list[str]:
+    lines = report.markdown_section(one)
+    return [f"<details><summary>{report.prose(one.heading)}</summary>", "", *lines, "</details>", ""]
 
 
 def _changes(data: Data) -> Section:
     """The data beside what production was trained on."""
-    sentences = [f"{data.rows:,} rows, {data.columns:,} columns; {data.checks - len(data.failed)} checks passed."]
+    sentences = [f"{data.rows:,} rows, {data.columns:,} columns; {data.passed} of {data.checks} checks passed."]
     change = data.change
     if change is None:
         return Section("Data", [*sentences, "There is no production model whose data this could be compared with."])

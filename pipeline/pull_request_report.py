@@ -127,6 +127,7 @@ def _data(data: dict, change: dict | None) -> dict[str, Any]:
         "rows": data["rows"],
         "columns": data["columns"],
         "checks": len(data["checks"]),
+        "passed": len(data["checks"]) - len(broken),
         "failed": [
             {
                 "column": _text(one["column"] or "table"),
