@@ -22,6 +22,7 @@ from pipeline.oci import Lost, Refused, Repository
 
 TAG = "lease"
 ANSWER_SECONDS = 10  # a registry that takes longer over so small a thing is lost
+SOON = (0.2, 0.4)  # seconds until the next tries: Debian's registry answers 500 while a tag is being written
 FAULTS = 6  # answers missing in a row, then we give up waiting
 
 
@@ -54,7 +55,7 @@ class Claimant:
 
     def __init__(self, repository: str, who: str, holder: str | None = None, timing: Timing = TIMING):
         self.holder, self.who, self.timing = holder or uuid.uuid4().hex, who, timing
-        self.store = Repository(repository, ANSWER_SECONDS, waits=())
+        self.store = Repository(repository, ANSWER_SECONDS, SOON)
         self.seen: tuple[str, float] = ("", 0.0)
 
     def acquire(self) -> None:

@@ -25,6 +25,13 @@ from pipeline.errors import RegistryError
 WAITS = (1, 4)  # seconds before the second and the third try
 HUB = "registry-1.docker.io"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MANIFESTS = (  # whatever is there must be seen, else it would be taken for nothing
+    MANIFEST,
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+AGAIN = 0.3  # seconds: nothing there is believed when seen twice, for a tag that is being written may seem to be gone
 EMPTY = {
     "mediaType": "application/vnd.oci.empty.v1+json",
     "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}",
@@ -63,12 +70,15 @@ class Repository:
 
     def get(self, tag: str) -> tuple[str, dict[str, Any]] | None:
         """The digest and content of the manifest under a tag, or None when there is none; raises Refused or Lost."""
-        answer = self._patiently(lambda: self._manifest("GET", tag, headers={"Accept": MANIFEST}))
+        answer = self._patiently(lambda: self._manifest("GET", tag, headers={"Accept": ", ".join(MANIFESTS)}))
+        if answer.status_code == 404:
+            time.sleep(AGAIN)
+            answer = self._patiently(lambda: self._manifest("GET", tag, headers={"Accept": ", ".join(MANIFESTS)}))
         if answer.status_code == 404:
             return None
         try:
             manifest = json.loads(answer.content)
-            assert isinstance(manifest["layers"], list)
+            assert manifest["config"] == EMPTY and isinstance(manifest["layers"], list)
         except (ValueError, KeyError, TypeError, AssertionError):
             raise RegistryError(
                 f"{self.name}:{tag} holds something that was not put there by the pipeline",
@@ -120,7 +130,8 @@ class Repository:
             except Lost as error:
                 if wait is None:
                     raise
-                print(f"  {error.what}; trying again in {wait} s", flush=True)
+                if wait >= 1:
+                    print(f"  {error.what}; trying again in {wait} s", flush=True)
                 time.sleep(wait)
         raise AssertionError  # not reached: the last try returns or raises
 

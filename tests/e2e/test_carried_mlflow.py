@@ -1,0 +1,494 @@
+"""The embedded MLflow between machines: carried through a real registry, held by one job at a time, never lost halfway."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from pipeline import lease, oci
+from tests.conftest import ROOT, clean_environment, free_port
+from tests.e2e.registries import OwnRegistry
+from tests.e2e.registry_proxy import Proxy
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ROUNDS = 3  # 20 were run by hand
+QUICK = "Timing(settle=0.5, beat=0.3, poll=0.2, dead=3, tell=0.5, patience=60)"
+RESTORE = "import sys; from pipeline.errors import edge; from pipeline.lease import Timing; from scripts.restore_mlflow import restore; sys.exit(edge(restore)(sys.argv[1], {timing}))"  # fmt: skip
+
+
+class Machine:
+    """A folder with the template's code, as a job has it, and one database that stands for MLflow's."""
+
+    def __init__(self, root: Path, repository: str):
+        self.root, self.repository, self.environment = root, repository, {"IMAGE_REPOSITORY": repository}
+        for name in ("pipeline", "scripts"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "tests/example/pipeline.toml", root)
+
+    def command(self, *arguments: str) -> dict:
+        """How one of its commands is started."""
+        return {
+            "args": [sys.executable, *arguments],
+            "cwd": self.root,
+            "env": clean_environment() | self.environment,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Run a command that must end with this status and without a traceback; return what it said."""
+        done = subprocess.run(timeout=120, **self.command(*arguments))
+        assert done.returncode == status, done.stdout
+        assert "Traceback" not in done.stdout, done.stdout
+        return done.stdout
+
+    def restore(self, status: int = 0, timing: str = QUICK) -> str:
+        """Restore with short intervals."""
+        return self.run("-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow", status=status)
+
+    def start_restore(self, timing: str = QUICK) -> subprocess.Popen:
+        """The same, and go on."""
+        return subprocess.Popen(**self.command("-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow"))
+
+    def save(self, status: int = 0) -> str:
+        """Save."""
+        return self.run("-m", "scripts.save_mlflow", status=status)
+
+    @property
+    def home(self) -> Path:
+        """Its folder of MLflow."""
+        return self.root / ".mlflow"
+
+    def write(self, name: str, artifact: bytes = b"weights") -> None:
+        """Log a run of this name, with one file."""
+        self.home.mkdir(exist_ok=True)
+        with closing(sqlite3.connect(self.home / "mlflow.db")) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS runs (name TEXT)")
+            connection.execute("CREATE TABLE IF NOT EXISTS registered_models (name TEXT)")
+            connection.execute("INSERT INTO runs VALUES (?)", (name,))
+        folder = self.home / "artifacts" / "1" / name / "artifacts"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.bin").write_bytes(artifact)
+
+    def names(self) -> list[str]:
+        """The names of its runs, each with its file there."""
+        with closing(sqlite3.connect(self.home / "mlflow.db")) as connection:
+            names = [row[0] for row in connection.execute("SELECT name FROM runs")]
+        assert all((self.home / "artifacts/1" / name / "artifacts/model.bin").exists() for name in names)
+        return names
+
+    def lease(self) -> dict:
+        """The record of its lease."""
+        return json.loads((self.root / ".slipway/lease.json").read_text())
+
+    def heartbeat(self) -> psutil.Process:
+        """The process of its heartbeat."""
+        return psutil.Process(self.lease()["process"]["pid"])
+
+
+@pytest.fixture
+def repository(registry) -> str:
+    """A repository of this test's own, empty."""
+    return f"{registry}/carried/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def machine(tmp_path, repository):
+    """Make machines; their heartbeats end with the test."""
+    made = []
+
+    def make(at: str = repository) -> Machine:
+        made.append(Machine(tmp_path / f"machine {len(made)}", at))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.run("-c", "from pipeline import heartbeat; heartbeat.end()")
+
+
+@pytest.fixture
+def proxy(registry):
+    """A registry that can be spoiled."""
+    made = Proxy(registry)
+    yield made
+    made.close()
+
+
+def tag(repository: str, name: str) -> dict | None:
+    """The manifest under a tag, with its digest."""
+    host, _, path = repository.partition("/")
+    while True:
+        answer = requests.get(
+            f"http://{host}/v2/{path}/mlflow/manifests/{name}", headers={"Accept": MANIFEST}, timeout=5
+        )
+        if answer.status_code != 500:  # which a registry answers while the tag is being written
+            return answer.json() | {"digest": oci.digest(answer.content)} if answer.ok else None
+
+
+def test_what_one_machine_saves_another_restores(machine, repository):
+    """An empty registry gives an empty MLflow; what is then saved is what the next machine finds, and so on."""
+    first, second = machine(), machine()
+    assert "holds no MLflow yet" in first.restore()
+    first.write("one")
+    assert "MLflow is saved" in first.save()
+    second.restore()
+    assert second.names() == ["one"]
+    second.write("two")
+    assert "in 2 parts" in second.save(), "the database and the new run, not the old one"
+    first.restore()
+    assert first.names() == ["one", "two"]
+    assert tag(repository, "lease")["annotations"]["slipway.holder"] == first.lease()["holder"]
+
+
+def test_unchanged_mlflow_is_not_sent(machine, repository):
+    """Saving what was not changed moves no tag, frees the lease and ends the heartbeat; saving twice does no harm."""
+    one = machine()
+    one.restore()
+    one.write("one")
+    one.save()
+    before = tag(repository, "state")
+    one.restore()
+    heartbeat = one.heartbeat()
+    assert "unchanged" in one.save()
+    _gone(heartbeat)
+    assert tag(repository, "state") == before
+    assert tag(repository, "lease")["annotations"]["slipway.holder"] == ""
+    assert "nothing was saved" in one.save()
+
+
+def test_two_that_race_take_turns(machine, repository):
+    """Two machines that restore, count one up and save, over and over, lose no count: one works, the other waits."""
+    machines = [machine(), machine()]
+    for number in range(ROUNDS):
+        running = [one.start_restore() for one in machines]
+        first = _first_to_end(running)
+        one, other = machines[first], machines[1 - first]
+        time.sleep(0.5)
+        assert running[1 - first].poll() is None, "both hold it"
+        one.write(f"{number} first")
+        one.save()
+        said = running[1 - first].communicate(timeout=30)[0]
+        assert running[1 - first].returncode == 0, said
+        assert f"{number} first" in other.names(), "it goes on from the winner's state"
+        other.write(f"{number} second")
+        other.save()
+    one.restore()
+    assert len(one.names()) == 2 * ROUNDS
+
+
+def _first_to_end(running: list[subprocess.Popen]) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for index, process in enumerate(running):
+            if process.poll() is not None:
+                assert process.returncode == 0, process.stdout.read()
+                return index
+        time.sleep(0.01)
+    raise AssertionError("neither got it")
+
+
+def test_the_lease_of_the_dead_is_taken(machine):
+    """While the heartbeat beats, others wait and say for whom; killed with its job, it is taken over after `dead`, not before."""
+    dead, heir = machine(), machine()
+    dead.restore()
+    dead.write("lost")
+    waiting = heir.start_restore()
+    time.sleep(4)
+    assert waiting.poll() is None, waiting.stdout.read()
+    dead.heartbeat().kill()
+    killed = time.monotonic()
+    said = waiting.communicate(timeout=30)[0]
+    assert waiting.returncode == 0 and "waiting: " in said, said
+    assert time.monotonic() - killed > 2.5
+    assert "nothing was overwritten" in dead.save(status=1)
+
+
+def test_stale_save_is_refused(machine, repository):
+    """Whoever lost its lease, and whose state is no longer the last, overwrites nothing and is told to run again."""
+    slow, quick = machine(), machine()
+    slow.restore()
+    slow.write("slow")
+    slow.heartbeat().kill()
+    quick.restore(timing=QUICK.replace("dead=3", "dead=0.5"))
+    quick.write("quick")
+    quick.save()
+    before = tag(repository, "state")
+    said = slow.save(status=1)
+    assert "no longer held by this job" in said and "run the workflow again" in said
+    assert tag(repository, "state") == before
+    assert "was let go of" in slow.save(status=1)
+
+
+def test_moved_state_is_not_overwritten_even_under_the_lease(machine, repository):
+    """Compare and set: a state that moved although the lease is ours (a person moved the tag) is not overwritten."""
+    one = machine()
+    one.restore()
+    one.write("one")
+    store = oci.Repository(f"{repository}/mlflow")
+    store.put("state", oci.manifest([], {"by": "hand"}))
+    assert "was changed by another job" in one.save(status=1)
+    assert tag(repository, "state")["annotations"]["by"] == "hand"
+    assert tag(repository, "lease")["annotations"]["slipway.holder"] == "", "and others may go on"
+
+
+def test_the_heartbeat_alternates_between_two_contents_and_ends_by_itself(machine, repository):
+    """A lease lives by two contents only; its heartbeat ends when the record is gone or the lease is another's."""
+    one = machine()
+    one.restore()
+    heartbeat, seen = one.heartbeat(), set()
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        seen.add(tag(repository, "lease")["digest"])
+    assert len(seen) == 2
+    store = oci.Repository(f"{repository}/mlflow")
+    store.put("lease", lease.content("other", "somebody else", "tick"))
+    _gone(heartbeat)
+    assert "was taken by another job" in (one.root / ".slipway/lease.log").read_text()
+    store.put("lease", lease.content(*lease.FREE))
+    one.restore()
+    heartbeat = one.heartbeat()
+    (one.root / ".slipway/lease.json").unlink()
+    _gone(heartbeat)
+
+
+def _gone(process: psutil.Process) -> None:
+    deadline = time.monotonic() + 10
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the heartbeat goes on"
+        time.sleep(0.05)
+
+
+def test_the_heartbeat_ends_after_its_longest_time(machine):
+    """A lease that nobody lets go of is not held for ever."""
+    one = machine()
+    one.restore(timing=QUICK.replace("patience=60", "longest=1"))
+    _gone(one.heartbeat())
+    assert "longest" in (one.root / ".slipway/lease.log").read_text()
+
+
+def test_stop_frees_the_lease(machine, repository):
+    """`make stop` ends the heartbeat and frees the lease; what was not saved then is told, not passed over."""
+    one = machine()
+    one.restore()
+    heartbeat = one.heartbeat()
+    one.write("unsaved")
+    one.run("-c", "from scripts import stop; stop.targets.TARGETS = (); stop.main([])")
+    _gone(heartbeat)
+    assert tag(repository, "lease")["annotations"]["slipway.holder"] == ""
+    assert "was let go of" in one.save(status=1)
+
+
+def test_waiting_ends_with_words(machine):
+    """Who waits longer than its patience is told who holds the MLflow, and exits 1 with nothing changed."""
+    holder, waiting = machine(), machine()
+    holder.restore()
+    said = waiting.restore(status=1, timing=QUICK.replace("patience=60", "patience=1"))
+    assert "still holds the MLflow" in said and "next: " in said
+    assert not waiting.home.exists()
+    assert "nothing was saved" in waiting.save()
+
+
+def test_own_data_is_not_overwritten(machine):
+    """An MLflow here that the registry does not have is not overwritten; the same data, or an empty one, is no obstacle."""
+    one, other = machine(), machine()
+    one.restore()
+    one.write("one")
+    one.save()
+    other.write("own work")
+    assert "would be overwritten" in other.restore(status=1)
+    assert "would be overwritten" in other.run("-m", "scripts.restore_mlflow", "--read-only", status=1)
+    assert other.names() == ["own work"]
+    one.restore()
+    one.write("unsaved")
+    assert "would be overwritten" in one.restore(status=1)
+    one.save()
+    (one.home / "carried.json").unlink()
+    one.restore()
+    assert one.names() == ["one", "unsaved"]
+
+
+def test_damaged_database_is_not_saved(machine, repository):
+    """A database that fails SQLite's own check is never saved: the state stays, and the lease is freed."""
+    one = machine()
+    one.restore()
+    one.write("one")
+    one.save()
+    before = tag(repository, "state")
+    one.restore()
+    database = one.home / "mlflow.db"
+    content = bytearray(database.read_bytes())
+    content[4096:4200] = b"\xff" * 104
+    database.write_bytes(content)
+    assert "is damaged" in one.save(status=1)
+    assert tag(repository, "state") == before
+    assert tag(repository, "lease")["annotations"]["slipway.holder"] == ""
+
+
+def test_reading_only_holds_nothing(machine, repository):
+    """READ_ONLY=yes fetches while another holds the lease, and a save after it saves nothing."""
+    holder, reader = machine(), machine()
+    holder.restore()
+    holder.write("one")
+    holder.save()
+    holder.restore()
+    before = tag(repository, "lease")["annotations"]["slipway.holder"]
+    assert "MLflow is as" in reader.run("-m", "scripts.restore_mlflow", "--read-only")
+    reader.write("mine")
+    assert "nothing was saved" in reader.save()
+    assert tag(repository, "lease")["annotations"]["slipway.holder"] == before
+
+
+def test_registry_that_refuses(machine, tmp_path):
+    """To read only, a refusal is a warning, an empty MLflow and a mark; to hold, it is an error; with a log-in both work."""
+    with closing(OwnRegistry(tmp_path, login=True)) as own:
+        own.start()
+        one = machine(f"{own.address}/closed")
+        assert "warning: " in one.run("-m", "scripts.restore_mlflow", "--read-only")
+        assert "refuses" in (one.home / "unknown").read_text()
+        said = one.restore(status=1)
+        assert "refuses" in said and "IMAGE_REPOSITORY_PASSWORD" in said
+        one.environment |= {"IMAGE_REPOSITORY_USERNAME": "tester", "IMAGE_REPOSITORY_PASSWORD": "right horse"}
+        one.restore()
+        assert not (one.home / "unknown").exists()
+        one.write("one")
+        one.save()
+        one.environment["IMAGE_REPOSITORY_PASSWORD"] = "wrong"
+        said = one.restore(status=1)
+        assert "refuses" in said and "wrong" not in said
+
+
+def test_registry_with_tokens(machine, repository, proxy):
+    """A hosted registry gives tokens for reading or for writing: each request has the one that it needs."""
+    proxy.tokens = lambda login, scope: login == "octo:secret"
+    one = machine(repository.replace(proxy.behind, proxy.address))
+    assert "refuses" in one.restore(status=1)
+    one.environment |= {"IMAGE_REPOSITORY_USERNAME": "octo", "IMAGE_REPOSITORY_PASSWORD": "secret"}
+    one.restore()
+    one.write("one")
+    assert "MLflow is saved" in one.save()
+    proxy.tokens = lambda login, scope: login == "octo:secret" and "push" not in scope
+    assert "MLflow is as" in one.run("-m", "scripts.restore_mlflow", "--read-only")
+    assert "refuses" in one.restore(status=1)
+
+
+def test_registry_that_refuses_to_read_what_is_not_there_yet(machine, repository, proxy):
+    """Some registries say "denied" of a repository that does not exist: who may write to it begins it all the same."""
+
+    def fault(method, path):
+        begun = ("PUT", f"/v2{repository.partition('/')[2].join('//')}mlflow/manifests/opened") in proxy.asked[:-1]
+        return None if begun or method not in ("GET", "HEAD") else 403
+
+    proxy.fault = fault
+    one = machine(repository.replace(proxy.behind, proxy.address))
+    assert "holds no MLflow yet" in one.restore()
+
+
+def test_interrupted_push_leaves_the_old_state(machine, repository, proxy):
+    """When the registry is lost during a push, the old state stands and the lease is kept; saving again completes it."""
+    one = machine(repository.replace(proxy.behind, proxy.address))
+    one.restore()
+    one.write("one")
+    one.save()
+    one.restore()
+    one.write("two")
+    before = tag(repository, "state")
+    for fault in (
+        lambda method, path: "reset" if method == "PUT" and "/blobs/" in path else None,
+        lambda method, path: 500 if method == "PUT" and path.endswith("/state") else None,
+    ):
+        proxy.fault = fault
+        said = one.save(status=1)
+        assert "trying again" in said and "next: " in said
+        assert tag(repository, "state") == before
+    proxy.fault = lambda method, path: None
+    assert "MLflow is saved" in one.save()
+    one.restore()
+    assert one.names() == ["one", "two"]
+
+
+@pytest.mark.parametrize("fault", ["cut", "wrong", "reset"])
+def test_spoiled_blob_is_fetched_again_or_refused(machine, repository, proxy, fault):
+    """A blob that arrives short, with other bytes or not at all is fetched again; when it stays so, nothing is changed."""
+    one = machine(repository.replace(proxy.behind, proxy.address))
+    one.restore()
+    one.write("one")
+    one.save()
+    spoiled = []
+
+    def once(method, path):
+        if method == "GET" and "/blobs/" in path and path not in spoiled:
+            return spoiled.append(path) or fault
+        return None
+
+    other = machine(one.repository)
+    proxy.fault = once
+    assert "trying again" in other.restore()
+    assert other.names() == ["one"]
+    other.save()
+    proxy.fault = lambda method, path: fault if method == "GET" and "/blobs/" in path else None
+    third = machine(one.repository)
+    assert "next: " in third.restore(status=1)
+    assert not third.home.exists()
+    assert tag(repository, "lease")["annotations"]["slipway.holder"] == ""
+
+
+def test_registry_that_is_down(machine, repository, proxy):
+    """A registry that does not answer, or answers an error, is told in words by restore and read-only alike."""
+    one = machine(f"127.0.0.1:{free_port()}/nobody/home")
+    for said in (one.restore(status=1), one.run("-m", "scripts.restore_mlflow", "--read-only", status=1)):
+        assert "was lost or does not answer" in said and "next: " in said
+    proxy.fault = lambda method, path: 503
+    one = machine(repository.replace(proxy.behind, proxy.address))
+    assert "answers 503" in one.restore(status=1)
+
+
+def test_a_state_somebody_else_wrote_is_refused(machine, repository):
+    """What is under the tag but no state of ours, such as an image, is told in words and changes nothing."""
+    store = oci.Repository(f"{repository}/mlflow")
+    store.prepare()
+    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+    store.client.ask(
+        f"http://{store.container.manifest_url('state')}",
+        "PUT",
+        headers={"Content-Type": index["mediaType"]},
+        data=json.dumps(index).encode(),
+    )
+    one = machine()
+    assert "next: " in one.restore(status=1)
+    assert not one.home.exists()
+
+
+def test_restore_killed_in_the_middle_leaves_the_old(machine, repository, proxy):
+    """Killed (-9) while it fetches, a restore leaves the MLflow of before; the next one succeeds, on the same machine too."""
+    one, other = machine(), machine(repository.replace(proxy.behind, proxy.address))
+    one.restore()
+    one.write("one")
+    one.save()
+    other.restore()
+    other.save()
+    one.restore()
+    one.write("two")
+    one.save()
+    proxy.fault = lambda method, path: 5.0 if method == "GET" and "/blobs/" in path else None
+    process = other.start_restore()
+    deadline = time.monotonic() + 30
+    while not (other.root / ".slipway/mlflow.new").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    proxy.fault = lambda method, path: None
+    assert other.names() == ["one"]
+    other.restore()
+    assert other.names() == ["one", "two"]
+    other.save()
