@@ -11,7 +11,7 @@ from pipeline.report import Cell, Mark, Name, Section, Table
 
 MOST = 60_000  # characters; GitHub takes 65,536
 HEADER = "slipway"  # by this a later comment finds the earlier one, to replace it
-LABEL = 24  # characters of a name under a bar
+LABEL = 36  # characters of a name under a bar
 
 AS_STAGE = {
     "validate": "The data was not validated",
@@ -185,18 +185,19 @@ def _footer(found: PullRequest, link: str, head: str | None) -> list[str]:
 
 
 def _scores(evaluation: Mapping) -> list[str]:
-    """Candidate and production by metric, as a chart of those metrics that are between 0 and 1."""
-    rows = [
-        row for row in evaluation["metrics"]
-        if row["candidate"] is not None and row["production"] is not None
-        and 0 <= row["candidate"] <= 1 and 0 <= row["production"] <= 1
-    ][:12]  # fmt: skip
+    """Candidate and production by metric, side by side, as a chart of those metrics that are between 0 and 1."""
+    rows = [row for row in evaluation["metrics"] if _between(row["candidate"]) and _between(row["production"])][:12]
     if not rows:
         return []
-    names = [report.in_words(row["metric"]) for row in rows]
-    production, candidate = ([row[key] for row in rows] for key in ("production", "candidate"))
-    title = "bars: production, line: candidate"
-    return chart(title, names, "metric", (0, 1), {"bar": production, "line": candidate})
+    # Bars of two series would cover each other, so each has places of its own; one below the axis is not drawn.
+    names = [f"{label(report.in_words(row['metric']), 30)}{side}" for row in rows for side in ("", ", new")]
+    production = [value for row in rows for value in (row["production"], -1.0)]
+    candidate = [value for row in rows for value in (-1.0, row["candidate"])]
+    return chart("production (grey) and candidate (blue)", names, (0, 1), [production, candidate])
+
+
+def _between(value: float | None) -> bool:
+    return value is not None and 0 <= value <= 1
 
 
 def _moved(change: Change | None) -> list[str]:
@@ -205,31 +206,39 @@ def _moved(change: Change | None) -> list[str]:
     if not rows or rows[0].psi < drift.MODERATE:
         return []
     values = [min(row.psi, 10.0) for row in rows]
-    lines = chart("PSI by column", [row.column for row in rows], "PSI", (0, max(values)), {"bar": values}, across=True)
-    return ["### Data that has moved", "", *lines]
+    title = f"PSI by column: moved from {drift.MODERATE}, far from {drift.LARGE}"
+    return ["### Data that has moved", "", *chart(title, [row.column for row in rows], (0, max(values)), [values])]
 
 
-def chart(
-    title: str, names: Sequence[str], axis: str, ends: tuple[float, float], series: Mapping[str, Sequence[float]],
-    across: bool = False,
-) -> list[str]:  # fmt: skip
-    """A Mermaid chart in a fenced block. Of a name only letters, digits and spaces are shown: nothing else is safe in there."""
-    labels = ", ".join(f'"{label(name)}"' for name in names)
-    drawn = [f"    {kind} [{', '.join(f'{value:.4f}' for value in values)}]" for kind, values in series.items()]
+def chart(title: str, names: Sequence[str], ends: tuple[float, float], series: Sequence[Sequence[float]]) -> list[str]:
+    """A Mermaid chart of horizontal bars in a fenced block, one colour per series."""
+    palette = ", ".join(("#8b949e", "#2f6fdb")[-len(series) :])
+    look = f'"plotColorPalette": "{palette}"'
+    size = f'"width": 760, "height": {80 + 26 * len(names)}'
     return [
         "```mermaid",
-        f"xychart-beta{' horizontal' if across else ''}",
+        f'%%{{init: {{"xyChart": {{{size}}}, "themeVariables": {{"xyChart": {{{look}}}}}}}}}%%',
+        "xychart-beta horizontal",
         f'    title "{title}"',
-        f"    x-axis [{labels}]",
-        f'    y-axis "{axis}" {ends[0]:g} --> {ends[1]:.4g}',
-        *drawn,
+        f"    x-axis [{', '.join(labels(names))}]",
+        f"    y-axis {ends[0]:g} --> {ends[1]:.4g}",
+        *(f"    bar [{', '.join(f'{value:.4f}' for value in values)}]" for values in series),
         "```",
         "",
     ]
 
 
-def label(name: str) -> str:
-    """A name as a chart may show it."""
-    kept = "".join(each if each.isalnum() or each in " -." else " " for each in report.clean(name))
+def labels(names: Sequence[str]) -> list[str]:
+    """Names as a chart may show them, in quotes; two that look alike get numbers, for a chart would take them for one."""
+    found: list[str] = []
+    for name in map(label, names):
+        numbered = (f"{name} {count}" for count in range(2, len(names) + 2))
+        found.append(next(one for one in (name, *numbered) if one not in found))
+    return [f'"{name}"' for name in found]
+
+
+def label(name: str, most: int = LABEL) -> str:
+    """A name as a chart may show it: letters, digits and a few signs that are safe between quotes."""
+    kept = "".join(each if each.isalnum() or each in " -.," else " " for each in report.clean(name))
     kept = " ".join(kept.split())
-    return (kept if len(kept) <= LABEL else f"{kept[: LABEL - 1]}…") or "?"
+    return (kept if len(kept) <= most else f"{kept[: most - 1]}…") or "?"
