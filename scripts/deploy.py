@@ -22,6 +22,7 @@ from pipeline.settings import Settings, load_settings
 from scripts import build_image, targets
 
 WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few seconds
+FORWARD = ("deploy", "reconcile")  # what a version comes by; other actions bring back, at once, what served before
 
 
 @edge
@@ -93,9 +94,9 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
     }
     try:
         refuse_another_place(client, settings, environment, target, before, action)
-        release = prepared(client, settings, environment, version, images=target.IMAGES, again=action != "deploy")
+        release = prepared(client, settings, environment, version, images=target.IMAGES, again=action not in FORWARD)
         about["image"] = release.image or "none"
-        record = target.release(environment, release, settings, at_once=action != "deploy")
+        record = target.release(environment, release, settings, at_once=action not in FORWARD)
     except BaseException as error:
         record_failure(client, settings, environment, about, error)
         raise
@@ -120,7 +121,7 @@ def refuse_another_place(client, settings: Settings, environment: str, target, b
         print(
             f"note: this MLflow does not know what {environment} serves, {before['name']} version {before['version']}"
         )
-    if action != "deploy" or last is None:
+    if action not in FORWARD or last is None:
         return
     if settings.deploy.target == "auto" and last["target"] != target.NAME:
         raise DeployError(

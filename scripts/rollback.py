@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from pipeline import processes, registry
+from pipeline import processes, registry, workflow
 from pipeline.errors import RegistryError, edge
 from pipeline.settings import Settings, load_settings
 from scripts import targets
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     client = registry.connect(settings)
     with processes.lock("delivery", f"rollback of {options.environment}", WAIT_SECONDS):
-        served = targets.serving(options.environment, settings)
+        served = last_served(client, settings, options.environment)
         version = earlier(client, settings, options.environment, options.version, served)
         now = registry.by_alias(client, settings.name, "production")
         record = deploy(client, settings, options.environment, version, "rollback")
@@ -39,6 +39,14 @@ def main(argv: list[str] | None = None) -> None:
         else:
             client.set_registered_model_alias(settings.name, "staging", version.version)
     print(f"{options.environment} serves version {record['version']} at {record['url']}, and the alias says so")
+
+
+def last_served(client, settings: Settings, environment: str) -> dict[str, Any] | None:
+    """What an environment serves. In a workflow a container ends with its job: there it is what was deployed last."""
+    served = targets.serving(environment, settings)
+    if served or not workflow.is_workflow() or targets.choose(settings).NAME == "kubernetes":
+        return served
+    return registry.last_deployment(client, settings.name, environment)
 
 
 def earlier(client, settings: Settings, environment: str, number: str | None, served: dict[str, Any] | None):
@@ -76,7 +84,7 @@ def remember(client, name: str, version: str, left: str | None) -> None:
     """Mark the version that was left, so that the same build is not shipped again by the next push."""
     if "rolled_back" in client.get_model_version(name, version).tags:
         client.delete_model_version_tag(name, version, "rolled_back")
-    if left:
+    if left and any(found.version == left for found in registry.versions(client, name)):  # it may have been deleted
         client.set_model_version_tag(name, left, "rolled_back", registry.timestamp(time.time()))
 
 

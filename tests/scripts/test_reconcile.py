@@ -1,0 +1,276 @@
+"""What a person says in MLflow becomes true: in a fork with two versions, on this machine and on the fresh ones of workflows."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from tests.conftest import clean_environment
+
+NAME = "breast-cancer"
+JOB = {"GITHUB_ACTIONS": "true"}
+
+
+@pytest.fixture(scope="module")
+def two(fork):
+    """A fork in which version 2 has replaced version 1."""
+    fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
+    fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
+    fork.ok("-m", "scripts.ship")
+    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
+    fork.ok("-m", "scripts.ship")
+    return fork
+
+
+@pytest.fixture
+def mlflow(two):
+    """Its MLflow, in which production is on version 2 and previous on 1 before the test; whatever serves."""
+    two.ok("-m", "scripts.start_mlflow")
+    client = two.mlflow()
+    for alias in list(client.get_registered_model(NAME).aliases):
+        if alias.lower() == "production":
+            client.delete_registered_model_alias(NAME, alias)
+    client.set_registered_model_alias(NAME, "production", "2")
+    client.set_registered_model_alias(NAME, "previous", "1")
+    two.ok("-m", "scripts.reconcile")
+    client.set_registered_model_alias(NAME, "previous", "1")
+    return client
+
+
+def aliases(client) -> dict[str, str]:
+    """Alias and version."""
+    return dict(client.get_registered_model(NAME).aliases)
+
+
+def records(client) -> list[dict]:
+    """The tags of all deployment records, newest first."""
+    experiment = client.get_experiment_by_name(f"{NAME}-deployments")
+    return [run.data.tags for run in client.search_runs([experiment.experiment_id])]
+
+
+def served(fork, environment: str = "production") -> str:
+    """The version that an environment answers with."""
+    return requests.get(f"{fork.json(f'.slipway/{environment}.json')['url']}/model/info", timeout=5).json()["version"]
+
+
+def another_machine(fork) -> None:
+    """All that a job leaves behind ends with it: only MLflow goes on."""
+    fork.ok("-m", "scripts.stop")
+    for folder in (".slipway", "build"):
+        shutil.rmtree(fork.root / folder, ignore_errors=True)
+    fork.ok("-m", "scripts.start_mlflow")
+
+
+def changed(fork, *arguments: str) -> tuple[str, str]:
+    """Reconcile as a job does; the output `changed` and what was printed."""
+    file = fork.root / "output"
+    file.unlink(missing_ok=True)
+    said = fork.ok("-m", "scripts.reconcile", *arguments, GITHUB_OUTPUT=str(file), **JOB)
+    return file.read_text(encoding="utf-8").splitlines()[1], said
+
+
+def by_hand(client) -> str:
+    """A version that somebody made from version 1's run, without the pipeline; its number."""
+    first = client.get_model_version(NAME, "1")
+    return client.create_model_version(NAME, f"runs:/{first.run_id}/model", run_id=first.run_id).version
+
+
+def test_nothing_to_do_when_mlflow_says_what_serves(two, mlflow):
+    """Alias and service agree: nothing is deployed, here and on a machine where nothing serves but the record says so."""
+    before = records(mlflow)
+    assert changed(two) == ("false", "nothing to do: production serves version 2, as MLflow's alias says\n")
+    another_machine(two)
+    client = two.mlflow()
+    assert changed(two)[0] == "false" and changed(two, "--compare")[0] == "false"
+    assert records(client) == before
+
+
+def test_a_version_promoted_in_mlflow_is_deployed(two, mlflow):
+    """Moving the alias deploys: staging and its tests first, then production; aliases and records say so. Twice does nothing."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    assert changed(two, "--compare")[0] == "true" and served(two) == "2"
+    value, said = changed(two)
+    assert value == "true" and "passed" in said
+    assert served(two) == served(two, "staging") == "1"
+    assert {key: aliases(mlflow)[key] for key in ("production", "previous", "staging")} == {
+        "production": "1", "previous": "2", "staging": "1"}  # fmt: skip
+    newest = records(mlflow)[0]
+    wanted = {"environment": "production", "version": "1", "before": "2", "action": "reconcile", "result": "deployed"}
+    assert {key: newest[key] for key in wanted} == wanted
+    assert records(mlflow)[1]["environment"] == "staging"
+    assert changed(two)[0] == "false"
+
+
+def test_going_back_in_mlflow_is_remembered_as_a_rollback(two, mlflow):
+    """The newer version that was left is marked, so that the next push does not bring it again; forward takes the mark away."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    two.ok("-m", "scripts.reconcile")
+    assert "rolled_back" in mlflow.get_model_version(NAME, "2").tags
+    mlflow.set_registered_model_alias(NAME, "production", "2")
+    two.ok("-m", "scripts.reconcile")
+    assert not {"rolled_back"} & {*mlflow.get_model_version(NAME, "1").tags, *mlflow.get_model_version(NAME, "2").tags}
+
+
+def test_on_another_machine_the_last_record_is_what_served(two, mlflow):
+    """Where a container ended with its job, the newest record stands for it: the alias that differs is deployed."""
+    another_machine(two)
+    client = two.mlflow()
+    client.set_registered_model_alias(NAME, "production", "1")
+    assert changed(two)[0] == "true"
+    assert served(two) == "1" and aliases(client)["previous"] == "2"
+
+
+def test_on_a_persons_machine_what_was_stopped_is_started(two, mlflow):
+    """Outside of a workflow nothing but a service that answers counts as serving."""
+    another_machine(two)
+    assert "production serves version 2" in two.ok("-m", "scripts.reconcile")
+    assert served(two) == "2" and aliases(two.mlflow())["previous"] == "1"
+
+
+def test_a_version_without_verdict_is_not_deployed(two, mlflow):
+    """What never went through the gate is refused, the alias goes back to what serves, and the record says why."""
+    number = by_hand(mlflow)
+    mlflow.set_registered_model_alias(NAME, "production", number)
+    said = two.refused("-m", "scripts.reconcile")
+    assert f"version {number} has no accepted verdict" in said and "alias production is on version 2 again" in said
+    assert (aliases(mlflow)["production"], aliases(mlflow)["previous"], served(two)) == ("2", "1", "2")
+    newest = records(mlflow)[0]
+    assert (newest["action"], newest["result"], newest["version"]) == ("reconcile", "failed", number)
+    assert "no accepted verdict" in newest["detail"]
+    mlflow.delete_model_version(NAME, number)
+
+
+def test_a_version_that_fails_in_staging_never_gets_to_production(two, mlflow):
+    """A red integration test undoes the promotion: production serves on, the alias is back, the reason is recorded."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    two.write("tests/integration/test_red.py", "def test_red():\n    assert False\n")
+    said = two.refused("-m", "scripts.reconcile")
+    (two.root / "tests/integration/test_red.py").unlink()
+    assert "version 1 failed the integration test in staging" in said
+    assert (aliases(mlflow)["production"], aliases(mlflow)["previous"], served(two)) == ("2", "1", "2")
+    assert "failed the integration test" in records(mlflow)[0]["detail"]
+
+
+def test_a_release_that_production_refuses_is_undone(two, mlflow):
+    """When the service dies in production alone, what served serves, both aliases are back, and one record says why."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    line = "    args = parser.parse_args(argv)\n"
+    dying = f"{line}    if '/production/version-1-' in ' '.join(map(str, vars(args).values())):\n        raise SystemExit('no disk')\n"
+    two.edit("serving/__main__.py", line, dying)
+    said = two.refused("-m", "scripts.reconcile")
+    two.edit("serving/__main__.py", dying, line)
+    assert "no disk" in said
+    assert (aliases(mlflow)["production"], aliases(mlflow)["previous"], served(two)) == ("2", "1", "2")
+    assert [row["result"] for row in records(mlflow)[:2]] == ["failed", "deployed"]
+
+
+def test_two_at_once_deploy_once(two, mlflow):
+    """Of two that start together one deploys, the other waits and finds nothing to do; both end well."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    before = len(records(mlflow))
+    both = [
+        subprocess.Popen([sys.executable, "-m", "scripts.reconcile"], cwd=two.root, env=clean_environment(),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len(records(mlflow)) == before + 2 and sum("nothing to do" in words for words in said) == 1
+
+
+def test_a_promotion_that_was_moved_meanwhile_is_told(two, mlflow):
+    """An alias that somebody moves while its version is deployed is left where it is, and said to be another's turn."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    uri = two.json(".mlflow/server.json")["uri"]
+    move = f"from mlflow import MlflowClient\n\ndef test_move():\n    MlflowClient({uri!r}, {uri!r}).set_registered_model_alias({NAME!r}, 'production', '2')\n"
+    two.write("tests/integration/test_move.py", move)
+    said = two.refused("-m", "scripts.reconcile")
+    (two.root / "tests/integration/test_move.py").unlink()
+    assert "alias production was moved to version 2 meanwhile" in said and aliases(mlflow)["production"] == "2"
+    assert two.ok("-m", "scripts.reconcile") and served(two) == "2"
+
+
+@pytest.mark.parametrize("alias", ["Production", "PRODUCTION"])
+def test_an_alias_in_other_letters_is_told(two, mlflow, alias):
+    """`Production` is not `production`: alone it is an error with what to do, beside the right one it is a note."""
+    mlflow.set_registered_model_alias(NAME, alias, "1")
+    assert f"note: {NAME} has the alias {alias} on version 1" in changed(two)[1]
+    mlflow.delete_registered_model_alias(NAME, "production")
+    said = two.refused("-m", "scripts.reconcile")
+    assert f"has the alias {alias} on version 1" in said and "set the alias production on it" in said
+    assert served(two) == "2"
+
+
+def test_a_legacy_stage_is_told(two, mlflow):
+    """MLflow's old stage Production counts for nothing, and whoever uses it hears so."""
+    mlflow.transition_model_version_stage(NAME, "1", "Production")
+    assert "version 1 is in the legacy stage Production" in changed(two)[1]
+    mlflow.delete_registered_model_alias(NAME, "production")
+    said = two.refused("-m", "scripts.reconcile")
+    mlflow.transition_model_version_stage(NAME, "1", "None")
+    assert "set the alias production on version 1" in said and served(two) == "2"
+
+
+def test_an_alias_that_was_removed_is_told(two, mlflow):
+    """Production without its alias is nobody's wish: what was deployed last and what there is are named, nothing is changed."""
+    mlflow.delete_registered_model_alias(NAME, "production")
+    said = two.refused("-m", "scripts.reconcile")
+    assert "version 2 was deployed last" in said and "versions in MLflow: 2, 1" in said and served(two) == "2"
+
+
+def test_a_version_that_was_deleted_is_told(two, mlflow):
+    """Deleting the version in production takes its alias with it: that is told, and nothing is changed."""
+    third = mlflow.copy_model_version(f"models:/{NAME}/2", NAME).version
+    newest = mlflow.search_runs([mlflow.get_experiment_by_name(f"{NAME}-deployments").experiment_id])[0]
+    was = newest.data.tags["version"]
+    mlflow.set_tag(newest.info.run_id, "version", third)
+    mlflow.delete_registered_model_alias(NAME, "production")
+    mlflow.delete_model_version(NAME, third)
+    said = two.refused("-m", "scripts.reconcile", **JOB)
+    mlflow.set_tag(newest.info.run_id, "version", was)
+    assert f"version {third} was deployed last" in said and "make rollback VERSION=n" in said
+
+
+def test_before_the_first_promotion_there_is_nothing_to_do(two, mlflow):
+    """A model that MLflow does not know, or of which nothing was ever in production, is one sentence and success."""
+    two.edit("pipeline.toml", f'name = "{NAME}" ', 'name = "other" ')
+    value, said = changed(two)
+    two.edit("pipeline.toml", 'name = "other" ', f'name = "{NAME}" ')
+    assert value == "false" and "no version of other has the alias production" in said
+
+
+def test_rollback_on_another_machine(two, mlflow):
+    """Version 2 was deployed by a job that is over: rollback brings version 1, aliases and mark as on the machine of then."""
+    another_machine(two)
+    two.ok("-m", "scripts.rollback", **JOB)
+    client = two.mlflow()
+    assert served(two) == "1"
+    assert (aliases(client)["production"], aliases(client)["previous"]) == ("1", "2")
+    assert "rolled_back" in client.get_model_version(NAME, "2").tags
+    assert "nothing to do" in changed(two)[1]
+
+
+def test_rollback_on_another_machine_of_what_was_never_promoted(two, mlflow):
+    """When the last job deployed version 1 and ended before its promotion, rollback goes back to the alias's version 2."""
+    two.ok("-m", "scripts.rollback", "--version", "1")
+    client = two.mlflow()
+    client.set_registered_model_alias(NAME, "production", "2")
+    client.set_registered_model_alias(NAME, "previous", "1")
+    another_machine(two)
+    two.ok("-m", "scripts.rollback", **JOB)
+    client = two.mlflow()
+    assert served(two) == "2" and aliases(client)["production"] == "2"
+    assert "rolled_back" in client.get_model_version(NAME, "1").tags
+
+
+def test_a_job_deploys_promotes_and_rehearses_on_its_own_machine(two, mlflow):
+    """What a deploy job does in one go works where nothing was before: staging and its rehearsal, production and its promotion."""
+    another_machine(two)
+    two.ok("-m", "scripts.deploy", "--environment", "staging", "--version", "2", **JOB)
+    assert "undone: a broken release does no harm" in two.ok("-m", "scripts.rehearse", **JOB)
+    another_machine(two)
+    two.ok("-m", "scripts.deploy", "--environment", "production", "--version", "2", **JOB)
+    two.ok("-m", "scripts.promote", **JOB)
+    client = two.mlflow()
+    assert (aliases(client)["production"], aliases(client)["previous"], served(two)) == ("2", "1", "2")
