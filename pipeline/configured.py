@@ -106,22 +106,20 @@ def attestation(environment: Environment, event: Mapping[str, Any]) -> Answer:
     server = (environment.get("GITHUB_SERVER_URL") or "https://github.com").removeprefix("https://")
     if server != "github.com" and not server.endswith(".ghe.com"):  # an Enterprise Server has no attestations
         return False, f"skipped, because {server} may not keep attestations; if it does, set SLIPWAY_ATTEST to true"
-    if _public(event):
-        return (
-            True,
-            "images are attested and verified, because this repository is public; SLIPWAY_ATTEST=false ends that",
-        )
+    repository = event.get("repository")
+    if not isinstance(repository, Mapping):
+        return False, "images are attested where the repository is public, or SLIPWAY_ATTEST is true"
+    if _public(repository):
+        says = "images are attested and verified, because this repository is public; SLIPWAY_ATTEST=false ends that"
+        return True, says
     return False, (
         "skipped, because this repository is not public; where your plan has attestations for private ones, "
         "set the repository variable SLIPWAY_ATTEST to true"
     )
 
 
-def _public(event: Mapping[str, Any]) -> bool:
-    """Whether an event comes from a public repository; when it does not say so, it does not."""
-    repository = event.get("repository")
-    if not isinstance(repository, Mapping):
-        return False
+def _public(repository: Mapping[str, Any]) -> bool:
+    """Whether a repository is public; when an event does not say so, it is not."""
     return repository.get("private") is False and repository.get("visibility", "public") == "public"
 
 

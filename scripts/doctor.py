@@ -9,6 +9,7 @@ Exit status 1 when something stands in the way of `make ship`.
 import argparse
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import sys
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 from packaging.requirements import Requirement
 
-from pipeline import images, lineage, mlflow_server, processes
+from pipeline import configured, images, lineage, mlflow_server, processes
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
@@ -60,7 +61,17 @@ def examine() -> list[Finding]:
     findings.append(Finding("pipeline.toml", "ok", f'model "{settings.name}", task {settings.data.task}'))
     looks: list[Callable[[Settings], Finding]] = [data, mlflow, target, image]
     findings += [look(settings) for look in looks]
-    return findings + [served(settings, environment) for environment in targets.ENVIRONMENTS]
+    return findings + [served(settings, environment) for environment in targets.ENVIRONMENTS] + workflows()
+
+
+def workflows() -> list[Finding]:
+    """What `make plan` would say with this environment; a repository's own variables and secrets are in GitHub alone."""
+    try:
+        plan = configured.delivery(os.environ, {})
+    except SlipwayError as error:
+        return [Finding("workflows", "note", f"{error.what}; {error.then}")]
+    note = "as this environment says; the job `plan` of a delivery says it of the repository's variables and secrets"
+    return [Finding("workflows", "ok", note), *(Finding(f"· {what}", "ok", says) for what, (_, says) in plan.items())]
 
 
 def requirements() -> Finding:

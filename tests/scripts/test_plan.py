@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import configured
 from pipeline.errors import SettingsError
+from scripts import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = {"repository": {"private": False, "visibility": "public"}}
@@ -139,6 +140,18 @@ def test_an_unreadable_event_is_told(tmp_path, text):
         file.write_bytes(text.encode(errors="surrogateescape"))
     done = run({"GITHUB_EVENT_PATH": str(file)})
     assert done.returncode == 1 and "is not a readable event" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_doctor_says_the_same(monkeypatch):
+    """`make doctor` shows the plan's own sentences, and a value that may not be as something to know."""
+    for name in [name for name in os.environ if name.startswith(("SLIPWAY_", "GITHUB_", "MLFLOW_TRACKING", "IMAGE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLIPWAY_DEPLOY_PRODUCTION", "false")
+    said = {finding.what.removeprefix("· "): finding.says for finding in doctor.workflows()}
+    plan = configured.delivery({"SLIPWAY_DEPLOY_PRODUCTION": "false"}, {})
+    assert said | {what: says for what, (_, says) in plan.items()} == said
+    monkeypatch.setenv("SLIPWAY_ATTEST", "yes")
+    assert [(one.state, one.says.split(" is ")[0]) for one in doctor.workflows()] == [("note", "SLIPWAY_ATTEST=yes")]
 
 
 def test_outside_of_a_workflow_the_plan_is_only_printed():
