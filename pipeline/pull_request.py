@@ -179,7 +179,7 @@ class Data(Part):
 class PullRequest(Part):
     """The whole of build/pull_request.json."""
 
-    format: Literal[1]
+    format: Annotated[int, Field(ge=1, le=1)]  # Literal[1] would take true for 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")]
     number: Annotated[int, Field(ge=1, le=2**31)] | None
     head: Sha | None
@@ -207,7 +207,7 @@ def read(folder: Path) -> PullRequest | None:
     file = folder / NAME
     about = file.lstat()
     if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
-        raise refusal("holds a link, not a file")
+        raise refusal("holds a link or the like, not a file")
     if about.st_size > MOST_BYTES:
         raise refusal(f"holds a report of more than {MOST_BYTES:,} bytes")
     return parsed(file.read_bytes())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 
 from pipeline.errors import SlipwayError, StageError
 from pipeline.pull_request import PullRequest
@@ -89,7 +90,7 @@ def ask(path: str) -> dict[str, Any]:
         time.sleep(attempt * PAUSE_SECONDS)
         try:
             status, content = _get(address)
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             why = type(error).__name__
             continue
         if status == 200:
@@ -107,7 +108,7 @@ def _get(address: str) -> tuple[int, bytes]:
     limit = time.monotonic() + TIMEOUT_SECONDS
     with requests.get(address, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True) as answer:
         content = b""
-        for part in answer.iter_content(65536):
+        while part := answer.raw.read1(65536, decode_content=True):  # what has come, however little
             content += part
             if time.monotonic() > limit or len(content) > MOST_BYTES:
                 raise requests.Timeout("too slow or too long")

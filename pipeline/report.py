@@ -455,7 +455,7 @@ def _entities(text: str) -> str:
 # GitHub also links GH-12 and the hash of a commit.
 ACTIVE = re.compile(
     r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])|[@#](?=\w)|(?<=www)\.|:(?=//)|(?<=\bGH)-(?=\d)"
-    r"|(?<![\w.,])[0-9a-f](?=[0-9a-f]{6,39}\b)",
+    r"|(?<![\w.,])[0-9a-f]{7,40}\b",
     flags=re.IGNORECASE,
 )
 
@@ -465,8 +465,9 @@ def prose(text: str) -> str:
 
     def harmless(found: re.Match) -> str:
         # GitHub looks for mentions after entities are resolved, so something must stand in between.
-        apart = found[0] in "@#-" or found[0].isalnum()
-        return f"&#{ord(found[0])};" + ("\N{WORD JOINER}" if apart else "")
+        if len(found[0]) > 1:
+            return "\N{WORD JOINER}".join(re.findall(".{1,6}", found[0]))
+        return f"&#{ord(found[0])};" + ("\N{WORD JOINER}" if found[0] in "@#-" else "")
 
     return ACTIVE.sub(harmless, clean(text))
 
