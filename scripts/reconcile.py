@@ -8,13 +8,14 @@ there, production. When that fails, the alias goes back to what serves, and the 
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline import lineage, processes, registry, workflow
+from pipeline import configured, lineage, processes, registry, workflow
 from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
 from pipeline.settings import Settings, load_settings
 from scripts import integration_test, smoke_test, targets
@@ -33,6 +34,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compare", action="store_true", help="only say whether there is something to do")
     options = parser.parse_args(argv)
+    asked, says = configured.production(os.environ)
+    if workflow.is_workflow() and not asked:
+        print(f"production: {says}")
+        workflow.output(changed="false")
+        return
     settings = load_settings()
     client = registry.connect(settings)
     if options.compare:
@@ -106,7 +112,7 @@ def reconcile(client, settings: Settings, version) -> None:
     served = last_served(client, settings, "production")
     served = served or registry.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
     before = in_mlflow(client, settings.name, served)
-    with given_back(client, settings.name, version.version, before, served):
+    with given_back(client, settings.name, version.version, before):
         with recorded(client, settings, version, served):
             if "promoted" not in version.tags:
                 approved(client, settings, "staging", version)
@@ -128,34 +134,28 @@ def in_mlflow(client, name: str, served: Served):
 
 
 @contextmanager
-def given_back(client, name: str, wanted: str, before, served: Served) -> Iterator[None]:
+def given_back(client, name: str, wanted: str, before) -> Iterator[None]:
     """When what is done here fails, the aliases go back to where they were, as far as nobody has moved them again."""
     previous = registry.by_alias(client, name, "previous")
     try:
         yield
     except BaseException:  # whatever it was, the keyboard included: MLflow must say what is true
         try:
-            move_back(client, name, wanted, before, served, previous)
+            move_back(client, name, wanted, before, previous)
         except Exception as error:
             words = error.what if isinstance(error, SlipwayError) else error
             print(f"the aliases could not be put back: {words}", file=sys.stderr)
         raise
 
 
-def move_back(client, name: str, wanted: str, before, served: Served, previous) -> None:
-    """Put the alias production back on what served, or on nothing where nothing ever did; and previous where it was."""
+def move_back(client, name: str, wanted: str, before, previous) -> None:
+    """Put the alias production back on what served, where anything did, and previous where it was."""
     if previous:
         client.set_registered_model_alias(name, "previous", previous.version)
     elif before:
         client.delete_registered_model_alias(name, "previous")
-    if before:
-        if registry.move_alias(client, name, "production", before.version, expected=wanted):
-            print(f"alias production is on version {before.version} again", flush=True)
-        return
-    now = registry.by_alias(client, name, "production")
-    if served is None and now and now.version == wanted:
-        client.delete_registered_model_alias(name, "production")
-        print("alias production is on no version again, for production never served any", flush=True)
+    if before and registry.move_alias(client, name, "production", before.version, expected=wanted):
+        print(f"alias production is on version {before.version} again", flush=True)
 
 
 @contextmanager

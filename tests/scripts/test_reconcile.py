@@ -239,6 +239,19 @@ def test_before_the_first_promotion_there_is_nothing_to_do(two, mlflow):
     assert value == "false" and "no version of other has the alias production" in said
 
 
+def test_production_that_nobody_asked_for_is_left_alone(two, mlflow):
+    """A workflow with a team's own MLflow touches production only when the repository asks for it: MLflow is not even asked."""
+    file = two.root / "output"
+    file.unlink(missing_ok=True)
+    team = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "GITHUB_OUTPUT": str(file)}
+    said = two.ok("-m", "scripts.reconcile", **team, **JOB)
+    assert "SLIPWAY_DEPLOY_PRODUCTION to true" in said
+    assert file.read_text(encoding="utf-8").splitlines()[1] == "false"
+    assert "cannot be reached" in two.refused(
+        "-m", "scripts.reconcile", **team, **JOB, SLIPWAY_DEPLOY_PRODUCTION="true"
+    )
+
+
 def test_rollback_on_another_machine(two, mlflow):
     """Version 2 was deployed by a job that is over: rollback brings version 1, aliases and mark as on the machine of then."""
     another_machine(two)
