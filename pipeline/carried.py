@@ -58,8 +58,8 @@ def _copy(source: Path, target: Path) -> Path:
         found = str(error)
     if found != "ok":
         raise RegistryError(
-            f"MLflow's database is damaged ({str(found).splitlines()[0][:200]}) and was not saved",
-            "the state in the registry is as it was: run the workflow again",
+            f"MLflow's database {source} is damaged: {str(found).splitlines()[0][:200]}",
+            "nothing was saved or overwritten: run the workflow again, or on a machine of yours move that folder away",
         )
     return target
 

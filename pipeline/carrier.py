@@ -1,6 +1,5 @@
 """The embedded MLflow between its folder and the registry: fetch it, put it in place, send what is new."""
 
-import getpass
 import json
 import os
 import shutil
@@ -41,7 +40,7 @@ def who() -> str:
     server, path, run, job = (os.environ.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID", "JOB"))
     if path and run:
         return f"job {job} of {server}/{path}/actions/runs/{run}"
-    return f"{getpass.getuser()} on {socket.gethostname()}"
+    return f"{os.environ.get('USER') or os.getuid()} on {socket.gethostname()}"
 
 
 def record() -> dict[str, Any]:
@@ -78,14 +77,12 @@ def _of_worth(database: Path) -> bool:
     """Whether a database holds any run or model; one that a server has just made does not."""
     if not database.exists():
         return False
-    with closing(sqlite3.connect(database, timeout=30)) as connection:
-        try:
-            return any(
-                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
-                for table in ("runs", "registered_models")
-            )
-        except sqlite3.OperationalError:  # it was killed before it had made its tables
-            return False
+    tables = ("runs", "registered_models")
+    try:
+        with closing(sqlite3.connect(database, timeout=30)) as connection:
+            return any(connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in tables)
+    except sqlite3.DatabaseError as error:
+        return "no such table" not in str(error)  # a server that was killed before it had made its tables
 
 
 def fetch(store: Repository, found: tuple[str, dict[str, Any]] | None, holder: str | None) -> None:
@@ -155,10 +152,13 @@ def _all(what: str, one: Callable[[Any], int], items: Iterable[Any], size: int |
     began = told = time.monotonic()
     of = f"of {carried.megabytes(size)} " if size else ""
     done = 0
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
+    try:
         for count, moved in enumerate(pool.map(one, items), 1):
             done += moved
             if time.monotonic() - told > TELL and count < len(items):
                 print(f"  {what}: {carried.megabytes(done)} {of}in {count} of {len(items)} parts", flush=True)
                 told = time.monotonic()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after the first failure the rest need not be tried
     print(f"{what}: {carried.megabytes(done)} in {len(items)} parts, {time.monotonic() - began:.1f} s", flush=True)

@@ -57,6 +57,7 @@ class Claimant:
         self.holder, self.who, self.timing = holder or uuid.uuid4().hex, who, timing
         self.store = Repository(repository, ANSWER_SECONDS, SOON)
         self.seen: tuple[str, float] = ("", 0.0)
+        self.other = "another job"
 
     def acquire(self) -> None:
         """Wait for the lease and take it; raises BusyError after `patience`, Refused or Lost when the registry fails."""

@@ -114,7 +114,7 @@ def machine(tmp_path, repository):
 
     yield make
     for one in made:
-        one.run("-c", "from pipeline import heartbeat; heartbeat.end()")
+        one.run("-c", "from pipeline import heartbeat, mlflow_server; heartbeat.end(); mlflow_server.stop()")
 
 
 @pytest.fixture
@@ -149,6 +149,34 @@ def test_what_one_machine_saves_another_restores(machine, repository):
     first.restore()
     assert first.names() == ["one", "two"]
     assert tag(repository, "lease")["annotations"]["slipway.holder"] == first.lease()["holder"]
+
+
+def test_models_aliases_and_files_travel(machine):
+    """What a real MLflow server was told on one machine, the server of the next one answers: run, file, version, alias."""
+    first, second = machine(), machine()
+    first.restore()
+    client = _mlflow(first)
+    client.create_registered_model("model")
+    run = client.create_run(client.create_experiment("travels")).info.run_id
+    client.log_text(run, "a file", "notes/file.txt")
+    client.create_model_version("model", f"runs:/{run}/notes", run)
+    client.set_registered_model_alias("model", "production", "1")
+    first.save()
+    assert not (first.home / "server.json").exists(), "the server was ended: nothing is written after the save"
+    second.restore()
+    client = _mlflow(second)
+    assert client.get_model_version_by_alias("model", "production").run_id == run
+    assert [file.path for file in client.list_artifacts(run, "notes")] == ["notes/file.txt"]
+    assert "unchanged" in second.save(), "a server that was only asked changes nothing"
+
+
+def _mlflow(machine: Machine):
+    from mlflow import MlflowClient
+
+    text = (machine.root / "pipeline.toml").read_text()
+    (machine.root / "pipeline.toml").write_text(text.replace("port = 5000", f"port = {free_port()}"))
+    uri = machine.run("-m", "scripts.start_mlflow").split()[-1]
+    return MlflowClient(uri, uri)
 
 
 def test_unchanged_mlflow_is_not_sent(machine, repository):
@@ -252,8 +280,9 @@ def test_the_heartbeat_alternates_between_two_contents_and_ends_by_itself(machin
         seen.add(tag(repository, "lease")["digest"])
     assert len(seen) == 2
     store = oci.Repository(f"{repository}/mlflow")
-    store.put("lease", lease.content("other", "somebody else", "tick"))
-    _gone(heartbeat)
+    while not _ended(heartbeat):  # a beat under way may land after the first
+        store.put("lease", lease.content("other", "somebody else", "tick"))
+        time.sleep(0.2)
     assert "was taken by another job" in (one.root / ".slipway/lease.log").read_text()
     store.put("lease", lease.content(*lease.FREE))
     one.restore()
@@ -262,9 +291,13 @@ def test_the_heartbeat_alternates_between_two_contents_and_ends_by_itself(machin
     _gone(heartbeat)
 
 
+def _ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def _gone(process: psutil.Process) -> None:
     deadline = time.monotonic() + 10
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    while not _ended(process):
         assert time.monotonic() < deadline, "the heartbeat goes on"
         time.sleep(0.05)
 

@@ -1,0 +1,273 @@
+"""What of MLflow travels and how it is packed; and the lease, against a registry that is a dictionary behind real HTTP."""
+
+import io
+import sqlite3
+import tarfile
+import threading
+import time
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pipeline import carried, carrier, lease, mlflow_server, oci
+from pipeline.errors import RegistryError
+from pipeline.lease import Claimant, Timing
+from pipeline.settings import load_settings
+from scripts import restore_mlflow, save_mlflow
+from tests.conftest import ROOT
+
+NAME = "artifacts/1/models/m-1/artifacts/model.bin"
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder of MLflow with one run, one model and one file that belongs to neither."""
+    folder = tmp_path / "home"
+    for name in ("artifacts/1/run/artifacts/a.json", "artifacts/1/run/artifacts/plots/b.png", NAME, "artifacts/c"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "server.log").write_text("not carried")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        connection.execute("CREATE TABLE runs (name TEXT)")
+    return folder
+
+
+@pytest.fixture
+def tags():
+    """A registry of tags alone, on loopback: its address, what is under which tag, and a hook before each answer."""
+    held: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        before = staticmethod(lambda method, tag: None)
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            tag = self.path.rsplit("/", 1)[1]
+            if Handler.before("GET", tag) == "down":
+                return self.say(503, b"")
+            self.say(200 if tag in held else 404, held.get(tag, b"{}"))
+
+        def do_PUT(self):
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            tag = self.path.rsplit("/", 1)[1].partition("?")[0]
+            Handler.before("PUT", tag)
+            held[tag] = content
+            self.say(201, b"")
+
+        def do_POST(self):
+            self.say(202, b"", ("Location", "/v2/a/b/blobs/uploads/upload"))
+
+        def say(self, status, content, *headers):
+            self.send_response(status)
+            for key, value in (("Content-Length", str(len(content))), *headers):
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}/a/b", held, Handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_each_run_and_model_is_a_part_of_its_own(home, tmp_path):
+    """The database, each run's and each model's folder travel by themselves; logs and records of the server do not."""
+    parts = carried.snapshot(home, tmp_path)
+    assert set(parts) == {"mlflow.db", "artifacts", "artifacts/1/run", "artifacts/1/models/m-1"}
+    assert set(parts["artifacts/1/run"]) == {
+        "artifacts/1/run/artifacts/a.json",
+        "artifacts/1/run/artifacts/plots/b.png",
+    }
+    assert carried.snapshot(tmp_path / "nothing", tmp_path) == {}
+
+
+def test_the_same_files_give_the_same_bytes(home, tmp_path):
+    """A part's archive depends on names and bytes alone, not on times or modes; other bytes are another content."""
+    parts = carried.snapshot(home, tmp_path)
+    first = carried.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "first")
+    (home / NAME).touch()
+    (home / NAME).chmod(0o600)
+    assert carried.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "second") == first
+    (home / NAME).write_text("other")
+    other = carried.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "third")
+    assert other["annotations"][carried.CONTENT] != first["annotations"][carried.CONTENT]
+
+
+def test_a_copied_database_is_copied_to_the_same_bytes(home, tmp_path):
+    """A state that was restored and not changed has the content that it had when it was saved."""
+    first = carried.snapshot(home, tmp_path)["mlflow.db"]["mlflow.db"]
+    (tmp_path / "again").mkdir()
+    again = carried.snapshot(tmp_path, tmp_path / "again")["mlflow.db"]["mlflow.db"]
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_what_is_packed_is_unpacked(home, tmp_path):
+    """All parts together give back the files that travel."""
+    for index, (part, files) in enumerate(carried.snapshot(home, tmp_path).items()):
+        carried.pack(part, files, tmp_path / str(index))
+        carried.unpack(tmp_path / str(index), tmp_path / "new")
+    names = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()} - {"server.log"}
+    assert {
+        path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*") if path.is_file()
+    } == names
+    assert (tmp_path / "new" / NAME).read_text() == NAME
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "../outside"},
+        {"name": "/tmp/outside"},
+        {"name": "artifacts/../../outside"},
+        {"name": "artifacts/link", "type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+        {"name": "artifacts/link", "type": tarfile.LNKTYPE, "linkname": "mlflow.db"},
+        {"name": "artifacts/pipe", "type": tarfile.FIFOTYPE},
+        {"name": "carried.json"},
+        {"name": "server.json"},
+    ],
+)
+def test_archive_that_writes_elsewhere_is_refused(tmp_path, entry):
+    """No absolute path, no way up, no link, no device, and nothing but a database and artifacts is unpacked."""
+    archive = tmp_path / "archive"
+    with tarfile.open(archive, "w:gz") as tar:
+        info = tarfile.TarInfo(entry["name"])
+        info.type, info.linkname = entry.get("type", tarfile.REGTYPE), entry.get("linkname", "")
+        tar.addfile(info, io.BytesIO())
+    with pytest.raises(RegistryError, match="not as it was saved"):
+        carried.unpack(archive, tmp_path / "new")
+    assert not list(tmp_path.rglob("outside")) and not list(tmp_path.rglob("link"))
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"no archive"])
+def test_damaged_archive_is_refused(home, tmp_path, spoil):
+    """An archive that is short, or none, is an error of ours."""
+    carried.pack("part", {NAME: home / NAME}, tmp_path / "archive")
+    (tmp_path / "archive").write_bytes(spoil((tmp_path / "archive").read_bytes()))
+    with pytest.raises(RegistryError, match="cannot be unpacked"):
+        carried.unpack(tmp_path / "archive", tmp_path / "new")
+
+
+def test_swap_that_was_killed_between_its_steps_is_undone(tmp_path, monkeypatch):
+    """When the old MLflow was put aside and the new one is not there yet, the old one comes back."""
+    monkeypatch.setattr(mlflow_server, "HOME", tmp_path / "home")
+    monkeypatch.setattr(carrier, "STATE", tmp_path)
+    (tmp_path / "mlflow.old").mkdir()
+    (tmp_path / "mlflow.old/mlflow.db").write_text("old")
+    carrier.recover()
+    assert (tmp_path / "home/mlflow.db").read_text() == "old"
+    (tmp_path / "mlflow.old").mkdir()
+    carrier.recover()
+    assert (tmp_path / "home/mlflow.db").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("images", "where"),
+    [
+        ("ghcr.io/team/model", "ghcr.io/team/model/mlflow"),
+        ("127.0.0.1:5050/a", "127.0.0.1:5050/a/mlflow"),
+        ("localhost/a", "localhost/a/mlflow"),
+        ("team/model", "registry-1.docker.io/team/model-mlflow"),
+        ("docker.io/team/model", "registry-1.docker.io/team/model-mlflow"),
+    ],
+)
+def test_where_mlflow_is_carried(images, where):
+    """Beside the images: in a repository within theirs, or next to it where there are none within."""
+    assert oci.beside(images, "mlflow") == where
+
+
+def test_only_this_machine_is_spoken_to_without_tls():
+    """Plain HTTP is for loopback; a log-in never goes over it anywhere else."""
+    assert oci.Repository("127.0.0.1:5050/a").client.prefix == "http"
+    assert oci.Repository("localhost:5050/a").client.prefix == "http"
+    assert oci.Repository("ghcr.io/team/a").client.prefix == "https"
+    assert oci.Repository("localhost.example.com/a").client.prefix == "https"
+
+
+@pytest.mark.parametrize("command", [restore_mlflow, save_mlflow])
+def test_nothing_to_carry_is_one_sentence(monkeypatch, capsys, command):
+    """A team's server, or no registry: one sentence and status 0, and nothing is asked of any registry."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("IMAGE_REPOSITORY", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert command.main([]) == 0
+    assert "IMAGE_REPOSITORY is not set" in capsys.readouterr().out
+    monkeypatch.setenv("IMAGE_REPOSITORY", "127.0.0.1:1/nobody")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.com")
+    assert command.main([]) == 0
+    assert "that server keeps" in capsys.readouterr().out
+
+
+def test_place_is_lowered(monkeypatch):
+    """MLflow is carried in lower case, as images are."""
+    monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/Octo/Template")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert carrier.place(load_settings(ROOT / "tests/example/pipeline.toml")) == ("ghcr.io/octo/template/mlflow", "")
+
+
+def test_free_lease_is_taken_and_freed(tags):
+    """A lease is free when there is none and after its release; its holder alone can free it or beat."""
+    address, held, _ = tags
+    timing = Timing(settle=0.5, poll=0.01)
+    one, other = (Claimant(address, name, timing=timing) for name in ("one", "other"))
+    one.acquire()
+    assert one.ours() and not other.ours()
+    assert not other.release() and not other.beat()
+    before = held["lease"]
+    assert one.beat() and held["lease"] != before
+    assert one.beat() and held["lease"] == before
+    assert one.release() and held["lease"] == lease.content(*lease.FREE)
+    other.acquire()
+    assert other.ours()
+
+
+def test_of_two_claims_the_later_stands(tags):
+    """Whoever reads after `settle` that another claim stands does not hold the lease, though it found it free."""
+    address, held, handler = tags
+    one = Claimant(address, "one", timing=Timing(settle=0.05))
+
+    def overwrite(method, tag):
+        if method == "PUT":
+            threading.Timer(0.02, lambda: held.update(lease=lease.content("other", "other", "tick"))).start()
+
+    handler.before = staticmethod(overwrite)
+    assert not one._try()
+
+
+def test_claim_that_took_too_long_is_given_up(tags):
+    """A claim that reached the registry later than `settle` after the reading is not relied on, though it stands."""
+    address, held, handler = tags
+    one = Claimant(address, "one", timing=Timing(settle=0.1))
+    claimed = one.holder
+    handler.before = staticmethod(lambda method, tag: threading.Event().wait(0.2 if method == "PUT" else 0))
+    assert not one._try()
+    assert claimed.encode() in held["lease"] and not one.ours()
+
+
+def test_holder_is_dead_only_when_seen_unchanged_all_the_time(tags):
+    """A beat begins the count of `dead` anew."""
+    address, held, _ = tags
+    held["lease"] = lease.content("other", "other", "tick")
+    one = Claimant(address, "one", timing=Timing(settle=1, dead=100))
+    assert not one._try()
+    one.seen = (one.seen[0], one.seen[1] - 99)
+    assert not one._try()
+    held["lease"] = lease.content("other", "other", "tock")
+    one.seen = (one.seen[0], one.seen[1] - 2)
+    assert not one._try()
+    one.seen = (one.seen[0], one.seen[1] - 101)
+    assert one._try()
+
+
+def test_holder_that_could_not_be_seen_is_not_dead(tags):
+    """While the registry does not answer, no holder's beat can be seen: the count of `dead` begins anew after it."""
+    address, held, handler = tags
+    held["lease"] = lease.content("other", "other", "tick")
+    began = time.monotonic()
+    handler.before = staticmethod(lambda *_: "down" if 0.5 < time.monotonic() - began < 2.5 else None)
+    Claimant(address, "one", timing=Timing(settle=0.5, poll=0.1, dead=2)).acquire()
+    assert time.monotonic() - began > 4.4
