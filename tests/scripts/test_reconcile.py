@@ -112,20 +112,20 @@ def test_going_back_in_mlflow_is_remembered_as_a_rollback(two, mlflow):
     assert not {"rolled_back"} & {*mlflow.get_model_version(NAME, "1").tags, *mlflow.get_model_version(NAME, "2").tags}
 
 
-def test_on_another_machine_the_last_record_is_what_served(two, mlflow):
-    """Where a container ended with its job, the newest record stands for it: the alias that differs is deployed."""
-    another_machine(two)
-    client = two.mlflow()
-    client.set_registered_model_alias(NAME, "production", "1")
-    assert changed(two)[0] == "true"
-    assert served(two) == "1" and aliases(client)["previous"] == "2"
-
-
 def test_on_a_persons_machine_what_was_stopped_is_started(two, mlflow):
     """Outside of a workflow nothing but a service that answers counts as serving."""
     another_machine(two)
     assert "production serves version 2" in two.ok("-m", "scripts.reconcile")
     assert served(two) == "2" and aliases(two.mlflow())["previous"] == "1"
+
+
+def test_what_was_promoted_while_nothing_ran_replaces_what_ran_last(two, mlflow):
+    """Where nothing serves, the newest record says which version the promoted one follows."""
+    another_machine(two)
+    client = two.mlflow()
+    client.set_registered_model_alias(NAME, "production", "1")
+    two.ok("-m", "scripts.reconcile")
+    assert served(two) == "1" and aliases(client)["previous"] == "2"
 
 
 def test_a_version_without_verdict_is_not_deployed(two, mlflow):
