@@ -61,7 +61,9 @@ class Claimant:
 
     def acquire(self) -> None:
         """Wait for the lease and take it; raises BusyError after `patience`, Refused or Lost when the registry fails."""
-        Repository(self.store.name).prepare()
+        patient = Repository(self.store.name)
+        patient.prepare()
+        self.store.client.auth = patient.client.auth  # a token for writing: getting one now would delay the claim
         deadline, told, faults = time.monotonic() + self.timing.patience, 0.0, 0
         while True:
             try:
@@ -92,8 +94,12 @@ class Claimant:
         if now.get("slipway.holder") and not self._dead(began):
             return False
         self.store.put(TAG, content(self.holder, self.who, "tick"))
-        if time.monotonic() - began > self.timing.settle:
-            self.holder = uuid.uuid4().hex  # too late to be sure: what was written counts as somebody else's
+        took = time.monotonic() - began
+        if took > self.timing.settle:
+            print(
+                f"  {self.store.name} took {took:.1f} s over a claim, too long to rely on it: trying again", flush=True
+            )
+            self.release()
             return False
         time.sleep(self.timing.settle)
         return self.ours()

@@ -287,6 +287,8 @@ def test_the_heartbeat_alternates_between_two_contents_and_ends_by_itself(machin
     store.put("lease", lease.content(*lease.FREE))
     one.restore()
     heartbeat = one.heartbeat()
+    while tag(repository, "lease")["annotations"]["slipway.beat"] != "tock":  # it has begun
+        time.sleep(0.05)
     (one.root / ".slipway/lease.json").unlink()
     _gone(heartbeat)
 
