@@ -3,21 +3,27 @@
 The tests stand in the order of what happens to one fork; each can be run alone, and then what comes before happens first.
 """
 
+import json
 import shutil
 import sqlite3
+import subprocess
 import uuid
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 import requests
 
-from tests.e2e.machine import Run
+from tests.conftest import Fork
+from tests.e2e.machine import REPOSITORY, Result, Run
 from tests.e2e.runner import Runner
 
 NAME = "breast-cancer"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+HEAD = "a" * 40
 FIRST, BETTER, WORSE = "C = 0.05 ", "C = 0.5 ", "C = 0.0005 "
 
 
@@ -58,8 +64,7 @@ class Story:
     def carried(self) -> Carried:
         """The MLflow in the registry, read by a machine that holds nothing."""
         machine = self.runner.machine(Run("workflow_dispatch", {}, {}), "look")
-        environment = {"IMAGE_REPOSITORY": self.runner.variables["IMAGE_REPOSITORY"]}
-        assert machine.command("make restore-mlflow READ_ONLY=yes", environment)
+        assert machine.command("make restore-mlflow READ_ONLY=yes", self.runner.variables)
         with closing(sqlite3.connect(machine.clone / ".mlflow/mlflow.db")) as database:
             aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
             numbers = [row[0] for row in database.execute("SELECT version FROM model_versions")]
@@ -85,11 +90,69 @@ class Story:
         """The first push, to an empty registry."""
         return self.push()
 
+    @cached_property
+    def unchanged(self) -> tuple[Run, Carried]:
+        """A push that changes nothing of data or model."""
+        assert self.first
+        self.commit()
+        return self.push()
+
+    @cached_property
+    def worse(self) -> tuple[Run, Carried]:
+        """A push of a model that hardly learns."""
+        assert self.unchanged
+        self.commit(FIRST, WORSE)
+        return self.push()
+
+    @cached_property
+    def better(self) -> tuple[Run, Carried]:
+        """A push of a better model."""
+        assert self.worse
+        self.commit(WORSE, BETTER)
+        return self.push()
+
+    @cached_property
+    def back(self) -> tuple[Run, Carried]:
+        """The button `rollback`."""
+        assert self.better
+        return self.after("rollback.yml", "workflow_dispatch", inputs={"version": ""})
+
+    @cached_property
+    def again(self) -> tuple[Run, Carried]:
+        """A push after the rollback, of the build that was left."""
+        assert self.back
+        self.commit()
+        return self.push()
+
+    @cached_property
+    def proposed(self) -> tuple[Run, Carried]:
+        """A pull request from a branch of the repository, with another model."""
+        assert self.again
+        git(self.fork.root, "checkout", "-q", "-b", "other-model")
+        self.commit(BETTER, "C = 0.6 ")
+        one = {"number": 12, "head": {"sha": HEAD, "repo": {"full_name": REPOSITORY}}, "user": {"login": "octo"}}
+        try:
+            return self.after("ci.yml", "pull_request", {"pull_request": one})
+        finally:
+            git(self.fork.root, "checkout", "-q", "-")
+
+    @cached_property
+    def promoted(self) -> tuple[Run, Carried]:
+        """The alias production moved to version 2 by a person, and the schedule of `promote`."""
+        assert self.proposed
+        machine = self.runner.machine(Run("workflow_dispatch", {}, {}), "person")
+        try:
+            for command in ("make restore-mlflow", "make mlflow"):
+                assert machine.command(command, self.runner.variables)
+            Fork(machine.clone).mlflow().set_registered_model_alias(NAME, "production", "2")
+            assert machine.command("make save-mlflow", self.runner.variables)
+        finally:
+            machine.end(self.engine, self.path)
+        return self.after("promote.yml", "schedule")
+
 
 def git(root, *arguments):
     """Run git in a repository as somebody."""
-    import subprocess
-
     who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
 
@@ -135,3 +198,191 @@ def test_the_summaries_say_plan_verdict_and_what_serves(story):
     assert "embedded, because MLFLOW_TRACKING_URI is not set" in jobs["plan"].summary
     assert "Accepted" in jobs["train"].summary
     assert "| production | version 1 |" in jobs["production"].summary
+
+
+def started(run: Run) -> set[str]:
+    """The jobs that were not skipped."""
+    return {name for name, result in run.results().items() if result != "skipped"}
+
+
+def test_a_push_that_changes_nothing_changes_nothing(story):
+    """The same model again is kept: green, no image is built and nothing deployed, version 1 stays."""
+    run, mlflow = story.unchanged
+    assert run.jobs["train"].outputs == {"verdict": "keep", "version": ""}
+    assert started(run) == {"plan", "checks", "train", "notify"} and "failure" not in run.results().values()
+    assert mlflow.aliases == story.first[1].aliases and mlflow.versions == story.first[1].versions
+
+
+def test_a_worse_model_is_red_and_production_stays(story):
+    """The train job is red, after summary and report are out; nothing is registered and nothing behind it runs but notify."""
+    run, mlflow = story.worse
+    assert run.jobs["train"].result == "failure" and run.jobs["train"].outputs["verdict"] == "refuse"
+    assert run.jobs["train"].ran[-2:] == ["make gate", "make save-mlflow"]
+    assert "Refused" in run.jobs["train"].summary and (run.artifacts["report"] / "report.html").exists()
+    assert started(run) == {"plan", "checks", "train", "notify"}
+    assert mlflow.aliases == story.first[1].aliases and mlflow.versions == story.first[1].versions
+
+
+def test_a_better_model_takes_the_place_of_the_first(story):
+    """Version 2 goes through staging into production; version 1 is where a rollback leads."""
+    run, mlflow = story.better
+    assert set(run.results().values()) == {"success"}, run.log()
+    assert {key: mlflow.aliases[key] for key in ("production", "previous")} == {"production": "2", "previous": "1"}
+    assert mlflow.versions["2"]["image"] != mlflow.versions["1"]["image"]
+    assert f"starting version 2 for production from {mlflow.versions['2']['image']}" in run.jobs["production"].log
+
+
+def test_the_button_brings_the_first_version_back(story):
+    """rollback deploys the very image of version 1, on a machine that never saw version 2, and the alias says so."""
+    run, mlflow = story.back
+    assert run.results() == {"rollback": "success"}, run.log()
+    assert mlflow.aliases["production"] == "1" and "rolled_back" in mlflow.versions["2"]
+    log = run.jobs["rollback"].log
+    assert f"starting version 1 for production from {mlflow.versions['1']['image']}" in log and " passed" in log
+    assert "| production | version 1 |" in run.jobs["rollback"].summary
+
+
+def test_a_push_after_a_rollback_does_not_bring_the_model_back(story):
+    """The build that was left is kept out until something changes."""
+    run, mlflow = story.again
+    assert run.jobs["train"].outputs == {"verdict": "keep", "version": ""}, run.log()
+    assert started(run) == {"plan", "checks", "train", "notify"} and mlflow.aliases["production"] == "1"
+
+
+def test_a_pull_request_is_compared_and_changes_nothing(story):
+    """The comment names what is in production and what a merge would do; the MLflow in the registry is as it was."""
+    run, mlflow = story.proposed
+    assert set(run.results().values()) == {"success"}, run.log()
+    (comment,) = run.comments
+    assert (comment["number"], comment["header"]) == ("12", "slipway")
+    assert (
+        "Accepted" in comment["text"]
+        and "in the place of version 1" in comment["text"]
+        and HEAD[:12] in comment["text"]
+    )
+    assert mlflow == story.again[1]
+
+
+class Api(BaseHTTPRequestHandler):
+    """GitHub's API, for which pull request 12 is a stranger's."""
+
+    def do_GET(self):
+        """Describe it."""
+        repository = {"full_name": "stranger/template"}
+        there = {"number": 12, "state": "open", "head": {"sha": HEAD, "repo": repository}}
+        content = json.dumps(there if self.path == f"/repos/{REPOSITORY}/pulls/12" else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def report(story, tmp_path):
+    """Run `report` after a stranger's run of ci, whose report a test may change."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    shutil.copytree(story.proposed[0].artifacts["pull-request"], tmp_path / "incoming")
+    about = {"id": 77, "event": "pull_request", "conclusion": "success", "head_sha": HEAD, "pull_requests": []}
+    about |= {"head_repository": {"full_name": "stranger/template"}, "actor": {"login": "stranger"}}
+    runner = Runner(
+        story.fork.root,
+        tmp_path,
+        story.runner.variables,
+        story.engine,
+        GITHUB_API_URL=f"http://127.0.0.1:{server.server_port}",
+    )
+
+    def run(change=lambda folder: None, **other) -> Run:
+        change(tmp_path / "incoming")
+        artifacts = {"pull-request": tmp_path / "incoming"}
+        return runner.run("report.yml", "workflow_run", {"workflow_run": about | other}, artifacts=artifacts)
+
+    yield run
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_pull_request_from_a_fork_gets_its_comment(report):
+    """What a stranger's run left is commented on, where GitHub says that the run was of that pull request."""
+    run = report()
+    assert run.results() == {"comment": "success"}, run.log()
+    assert run.comments[0]["number"] == "12" and "actions/runs/77" in run.comments[0]["text"]
+
+
+def test_a_pull_request_of_our_own_gets_no_second_comment(report):
+    """ci has commented on it already."""
+    assert report(head_repository={"full_name": REPOSITORY}).results() == {"comment": "skipped"}
+
+
+def changed(**values):
+    """A change of the report that was left."""
+
+    def change(folder):
+        path = folder / "pull_request.json"
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed(number=13),
+        changed(head="b" * 40),
+        changed(markdown="<img src=x>"),
+        lambda folder: (folder / "comment.md").write_text("another"),
+    ],
+    ids=["another pull request", "another commit", "markup of its own", "another file"],
+)
+def test_a_hostile_report_gets_no_comment(report, change):
+    """What is not exactly a report on the pull request that GitHub names is refused: red, and nothing is posted."""
+    run = report(change)
+    assert run.results() == {"comment": "failure"} and run.comments == []
+    assert "error: " in run.log() and "Traceback" not in run.log()
+
+
+def test_a_version_promoted_in_mlflow_is_deployed(story):
+    """The schedule finds the alias moved, only compares in its first job, and deploys by way of staging in its second."""
+    run, mlflow = story.promoted
+    assert run.results() == {"compare": "success", "reconcile": "success"}, run.log()
+    assert "starting version" not in run.jobs["compare"].log, "deployed where nobody could refuse it"
+    log = run.jobs["reconcile"].log
+    assert (
+        log.index("starting version 2 for staging")
+        < log.index(" passed")
+        < log.index("starting version 2 for production")
+    )
+    assert mlflow.aliases["production"] == "2" and "rolled_back" not in mlflow.versions["2"]
+
+
+OURS = {"MLFLOW_TRACKING_URI": "https://mlflow.example"}
+CLUSTER = {"SLIPWAY_KUBECONFIG": "of a cluster"}
+ASKED = {"SLIPWAY_DEPLOY_PRODUCTION": "true"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "secrets", "production"),
+    [
+        ({}, {}, "success"),
+        (OURS, {}, "skipped"),
+        ({}, OURS, "skipped"),
+        ({}, CLUSTER, "skipped"),
+        (ASKED, OURS | CLUSTER, "success"),
+        ({"SLIPWAY_DEPLOY_PRODUCTION": "false"}, {}, "skipped"),
+    ],
+    ids=["nothing", "mlflow", "mlflow as a secret", "cluster", "asked for", "not wanted"],
+)
+def test_production_of_a_team_is_deployed_when_it_is_asked_for(story, tmp_path, variables, secrets, production):
+    """With a server or a cluster of the team's own, production starts only when a person has set it so."""
+    runner = Runner(story.fork.root, tmp_path, story.runner.variables | variables, story.engine)
+    runner.secrets = secrets
+    given = {name: Result() for name in ("image", "staging", "production", "notify")}
+    run = runner.run(
+        "deliver.yml", "push", given=given | {"train": Result(outputs={"verdict": "accept", "version": "7"})}
+    )
+    assert run.results()["plan"] == "success" and run.results()["production"] == production, run.log()
+    assert "of a cluster" not in run.log()
