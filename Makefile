@@ -95,7 +95,7 @@ verify-image: .venv/ready  ## prove that the image of VERSION=n was made and att
 	@$(PY) -m scripts.verify_image --version "$$VERSION"
 
 reconcile: .venv/ready  ## deploy what MLflow's alias production says, where that is not what serves
-	@$(PY) -m scripts.reconcile
+	@$(PY) -m scripts.reconcile $(ARGS)
 
 summary: .venv/ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
 	@$(PY) -m scripts.summary
