@@ -1,7 +1,7 @@
 """Errors that a user can act on, and the edge where they become words and an exit status.
 
 SlipwayError
-├── SettingsError      pipeline.toml
+├── SettingsError      pipeline.toml, or a variable or secret of the repository
 ├── DataError          what load() returned, or the file behind it
 ├── ProjectError       the team's own code in project/ failed
 ├── StageError         a file of an earlier stage is missing, stale or damaged
@@ -34,7 +34,7 @@ class SlipwayError(Exception):
 
 
 class SettingsError(SlipwayError):
-    """pipeline.toml cannot be used as it stands."""
+    """pipeline.toml, or a variable or secret of the repository, cannot be used as it stands."""
 
 
 class DataError(SlipwayError):
