@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import bundle, lineage, processes, registry
+from pipeline import bundle, lineage, processes, registry, workflow
 from pipeline.artifacts import STATE, read_json, replace_directory
 from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
 from pipeline.release import Release
@@ -75,8 +75,17 @@ def approved(client, settings: Settings, environment: str, version) -> None:
     if current not in (compared, version.version):
         raise DeployError(
             f"version {version.version} was compared with version {compared}, but version {current} is in production now",
-            "`make evaluate` compares with the production model of now; `make rollback VERSION=n` deploys without comparing",
+            compare_again(),
         )
+
+
+def compare_again() -> str:
+    """What to do about a comparison that is out of date, where we are: a job's machine has no command line."""
+    if workflow.is_workflow():
+        return "run the workflow again, from its first job: it compares with the production model of now"
+    return (
+        "`make evaluate` compares with the production model of now; `make rollback VERSION=n` deploys without comparing"
+    )
 
 
 def deploy(client, settings: Settings, environment: str, version, action: str) -> dict[str, Any]:

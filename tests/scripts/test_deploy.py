@@ -1,0 +1,35 @@
+"""What `make deploy` refuses before it touches a target."""
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.errors import DeployError
+from pipeline.settings import load_settings
+from scripts import deploy
+
+
+@pytest.fixture
+def outdated(tmp_path):
+    """A client of an MLflow in which version 1 is in production, and version 2 was compared with nothing."""
+    settings, database = load_settings(), f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(database, database)
+    client.create_registered_model(settings.name)
+    for _ in range(2):
+        client.create_model_version(
+            settings.name, "file:///nowhere", tags={"verdict": "accept", "compared_with": "none"}
+        )
+    client.set_registered_model_alias(settings.name, "production", "1")
+    return client, settings
+
+
+@pytest.mark.parametrize(
+    ("in_workflow", "advice"),
+    [("true", "run the workflow again, from its first job"), ("", "`make evaluate`")],
+)
+def test_outdated_comparison_is_refused_with_words_for_where_it_happens(outdated, monkeypatch, in_workflow, advice):
+    """A delivery that another one overtook is told what to do there: in a workflow run it again, elsewhere the verb."""
+    monkeypatch.setenv("GITHUB_ACTIONS", in_workflow)
+    client, settings = outdated
+    with pytest.raises(DeployError, match="version 1 is in production now") as refused:
+        deploy.approved(client, settings, "production", client.get_model_version(settings.name, "2"))
+    assert refused.value.then.startswith(advice)
