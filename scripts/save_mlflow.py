@@ -6,18 +6,23 @@ Only what is new is sent. Nothing is overwritten that another job has saved mean
 """
 
 import argparse
+import json
+import os
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import carried, carrier, heartbeat, mlflow_server, oci, processes
+from pipeline import carried, carrier, heartbeat, mlflow_server, oci, processes, workflow
 from pipeline.artifacts import STATE
-from pipeline.errors import RegistryError, edge
+from pipeline.errors import BusyError, RegistryError, edge
 from pipeline.lease import Claimant
 from pipeline.oci import Lost, Repository
 from pipeline.settings import load_settings
 
+WAIT_SECONDS = 120  # for a delivery at work here; a cancelled job has five minutes for all that it still does
 AGAIN = "nothing was overwritten: run the workflow again, from its first job"
 
 
@@ -38,7 +43,22 @@ def main(argv: list[str] | None = None) -> None:
             print("nothing was saved: the MLflow here was not restored to be changed", flush=True)
             heartbeat.end()
             return
-        save(repository, held)
+        end_cancelled()
+        with processes.lock("delivery", "make save-mlflow", WAIT_SECONDS):
+            save(repository, held)
+
+
+def end_cancelled() -> None:
+    """End the delivery that a cancelled step left at work: GitHub ends a step's shell, and the command in it goes on."""
+    if not workflow.is_workflow():
+        return
+    try:
+        with processes.lock("delivery", "make save-mlflow"):
+            return
+    except BusyError:
+        print("ending what a cancelled step left at work", flush=True)
+    with suppress(ProcessLookupError):
+        os.kill(json.loads((STATE / "delivery.lock").read_text(encoding="utf-8"))["pid"], signal.SIGTERM)
 
 
 def save(repository: str, held: dict[str, Any]) -> None:

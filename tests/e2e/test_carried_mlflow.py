@@ -312,6 +312,40 @@ def test_the_heartbeat_ends_after_its_longest_time(machine):
     assert "longest" in (one.root / ".slipway/lease.log").read_text()
 
 
+CANCELLED = """
+import sys, time
+from pathlib import Path
+from pipeline import processes
+from pipeline.errors import edge
+@edge
+def main():
+    with processes.lock("delivery", "deploy to production"):
+        try:
+            Path("at-work").touch()
+            time.sleep(60)
+        finally:
+            time.sleep(1)  # what it began is undone, and recorded
+            Path(".mlflow/artifacts/1/one/artifacts/undone").touch()
+sys.exit(main())
+"""
+
+
+def test_what_a_cancelled_step_left_at_work_ends_before_the_save(machine):
+    """GitHub ends the shell of a cancelled step, not the command in it: a save ends that, and saves what it then wrote."""
+    one, other = machine(), machine()
+    one.restore()
+    one.write("one")
+    one.environment["GITHUB_ACTIONS"] = "true"
+    left = subprocess.Popen(**one.command("-c", CANCELLED))
+    while not (one.root / "at-work").exists():
+        assert left.poll() is None
+        time.sleep(0.05)
+    assert "ending what a cancelled step left" in one.save()
+    assert left.wait(timeout=1) == 130
+    other.restore()
+    assert (other.home / "artifacts/1/one/artifacts/undone").exists()
+
+
 def test_stop_frees_the_lease(machine, repository):
     """`make stop` ends the heartbeat and frees the lease; what was not saved then is told, not passed over."""
     one = machine()
