@@ -2,8 +2,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PY := .venv/bin/python
-# Only what is said on the command line counts: other programs set such names for purposes of their own.
-$(foreach name,VERSION ENVIRONMENT FIRST READ_ONLY ARGS,$(if $(filter command,$(origin $(name))),,$(eval $(name) :=)))
+# Only what is said on the command line counts: other programs set such names for purposes of their own. Make would run what
+# stands behind a dollar sign, and some values are typed into a workflow's form.
+$(foreach name,VERSION ENVIRONMENT FIRST READ_ONLY ARGS,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # Tests that ship nothing.

@@ -6,6 +6,7 @@ from typing import Any
 
 STALE_DAYS = 60  # GitHub ends schedules of public repositories after so long without a commit
 DAY = 86400
+SCHEDULED = "retrain: every Monday"  # as retrain.yml has it
 SWITCHED_OFF = (
     "GitHub switches schedules off after 60 days without a commit in public repositories: "
     "Actions → retrain → Enable workflow."
@@ -32,13 +33,13 @@ def last(client, name: str, condition: str = "") -> Happened | None:
 
 
 def last_training(client, name: str) -> Happened | None:
-    """The newest training, whatever it was for."""
-    return last(client, name)
+    """The newest training of a delivery; what a pull request tries does not count."""
+    return last(client, name, "tags.reason != 'pull request'")
 
 
 def last_retraining(client, name: str) -> Happened | None:
-    """The newest training whose reason begins with "retrain"."""
-    return last(client, name, "tags.reason LIKE 'retrain%'")
+    """The newest training that the schedule of retrain.yml began."""
+    return last(client, name, f"tags.reason = '{SCHEDULED}'")
 
 
 def last_comparison(client, name: str) -> Happened | None:

@@ -6,6 +6,7 @@ A folder that has not changed is neither packed nor sent again: its layer says w
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -71,8 +72,9 @@ def content(files: dict[str, Path]) -> str:
 
 
 def contents(layers: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The layers of a state by what they hold."""
-    return {layer["annotations"][CONTENT]: layer for layer in layers if CONTENT in layer.get("annotations", {})}
+    """The layers of a state by what they hold; a name that is no digest is nobody's but a stranger's, and left out."""
+    named = [(layer.get("annotations", {}).get(CONTENT, ""), layer) for layer in layers]
+    return {name: layer for name, layer in named if re.fullmatch("[0-9a-f]{64}", name)}
 
 
 def pack(part: str, files: dict[str, Path], target: Path) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _check(entry: tarfile.TarInfo) -> None:
     path = PurePosixPath(entry.name)
     if not entry.isreg() or path.is_absolute() or ".." in path.parts or "\0" in entry.name:
         raise _unfit(f"it holds {entry.name!r}, which is no file of its own folder")
-    if entry.name != DATABASE and path.parts[0] != ARTIFACTS:
+    if entry.name != DATABASE and path.parts[:1] != (ARTIFACTS,):
         raise _unfit(f"it holds {entry.name!r}, which is no part of an MLflow")
 
 

@@ -85,6 +85,13 @@ def _of_worth(database: Path) -> bool:
         return "no such table" not in str(error)  # a server that was killed before it had made its tables
 
 
+def refuse_unknown() -> None:
+    """Raise RegistryError when the carried MLflow could not be read: that it is empty here says nothing of production."""
+    if (mlflow_server.HOME / carried.UNKNOWN).exists() and not mlflow_server.remote_uri():
+        why = (mlflow_server.HOME / carried.UNKNOWN).read_text(encoding="utf-8").strip()
+        raise RegistryError(f"what is in production is not known: {why}", "give the job the right to read packages")
+
+
 def fetch(store: Repository, found: tuple[str, dict[str, Any]] | None, holder: str | None) -> None:
     """Put a state ({} for none) in the place of the MLflow here; killed at any moment, one of the two is there."""
     new = STATE / "mlflow.new"

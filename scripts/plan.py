@@ -3,7 +3,7 @@
     make plan
 
 Sets the outputs production, cluster and attest ("true" or "false") and registry (the host of the image registry), and writes
-a table into the summary of the job. Exit status 1 when a setting has a value that it may not have. Needs nothing but
+a table into the summary of the job. Exit status 1 when a setting has a value that it may not have, or when another branch than the default one would be delivered. Needs nothing but
 Python's standard library.
 """
 
@@ -24,7 +24,9 @@ OUTPUTS = {"production": "production", "cluster": "cluster", "attest": "attestat
 def main(argv: list[str] | None = None) -> None:
     """Print the plan and hand its outputs to the jobs that follow."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    plan = configured.delivery(os.environ, event())
+    happened = event()
+    refuse_branch(os.environ.get("GITHUB_REF", ""), happened)
+    plan = configured.delivery(os.environ, happened)
     for what, (_, says) in plan.items():
         print(f"{what:<13} {says}")
     workflow.summary(table(plan))
@@ -36,6 +38,16 @@ def registry(repository: str) -> str:
     """The host that a log-in to the registry of an image repository names; Docker Hub's where the repository names none."""
     first, slash, _ = repository.strip().lower().partition("/")
     return first if slash and (set(".:") & set(first) or first == "localhost") else "docker.io"
+
+
+def refuse_branch(ref: str, happened: dict[str, Any]) -> None:
+    """Raise SettingsError for a delivery of another branch than the repository's own: nobody has merged what is there."""
+    repository = happened.get("repository")
+    branch = repository.get("default_branch") if isinstance(repository, dict) else None
+    if ref and branch and ref != f"refs/heads/{branch}":
+        raise SettingsError(
+            f"{ref} is not {branch}, the branch that is delivered", f"merge it, or run this workflow on {branch}"
+        )
 
 
 def event() -> dict[str, Any]:

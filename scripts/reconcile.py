@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline import configured, lineage, processes, registry, workflow
+from pipeline import carrier, configured, lineage, processes, registry, workflow
 from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
 from pipeline.settings import Settings, load_settings
 from scripts import integration_test, smoke_test, targets
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         workflow.output(changed="false")
         return
     settings = load_settings()
+    carrier.refuse_unknown()
     client = registry.connect(settings)
     if options.compare:
         workflow.output(changed=str(difference(client, settings) is not None).lower())

@@ -6,7 +6,10 @@ One job at a time holds it; the others wait. READ_ONLY=yes fetches it without ho
 """
 
 import argparse
+import json
+import os
 import sys
+from pathlib import Path
 
 from pipeline import carried, carrier, heartbeat, mlflow_server, processes
 from pipeline.artifacts import write_text
@@ -14,6 +17,8 @@ from pipeline.errors import edge
 from pipeline.lease import TIMING, Claimant, Timing
 from pipeline.oci import Refused, Repository
 from pipeline.settings import load_settings
+
+BOT = "dependabot[bot]"
 
 
 @edge
@@ -43,7 +48,21 @@ def look(repository: str) -> None:
         write_text(mlflow_server.HOME / carried.UNKNOWN, refused.what + "\n")
         return
     carrier.fetch(store, found, holder=None)
+    if found is None and _of_a_stranger():
+        # Such a run does not hear of the variables that name another registry or the team's MLflow.
+        write_text(mlflow_server.HOME / carried.UNKNOWN, f"{repository} has no MLflow that this run may see\n")
     _say(repository, found is not None)
+
+
+def _of_a_stranger() -> bool:
+    """Whether this is a run for the pull request of a fork or of Dependabot."""
+    try:
+        happened = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
+        one = happened["pull_request"]
+        fork = one["head"]["repo"]  # None when it was deleted
+        return not fork or fork["full_name"] != happened["repository"]["full_name"] or one["user"]["login"] == BOT
+    except (KeyError, TypeError, OSError, ValueError):
+        return False
 
 
 def restore(repository: str, timing: Timing = TIMING) -> None:

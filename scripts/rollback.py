@@ -60,7 +60,7 @@ def earlier(client, settings: Settings, environment: str, number: str | None, se
     if environment == "production":
         found = registry.by_alias(client, settings.name, "production")
         if served is None or found is None or found.version == served["version"]:
-            found = registry.by_alias(client, settings.name, "previous")
+            found = not_left(registry.by_alias(client, settings.name, "previous"), found)
     if found is None:
         there = ", ".join(version.version for version in registry.versions(client, settings.name)) or "none"
         raise RegistryError(
@@ -68,6 +68,16 @@ def earlier(client, settings: Settings, environment: str, number: str | None, se
             f"name one with VERSION=n; versions in MLflow: {there}",
         )
     return found
+
+
+def not_left(previous, present):
+    """The version before, unless it is the newer one that a rollback left: pressed twice, the button must not bring that back."""
+    if previous and present and "rolled_back" in previous.tags and int(previous.version) > int(present.version):
+        raise RegistryError(
+            f"version {previous.version} was rolled back on {previous.tags['rolled_back']}, to version {present.version}",
+            f"`make rollback VERSION={previous.version}` brings it back on purpose; VERSION=n, any earlier version",
+        )
+    return previous
 
 
 def fit_to_return(version, environment: str):

@@ -57,7 +57,7 @@ def end_cancelled() -> None:
             return
     except BusyError:
         print("ending what a cancelled step left at work", flush=True)
-    with suppress(ProcessLookupError):
+    with suppress(OSError, ValueError, KeyError):  # it has just ended, or only begun
         os.kill(json.loads((STATE / "delivery.lock").read_text(encoding="utf-8"))["pid"], signal.SIGTERM)
 
 

@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from pipeline import mlflow_server, registry, workflow
+from pipeline import carrier, mlflow_server, registry, workflow
 from pipeline.errors import edge
 from pipeline.settings import Settings, load_settings
 from scripts import targets
@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
     settings = load_settings()
+    carrier.refuse_unknown()
     client = registry.connect(settings)
     rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
     promoted = registry.by_alias(client, settings.name, "production")

@@ -270,3 +270,19 @@ def test_holder_that_could_not_be_seen_is_not_dead(tags):
     handler.before = staticmethod(lambda *_: "down" if 0.5 < time.monotonic() - began < 2.5 else None)
     Claimant(address, "one", timing=Timing(settle=1.2, poll=0.1, dead=2)).acquire()
     assert time.monotonic() - began > 5.2
+
+
+def test_only_a_digest_names_what_a_layer_holds():
+    """A name from the registry that is no digest, such as a path, is left out: it would become a file's name here."""
+    layers = [{"annotations": {carried.CONTENT: name}} for name in ("../../evil", "/etc/passwd", "a" * 64)] + [{}]
+    assert list(carried.contents(layers)) == ["a" * 64]
+
+
+def test_an_mlflow_that_could_not_be_read_says_nothing_of_production(monkeypatch, tmp_path):
+    """Where the carried MLflow could not be read, whoever would act on what it says is refused."""
+    monkeypatch.setattr(mlflow_server, "HOME", tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    carrier.refuse_unknown()
+    (tmp_path / carried.UNKNOWN).write_text("the registry refuses\n", encoding="utf-8")
+    with pytest.raises(RegistryError, match="not known: the registry refuses"):
+        carrier.refuse_unknown()

@@ -97,7 +97,9 @@ def test_strangers_get_no_secret():
 def test_a_strangers_code_does_not_reach_the_teams_mlflow():
     """In ci the address of a team's MLflow is given only where the pull request is of this repository."""
     (address,) = re.findall(r"MLFLOW_TRACKING_URI: (.*)", text("ci.yml"))
-    assert "head.repo.full_name == github.repository &&" in address
+    assert address.startswith(
+        "${{ (github.event_name == 'merge_group' || github.event.pull_request.head.repo.full_name == github.repository) &&"
+    )
 
 
 def test_production_must_be_asked_for():
@@ -152,3 +154,30 @@ def test_no_placeholder_is_left_to_hunt_down():
             )
             found |= {file.name: words} if words else {}
     assert not found
+
+
+@pytest.mark.parametrize("name", ["VERSION", "ENVIRONMENT", "ARGS"])
+def test_a_value_that_is_typed_in_is_never_run(name, tmp_path):
+    """What somebody types into a workflow's form is refused when make would run it."""
+    mark = tmp_path / "run"
+    done = subprocess.run(
+        ["make", "--dry-run", "rollback", f"{name}=$(shell touch '{mark}')"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and f"{name} may hold no dollar sign" in done.stderr
+    assert not mark.exists()
+
+
+def test_production_that_fails_its_tests_is_left_at_once():
+    """When the integration tests of production fail, the next step brings the version before back."""
+    steps_there = [step for _, step in steps("deploy.yml")]
+    tested = next(number for number, step in enumerate(steps_there) if step.get("id") == "integration")
+    after = steps_there[tested + 1]
+    assert after["run"] == "make rollback ENVIRONMENT=production"
+    assert "failure()" in after["if"] and "steps.integration.outcome == 'failure'" in after["if"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_githubs_token_goes_to_githubs_registry_only(name):
+    """Where another registry is named, the token of the job is not what logs in to it."""
+    lines = [line for line in text(name).splitlines() if "IMAGE_REPOSITORY_PASSWORD ||" in line]
+    assert all("(vars.IMAGE_REPOSITORY == '' && github.token) || ''" in line for line in lines)

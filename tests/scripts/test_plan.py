@@ -158,3 +158,13 @@ def test_outside_of_a_workflow_the_plan_is_only_printed():
     """Without GitHub's files it prints the table and ends well."""
     done = run({})
     assert done.returncode == 0 and [line.split()[0] for line in done.stdout.splitlines()] == WHATS
+
+
+def test_a_delivery_of_another_branch_is_refused(tmp_path):
+    """Only the default branch is delivered; any other ends the plan with what to do."""
+    event = {"repository": {"default_branch": "main", "visibility": "public"}}
+    (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
+    done = run({"GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_REF": "refs/heads/topic"})
+    assert done.returncode == 1
+    assert "refs/heads/topic is not main" in done.stderr and "merge it" in done.stderr
+    assert plan(tmp_path, event, GITHUB_REF="refs/heads/main")[0]["production"] == "true"

@@ -1,0 +1,30 @@
+"""Which version a rollback goes back to."""
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.errors import RegistryError
+from pipeline.settings import load_settings
+from scripts import rollback
+
+
+def test_rollback_pressed_twice_does_not_bring_back_what_it_left(tmp_path):
+    """After a rollback to version 1, another one is refused; with version 2 on purpose, version 1 is the one before again."""
+    settings, database = load_settings(), f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(database, database)
+    client.create_registered_model(settings.name)
+    for _ in range(2):
+        client.create_model_version(settings.name, "file:///nowhere")
+
+    def went(to: str, left: str) -> dict[str, str]:
+        client.set_registered_model_alias(settings.name, "production", to)
+        client.set_registered_model_alias(settings.name, "previous", left)
+        rollback.remember(client, settings.name, to, left)
+        return {"version": to}
+
+    served = went("1", left="2")
+    with pytest.raises(RegistryError, match="version 2 was rolled back") as refused:
+        rollback.earlier(client, settings, "production", None, served)
+    assert "VERSION=2" in refused.value.then
+    served = went("2", left="1")
+    assert rollback.earlier(client, settings, "production", None, served).version == "1"
