@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report
-from pipeline.artifacts import BUILD, read_json, write_json, write_text
+from pipeline.artifacts import BUILD, read_json, sha256, write_json, write_text
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
@@ -258,13 +258,18 @@ def remember(client, run_id: str, data: dict | None) -> None:
 
 
 def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
-    """A reason to keep production when this very build was rolled back: what was wrong with it, the hold-out did not show."""
+    """A reason to keep production when this very model was rolled back: what was wrong with it, the hold-out did not show.
+
+    A push is another commit, and so another build, but where the model is the same it has the same faults.
+    """
+    model = sha256(BUILD / "model" / "model.onnx")
     version = registry.by_tag(client, settings.name, "digest", run["model_digest"])
+    version = version or registry.by_tag(client, settings.name, "model_hash", model)
     if version is None or "rolled_back" not in version.tags:
         return None
     return gate.Problem(
         "keep",
-        f"this build is version {version.version}, which was rolled back on {version.tags['rolled_back']}; "
+        f"this model is version {version.version}, which was rolled back on {version.tags['rolled_back']}; "
         f"`make rollback VERSION={version.version}` brings it back.",
     )
 

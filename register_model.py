@@ -10,7 +10,7 @@ import shutil
 import sys
 
 from pipeline import bundle, registry, workflow
-from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
+from pipeline.artifacts import BUILD, read_json, replace_directory, sha256, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
 
@@ -86,18 +86,22 @@ def create(client, settings, run: dict, evaluation: dict):
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise RegistryError(f"MLflow: {error.message}") from error
-    tags = {
-        "commit": f"{run['commit']}-dirty" if run["dirty"] else run["commit"],
-        "data_hash": run["data_hash"],
-        "lock_hash": run["lock_hash"],
-        "digest": run["model_digest"],
-        "verdict": evaluation["verdict"],
-        "reason": evaluation["reasons"][0][:1000],
-        "run_url": run["run_url"],
-        "split_id": run["split"]["id"],
-        "split_salt": run["split"]["salt"],
-        "split_holdout": repr(run["split"]["holdout"]),
-    } | {f"metric_{name}": f"{value:.6g}" for name, value in run["metrics"].items()}
+    tags = (
+        {
+            "commit": f"{run['commit']}-dirty" if run["dirty"] else run["commit"],
+            "data_hash": run["data_hash"],
+            "lock_hash": run["lock_hash"],
+            "digest": run["model_digest"],
+            "model_hash": sha256(BUILD / "model" / "model.onnx"),  # the same where only the commit is another
+            "verdict": evaluation["verdict"],
+            "reason": evaluation["reasons"][0][:1000],
+            "run_url": run["run_url"],
+            "split_id": run["split"]["id"],
+            "split_salt": run["split"]["salt"],
+            "split_holdout": repr(run["split"]["holdout"]),
+        }
+        | {f"metric_{name}": f"{value:.6g}" for name, value in run["metrics"].items()}
+    )
     created = client.create_model_version(
         settings.name,
         source=run["model_uri"],

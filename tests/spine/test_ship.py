@@ -108,7 +108,12 @@ def test_rollback_brings_model_and_alias_back(fork):
 
 
 def test_rollback_lasts(fork):
-    """The next ship of the build that was rolled back keeps production as it is, and says how to bring that build back."""
+    """The next ship of the model that was rolled back keeps production as it is, and says how to bring that model back.
+
+    As after a push: the commit is another, the model is not.
+    """
+    author = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "another"], cwd=fork.root, check=True)
     said = fork.ok("-m", "scripts.ship")
     assert "version 2, which was rolled back" in said and "make rollback VERSION=2" in said
     assert production(fork)["version"] == "1"
