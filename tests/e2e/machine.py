@@ -70,6 +70,7 @@ class Machine:
         link_environment(self.clone / ".venv")
         (folder / "event.json").write_text(json.dumps(run.event), encoding="utf-8")
         self.environment = clean_environment() | self._environment(job_id) | environment
+        self.environment.pop("KUBECONFIG", None)  # whoever runs these tests may have a cluster, a job has none
 
     def _environment(self, job_id: str) -> dict[str, str]:
         """What GitHub sets on its machines, as far as the verbs may read it."""
