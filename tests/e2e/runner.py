@@ -77,18 +77,21 @@ class Runner:
     def _job(self, run: Run, job_id: str, job: dict, contexts: dict) -> Result:
         """A job on a machine of its own, which ends with it."""
         machine = self.machine(run, job_id)
-        contexts = contexts | {"steps": {step["id"]: {"outputs": {}} for step in job["steps"] if "id" in step}}
+        steps = {step["id"]: {"outputs": {}, "outcome": "skipped"} for step in job["steps"] if "id" in step}
+        contexts = contexts | {"steps": steps}
         try:
             for step in job["steps"]:
                 expressions = Expressions(contexts, fine=machine.result.result == "success")
+                settings = {key: expressions.fill(value) for key, value in job.get("env", {}).items()}
+                expressions.contexts = contexts | {"env": settings}
                 if not expressions.hold(step.get("if")):
                     continue
-                settings = {**job.get("env", {}), **step.get("env", {})}
-                environment = {key: expressions.fill(value) for key, value in settings.items()}
-                if not machine.step(step, environment, expressions):
-                    machine.result.result = "failure"
+                settings |= {key: expressions.fill(value) for key, value in step.get("env", {}).items()}
+                outcome = "success" if machine.step(step, settings, expressions) else "failure"
+                if outcome == "failure":
+                    machine.result.result = outcome
                 if "id" in step:
-                    contexts["steps"][step["id"]] = {"outputs": machine.outputs()}
+                    steps[step["id"]] = {"outputs": machine.outputs(), "outcome": outcome}
         finally:
             machine.end(self.engine, self.variables["IMAGE_REPOSITORY"].lower())
         fill = Expressions(contexts).fill
