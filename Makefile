@@ -139,7 +139,7 @@ coverage: .venv/ready  ## run the tests and show what they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing --cov-fail-under=90 $(ARGS)
 
 unit: .venv/ready  ## run the quick tests, those that ship nothing
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report= $(ARGS) && $(PY) -m coverage report --include='pipeline/*,serving/*' --skip-covered --fail-under=85
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report= $(ARGS) && $(PY) -m coverage report --include='pipeline/*,serving/*' --skip-covered --fail-under=75
 
 audit: .venv/ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
