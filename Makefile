@@ -9,6 +9,8 @@ $(foreach name,VERSION ENVIRONMENT FIRST READ_ONLY ARGS,$(if $(filter command,$(
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # Tests that ship nothing.
 UNIT := tests/project tests/pipeline tests/repository tests/serving
+# A machine that is thrown away after its job compiles what it imports, not all that is installed.
+COMPILE := $(if $(CI),,--compile-bytecode)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 help:  ## list the verbs
@@ -126,7 +128,7 @@ setup: .venv/ready  ## make .venv with the locked requirements
 	@echo "making .venv with the locked requirements"
 	@$(PYTHON) -m venv --clear .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.txt
-	@$(PY) -m uv pip install --quiet --compile-bytecode --require-hashes --python $(PY) -r requirements/dev.txt || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) -m uv pip install --quiet $(COMPILE) --require-hashes --python $(PY) -r requirements/dev.txt || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
 check: .venv/ready  ## lint, format and types, without changing anything
