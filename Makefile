@@ -9,8 +9,8 @@ $(foreach name,VERSION ENVIRONMENT FIRST READ_ONLY ARGS,$(if $(filter command,$(
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # Tests that ship nothing.
 UNIT := tests/project tests/pipeline tests/repository tests/serving
-# A machine that is thrown away after its job compiles what it imports, not all that is installed.
-COMPILE := $(if $(CI),,--compile-bytecode)
+# A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
+COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 help:  ## list the verbs
