@@ -3,17 +3,21 @@
 import fcntl
 import json
 import os
+import secrets
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from pipeline.artifacts import STATE
 from pipeline.errors import BusyError
+
+# Below those that systems lend to outgoing connections, which would take a port before its service listens.
+PORTS = range(20_000, 32_768)
 
 
 def start(command: list[str], log: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> psutil.Process:
@@ -76,10 +80,12 @@ def port_taken(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nothing uses at this moment, drawn at random."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

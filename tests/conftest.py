@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,8 @@ from json import loads
 from pathlib import Path
 
 import pytest
+
+from pipeline.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = (
@@ -26,13 +27,6 @@ LEFT_OUT = (
     ".mypy_cache",
     ".coverage*",  # comes and goes while other tests measure themselves
 )
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass(frozen=True)

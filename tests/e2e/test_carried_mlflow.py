@@ -109,7 +109,7 @@ def machine(tmp_path, repository):
     made = []
 
     def make(at: str = repository) -> Machine:
-        made.append(Machine(tmp_path / f"machine {len(made)}", at))
+        made.append(Machine(tmp_path / f"machine {len(made)}" / "our model", at))
         return made[-1]
 
     yield make

@@ -5,9 +5,11 @@ machine fails no pod: how long a process has until it started, and how often it 
 """
 
 import asyncio
+import secrets
 import socket
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from cluster_ask import Ask
@@ -91,10 +93,12 @@ class Node:
         tell(self.store, pod, "Scheduled", placed, source="default-scheduler")
 
     def free_port(self) -> int:
-        """A port that nothing listens on."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
+        """A port that nothing uses, below those of outgoing connections, which would take it before the pod listens."""
+        while True:
+            port = secrets.randbelow(12_000) + 20_000
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
     def report(self, pod: Object, status: Object) -> None:
         """Write a container's status, and what follows from it for its pod."""
