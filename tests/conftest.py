@@ -102,11 +102,11 @@ class Fork:
 
 
 def clean_environment() -> dict[str, str]:
-    """Our environment without what would lead a fork to somebody else's server."""
+    """Our environment without what would lead a fork to somebody else's server, or its make to our arguments."""
     return {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_", "IMAGE_REPOSITORY"))
+        if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_", "IMAGE_REPOSITORY", "MAKE", "MFLAGS"))
     }
 
 
