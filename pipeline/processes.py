@@ -1,5 +1,6 @@
 """Processes that outlive the command that started them, and the locks that keep two commands apart."""
 
+import errno
 import fcntl
 import json
 import os
@@ -80,12 +81,12 @@ def port_taken(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing uses at this moment, drawn at random."""
-    while True:
-        port = secrets.choice(PORTS)
+    """A port that nothing uses at this moment, drawn at random; raises OSError when none of a hundred can be had."""
+    for port in secrets.SystemRandom().sample(PORTS, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise OSError(errno.EADDRINUSE, f"no free port found from {PORTS.start} to {PORTS.stop - 1}")
 
 
 @contextmanager

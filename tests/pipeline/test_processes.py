@@ -48,6 +48,17 @@ def test_stopping_what_has_ended_is_quiet(tmp_path):
     processes.stop(process)
 
 
+def test_no_free_port_is_an_error(monkeypatch):
+    """Where no port can be had, looking for one ends."""
+
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(processes.socket.socket, "bind", refuse)
+    with pytest.raises(OSError, match="no free port found from 20000 to 32767"):
+        processes.free_port()
+
+
 def test_free_port_becomes_taken_when_something_listens():
     """A port counts as taken exactly while something listens on it."""
     import socket

@@ -94,11 +94,11 @@ class Node:
 
     def free_port(self) -> int:
         """A port that nothing uses, below those of outgoing connections, which would take it before the pod listens."""
-        while True:
-            port = secrets.randbelow(12_000) + 20_000
+        for port in secrets.SystemRandom().sample(range(20_000, 32_768), 100):
             with socket.socket() as probe, suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
+        raise OSError("none of a hundred ports is free")
 
     def report(self, pod: Object, status: Object) -> None:
         """Write a container's status, and what follows from it for its pod."""
