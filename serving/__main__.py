@@ -61,7 +61,10 @@ def _serve(app, listener: socket.socket, host: str) -> None:
     from serving.drain import DrainingServer
 
     shown = f"[{host}]" if ":" in host else host
-    print(f"serving {app.title} version {app.version} on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    print(
+        f"serving {app.release.name} version {app.release.version} on http://{shown}:{listener.getsockname()[1]}",
+        flush=True,
+    )
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -2,26 +2,23 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving import problems
-from serving.body import Body, check_batch, read_body
 from serving.bundle import Bundle, open_bundle
+from serving.hot import HotPath
 from serving.metrics import Metrics
 from serving.observe import Observe
 from serving.openapi import document
-from serving.predictor import Answer, Predictor
+from serving.predictor import Predictor
 from serving.problems import Problem
-from serving.rows import read_row, read_rows
 
 
 class Service:
-    """What the endpoints share, and the endpoints."""
+    """What the endpoints share, and the endpoints but for predictions."""
 
     def __init__(self, bundle: Bundle):
         self.contract = bundle.contract
@@ -29,21 +26,6 @@ class Service:
         self.predictor = Predictor(bundle)
         self.metrics = Metrics(bundle.contract, bundle.release)
         self.started = time.monotonic()
-
-    async def predict(self, request: Request) -> Response:
-        """Predict one row, given as a list in contract order or as an object {name: value}."""
-        started = time.perf_counter()
-        body = await read_body(request)
-        (answer,) = self._answers([read_row(self.contract, body.features)])
-        return self._response(answer, body, started)
-
-    async def predict_batch(self, request: Request) -> Response:
-        """Predict up to 10,000 rows at once; one wrong row refuses the whole batch and is named."""
-        started = time.perf_counter()
-        body = await read_body(request)
-        # In a thread: a large batch takes long enough to hold up the health checks.
-        answers = await run_in_threadpool(self._batch, check_batch(body.features))
-        return self._response({"predictions": answers}, body, started)
 
     async def health(self) -> Response:
         """What serves here, for people."""
@@ -74,22 +56,9 @@ class Service:
         """Metrics in the Prometheus format."""
         return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    def _batch(self, features: list[Any]) -> list[Answer]:
-        return self._answers(read_rows(self.contract, features))
 
-    def _answers(self, rows: list[list[float | str]]) -> list[Answer]:
-        answers = self.predictor.predict(rows)
-        self.metrics.predicted(answers)
-        return answers
-
-    def _response(self, answer: Answer, body: Body, started: float) -> Response:
-        latency = round((time.perf_counter() - started) * 1000, 3)
-        about = {"model_version": self.release.version, "request_id": body.request_id, "latency_ms": latency}
-        return JSONResponse({**answer, **about})
-
-
-def create_app(bundle: Path) -> FastAPI:
-    """The service of one bundle folder; raises BundleError when the bundle cannot be served."""
+def create_app(bundle: Path) -> HotPath:
+    """The service of one bundle folder, an ASGI application; raises BundleError when the bundle cannot be served."""
     service = Service(open_bundle(bundle))
     release, contract = service.release, service.contract
     app = FastAPI(
@@ -107,11 +76,9 @@ def create_app(bundle: Path) -> FastAPI:
     }.items():
         app.get(path)(endpoint)
     app.get("/metrics", response_class=PlainTextResponse)(service.metrics_text)
-    app.post("/predict")(service.predict)
-    app.post("/predict/batch")(service.predict_batch)
     described = document(app, contract, service.predictor.example(), release.version)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     problems.install(app)
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     app.add_middleware(Observe, metrics=service.metrics, paths=paths)
-    return app
+    return HotPath(contract, release, service.predictor, service.metrics, rest=app)

@@ -1,32 +1,56 @@
-"""The body of a prediction request: read up to a limit, parsed, and its own fields checked."""
+"""The body of a prediction request: received up to a limit, parsed, and its own fields checked."""
 
 import json
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-
-from fastapi import Request
 
 from serving.contract import shown
 from serving.problems import Problem
 
 LARGEST_BODY = 5_000_000  # bytes; about 10,000 rows of 30 numbers
 LARGEST_BATCH = 10_000  # rows
-# What can stand in a header as it is.
-REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+REQUEST_ID = r"[\x21-\x7e]{1,128}"  # what can stand in a header as it is
+
+
+class Disconnected(Exception):
+    """The caller left before its request was whole."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a client asks for; `features` is checked against the contract later."""
+    """What a caller asks for; `features` is checked against the contract later."""
 
     features: Any
-    request_id: str
+    request_id: str | None
 
 
-async def read_body(request: Request) -> Body:
-    """The request's body; raises Problem 400, 413 or 422. Its request_id replaces the header's."""
-    body = _parse(await _read(request))
+async def receive_body(declared: int, receive: Callable[[], Awaitable[Any]]) -> bytes:
+    """The bytes of a request whose header declares so many; raises Problem 413, or Disconnected."""
+    if declared > LARGEST_BODY:
+        raise _too_large()
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body = message.get("body", b"")
+        if len(body) > LARGEST_BODY:
+            raise _too_large()
+        return body
+    chunks, size = [], 0
+    while message["type"] == "http.request":
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > LARGEST_BODY:  # a chunked body declares no length
+            raise _too_large()
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        message = await receive()
+    raise Disconnected
+
+
+def parse_body(raw: bytes) -> Body:
+    """The fields of a body; raises Problem 400 or 422."""
+    body = _parse(raw)
     if not isinstance(body, dict):
         raise Problem(422, f'the body must be an object like {{"features": …}}, not {shown(body)}')
     if "features" not in body:
@@ -34,34 +58,21 @@ async def read_body(request: Request) -> Body:
     if unknown := body.keys() - {"features", "request_id"}:
         raise Problem(422, f"the body has an unknown field {shown(min(unknown))}; it takes features and request_id")
     given = body.get("request_id")
-    if given is not None:
-        if not isinstance(given, str) or not REQUEST_ID.fullmatch(given):
-            raise Problem(422, f"request_id is {shown(given)}, allowed are 1 to 128 visible ASCII characters")
-        request.scope["request_id"] = given
-    return Body(body["features"], request.scope["request_id"])
+    if given is not None and (not isinstance(given, str) or not re.fullmatch(REQUEST_ID, given)):
+        raise Problem(422, f"request_id is {shown(given)}, allowed are 1 to 128 visible ASCII characters")
+    return Body(body["features"], given)
 
 
-def check_batch(features: Any) -> list[Any]:
-    """The rows of a batch; raises Problem 422 when there are none or too many."""
+def check_batch(features: Any) -> None:
+    """Raise Problem 422 unless these are rows, neither none nor too many."""
     if not isinstance(features, list):
         raise Problem(422, f"features must be a list of rows, not {shown(features)}")
     if not 1 <= len(features) <= LARGEST_BATCH:
         raise Problem(422, f"{len(features)} rows were given, allowed are 1 to {LARGEST_BATCH}")
-    return features
 
 
-async def _read(request: Request) -> bytes:
-    too_large = Problem(413, f"the body may have at most {LARGEST_BODY} bytes; send fewer rows at once")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > LARGEST_BODY:
-        raise too_large
-    chunks, size = [], 0
-    async for chunk in request.stream():  # a chunked body declares no length
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _too_large() -> Problem:
+    return Problem(413, f"the body may have at most {LARGEST_BODY} bytes; send fewer rows at once")
 
 
 def _parse(raw: bytes) -> Any:

@@ -25,8 +25,9 @@ class Metrics:
             registry=self._registry,
         )
         self._predictions = Counter("slipway_predictions", "Rows predicted.", ["class"], registry=self._registry)
-        for name in contract.classes or ["value"]:
-            self._predictions.labels(name)  # present at 0, so that a rate exists from the first prediction
+        # Present at 0, so that a rate exists from the first prediction; looking a label up costs more than counting.
+        self._classes = {name: self._predictions.labels(name) for name in contract.classes or ["value"]}
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         Gauge(
             "slipway_model_info",
             "Which model serves; always 1.",
@@ -36,13 +37,18 @@ class Metrics:
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self._requests.labels(path, str(status)).inc()
-        self._seconds.labels(path).observe(seconds)
+        counter, histogram = self._children.get((path, status)) or self._child(path, status)
+        counter.inc()
+        histogram.observe(seconds)
 
     def predicted(self, answers: list[Answer]) -> None:
         """Count predictions by class; a regression's all as "value"."""
         for answer in answers:
-            self._predictions.labels(answer.get("label", "value")).inc()
+            self._classes[answer.get("label", "value")].inc()
+
+    def _child(self, path: str, status: int) -> tuple[Counter, Histogram]:
+        child = self._requests.labels(path, str(status)), self._seconds.labels(path)
+        return self._children.setdefault((path, status), child)
 
     def text(self) -> bytes:
         """All metrics as Prometheus reads them."""

@@ -1,7 +1,9 @@
-"""Around every request: its id, its time, its count, and the net below our own mistakes."""
+"""Around every request that the framework answers: its id, its time, its count, and the net below our own mistakes."""
 
+import itertools
+import os
+import re
 import time
-import uuid
 from collections.abc import Callable
 
 from fastapi import Request
@@ -12,6 +14,10 @@ from serving.body import REQUEST_ID
 from serving.metrics import Metrics
 
 GONE = 499  # the usual number for a client that left before its answer; counted, never sent
+
+_USABLE = re.compile(REQUEST_ID)
+_PROCESS = os.urandom(8).hex()
+_NUMBER = itertools.count()
 
 
 class Observe:
@@ -26,7 +32,8 @@ class Observe:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.perf_counter()
-        scope["request_id"] = _request_id(scope)
+        given = next((request_id(value) for name, value in scope["headers"] if name == b"x-request-id"), "")
+        scope["request_id"] = given or new_request_id()
         status = GONE
 
         async def noting(message) -> None:
@@ -40,17 +47,23 @@ class Observe:
             await self._app(scope, receive, noting)
         except ClientDisconnect:
             pass
-        except Exception:
+        except Exception as error:
             if status != GONE:
                 raise  # the answer has begun and cannot be replaced; the server closes the connection
-            await problems.unexpected(Request(scope))(scope, receive, noting)
+            problem = problems.of(error, scope["request_id"])
+            await problems.respond(Request(scope), problem)(scope, receive, noting)
         finally:
             # One label for all unknown paths: a scanner must not be able to grow the metrics.
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.answered(path, status, time.perf_counter() - started)
 
 
-def _request_id(scope) -> str:
-    """The caller's X-Request-ID when it can be given back as it is, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def request_id(header: bytes) -> str:
+    """The caller's X-Request-ID when it can be given back as it is, else ""."""
+    given = header.decode("latin-1")
+    return given if _USABLE.fullmatch(given) else ""
+
+
+def new_request_id() -> str:
+    """An id that no other request has: 16 random digits of this process, and a number."""
+    return f"{_PROCESS}{next(_NUMBER):016x}"

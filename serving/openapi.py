@@ -25,14 +25,18 @@ def document(app: FastAPI, contract: Contract, answer: Answer, version: str) -> 
     common = {"model_version": version, "request_id": "b2a7c0", "latency_ms": 0.21}
     named = {column.name: column.example for column in contract.inputs}
     _describe(
-        base["paths"]["/predict"]["post"],
+        base,
+        "/predict",
+        "Predict one row, given as a list in contract order or as an object {name: value}.",
         _request(_row(contract)),
         {"by name": {"features": named}, "as a list": {"features": contract.example}},
         {**answer, **common},
     )
     batch = {"type": "array", "items": _row(contract), "minItems": 1, "maxItems": LARGEST_BATCH}
     _describe(
-        base["paths"]["/predict/batch"]["post"],
+        base,
+        "/predict/batch",
+        "Predict up to 10,000 rows at once; one wrong row refuses the whole batch and is named.",
         _request(batch),
         {"two rows": {"features": [contract.example, named]}},
         {"predictions": [answer, answer], **common},
@@ -41,12 +45,16 @@ def document(app: FastAPI, contract: Contract, answer: Answer, version: str) -> 
     return base
 
 
-def _describe(operation: Schema, request: Schema, examples: dict[str, Any], answer: Schema) -> None:
+def _describe(base: Schema, path: str, does: str, request: Schema, examples: dict[str, Any], answer: Schema) -> None:
+    """Add a path of the hot path, which the framework knows nothing of."""
+    operation: Schema = {"summary": path.strip("/").replace("/", " ").capitalize(), "description": does}
+    operation["operationId"] = path.strip("/").replace("/", "_")
     shown = {name: {"value": value} for name, value in examples.items()}
     operation["requestBody"] = {
         "required": True,
         "content": {"application/json": {"schema": request, "examples": shown}},
     }
+    base["paths"][path] = {"post": operation}
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     operation["responses"] = {
         "200": {"description": "The prediction.", "content": {"application/json": {"example": answer}}},

@@ -1,5 +1,6 @@
 """The model: an ONNX graph that turns checked rows into answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnxruntime
 
 from serving.bundle import Bundle, BundleError
 from serving.contract import Contract
+from serving.rows import Row
 
 Answer = dict[str, Any]
 
@@ -20,7 +22,7 @@ class NoAnswer(Exception):
 
 
 class Predictor:
-    """Answers rows that the contract has accepted; safe to use from several threads."""
+    """Answers rows that the contract has accepted; `predict` is safe to use from several threads."""
 
     def __init__(self, bundle: Bundle):
         """Load the graph and answer the example row; raises BundleError when graph and contract differ."""
@@ -32,13 +34,16 @@ class Predictor:
             self.example()
         except Exception as error:
             raise BundleError(f"model.onnx does not answer the contract's example row: {error}") from error
+        self._bound = None
+        if self.contract.onnx.layout == "matrix":
+            self._bound = _Bound(self._session, self._outputs, len(self.contract.inputs), self.contract.onnx.dtype)
 
     def example(self) -> Answer:
         """The answer to the contract's example row."""
         row = [column.read(column.example, self.contract.largest) for column in self.contract.inputs]
         return self.predict([row])[0]
 
-    def predict(self, rows: list[list[float | str]]) -> list[Answer]:
+    def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """One answer per row: {label, class_id, probabilities} or {value}; raises NoAnswer."""
         try:
             outputs = self._session.run(self._outputs, self._feed(rows))
@@ -48,7 +53,19 @@ class Predictor:
             return self._values(outputs[0])
         return self._labels(*outputs)
 
-    def _feed(self, rows: list[list[float | str]]) -> dict[str, np.ndarray]:
+    def predict_one(self, row: Row) -> Answer:
+        """The same for one row, in half the time; from one thread only. Raises NoAnswer."""
+        if self._bound is None:
+            return self.predict([row])[0]
+        try:
+            outputs = self._bound.run(row)
+        except Exception as error:
+            raise NoAnswer from error
+        if self.contract.task == "regression":
+            return self._values(outputs[0])[0]
+        return self._labels(*outputs)[0]
+
+    def _feed(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
         dtype = self.contract.onnx.dtype
         if self.contract.onnx.layout == "matrix":
             return {"features": np.array(rows, dtype=dtype)}
@@ -74,6 +91,25 @@ class Predictor:
             }
             for position, row in zip(labels.reshape(-1).tolist(), probabilities.tolist(), strict=True)
         ]
+
+
+class _Bound:
+    """A row and its outputs in memory that the session keeps: a call allocates and describes nothing."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: list[str], width: int, dtype: str):
+        self._run = session.run_with_iobinding
+        self._row = np.zeros((1, width), dtype)
+        self._outputs = [np.array(output) for output in session.run(outputs, {"features": self._row})]
+        self._binding = session.io_binding()
+        self._binding.bind_input("features", "cpu", 0, self._row.dtype, self._row.shape, self._row.ctypes.data)
+        for name, output in zip(outputs, self._outputs, strict=True):
+            self._binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
+
+    def run(self, row: Row) -> list[np.ndarray]:
+        """The outputs for one row; they hold until the next call."""
+        self._row[0] = row
+        self._run(self._binding)
+        return self._outputs
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:

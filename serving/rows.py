@@ -1,11 +1,13 @@
 """Rows as clients send them, turned into the values that the model takes."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from serving.contract import Contract, shown
 
+Row = Sequence[float | str | None]  # checked, in contract order
 MANY = 10  # faults told at once; more would make an answer larger than its question
 
 
@@ -30,7 +32,7 @@ class RowError(Exception):
         self.faults = faults
 
 
-def read_row(contract: Contract, features: Any) -> list[float | str]:
+def read_row(contract: Contract, features: Any) -> Row:
     """One row, a list in contract order or {name: value}; raises RowError naming each wrong feature."""
     if isinstance(features, list):
         values = _listed(contract, features)
@@ -38,7 +40,8 @@ def read_row(contract: Contract, features: Any) -> list[float | str]:
         values = _named(contract, features)
     else:
         raise RowError([Fault(None, f"a row is a list or an object of features, not {shown(features)}")])
-    row, faults = [], []
+    row: list[float | str] = []
+    faults = []
     for column, value in zip(contract.inputs, values, strict=True):
         try:
             row.append(column.read(value, contract.largest))
@@ -49,9 +52,9 @@ def read_row(contract: Contract, features: Any) -> list[float | str]:
     return row
 
 
-def read_rows(contract: Contract, batch: list[Any]) -> list[list[float | str]]:
+def read_rows(contract: Contract, batch: list[Any]) -> list[Row]:
     """Many rows; raises RowError for the first row that breaks the contract."""
-    rows = []
+    rows: list[Row] = []
     for number, features in enumerate(batch):
         try:
             rows.append(read_row(contract, features))

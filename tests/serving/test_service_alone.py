@@ -20,6 +20,7 @@ ALLOWED = {
     "onnxruntime",
     "prometheus_client",
     "uvicorn",
+    "msgspec",
 }
 FOREIGN = {
     "pipeline",
