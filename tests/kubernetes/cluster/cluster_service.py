@@ -65,12 +65,15 @@ def wrong_answers(_: str) -> None:
     """Is ready, and predicts something else than the bundle's golden answers say."""
     from serving.predictor import Predictor
 
-    right = Predictor.predict
+    many, one = Predictor.predict, Predictor.predict_one
 
     def predict(self, rows):
-        return [_wrong(answer, self.contract.classes) for answer in right(self, rows)]
+        return [_wrong(answer, self.contract.classes) for answer in many(self, rows)]
 
-    Predictor.predict = predict  # type: ignore[method-assign]
+    def predict_one(self, row):
+        return _wrong(one(self, row), self.contract.classes)
+
+    Predictor.predict, Predictor.predict_one = predict, predict_one  # type: ignore[method-assign]
 
 
 def _wrong(answer: dict, classes: list[str] | None) -> dict:
@@ -83,15 +86,19 @@ def _wrong(answer: dict, classes: list[str] | None) -> dict:
 
 
 def _before_answers(what: Callable[[], None]) -> None:
-    from serving.app import Service
+    from serving.decode import Decoder
 
-    answers = Service._answers
+    row, rows = Decoder.row, Decoder.rows
 
-    def late(self, rows):
+    def late_row(self, body):
         what()
-        return answers(self, rows)
+        return row(self, body)
 
-    Service._answers = late  # type: ignore[method-assign]
+    def late_rows(self, body):
+        what()
+        return rows(self, body)
+
+    Decoder.row, Decoder.rows = late_row, late_rows  # type: ignore[method-assign]
 
 
 def slow(seconds: str) -> None:
