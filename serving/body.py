@@ -11,6 +11,8 @@ from serving.problems import Problem
 
 LARGEST_BODY = 5_000_000  # bytes; about 10,000 rows of 30 numbers
 LARGEST_BATCH = 10_000  # rows
+FIELDS = ("features", "request_id", "subject")
+LONGEST_SUBJECT = 256  # characters
 REQUEST_ID = r"[\x21-\x7e]{1,128}"  # what can stand in a header as it is
 
 
@@ -24,6 +26,7 @@ class Body:
 
     features: Any
     request_id: str | None
+    subject: str | None
 
 
 async def receive_body(declared: int, receive: Callable[[], Awaitable[Any]]) -> bytes:
@@ -50,17 +53,20 @@ async def receive_body(declared: int, receive: Callable[[], Awaitable[Any]]) -> 
 
 def parse_body(raw: bytes) -> Body:
     """The fields of a body; raises Problem 400 or 422."""
-    body = _parse(raw)
+    body = parse_json(raw)
     if not isinstance(body, dict):
         raise Problem(422, f'the body must be an object like {{"features": …}}, not {shown(body)}')
     if "features" not in body:
         raise Problem(422, "the body has no 'features'")
-    if unknown := body.keys() - {"features", "request_id"}:
-        raise Problem(422, f"the body has an unknown field {shown(min(unknown))}; it takes features and request_id")
+    if unknown := body.keys() - set(FIELDS):
+        raise Problem(422, f"the body has an unknown field {shown(min(unknown))}; it takes {', '.join(FIELDS)}")
     given = body.get("request_id")
     if given is not None and (not isinstance(given, str) or not re.fullmatch(REQUEST_ID, given)):
         raise Problem(422, f"request_id is {shown(given)}, allowed are 1 to 128 visible ASCII characters")
-    return Body(body["features"], given)
+    subject = body.get("subject")
+    if subject is not None and (not isinstance(subject, str) or not 1 <= len(subject) <= LONGEST_SUBJECT):
+        raise Problem(422, f"subject is {shown(subject)}, allowed are 1 to {LONGEST_SUBJECT} characters")
+    return Body(body["features"], given, subject)
 
 
 def check_batch(features: Any) -> None:
@@ -75,7 +81,8 @@ def _too_large() -> Problem:
     return Problem(413, f"the body may have at most {LARGEST_BODY} bytes; send fewer rows at once")
 
 
-def _parse(raw: bytes) -> Any:
+def parse_json(raw: bytes) -> Any:
+    """The value that a body spells; raises Problem 400."""
     try:
         return json.loads(raw)
     except json.JSONDecodeError as error:

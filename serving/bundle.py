@@ -27,6 +27,7 @@ class Release(BaseModel):
     run_id: str
     commit: str
     digest: str
+    mlflow: str = "unknown"  # the version of MLflow that registered it
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Bundle:
     contract: Contract
     release: Release
     model: bytes
+    values: tuple[float, float] | None = None  # a regression's lowest and highest golden answer
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -45,7 +47,7 @@ def open_bundle(folder: Path) -> Bundle:
     release = _parsed(folder, files, "release.json", Release)
     if release.name != contract.name:
         raise BundleError(f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}")
-    return Bundle(contract, release, _needed(folder, files, "model.onnx"))
+    return Bundle(contract, release, _needed(folder, files, "model.onnx"), _values(folder, files, contract))
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
@@ -88,6 +90,16 @@ def _needed(folder: Path, files: dict[str, bytes], name: str) -> bytes:
     if name not in files:
         raise BundleError(f"{folder}: {name} is missing")
     return files[name]
+
+
+def _values(folder: Path, files: dict[str, bytes], contract: Contract) -> tuple[float, float] | None:
+    if contract.task != "regression":
+        return None
+    try:
+        values = [float(answer["value"]) for answer in json.loads(_needed(folder, files, "golden.json"))["expected"]]
+        return min(values), max(values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder}: golden.json is damaged, it does not list the expected values") from error
 
 
 def _parsed(folder: Path, files: dict[str, bytes], name: str, kind: type[BaseModel]) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from serving.body import REQUEST_ID, Body, check_batch, parse_body
+from serving.body import LONGEST_SUBJECT, REQUEST_ID, Body, check_batch, parse_body
 from serving.contract import Contract, Input
 from serving.rows import Row, read_row, read_rows
 
@@ -68,7 +68,12 @@ class Decoder:
 
 def _decoder(features: Any) -> msgspec.json.Decoder:
     name = Annotated[str, Meta(pattern=rf"\A{REQUEST_ID}\Z")]
-    fields = [("features", features), ("request_id", name | None, None)]
+    subject = Annotated[str, Meta(min_length=1, max_length=LONGEST_SUBJECT)]
+    fields: list[tuple[str, Any, Any]] = [
+        ("features", features, msgspec.NODEFAULT),
+        ("request_id", name | None, None),
+        ("subject", subject | None, None),
+    ]
     return msgspec.json.Decoder(msgspec.defstruct("Request", fields, gc=False, forbid_unknown_fields=True))
 
 
@@ -94,8 +99,7 @@ def _kind(column: Input, largest: float) -> Any:
     else:
         low = -largest if column.minimum is None else max(column.minimum, -largest)
         high = largest if column.maximum is None else min(column.maximum, largest)
-        whole = {"multiple_of": 1.0} if column.type == "integer" else {}
-        kind = Annotated[float, Meta(ge=low, le=high, **whole)]
+        kind = Annotated[float, Meta(ge=low, le=high, multiple_of=1.0 if column.type == "integer" else None)]
     return kind | None if column.nullable else kind
 
 

@@ -3,18 +3,27 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 
 from serving import problems
 from serving.body import Disconnected, receive_body
-from serving.bundle import Release
-from serving.contract import Contract
+from serving.bundle import Bundle
+from serving.callers import GUEST, Callers
 from serving.decode import Decoder
-from serving.metrics import Metrics
+from serving.feedback import read_feedback
+from serving.identity import identity
+from serving.invocations import read_invocation
+from serving.keys import Caller
+from serving.logs import RequestLog
+from serving.metrics import IN_FLIGHT, Metrics
 from serving.observe import GONE, new_request_id, request_id
-from serving.predictor import Predictor
+from serving.prediction_log import PredictionLog
+from serving.predictor import Answer, Predictor
+from serving.problems import Problem
+from serving.rows import Row
 
 LARGE = 65_536  # bytes; a larger batch is answered in a thread, because it would hold up the health checks
 JSON = (b"content-type", b"application/json")
@@ -22,81 +31,153 @@ PROBLEM = (b"content-type", problems.MEDIA_TYPE.encode())
 
 
 class Call:
-    """One request on its way: its id, which its body may replace, and when it began (seconds of `perf_counter`)."""
+    """One request on its way: its id, which its body may replace, who asks, and when it began (`perf_counter`)."""
 
-    __slots__ = ("began", "request_id")
+    __slots__ = ("began", "caller", "content_type", "request_id")
 
-    def __init__(self, request_id: str):
+    def __init__(self, request_id: str, content_type: bytes):
         self.began = time.perf_counter()
+        self.caller: Caller = GUEST
         self.request_id = request_id
+        self.content_type = content_type
 
 
 class HotPath:
     """ASGI application that answers predictions itself and hands every other path on."""
 
-    def __init__(self, contract: Contract, release: Release, predictor: Predictor, metrics: Metrics, rest: Callable):
-        self.release = release
-        self._predictor, self._metrics, self._rest = predictor, metrics, rest
-        self._decoder = Decoder(contract)
+    def __init__(self, bundle: Bundle, predictor: Predictor, callers: Callers, requests: RequestLog):
+        self._contract, self.release = bundle.contract, bundle.release
+        self._predictor, self._callers, self._requests = predictor, callers, requests
+        self._decoder = Decoder(bundle.contract)
         self._encode = msgspec.json.Encoder().encode
+        self._version = self._encode(bundle.release.version)
+        self._thread = ThreadPoolExecutor(1, "batch")
+        self.metrics: Metrics
+        self.rest: Callable[..., Awaitable[None]]
+        self.log: PredictionLog | None = None
         self._answers: dict[str, Callable[[Call, bytes], Awaitable[bytes]]] = {
             "/predict": self._predict,
             "/predict/batch": self._predict_batch,
+            "/invocations": self._invocations,
+            "/feedback": self._feedback,
         }
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths that it answers itself."""
+        return list(self._answers)
 
     async def __call__(self, scope, receive, send) -> None:
         answer = self._answers.get(scope["path"]) if scope["type"] == "http" else None
         if answer is None:
-            return await self._rest(scope, receive, send)
-        given, declared = "", 0
+            return await self.rest(scope, receive, send)
+        given, declared, key, content_type = "", 0, b"", b""
         for name, value in scope["headers"]:
             if name == b"content-length":
                 declared = int(value)  # the server has refused what is no number
+            elif name == b"x-api-key" or (name == b"authorization" and not key):
+                key = value
+            elif name == b"content-type":
+                content_type = value
             elif name == b"x-request-id":
                 given = request_id(value)
-        call = Call(given or new_request_id())
+        call = Call(given or new_request_id(), content_type)
+        metrics = self.metrics
+        metrics.own[IN_FLIGHT] += 1
         status, kind, more = 200, JSON, []
         try:
             if scope["method"] != "POST":
                 raise problems.wrong_method(scope["path"], scope["method"], "POST")
+            call.caller = self._callers.admit(key, "predict")
+            self._callers.limit(call.caller, scope["client"][0] if scope["client"] else "")
             body = await answer(call, await receive_body(declared, receive))
         except Disconnected:
-            return self._metrics.answered(scope["path"], GONE, time.perf_counter() - call.began)
+            return self._done(scope, call, GONE)
         except Exception as error:
             problem = problems.of(error, call.request_id)
             status, kind, body = problem.status, PROBLEM, problem.body(call.request_id)
             more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        headers = [
-            kind,
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", call.request_id.encode()),
-            *more,
-        ]
-        self._metrics.answered(scope["path"], status, time.perf_counter() - call.began)
+        self._done(scope, call, status)
+        headers = [kind, (b"content-length", b"%d" % len(body)), (b"x-request-id", call.request_id.encode()), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
+    def _done(self, scope: dict[str, Any], call: Call, status: int) -> None:
+        seconds = time.perf_counter() - call.began
+        self.metrics.own[IN_FLIGHT] -= 1
+        self.metrics.answered(scope["path"], status, seconds)
+        if self._requests.on:
+            self._requests.write(scope, status, seconds, call.request_id, call.caller.name)
+
     async def _predict(self, call: Call, raw: bytes) -> bytes:
         body = self._decoder.one(raw)
-        call.request_id = body.request_id or call.request_id
-        answer = self._predictor.predict_one(self._decoder.row(body))
-        self._metrics.predicted([answer])
-        return self._encoded(call, answer)
+        if body.request_id:
+            call.request_id = body.request_id
+        row = self._decoder.row(body)
+        answer = self._predictor.predict_one(row)
+        self.metrics.predicted((answer,))
+        encoded = self._encode(answer)
+        latency = (time.perf_counter() - call.began) * 1000
+        if self.log is not None:
+            self._keep(call, body.subject, 1, self._encode((row,)), b"[%b]" % encoded, latency)
+        return b"%b%b" % (encoded[:-1], self._tail(call, latency))
 
     async def _predict_batch(self, call: Call, raw: bytes) -> bytes:
-        if len(raw) <= LARGE:
-            return self._batch(call, raw)
-        return await asyncio.get_running_loop().run_in_executor(None, self._batch, call, raw)
+        def work() -> tuple[Any, list[Row], list[Answer], bytes, bytes]:
+            body = self._decoder.many(raw)
+            rows = self._decoder.rows(body)
+            answers = self._predictor.predict(rows)
+            return body, rows, answers, self._encode(answers), self._features(rows)
 
-    def _batch(self, call: Call, raw: bytes) -> bytes:
-        body = self._decoder.many(raw)
-        call.request_id = body.request_id or call.request_id
-        answers = self._predictor.predict(self._decoder.rows(body))
-        self._metrics.predicted(answers)
-        return self._encoded(call, {"predictions": answers})
+        body, rows, answers, encoded, features = await self._aside(len(raw), work)
+        if body.request_id:
+            call.request_id = body.request_id
+        self.metrics.predicted(answers)
+        latency = (time.perf_counter() - call.began) * 1000
+        if self.log is not None:
+            self._keep(call, body.subject, len(rows), features, encoded, latency)
+        return b'{"predictions":%b%b' % (encoded, self._tail(call, latency))
 
-    def _encoded(self, call: Call, answer: dict[str, Any]) -> bytes:
-        answer["model_version"] = self.release.version
-        answer["request_id"] = call.request_id
-        answer["latency_ms"] = round((time.perf_counter() - call.began) * 1000, 3)
-        return self._encode(answer)
+    async def _invocations(self, call: Call, raw: bytes) -> bytes:
+        def work() -> tuple[list[Row], list[Answer], bytes, bytes]:
+            rows = read_invocation(self._contract, raw, call.content_type.decode("latin-1"))
+            answers = self._predictor.predict(rows)
+            # The model was trained on the numbers of the classes, and MLflow's server answers them.
+            plain = [answer["value"] if "value" in answer else answer["class_id"] for answer in answers]
+            return rows, answers, self._encode({"predictions": plain}), self._features(rows)
+
+        rows, answers, encoded, features = await self._aside(len(raw), work)
+        self.metrics.predicted(answers)
+        if self.log is not None:
+            latency = (time.perf_counter() - call.began) * 1000
+            self._keep(call, None, len(rows), features, self._encode(answers), latency)
+        return encoded
+
+    async def _feedback(self, call: Call, raw: bytes) -> bytes:
+        if self.log is None:
+            raise Problem(404, "this service keeps no prediction log; SLIPWAY_DATABASE_URL switches it on")
+        about, row, outcome = read_feedback(self._contract, raw)
+        encoded = self._encode(outcome)
+        self.log.add((about, row, encoded.decode(), time.time(), call.caller.id), len(encoded))
+        return self._encode({"request_id": about, "row": row, "outcome": outcome})
+
+    async def _aside(self, size: int, work: Callable[[], Any]) -> Any:
+        """What `work` returns; large work is done in the one thread beside the loop."""
+        if size <= LARGE:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _features(self, rows: list[Row]) -> bytes:
+        return self._encode(rows) if self.log is not None else b""
+
+    def _keep(
+        self, call: Call, subject: str | None, rows: int, features: bytes, answers: bytes, latency: float
+    ) -> None:
+        about = identity(subject) if subject else None
+        record = (call.request_id, time.time(), call.caller.id, about, rows, features, answers, latency)
+        self.log.add(record, len(features) + len(answers))  # type: ignore[union-attr]  # callers have looked
+
+    def _tail(self, call: Call, latency: float) -> bytes:
+        """The end of an answer; an id may hold what JSON must escape."""
+        name = self._encode(call.request_id)
+        return b',"model_version":%b,"request_id":%b,"latency_ms":%.3f}' % (self._version, name, latency)

@@ -1,87 +1,145 @@
 """What the service counts, in the Prometheus format."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from serving.bundle import Release
-from serving.contract import Contract
+from serving.bundle import Bundle
 from serving.numbers import Numbers
 from serving.predictor import Answer
 
 # Seconds. One row takes well under a millisecond, so the first buckets lie there; the last are batches.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-STATUSES = (200, 304, 400, 401, 403, 404, 405, 413, 415, 422, 429, 499, 500, 503)
+PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STATUSES = (200, 202, 304, 307, 400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 499, 500, 503)
 OTHER = "other"  # one name for all unknown paths: a scanner must not be able to grow the metrics
+
+# Single numbers: name, what it is, and whether it only ever grows.
+SINGLE = (
+    ("slipway_requests_in_flight", "Requests being answered.", False),
+    ("slipway_workers", "Processes that answer requests.", False),
+    ("slipway_worker_restarts", "Workers that ended by themselves and were replaced.", True),
+    ("slipway_log_queue_records", "Records of the prediction log that wait to be written.", False),
+    ("slipway_log_written", "Records of the prediction log that were written.", True),
+    ("slipway_log_lost", "Records of the prediction log that could not be kept.", True),
+    ("slipway_log_errors", "Failed attempts to write to the prediction log.", True),
+)
+IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS = range(len(SINGLE))
 
 
 class Metrics(Collector):
-    """The counters of one service: this worker's to write, those of all workers to read.
+    """The counters of one service: this process's to write, those of all its processes to read.
 
     Plain numbers at fixed places, because finding a counter by its labels takes longer than a prediction.
     """
 
-    def __init__(self, contract: Contract, release: Release, paths: tuple[str, ...], workers: int = 1):
-        self._release, self._task = release, contract.task
+    def __init__(self, bundle: Bundle, paths: Sequence[str], rows: int = 1):
+        """`rows` processes count; this one counts as the first until `count_as` says otherwise."""
+        self._contract, self._release = bundle.contract, bundle.release
+        self._limits = _value_limits(bundle)
         self._paths = {path: number for number, path in enumerate((*paths, OTHER))}
         self._statuses = {status: number for number, status in enumerate(STATUSES)}
-        self._classes = {name: number for number, name in enumerate(contract.classes or ["value"])}
-        self._requests = 0
+        self._requests = len(SINGLE)
         self._seconds = self._requests + len(self._paths) * len(STATUSES)
         self._predictions = self._seconds + len(self._paths) * (len(BUCKETS) + 2)
-        self._numbers = Numbers(self._predictions + len(self._classes), workers)
+        self._values = self._predictions + (len(self._contract.classes) or 1)
+        self.numbers = Numbers(self._values + len(self._limits) + 2, rows)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
-        self.write_as(0)
+        self._positive = self._contract.positive
+        self.count_as(0)
 
-    def write_as(self, worker: int) -> None:
-        """Count as this worker from now on."""
-        self._own = self._numbers.row(worker)
+    def count_as(self, row: int) -> None:
+        """Count in this row from now on."""
+        self.own = self.numbers.row(row)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count one request; a path or status that is not ours counts as "other" or as 500."""
-        own, at = self._own, self._paths.get(path, len(self._paths) - 1)
-        own[at * len(STATUSES) + self._statuses.get(status, 12)] += 1
+        own, at = self.own, self._paths.get(path, len(self._paths) - 1)
+        own[self._requests + at * len(STATUSES) + self._statuses.get(status, -2)] += 1
         at = self._seconds + at * (len(BUCKETS) + 2)
         own[at + bisect_left(BUCKETS, seconds)] += 1
         own[at + len(BUCKETS) + 1] += seconds
 
-    def predicted(self, answers: list[Answer]) -> None:
-        """Count predictions by class; a regression's all as "value"."""
-        own = self._own
+    def predicted(self, answers: Sequence[Answer]) -> None:
+        """Count predictions by class, a regression's all as "value", and where their values lie."""
+        own, first, values, limits = self.own, self._predictions, self._values, self._limits
         for answer in answers:
-            own[self._predictions + answer.get("class_id", 0)] += 1
+            if "label" in answer:
+                own[first + answer["class_id"]] += 1
+                probabilities = answer["probabilities"]
+                value = probabilities[self._positive or answer["label"]]
+            else:
+                own[first] += 1
+                value = answer["value"]
+            own[values + bisect_left(limits, value)] += 1
+            own[values + len(limits) + 1] += value
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
-        """What all workers counted, as prometheus_client wants it."""
-        total = self._numbers.total().tolist()
-        requests = CounterMetricFamily("slipway_requests", "Requests answered.", labels=["path", "status"])
-        seconds = HistogramMetricFamily("slipway_request_seconds", "Time to answer a request.", labels=["path"])
-        for path, number in self._paths.items():
-            for status, place in self._statuses.items():
-                if count := total[number * len(STATUSES) + place]:
-                    requests.add_metric([path, str(status)], count)
-            at = self._seconds + number * (len(BUCKETS) + 2)
-            counts = list(accumulate(total[at : at + len(BUCKETS) + 1]))
-            if counts[-1]:
-                limits = [*(str(float(limit)) for limit in BUCKETS), "+Inf"]
-                seconds.add_metric([path], list(zip(limits, counts, strict=True)), total[at + len(BUCKETS) + 1])
-        yield requests
-        yield seconds
-        predictions = CounterMetricFamily("slipway_predictions", "Rows predicted.", labels=["class"])
-        for name, place in self._classes.items():  # present at 0, so that a rate exists from the first prediction
-            predictions.add_metric([name], total[self._predictions + place])
-        yield predictions
-        about = {**self._release.model_dump(), "task": self._task}
+    def workers(self) -> int:
+        """How many processes answer requests."""
+        return int(self.numbers.total()[WORKERS])
+
+    def collect(self) -> Iterator[Metric]:
+        """What all processes counted, as prometheus_client wants it."""
+        total = self.numbers.total()
+        for place, (name, text, grows) in enumerate(SINGLE):
+            family = CounterMetricFamily if grows else GaugeMetricFamily
+            yield family(name, text, value=total[place])
+        yield from self._request_families(total)
+        yield from self._prediction_families(total)
+        about = {**self._release.model_dump(), "task": self._contract.task}
         info = GaugeMetricFamily("slipway_model_info", "Which model serves; always 1.", labels=list(about))
         info.add_metric(list(about.values()), 1)
         yield info
 
+    def _request_families(self, total: list[float]) -> Iterator[Metric]:
+        requests = CounterMetricFamily("slipway_requests", "Requests answered.", labels=["path", "status"])
+        seconds = HistogramMetricFamily("slipway_request_seconds", "Time to answer a request.", labels=["path"])
+        for path, number in self._paths.items():
+            for status, place in self._statuses.items():
+                if count := total[self._requests + number * len(STATUSES) + place]:
+                    requests.add_metric([path, str(status)], count)
+            at = self._seconds + number * (len(BUCKETS) + 2)
+            counts = total[at : at + len(BUCKETS) + 1]
+            if any(counts):
+                seconds.add_metric([path], _buckets(BUCKETS, counts), total[at + len(BUCKETS) + 1])
+        yield requests
+        yield seconds
+
+    def _prediction_families(self, total: list[float]) -> Iterator[Metric]:
+        version = self._release.version
+        labels = ["class", "model_version"]
+        predictions = CounterMetricFamily("slipway_predictions", "Rows predicted.", labels=labels)
+        for number, name in enumerate(self._contract.classes or ["value"]):
+            # Present at 0, so that a rate exists from the first prediction.
+            predictions.add_metric([name, version], total[self._predictions + number])
+        yield predictions
+        text = "The predicted value: of the positive class, or of the class that was predicted, its probability."
+        values = HistogramMetricFamily("slipway_prediction_value", text, labels=["model_version"])
+        counts = total[self._values : self._values + len(self._limits) + 1]
+        values.add_metric([version], _buckets(self._limits, counts), total[self._values + len(self._limits) + 1])
+        yield values
+
     def text(self) -> bytes:
         """All metrics as Prometheus reads them."""
         return generate_latest(self._registry)
+
+
+def _buckets(limits: Sequence[float], counts: Sequence[float]) -> list[tuple[str, float]]:
+    return list(zip([*(str(float(limit)) for limit in limits), "+Inf"], accumulate(counts), strict=True))
+
+
+def _value_limits(bundle: Bundle) -> tuple[float, ...]:
+    """Upper limits of the buckets for predicted values: tenths of a probability, or of a regression's golden answers."""
+    if bundle.values is None:
+        return PROBABILITIES
+    low, high = bundle.values
+    step = (high - low) / 10 or 1.0
+    # Few digits, so that a limit reads like a number and not like a remainder; the set drops what then coincides.
+    return tuple(sorted({float(f"{low + step * number:.4g}") for number in range(11)}))

@@ -1,4 +1,4 @@
-"""Counters in memory that all workers of a service share."""
+"""Numbers in memory that all processes of a service share."""
 
 import mmap
 
@@ -6,21 +6,21 @@ import numpy as np
 
 
 class Numbers:
-    """A row of numbers for each worker; each writes its own, and whoever is asked for metrics adds them up.
+    """A row of numbers for each process; each writes its own, and whoever is asked adds them up.
 
     The memory is anonymous and made before the workers are forked: no file is written, and no lock is needed, because a
     row has one writer. A worker that takes a dead one's place goes on with its row, so that no counter falls.
     """
 
-    def __init__(self, width: int, workers: int = 1):
-        self._memory = mmap.mmap(-1, width * workers * 8)
-        self._rows = np.frombuffer(self._memory, np.float64).reshape(workers, width)
+    def __init__(self, width: int, rows: int):
+        self.width = width
+        self._memory = mmap.mmap(-1, width * rows * 8)
+        self._rows = np.frombuffer(self._memory, np.float64).reshape(rows, width)
 
-    def row(self, worker: int) -> memoryview:
-        """The numbers of one worker, to be written by it alone."""
-        width = self._rows.shape[1]
-        return memoryview(self._memory).cast("d")[worker * width : (worker + 1) * width]
+    def row(self, number: int) -> "memoryview[float]":
+        """The numbers of one process, to be written by it alone."""
+        return memoryview(self._memory).cast("d")[number * self.width : (number + 1) * self.width]
 
-    def total(self) -> np.ndarray:
-        """The sum over all workers."""
-        return self._rows.sum(axis=0)
+    def total(self) -> list[float]:
+        """The sum over all rows, (width,)."""
+        return self._rows.sum(axis=0).tolist()

@@ -11,22 +11,23 @@ from starlette.requests import ClientDisconnect
 
 from serving import problems
 from serving.body import REQUEST_ID
-from serving.metrics import Metrics
+from serving.logs import RequestLog
+from serving.metrics import IN_FLIGHT, Metrics
 
 GONE = 499  # the usual number for a client that left before its answer; counted, never sent
 
 _USABLE = re.compile(REQUEST_ID)
-_PROCESS = os.urandom(8).hex()
+_process = os.urandom(8).hex()
 _NUMBER = itertools.count()
 
 
 class Observe:
     """ASGI middleware: gives each request an id that its answer carries, and counts it by path and status."""
 
-    def __init__(self, app: Callable, metrics: Metrics, paths: frozenset[str]):
+    def __init__(self, app: Callable, metrics: Metrics, requests: RequestLog):
         self._app = app
         self._metrics = metrics
-        self._paths = paths
+        self._requests = requests
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -35,6 +36,7 @@ class Observe:
         given = next((request_id(value) for name, value in scope["headers"] if name == b"x-request-id"), "")
         scope["request_id"] = given or new_request_id()
         status = GONE
+        self._metrics.own[IN_FLIGHT] += 1
 
         async def noting(message) -> None:
             nonlocal status
@@ -53,9 +55,11 @@ class Observe:
             problem = problems.of(error, scope["request_id"])
             await problems.respond(Request(scope), problem)(scope, receive, noting)
         finally:
-            # One label for all unknown paths: a scanner must not be able to grow the metrics.
-            path = scope["path"] if scope["path"] in self._paths else "other"
-            self._metrics.answered(path, status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.own[IN_FLIGHT] -= 1
+            self._metrics.answered(scope["path"], status, seconds)
+            if self._requests.on:
+                self._requests.write(scope, status, seconds, scope["request_id"], "")
 
 
 def request_id(header: bytes) -> str:
@@ -66,4 +70,10 @@ def request_id(header: bytes) -> str:
 
 def new_request_id() -> str:
     """An id that no other request has: 16 random digits of this process, and a number."""
-    return f"{_PROCESS}{next(_NUMBER):016x}"
+    return f"{_process}{next(_NUMBER):016x}"
+
+
+def begin_process() -> None:
+    """Draw this process's digits anew: after a fork two processes would give the same ids."""
+    global _process
+    _process = os.urandom(8).hex()

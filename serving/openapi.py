@@ -41,6 +41,19 @@ def document(app: FastAPI, contract: Contract, answer: Answer, version: str) -> 
         {"two rows": {"features": [contract.example, named]}},
         {"predictions": [answer, answer], **common},
     )
+    _describe(
+        base,
+        "/invocations",
+        "Predict rows as clients of `mlflow models serve` send them; a class is answered by its number.",
+        _invocation(),
+        {
+            "dataframe_split": {"dataframe_split": {"columns": list(named), "data": [contract.example]}},
+            "dataframe_records": {"dataframe_records": [named]},
+            "instances": {"instances": [contract.example]},
+            "inputs": {"inputs": {name: [value] for name, value in named.items()}},
+        },
+        {"predictions": [answer["value"] if "value" in answer else answer["class_id"]]},
+    )
     base.setdefault("components", {}).setdefault("schemas", {}).update(_components(contract))
     return base
 
@@ -76,6 +89,18 @@ def _request(features: Schema) -> Schema:
             },
         },
     }
+
+
+def _invocation() -> Schema:
+    table: Schema = {"type": "object", "properties": {"columns": {"type": "array"}, "data": {"type": "array"}}}
+    rows: Schema = {"type": "array", "items": {"type": ["object", "array", "number", "string", "boolean", "null"]}}
+    forms = {
+        "dataframe_split": table,
+        "dataframe_records": {"type": "array", "items": {"type": "object"}},
+        "instances": {"anyOf": [rows, {"type": "object"}]},
+        "inputs": {"anyOf": [rows, {"type": "object"}]},
+    }
+    return {"type": "object", "properties": forms, "minProperties": 1}
 
 
 def _row(contract: Contract) -> Schema:

@@ -1,6 +1,7 @@
 """The model: an ONNX graph that turns checked rows into answers."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,19 @@ class Predictor:
         except Exception as error:
             raise NoAnswer from error
         if self.contract.task == "regression":
-            return self._values(outputs[0])[0]
-        return self._labels(*outputs)[0]
+            value = outputs[0].item()
+            if not isfinite(value):
+                raise NoAnswer(0)
+            return {"value": value}
+        position, probabilities = outputs[0].item(), outputs[1].tolist()[0]
+        if not isfinite(sum(probabilities)):
+            raise NoAnswer(0)
+        classes = self.contract.classes
+        return {
+            "label": classes[position],
+            "class_id": position,
+            "probabilities": dict(zip(classes, probabilities, strict=True)),
+        }
 
     def _feed(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
         dtype = self.contract.onnx.dtype

@@ -10,6 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.app import Service
 from serving.bundle import open_bundle
+from serving.callers import Callers
+from serving.config import read_config
+from serving.metrics import Metrics
+from serving.predictor import Predictor
 from serving.problems import Problem
 from tests.serving.bundles import read
 from tests.serving.service import serving
@@ -45,7 +49,8 @@ def test_liveness_and_readiness(service):
 
 def test_a_model_that_stops_answering_is_not_ready(bundle):
     """/readyz really predicts: with a model that no longer answers it is a 503."""
-    service = Service(open_bundle(bundle))
+    opened, config = open_bundle(bundle), read_config({})
+    service = Service(opened, Predictor(opened), Metrics(opened, []), Callers(config), config)
     assert asyncio.run(service.readyz()).status_code == 200
     service.predictor._session = None
     with pytest.raises(Problem) as caught:
@@ -106,8 +111,8 @@ def test_every_class_is_there_before_its_first_prediction(bundle):
     """A fresh service has each class at 0, so that a rate can be taken from the start."""
     with serving(bundle) as fresh:
         text = fresh.get("/metrics").text
-    assert 'slipway_predictions_total{class="no"} 0.0' in text
-    assert 'slipway_predictions_total{class="yes"} 0.0' in text
+    assert 'slipway_predictions_total{class="no",model_version="3"} 0.0' in text
+    assert 'slipway_predictions_total{class="yes",model_version="3"} 0.0' in text
 
 
 def test_the_latency_histogram_starts_at_a_tenth_of_a_millisecond(binary):

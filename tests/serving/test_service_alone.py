@@ -19,6 +19,7 @@ ALLOWED = {
     "numpy",
     "onnxruntime",
     "prometheus_client",
+    "psycopg",
     "uvicorn",
     "msgspec",
 }
@@ -55,8 +56,8 @@ def test_a_file_imports_only_what_the_service_needs(path):
 def test_nothing_of_the_pipeline_is_loaded(bundle):
     """A service with a bundle has none of the pipeline's modules in memory, directly or through others."""
     code = (
-        "import sys, pathlib; from serving.app import create_app; import serving.__main__;"
-        "create_app(pathlib.Path(sys.argv[1])); print(*sorted({name.split('.')[0] for name in sys.modules}))"
+        "import sys, pathlib; from serving.app import create_app; import serving.__main__, serving.workers, serving.server;"
+        "from serving.config import read_config; create_app(pathlib.Path(sys.argv[1]), read_config({})); print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, str(bundle)]

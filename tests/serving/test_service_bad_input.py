@@ -157,7 +157,7 @@ def test_features_are_a_list_or_an_object(binary, features):
         ({"feature": [1]}, "the body has no 'features'"),
         (
             {"features": [], "id": 1},
-            'the body has an unknown field "id"; it takes features and request_id',
+            'the body has an unknown field "id"; it takes features, request_id, subject',
         ),
         (
             {"features": [], "request_id": 7},

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import requests
 
-from serving.drain import SECONDS as DRAIN_SECONDS
+from serving.server import DRAIN as DRAIN_SECONDS
 from tests.conftest import free_port
 from tests.serving.bundles import make_bundle
 from tests.serving.load import constant_load

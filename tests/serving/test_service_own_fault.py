@@ -3,6 +3,7 @@
 import asyncio
 
 from serving.bundle import open_bundle
+from serving.logs import RequestLog
 from serving.metrics import Metrics
 from serving.observe import Observe
 
@@ -11,15 +12,14 @@ SCOPE = {"type": "http", "method": "GET", "path": "/broken", "headers": [], "que
 
 def _run(app, bundle):
     """What an app that fails sends, and the metrics after it."""
-    opened = open_bundle(bundle)
-    metrics = Metrics(opened.contract, opened.release)
+    metrics = Metrics(open_bundle(bundle), [])
     sent = []
 
     async def send(message):
         sent.append(message)
 
     async def run():
-        await Observe(app, metrics, frozenset())(dict(SCOPE), None, send)
+        await Observe(app, metrics, RequestLog(False))(dict(SCOPE), None, send)
 
     error = None
     try:
@@ -63,5 +63,5 @@ def test_what_is_not_http_passes(bundle):
     async def app(scope, receive, send):
         seen.append(scope)
 
-    asyncio.run(Observe(app, None, frozenset())({"type": "lifespan"}, None, None))
+    asyncio.run(Observe(app, None, RequestLog(False))({"type": "lifespan"}, None, None))
     assert seen == [{"type": "lifespan"}]

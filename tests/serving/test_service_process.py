@@ -49,7 +49,7 @@ def test_a_taken_port_ends_the_start(bundle):
 
 def test_an_unknown_host_ends_the_start(bundle):
     """An address that does not exist is named in one line."""
-    _is_one_line(_start("--bundle", bundle, "--host", "no.such.host.invalid"), "no.such.host.invalid:8000")
+    _is_one_line(_start("--bundle", bundle, "--host", "no.such.host.invalid", "--open"), "no.such.host.invalid:8000")
 
 
 @pytest.mark.parametrize("options", [[], ["--bundle", "x", "--port", "70000"], ["--bundle", "x", "--port", "http"]])

@@ -1,0 +1,41 @@
+"""Who calls: every request shows a key, or none is asked for."""
+
+from serving.config import Config
+from serving.identity import identity
+from serving.keys import SCOPES, Caller, Keys
+from serving.problems import Problem
+from serving.rate_limit import RateLimit
+
+BEARER = b"Bearer "
+HINT = "send it in the header X-API-Key, or as Authorization: Bearer"
+CHALLENGE = {"www-authenticate": "Bearer"}
+GUEST = Caller("anybody", frozenset(SCOPES), b"", identity("anybody"))
+
+
+class Callers:
+    """Lets callers in: key, scope and rate."""
+
+    def __init__(self, config: Config):
+        """Read the keys; raises KeysError."""
+        self.keys = None if config.open else Keys(config.keys, config.keys_file)
+        self._limit = RateLimit(config.rate_limit)
+
+    def admit(self, key: bytes, scope: str) -> Caller:
+        """Who shows this key, the value of X-API-Key or of Authorization; raises Problem 401 or 403."""
+        if self.keys is None:
+            return GUEST
+        if not key:
+            raise Problem(401, f"a key is needed; {HINT}", headers=CHALLENGE)
+        caller = self.keys.find(key.removeprefix(BEARER))
+        if caller is None:
+            raise Problem(401, "the key is not known here", headers=CHALLENGE)
+        if scope not in caller.scopes:
+            raise Problem(403, f"the key of {caller.name!r} may not do this; it needs the scope {scope!r}")
+        return caller
+
+    def limit(self, caller: Caller, address: str) -> None:
+        """Count a request; raises Problem 429. Where no keys are asked for, callers are told apart by their address."""
+        # Workers are forked from one process, so that they hash alike.
+        if wait := self._limit.wait(hash(address) if caller is GUEST else caller.number):
+            detail = "too many requests from this caller; send fewer a second"
+            raise Problem(429, detail, headers={"retry-after": str(int(wait) + 1)})

@@ -1,0 +1,64 @@
+"""What the environment says of a service: its callers, its limit, its log. `docs/service.md` lists every variable."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+RATE_LIMIT = 1000.0  # requests a second of one caller
+RETENTION_DAYS = 90.0  # for which the prediction log keeps what people sent
+
+
+class ConfigError(Exception):
+    """The service cannot run like this; the message names the variable in one line."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one service; `open` lets anybody call."""
+
+    open: bool
+    keys: str = ""
+    keys_file: Path | None = None
+    rate_limit: float = RATE_LIMIT
+    database: str = ""
+    retention_days: float = RETENTION_DAYS
+    request_log: bool = False
+
+
+def read_config(environment: Mapping[str, str], open: bool = False, loopback: bool = True) -> Config:
+    """The settings in an environment; raises ConfigError.
+
+    Without keys anybody may call, which must be asked for (`open`) where others than this machine can (`loopback`).
+    """
+    keys, file = environment.get("SLIPWAY_API_KEYS", ""), environment.get("SLIPWAY_API_KEYS_FILE", "")
+    if keys and file:
+        raise ConfigError("SLIPWAY_API_KEYS and SLIPWAY_API_KEYS_FILE are both set; one of them is enough")
+    if open and (keys or file):
+        raise ConfigError("--open answers anybody, but keys are set; leave out one of them")
+    if not (open or keys or file or loopback):
+        raise ConfigError(
+            "no keys are set, and others than this machine can call; set SLIPWAY_API_KEYS, or give --open"
+        )
+    database = environment.get("SLIPWAY_DATABASE_URL", "")
+    if database and not re.match(r"(sqlite:///|postgres(ql)?://).", database):
+        raise ConfigError("SLIPWAY_DATABASE_URL is neither sqlite:///PATH nor postgresql://…")  # it may hold a password
+    log = environment.get("SLIPWAY_REQUEST_LOG", "") or "off"
+    if log not in ("off", "on"):
+        raise ConfigError(f"SLIPWAY_REQUEST_LOG is {log!r}, allowed are off and on")
+    return Config(
+        not (keys or file),
+        keys,
+        Path(file) if file else None,
+        _number(environment, "SLIPWAY_RATE_LIMIT", RATE_LIMIT, "of requests a second, 0 for no limit"),
+        database,
+        _number(environment, "SLIPWAY_LOG_RETENTION_DAYS", RETENTION_DAYS, "of days, 0 for keeping all"),
+        log == "on",
+    )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float, what: str) -> float:
+    given = environment.get(name, "") or str(default)
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", given):
+        raise ConfigError(f"{name} is {given!r}; it is a number {what}")
+    return float(given)

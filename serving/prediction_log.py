@@ -1,0 +1,239 @@
+"""The prediction log: a worker hands its records on, and one process beside the workers writes them to the database.
+
+A process of its own, of low priority, because writing takes as long as predicting and must not hold up an answer. Its
+memory is bounded on both sides: while the database does not answer, the writer stops reading, the worker's queue fills,
+and what no longer fits is counted as lost.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import struct
+import time
+from collections import deque
+from typing import Any, cast
+
+import msgspec
+
+from serving.config import Config
+from serving.metrics import LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
+from serving.store import Outcome, Prediction, RefusedError, Store, StoreError
+
+HAND_ON = 0.1  # seconds for which a worker collects records
+WRITE = 0.25  # seconds for which the writer collects them; both together are what a killed process can lose
+QUEUE = 32_000_000  # bytes that a worker, and the writer, keep at most
+LAST_TRY = 5.0  # seconds in which the last records must reach the database
+RETENTION = 3600.0  # seconds between two looks for what is too old
+PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
+READ = 1 << 20
+
+_HEAD = struct.Struct("<I")
+_decode = msgspec.msgpack.Decoder(list[tuple]).decode
+_encode = msgspec.msgpack.Encoder().encode
+_log = logging.getLogger("serving")
+
+
+class PredictionLog:
+    """The worker's side: takes records on the loop's thread and hands them on in batches."""
+
+    def __init__(self, channel: socket.socket, numbers: "memoryview[float]"):
+        channel.setblocking(False)
+        self._channel, self._numbers = channel, numbers
+        self._records: list[tuple] = []
+        self._size = 0
+        self._rest = memoryview(b"")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, record: tuple, size: int) -> None:
+        """Keep a record of about so many bytes; where there is no room it is counted as lost.
+
+        Either the fields of an Outcome, or (request id, time, caller, subject, rows, features, answers, latency).
+        """
+        self._size += size
+        if self._size > QUEUE:
+            self._size -= size
+            self._numbers[LOG_LOST] += 1
+            return
+        self._records.append(record)
+        self._numbers[LOG_QUEUE] += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._timer = None
+        try:
+            while self._rest or self._next():
+                self._rest = self._rest[self._channel.send(self._rest) :]
+        except BlockingIOError:
+            self._timer = asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
+        except OSError:
+            self._give_up()
+
+    def _next(self) -> bool:
+        if not self._records:
+            return False
+        frame = _encode(self._records)
+        self._rest = memoryview(_HEAD.pack(len(frame)) + frame)
+        self._numbers[LOG_QUEUE] -= len(self._records)
+        self._records, self._size = [], 0
+        return True
+
+    def _give_up(self) -> None:
+        """The writer has gone, and with it the channel: the worker is replaced, and what it holds is lost."""
+        self._numbers[LOG_LOST] += len(self._records)
+        self._numbers[LOG_QUEUE] -= len(self._records)
+        self._records, self._size, self._rest = [], 0, memoryview(b"")
+
+    def close(self) -> None:
+        """Hand on what is left, for LAST_TRY seconds at most."""
+        self._channel.settimeout(LAST_TRY)
+        try:
+            while self._rest or self._next():
+                self._channel.sendall(self._rest)
+                self._rest = memoryview(b"")
+        except OSError:
+            self._give_up()
+        self._channel.close()
+
+
+def write(config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]") -> None:
+    """Write what arrives on the channels that `control` hands over, until it and all of them are closed.
+
+    Runs as a process of its own, and counts in `numbers`.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it ends when those who write to it have ended
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    _Writer(config, model, version, control, numbers).run()
+
+
+class _Writer:
+    def __init__(self, config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]"):
+        self._url, self._days, self._about = config.database, config.retention_days, (model, version)
+        self._numbers = numbers
+        self._store: Store | None = None
+        self._waiting: deque[tuple[int, list[Prediction | Outcome]]] = deque()
+        self._size = 0
+        self._failures = 0
+        self._due = time.monotonic() + WRITE
+        self._prune = time.monotonic() + 10  # not while services start
+        self._inputs = selectors.DefaultSelector()
+        self._inputs.register(control, selectors.EVENT_READ, None)
+
+    def run(self) -> None:
+        while self._inputs.get_map():
+            full = self._size > QUEUE
+            timeout = max(0.0, self._due - time.monotonic()) if self._waiting else RETENTION
+            for key, _ in self._inputs.select(min(timeout, 10.0)) if not full else ():
+                self._read(key)
+            if full:
+                time.sleep(min(timeout, 0.1))
+            if self._waiting and time.monotonic() >= self._due:
+                self._flush()
+            if self._days and time.monotonic() >= self._prune:
+                self._delete_old()
+        end = time.monotonic() + LAST_TRY
+        while self._waiting and time.monotonic() < end:
+            self._flush()
+            if self._waiting:
+                time.sleep(0.2)
+        if lost := sum(len(records) for _, records in self._waiting):
+            self._numbers[LOG_LOST] += lost
+            _log.error("%d records of the prediction log were lost: the database did not take them", lost)
+
+    def _read(self, key: selectors.SelectorKey) -> None:
+        if key.data is None:
+            self._take_channel(key.fileobj)
+            return
+        channel, buffer = cast(socket.socket, key.fileobj), key.data
+        try:
+            arrived = channel.recv(READ)
+        except OSError:
+            arrived = b""
+        if not arrived:
+            self._inputs.unregister(channel)
+            channel.close()
+            return
+        buffer += arrived
+        start = 0
+        while len(buffer) >= start + 4 and len(buffer) >= (end := start + 4 + _HEAD.unpack_from(buffer, start)[0]):
+            self._take(bytes(memoryview(buffer)[start + 4 : end]))
+            start = end
+        del buffer[:start]
+
+    def _take_channel(self, control) -> None:
+        try:
+            _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except OSError:
+            descriptors = []
+        for descriptor in descriptors:
+            self._inputs.register(socket.socket(fileno=descriptor), selectors.EVENT_READ, bytearray())
+        if not descriptors:
+            self._inputs.unregister(control)
+
+    def _take(self, frame: bytes) -> None:
+        records = [self._record(*fields) for fields in _decode(frame)]
+        if not self._waiting:
+            self._due = max(self._due, time.monotonic() + WRITE) if self._failures else time.monotonic() + WRITE
+        self._waiting.append((len(frame), records))
+        self._size += len(frame)
+        self._numbers[LOG_QUEUE] += len(records)
+
+    def _record(self, *fields: Any) -> Prediction | Outcome:
+        """What a worker handed on, told apart by its length, as the store takes it."""
+        if len(fields) == len(Outcome._fields):
+            return Outcome(*fields)
+        request_id, when, caller, subject, rows, features, answers, latency = fields
+        texts = features.decode(), answers.decode()
+        return Prediction(request_id, when, *self._about, caller, subject, rows, *texts, latency)
+
+    def _flush(self) -> None:
+        batch = [record for _, records in self._waiting for record in records]
+        try:
+            self._insert(batch)
+        except StoreError as error:
+            self._numbers[LOG_ERRORS] += 1
+            if not self._failures:
+                _log.error("the prediction log cannot be written, trying again: %s", error)
+            self._due = time.monotonic() + PATIENCE[min(self._failures, len(PATIENCE) - 1)]
+            self._failures += 1
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+            return
+        if self._failures:
+            _log.warning("the prediction log is written again")
+        self._failures = 0
+        self._numbers[LOG_QUEUE] -= len(batch)
+        self._waiting.clear()
+        self._size = 0
+
+    def _insert(self, batch: list[Prediction | Outcome]) -> None:
+        """Write a batch; when the database answers but refuses it, write what it takes, one by one."""
+        if self._store is None:
+            self._store = Store(self._url)
+        try:
+            self._store.insert(batch)
+            self._numbers[LOG_WRITTEN] += len(batch)
+        except RefusedError:
+            for record in batch:
+                try:
+                    self._store.insert([record])
+                    self._numbers[LOG_WRITTEN] += 1
+                except RefusedError as error:
+                    self._numbers[LOG_LOST] += 1
+                    _log.error("a record of the prediction log was refused: %s", error)
+
+    def _delete_old(self) -> None:
+        self._prune = time.monotonic() + RETENTION
+        try:
+            self._store = self._store or Store(self._url)
+            if deleted := self._store.delete_older(time.time() - self._days * 86_400):
+                _log.info("%d predictions older than %g days were deleted", deleted, self._days)
+        except StoreError as error:
+            _log.error("old predictions cannot be deleted: %s", error)
