@@ -39,6 +39,7 @@ def main() -> None:
         "run_id": version.run_id,
         "commit": version.tags["commit"],
         "digest": digest,
+        "mlflow": version.tags.get("mlflow", "unknown"),
     }
     bundle.assemble(BUILD / "model", work, release)
     if "bundle" not in version.tags:
@@ -79,6 +80,7 @@ def accepted(settings: Settings, run: dict, evaluation: dict) -> str:
 
 def create(client, settings, run: dict, evaluation: dict):
     """A new version of the registered model, which is made if this is its first."""
+    import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
@@ -96,6 +98,7 @@ def create(client, settings, run: dict, evaluation: dict):
             "verdict": evaluation["verdict"],
             "reason": evaluation["reasons"][0][:1000],
             "run_url": run["run_url"],
+            "mlflow": mlflow.__version__,
             "split_id": run["split"]["id"],
             "split_salt": run["split"]["salt"],
             "split_holdout": repr(run["split"]["holdout"]),
