@@ -76,6 +76,7 @@ class _Minder:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         while not self._ending:
             self._fill()
+            self._replace()
             self._wait(self._pause())
         return self._end()
 
@@ -96,7 +97,6 @@ class _Minder:
             if signal.SIGHUP in given:
                 self._to_replace = list(self._staying())
         self._reap()
-        self._replace()
 
     def _take_words(self) -> None:
         """A word is the process id of a worker that answers, in eight bytes."""

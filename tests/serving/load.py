@@ -25,7 +25,7 @@ class Load:
 
 
 @contextmanager
-def constant_load(url: str, features, callers: int = 3):
+def constant_load(url: str, features, callers: int = 3, headers: dict[str, str] | None = None):
     """Ask `url`/predict from several callers, on and on: two thirds keep their connection, the others open a new one each time."""
     load, over = Load(), threading.Event()
 
@@ -34,7 +34,7 @@ def constant_load(url: str, features, callers: int = 3):
         session.trust_env = False
         while not over.is_set():
             try:
-                answer = session.post(f"{url}/predict", json={"features": features}, timeout=20)
+                answer = session.post(f"{url}/predict", json={"features": features}, headers=headers, timeout=20)
                 if answer.status_code == 200:
                     load.answers[answer.json()["model_version"]] += 1
                 else:

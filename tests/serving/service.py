@@ -7,6 +7,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import requests
 
@@ -23,6 +24,7 @@ class Service:
     bundle: Path
     process: subprocess.Popen
     session: requests.Session
+    errors: BinaryIO  # what it writes to standard error
 
     @property
     def contract(self):
@@ -53,10 +55,10 @@ class Service:
 
 
 @contextmanager
-def serving(bundle: Path, *options: str):
-    """Start `python -m serving` on a free port of this machine, and end it by SIGTERM."""
+def serving(bundle: Path, *options: str, environment: dict[str, str] | None = None):
+    """Start `python -m serving` on a free port of this machine, with these variables, and end it by SIGTERM."""
     command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0", *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
@@ -66,7 +68,7 @@ def serving(bundle: Path, *options: str):
                 raise AssertionError(f"the service did not start: {errors.read().decode()}")
             with requests.Session() as session:
                 session.trust_env = False
-                yield Service(line.split()[-1], bundle, process, session)
+                yield Service(line.split()[-1], bundle, process, session, errors)
         finally:
             process.terminate()
             try:

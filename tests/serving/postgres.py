@@ -1,0 +1,55 @@
+"""A real PostgreSQL server on loopback, in a folder of its own."""
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.processes import free_port
+
+
+def _program(name: str) -> str | None:
+    places = [*sorted(Path("/usr/lib/postgresql").glob("*/bin")), *map(Path, os.get_exec_path())]
+    return next((str(place / name) for place in places if os.access(place / name, os.X_OK)), None)
+
+
+@contextmanager
+def postgres(folder: Path):
+    """Start it and give a function that starts it, one that stops it, and its URL with a password; skip where there is none."""
+    initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
+    if not (initdb and pg_ctl):
+        pytest.skip("PostgreSQL is not installed here")
+    # It refuses to run as root, and its folder must be its own.
+    owner = {"user": "nobody"} if os.geteuid() == 0 else {}
+    data = Path(f"/tmp/slipway-postgres-{os.getpid()}")
+    data.mkdir(mode=0o700)
+    password = folder / "password"
+    password.write_text("s3cret-of-postgres\n")
+    if owner:
+        shutil.chown(data, "nobody")
+        folder.chmod(0o755)
+    port, host = free_port(), "127.0.0.1"
+    options = f"-c listen_addresses={host} -c port={port} -c unix_socket_directories={data} -c fsync=off"
+    with password.open() as given:
+        command = [initdb, "-D", data / "db", "-U", "slipway", "-A", "scram-sha-256", "--pwfile=/dev/stdin"]
+        subprocess.run(command, stdin=given, check=True, capture_output=True, **owner)
+
+    def control(verb, *more):
+        command = [pg_ctl, "-D", data / "db", "-w", "-s", "-l", data / "log", *more, verb]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **owner)
+
+    def start():
+        control("start", "-o", options)
+
+    def stop():
+        control("stop", "-m", "immediate")
+
+    try:
+        start()
+        yield start, stop, f"postgresql://slipway:s3cret-of-postgres@{host}:{port}/postgres"
+    finally:
+        subprocess.run([pg_ctl, "-D", data / "db", "-m", "immediate", "-s", "stop"], capture_output=True, **owner)
+        shutil.rmtree(data, ignore_errors=True)

@@ -1,0 +1,373 @@
+"""The prediction log: what was asked and answered is in a database, and serving does not wait for it."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import psutil
+import psycopg
+import pytest
+
+from serving.identity import identity
+from serving.store import Outcome, Prediction, RefusedError, Store, StoreError
+from tests.serving.bundles import make_bundle
+from tests.serving.load import constant_load
+from tests.serving.postgres import postgres
+from tests.serving.service import ROOT, serving
+
+KEY = "slipway_test-key-of-the-log"
+LINE = f"shop predict,metrics,admin {hashlib.sha256(KEY.encode()).hexdigest()}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A PostgreSQL server: how it is started and stopped, and its URL."""
+    with postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/log.db"
+    _, _, url = request.getfixturevalue("server")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS predictions, outcomes")
+    return url
+
+
+@contextmanager
+def _logging(bundle, url, *options):
+    """A service that keeps a log, and asks for a key that the client shows."""
+    more = {"SLIPWAY_DATABASE_URL": url, "SLIPWAY_API_KEYS": LINE}
+    with serving(bundle, *options, environment=more) as service:
+        service.session.headers["X-API-Key"] = KEY
+        yield service
+
+
+@pytest.fixture(scope="module")
+def logging_service(tmp_path_factory):
+    """A service with an embedded log that tests may share."""
+    folder = tmp_path_factory.mktemp("shared")
+    with _logging(make_bundle("binary", folder / "bundle"), f"sqlite:///{folder}/log.db") as service:
+        yield service
+
+
+def _ended(service):
+    """End a service and wait until everything is written."""
+    service.session.close()
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(30) == 0
+
+
+def _rows(url, query):
+    sqlite = url.startswith("sqlite")
+    connection = sqlite3.connect(url.removeprefix("sqlite:///")) if sqlite else psycopg.connect(url)
+    rows = connection.execute(query).fetchall()
+    connection.close()
+    return rows
+
+
+def _json(url, value):
+    """A column of JSON, which PostgreSQL gives as what it spells."""
+    return json.loads(value) if url.startswith("sqlite") else value
+
+
+def _metric(service, series):
+    return sum(map(float, re.findall(rf"^{series} (\S+)$", service.get("/metrics").text, re.MULTILINE)))
+
+
+def _until(true, seconds=15):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not become true in time"
+        time.sleep(0.05)
+
+
+def test_a_prediction_is_kept_with_all_that_belongs_to_it(bundle, url):
+    """Id, time, version, features in contract order, answer, latency, and caller and subject as hashes."""
+    with _logging(bundle, url) as service:
+        began = time.time()
+        answer = service.predict(service.example, request_id="one", subject="customer-17").json()
+        _ended(service)
+    columns = "request_id, time, model, model_version, caller, subject, rows, features, answers, latency_ms"
+    ((request_id, when, model, version, caller, subject, rows, features, answers, latency),) = _rows(
+        url, f"SELECT {columns} FROM predictions"
+    )
+    assert (request_id, model, version, rows) == ("one", "cars", "3", 1)
+    assert began <= when <= time.time()
+    assert (caller, subject) == (identity("shop"), identity("customer-17"))
+    assert "customer" not in subject
+    assert _json(url, features) == [list(service.example.values())]
+    assert _json(url, answers) == [{key: answer[key] for key in ("label", "class_id", "probabilities")}]
+    assert latency == pytest.approx(answer["latency_ms"], abs=0.001)
+
+
+@pytest.mark.parametrize("kind", ["regression", "columns", "multiclass"])
+def test_every_kind_of_model_is_kept(tmp_path, kind):
+    """One record for a batch, with its rows and answers in order; null stays null, but for a text, which is then empty."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    with _logging(make_bundle(kind, tmp_path / "bundle"), url) as service:
+        rows = service.golden["inputs"]
+        answers = service.post("/predict/batch", {"features": rows}).json()["predictions"]
+        service.post("/invocations", {"instances": rows})
+        _ended(service)
+    (one, two) = _rows(url, "SELECT rows, features, answers FROM predictions")
+    assert one == two
+    assert one[0] == len(rows)
+    texts = [column["type"] == "text" for column in service.contract["inputs"]]
+    sent = [["" if v is None and text else v for v, text in zip(row, texts, strict=True)] for row in rows]
+    assert json.loads(one[1]) == sent
+    assert json.loads(one[2]) == answers
+
+
+def test_feedback_is_kept_and_the_last_word_counts(bundle, url):
+    """An outcome belongs to a request and a row; said again, it replaces what was said before."""
+    with _logging(bundle, url) as service:
+        request_id = service.predict(service.example).json()["request_id"]
+        for outcome in ("no", "yes"):
+            assert service.post("/feedback", {"request_id": request_id, "outcome": outcome}).status_code == 200
+            time.sleep(0.4)  # longer than records are collected for
+        service.post("/feedback", {"request_id": request_id, "outcome": "no", "row": 1})
+        _ended(service)
+    found = _rows(url, "SELECT request_id, row_index, outcome, caller FROM outcomes ORDER BY row_index")
+    assert [(one[0], one[1], _json(url, one[2]), one[3]) for one in found] == [
+        (request_id, 0, "yes", identity("shop")),
+        (request_id, 1, "no", identity("shop")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "has no 'outcome'"),
+        ({"outcome": "yes"}, "has no 'request_id'"),
+        ({"request_id": "a b", "outcome": "yes"}, 'request_id is "a b"'),
+        ({"request_id": "a", "outcome": "maybe"}, 'outcome is "maybe", allowed is one of "no", "yes"'),
+        ({"request_id": "a", "outcome": ["yes"]}, "outcome is a list"),
+        ({"request_id": "a", "outcome": "yes", "row": -1}, "row is -1"),
+        ({"request_id": "a", "outcome": "yes", "row": 0.5}, "row is 0.5"),
+        ({"request_id": "a", "outcome": "yes", "row": True}, "row is true"),
+        ({"request_id": "a", "outcome": "yes", "when": 1}, 'unknown field "when"'),
+        ([], "must be an object"),
+    ],
+)
+def test_wrong_feedback_is_refused(logging_service, body, words):
+    """What is wrong is named."""
+    response = logging_service.post("/feedback", body)
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+
+
+def test_without_a_database_there_is_no_feedback(binary):
+    """A service that keeps no log says so."""
+    response = binary.post("/feedback", {"request_id": "a", "outcome": "yes"})
+    assert response.status_code == 404
+    assert "SLIPWAY_DATABASE_URL" in response.json()["detail"]
+
+
+def test_refused_requests_are_not_kept(tmp_path, bundle):
+    """Only answers are in the log."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    with _logging(bundle, url) as service:
+        assert service.predict({}).status_code == 422
+        assert service.post("/predict/batch", {"features": []}).status_code == 422
+        assert service.post("/invocations", {"instances": [["x"]]}).status_code == 422
+        service.predict(service.example)
+        _ended(service)
+    assert _rows(url, "SELECT count(*) FROM predictions") == [(1,)]
+
+
+def test_nothing_is_lost_on_sigterm(bundle, url):
+    """As many rows as answers, with several workers under load, the end and a replacement of all in between."""
+    with _logging(bundle, url, "--workers", "2") as service:
+        with constant_load(service.url, service.example, callers=6, headers={"X-API-Key": KEY}) as load:
+            _until(lambda: load.requests > 200)
+            service.process.send_signal(signal.SIGHUP)
+            _until(lambda: load.requests > 1000)
+        assert not load.failures
+        _ended(service)
+    assert _rows(url, "SELECT count(*), count(DISTINCT request_id) FROM predictions") == [(load.requests,) * 2]
+
+
+def test_kill_9_loses_at_most_what_was_just_answered(tmp_path, bundle):
+    """All processes killed at once: what was answered a second before is in the log."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    with _logging(bundle, url) as service:
+        for _ in range(20):
+            service.predict(service.example)
+        time.sleep(1.0)
+        service.predict(service.example)
+        processes = [psutil.Process(service.process.pid), *psutil.Process(service.process.pid).children()]
+        assert len(processes) == 3
+        for process in processes:
+            process.kill()
+        service.process.wait(10)
+    assert 20 <= _rows(url, "SELECT count(*) FROM predictions")[0][0] <= 21
+
+
+def test_a_killed_writer_is_replaced(tmp_path, bundle):
+    """The process that writes dies: predictions are answered, and after a while they are kept again."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    with _logging(bundle, url) as service:
+        service.predict(service.example)
+        _until(lambda: _metric(service, "slipway_log_written_total") == 1)
+        writer = next(c for c in psutil.Process(service.process.pid).children() if c.nice() > 0)
+        writer.kill()
+        with constant_load(service.url, service.example, headers={"X-API-Key": KEY}) as load:
+            _until(lambda: load.requests > 20 and _metric(service, "slipway_log_written_total") > 10)
+        assert not load.failures
+        _ended(service)
+
+
+def test_a_database_that_is_away_costs_no_answer_and_no_record(bundle, server):
+    """PostgreSQL stops and comes back: every request is answered meanwhile, and every record is written afterwards."""
+    start, stop, url = server
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS predictions, outcomes")
+    with _logging(bundle, url) as service:
+        service.predict(service.example)
+        _until(lambda: _metric(service, "slipway_log_written_total") == 1)
+        stop()
+        for _ in range(30):
+            assert service.predict(service.example).status_code == 200
+        _until(lambda: _metric(service, "slipway_log_errors_total") >= 1)
+        assert _metric(service, "slipway_log_queue_records") == 30
+        start()
+        _until(lambda: _metric(service, "slipway_log_written_total") == 31, seconds=30)
+        _ended(service)
+    assert _rows(url, "SELECT count(*) FROM predictions") == [(31,)]
+
+
+def test_a_database_that_never_answers_is_counted_and_told(tmp_path, bundle):
+    """A folder where the database should be: answers go on, errors are counted, the end is in time and says what was lost."""
+    (tmp_path / "log.db").mkdir()
+    with _logging(bundle, f"sqlite:///{tmp_path}/log.db") as service:
+        for _ in range(5):
+            assert service.predict(service.example).status_code == 200
+        _until(lambda: _metric(service, "slipway_log_errors_total") >= 1)
+        _ended(service)
+        service.errors.seek(0)
+        lines = [json.loads(line) for line in service.errors.read().decode().splitlines()]
+    assert "5 records of the prediction log were lost" in lines[-1]["message"]
+    assert sum("cannot be written, trying again" in line["message"] for line in lines) == 1
+
+
+def test_the_password_of_the_database_is_in_no_log(tmp_path, bundle):
+    """A database that cannot be reached is told without its password."""
+    url = "postgresql://slipway:hunter2@127.0.0.1:1/none"
+    with _logging(bundle, url) as service:
+        service.predict(service.example)
+        _until(lambda: _metric(service, "slipway_log_errors_total") >= 1)
+        assert "hunter2" not in service.get("/admin/status").text
+        _ended(service)
+        service.errors.seek(0)
+        written = service.errors.read().decode()
+    assert "trying again" in written and "hunter2" not in written
+
+
+def test_a_record_that_the_database_refuses_does_not_hold_up_the_others(url):
+    """A batch with one bad record: the store refuses the batch as a whole, and takes the good one alone."""
+    store = Store(url)
+    good = Prediction("a", 1.0, "m", "1", "c", None, 1, "[[1]]", '[{"value": 1}]', 0.1)
+    with pytest.raises(RefusedError):
+        store.insert([good, good._replace(request_id=None)])
+    store.insert([good])
+    store.close()
+    assert _rows(url, "SELECT request_id FROM predictions") == [("a",)]
+
+
+def test_what_is_too_old_is_deleted(url):
+    """Predictions and outcomes from before the given time go, in as many steps as it takes; newer ones stay."""
+    store = Store(url)
+    old = Prediction("old", 1000.0, "m", "1", "c", None, 1, "[[1]]", "[1]", 0.1)
+    store.insert([old] * 2500 + [old._replace(request_id="new", time=3000.0)])
+    store.insert([Outcome("old", 0, "1", 1000.0, "c"), Outcome("new", 0, "1", 3000.0, "c")])
+    assert store.delete_older(2000.0) == 2500
+    store.close()
+    assert _rows(url, "SELECT request_id FROM predictions") == [("new",)]
+    assert _rows(url, "SELECT request_id FROM outcomes") == [("new",)]
+
+
+def test_all_about_a_subject_is_deleted(url):
+    """Its predictions and their outcomes go, and nobody else's."""
+    store = Store(url)
+    mine = Prediction("mine", 1.0, "m", "1", "c", identity("me"), 1, "[[1]]", "[1]", 0.1)
+    store.insert(
+        [
+            mine,
+            mine._replace(request_id="other", subject=identity("you")),
+            mine._replace(request_id="none", subject=None),
+        ]
+    )
+    store.insert([Outcome("mine", 0, "1", 1.0, "c"), Outcome("other", 0, "1", 1.0, "c")])
+    store.close()
+    done = _store(url, "delete-subject", "--subject", "me")
+    assert (done.returncode, done.stdout) == (0, "1 predictions deleted\n")
+    assert sorted(_rows(url, "SELECT request_id FROM predictions")) == [("none",), ("other",)]
+    assert _rows(url, "SELECT request_id FROM outcomes") == [("other",)]
+
+
+def _store(url, *options):
+    environment = {**os.environ, "SLIPWAY_DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "serving.store", *options]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+
+
+def test_old_rows_are_deleted_by_command(tmp_path):
+    """`delete-older --days` leaves what is younger."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    store = Store(url)
+    row = Prediction("young", time.time(), "m", "1", "c", None, 1, "[[1]]", "[1]", 0.1)
+    store.insert([row, row._replace(request_id="old", time=time.time() - 3 * 86_400)])
+    store.close()
+    assert _store(url, "delete-older", "--days", "2").stdout == "1 predictions deleted\n"
+    assert _rows(url, "SELECT request_id FROM predictions") == [("young",)]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "SLIPWAY_DATABASE_URL is not set"),
+        ("postgresql://u:hunter2@127.0.0.1:1/x", "failed"),
+        ("sqlite:////proc/no/log.db", "proc"),
+    ],
+)
+def test_a_command_without_a_database_ends_in_one_line(url, words):
+    """It says what is wrong, without a password, and exits with 1."""
+    done = _store(url, "delete-older", "--days", "2")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert words in done.stderr and "hunter2" not in done.stderr
+
+
+def test_the_database_of_one_machine_is_for_its_user_alone(tmp_path):
+    """The file of an embedded log can be read by nobody else."""
+    Store(f"sqlite:///{tmp_path}/deep/log.db").close()
+    assert (tmp_path / "deep/log.db").stat().st_mode & 0o077 == 0
+
+
+def test_an_error_of_the_store_is_one_line_without_a_password():
+    """What a driver says over several lines, with an address, becomes one line."""
+    with pytest.raises(StoreError) as caught:
+        Store("postgresql://u:hunter2@127.0.0.1:1/x?connect_timeout=2")
+    assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def test_old_predictions_go_by_themselves(tmp_path, bundle):
+    """A service looks for what is older than SLIPWAY_LOG_RETENTION_DAYS."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    store = Store(url)
+    old = Prediction("old", time.time() - 91 * 86_400, "m", "1", "c", None, 1, "[[1]]", "[1]", 0.1)
+    store.insert([old, old._replace(request_id="young", time=time.time() - 89 * 86_400)])
+    store.close()
+    with _logging(bundle, url):
+        _until(lambda: _rows(url, "SELECT request_id FROM predictions") == [("young",)], seconds=30)
