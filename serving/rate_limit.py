@@ -26,7 +26,7 @@ class RateLimit:
             return 0.0
         now, place = time.monotonic(), caller % CALLERS
         full = max(self._full[place], now) + self._step
-        if full - now > self._burst:
+        if full - now > self._burst + 1e-9:  # what sums of fractions are off by
             return full - now - self._burst
         self._full[place] = full
         return 0.0

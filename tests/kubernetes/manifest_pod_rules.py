@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from manifest_objects import containers, of, pods, selects
 
 from scripts.targets.manifests import BY_DIGEST
-from serving.__main__ import GRACE
-from serving.drain import SECONDS as DRAIN
+from serving.server import DRAIN, GRACE
 
 ENDPOINTS = {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
 

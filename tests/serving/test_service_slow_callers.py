@@ -1,0 +1,88 @@
+"""Callers that send slowly, endlessly or not at all hold no connection for ever."""
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+
+from serving import server
+from serving.app import create_app
+from serving.config import read_config
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"
+BODY = b'{"features": [12.5, -0.5, 4, true]}'
+
+
+@pytest.fixture
+def impatient(bundle, monkeypatch):
+    """The port of a service in this process that waits half a second for a request."""
+    monkeypatch.setattr(server, "PATIENCE", 0.5)
+    monkeypatch.setattr(server, "LOOK", 0.1)
+    app, up, ports = create_app(bundle, read_config({})), threading.Event(), []
+    running = server.Server(app, up.set, lambda: None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    ports.append(listener.getsockname()[1])
+    thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])))
+    thread.start()
+    assert up.wait(20)
+    yield ports[0]
+    running.should_exit = running.force_exit = True
+    thread.join(20)
+
+
+def _connect(port):
+    return socket.create_connection(("127.0.0.1", port), 10)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /pre", HEAD, HEAD + BODY[:10]], ids=["nothing", "half a head", "a head", "half a body"]
+)
+def test_a_request_that_does_not_arrive_is_closed(impatient, sent):
+    """Whatever part of a request came, the connection is closed when the rest does not."""
+    with _connect(impatient) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1000) == b""
+
+
+def test_a_body_that_trickles_is_closed(impatient):
+    """A byte now and then does not count as progress."""
+    with _connect(impatient) as connection:
+        connection.sendall(HEAD)
+        with pytest.raises(OSError):
+            for byte in BODY:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.1)
+
+
+def test_a_caller_that_asks_again_and_again_is_not_closed(impatient):
+    """A kept connection lives on as long as whole requests come over it."""
+    with _connect(impatient) as connection:
+        for _ in range(8):
+            connection.sendall(HEAD + BODY)
+            answer = b""
+            while not answer.endswith(b"}"):  # head and body may come one after the other
+                arrived = connection.recv(10_000)
+                assert arrived
+                answer += arrived
+            time.sleep(0.15)
+
+
+def test_a_head_without_end_is_closed(impatient):
+    """More than 64 KB of headers are not read on."""
+    with _connect(impatient) as connection, pytest.raises(OSError):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        for number in range(100_000):
+            connection.sendall(b"X-%d: %s\r\n" % (number, b"x" * 1000))
+
+
+def test_many_requests_at_once_in_one_connection_are_answered(impatient):
+    """Requests sent without waiting are answered in order, however long all of them together are."""
+    with _connect(impatient) as connection:
+        connection.sendall((HEAD + BODY) * 1000)
+        seen = b""
+        while seen.count(b"HTTP/1.1 200") < 1000:
+            arrived = connection.recv(1 << 20)
+            assert arrived
+            seen += arrived
