@@ -61,7 +61,7 @@ def test_the_smaller_locks_agree_with_the_largest():
     pins = {
         group: set(
             re.findall(
-                r"^([\w.-]+==[^\\\n]+)",
+                r"^([\w.-]+==[^\s;\\]+)",
                 (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8"),
                 re.M,
             )
