@@ -16,6 +16,8 @@ from typing import Any
 from pipeline.errors import ImageError
 
 BASE = "python:3.11-slim-bookworm"
+# What of serving/ is in an image; serving/Dockerfile.dockerignore says the same for builds by hand.
+CODE = ("**/*.py", "static/*.css", "static/*.html", "static/*.js")
 PATTERN = re.compile(
     r"(?P<host>(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(?=:\d))(:\d+)?/)?"
     r"(?P<path>[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*)*)"
@@ -114,7 +116,8 @@ def created(version) -> int:
 def context(root: Path, bundle: Path) -> bytes:
     """The build context as a tar archive: the same files give the same bytes, wherever and whenever it is made."""
     files = {"Dockerfile": root / "serving/Dockerfile", "requirements/serving.txt": root / "requirements/serving.txt"}
-    files |= {path.relative_to(root).as_posix(): path for path in (root / "serving").rglob("*.py")}
+    code = [path for pattern in CODE for path in (root / "serving").glob(pattern)]
+    files |= {path.relative_to(root).as_posix(): path for path in code}
     files |= {f"build/bundle/{path.name}": path for path in bundle.iterdir()}
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:

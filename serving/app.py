@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from serving import problems
+from serving import pages, problems
 from serving.bundle import Bundle, open_bundle
 from serving.callers import Callers
 from serving.config import Config
@@ -21,7 +21,6 @@ from serving.predictor import Predictor
 from serving.problems import Problem
 
 PATHS = ("/health", "/healthz", "/readyz", "/ping", "/version", "/model/info", "/metrics", "/admin/status")
-PAGES = ("/docs", "/openapi.json")
 
 
 class Service:
@@ -104,7 +103,7 @@ def create_app(folder: Path, config: Config, processes: int = 1) -> HotPath:
     predictor, callers = Predictor(bundle), Callers(config)
     requests = RequestLog(config.request_log)
     hot = HotPath(bundle, predictor, callers, requests)
-    metrics = Metrics(bundle, [*hot.paths, *PATHS, *PAGES], processes)
+    metrics = Metrics(bundle, [*hot.paths, *PATHS, *pages.OURS, "/openapi.json"], processes)
     hot.metrics = metrics
     hot.rest = _rest(Service(bundle, predictor, metrics, callers, config), requests)
     return hot
@@ -117,6 +116,7 @@ def _rest(service: Service, requests: RequestLog) -> Observe:
         title=release.name,
         version=release.version,
         description=f"Predicts {contract.target} ({contract.task}).",
+        docs_url=None,  # both are in serving/pages.py, without a CDN
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -139,6 +139,7 @@ def _rest(service: Service, requests: RequestLog) -> Observe:
     described = document(app, contract, service.predictor.example(), release.version)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     problems.install(app)
+    pages.install(app)
     return Observe(app, service.metrics, requests)
 
 

@@ -42,7 +42,10 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", scope["request_id"].encode()))
+                headers = message["headers"]
+                headers.append((b"x-request-id", scope["request_id"].encode()))
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
             await send(message)
 
         try:

@@ -17,7 +17,6 @@ LOOK = 5  # seconds between two looks at the connections
 HEAD = 65_536  # bytes that the head of a request may have
 HEADERS = [
     ("x-content-type-options", "nosniff"),
-    ("cache-control", "no-store"),
     ("referrer-policy", "no-referrer"),
     ("x-frame-options", "DENY"),
 ]

@@ -26,6 +26,7 @@ from pipeline.errors import ImageError
 from pipeline.settings import load_settings
 from scripts import build_image
 from scripts.smoke_test import smoke_test
+from serving import pages
 from tests.e2e.registries import OwnRegistry
 from tests.serving.bundles import change, make_bundle, read
 
@@ -169,6 +170,7 @@ def test_build_push_pull_run_predict_stop(engine, registry, monkeypatch, tmp_pat
     try:
         url = ready(container)
         assert smoke_test(url, bundle, "3").rows == len(read(bundle, "golden.json")["inputs"])
+        assert all(requests.get(url + path, timeout=5).ok for path in (*pages.OURS, *pages.THEIRS))
         check = container.attrs["Config"]["Healthcheck"]["Test"]
         assert check[0] == "CMD" and container.exec_run(check[1:]).exit_code == 0
         assert container.exec_run(["python", "-c", "open('/tmp/x', 'w')"]).exit_code != 0
@@ -205,12 +207,14 @@ def test_image_holds_the_locked_packages_and_no_others(engine, local):
 
 
 def test_image_adds_no_tools_and_no_caches(local, files):
-    """The image brings no compiler, no pip, no cache and no test of a package, and nothing outside its own folders but bytecode."""
+    """The image brings its pages, no compiler, no pip, no cache and no test of a package, and nothing outside its own folders but bytecode."""
     outside = [n for n in files if files[n].isfile() and not n.startswith(("opt/venv/", "app/serving/", "app/bundle/"))]
     assert not [name for name in outside if not name.endswith(".pyc")]
     forbidden = re.compile(r"(^|/)(pip|gcc|cc|\.cache|tests|uv|include)(/|$)|\.(pyi|h|a|whl|tar\.gz)$")
     assert not [name for name in files if forbidden.search(name)]
     assert files["opt/venv/bin/python"].issym()
+    static = {f"app/serving/static/{path.name}" for path in (ROOT / "serving/static").iterdir()}
+    assert static == {name for name in files if name.startswith("app/serving/static/") and files[name].isfile()}
     assert {path.name for path in local.folder.iterdir()} == {n.split("/")[-1] for n in files if n.startswith("app/bundle/")}  # fmt: skip
 
 

@@ -154,15 +154,31 @@ def test_context_holds_nothing_but_code_requirements_and_bundle(tmp_path, bundle
     """Secrets and data beside what the image needs, even inside serving/, do not reach the builder."""
     shutil.copytree(ROOT / "serving", tmp_path / "repo/serving", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "requirements", tmp_path / "repo/requirements")
-    for secret in (".env", "data.csv", "serving/.env", "serving/key.pem", "requirements/pip.conf"):
+    for secret in (
+        ".env",
+        "data.csv",
+        "serving/.env",
+        "serving/key.pem",
+        "serving/static/.env",
+        "requirements/pip.conf",
+    ):
         (tmp_path / "repo" / secret).write_text("secret")
     with tarfile.open(fileobj=io.BytesIO(images.context(tmp_path / "repo", bundle))) as tar:
         members = tar.getmembers()
     names = {member.name for member in members}
-    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "serving").rglob("*.py")}
+    there = [path for path in (ROOT / "serving").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    code = {path.relative_to(ROOT).as_posix() for path in there if not path.name.startswith("Dockerfile")}
     model = {f"build/bundle/{path.name}" for path in bundle.iterdir()}
     assert names == code | model | {"Dockerfile", "requirements/serving.txt"}
     assert {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in members} == {(0, 0, 0, "", 0o644)}
+
+
+def test_builds_by_hand_get_the_same_files():
+    """The ignore file admits of serving/ what `make image` hands over, and nothing else."""
+    lines = (ROOT / "serving/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if "serving/" in line and "requirements" not in line] == [
+        f"!serving/{pattern}" for pattern in images.CODE
+    ]
 
 
 def test_same_files_give_the_same_context(tmp_path, bundle):

@@ -34,6 +34,7 @@ FOREIGN = {
     "onnx",
     "scipy",
     "requests",
+    "fastapi_standalone_docs",  # its files are used, its code is not
 }
 
 

@@ -1,0 +1,15 @@
+"use strict";
+
+// Swagger UI over the document of this service. No validator: it would send the document to somebody else.
+window.ui = SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+  defaultModelsExpandDepth: 2,
+  tryItOutEnabled: true,
+  onComplete: () => {
+    const info = window.ui.specSelectors.info();
+    document.title = `${info.get("title")} ${info.get("version")}: API documentation`;
+  },
+});
