@@ -34,6 +34,26 @@ def make_bundle(kind: str, folder: Path, version: str = "3") -> Path:
     return seal(folder)
 
 
+def make_wide_bundle(folder: Path, names: list[str], classes: list[str], model: str = "wide") -> Path:
+    """A sealed bundle with a number of each name and any number of classes, whose probabilities grow with their place."""
+    kind = "multiclass" if len(classes) > 2 else "binary"
+    seen = {"minimum": 0.0, "maximum": 4.0}
+    inputs = [_input(name, "number", 1.5, minimum=0.0, maximum=100.0, observed=seen) for name in names]
+    weights = np.outer(np.ones(len(names)), np.linspace(-1, 1, len(classes))) / len(names)
+    nodes = [
+        helper.make_node("MatMul", ["features", "weights"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+    ]
+    given = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(names)])]
+    folder.mkdir(parents=True)
+    save(folder, _classifier(nodes, given, [_tensor("weights", weights)]))
+    write(folder, "contract.json", _contract(model, kind, inputs, "matrix", "float32", classes, None, "label"))
+    write(folder, "reference.json", {})
+    release = {"name": model, "version": "3", "run_id": "run-3", "commit": "c0ffee", "digest": "d" * 64}
+    write(folder, "release.json", release)
+    return seal(folder)
+
+
 def write(folder: Path, name: str, value) -> None:
     """Write one JSON file of a bundle."""
     (folder / name).write_text(json.dumps(value), encoding="utf-8")
