@@ -65,8 +65,6 @@ def _file(folder: Callable[[], Path], name: str) -> Callable[[Request], Response
             "etag": tag,
             "cache-control": "no-cache",
             "content-security-policy": POLICY_OF_REDOC if request.url.path == "/redoc" else POLICY,
-            "referrer-policy": "no-referrer",
-            "x-content-type-options": "nosniff",
         }
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
