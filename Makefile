@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # Only what is said on the command line counts: other programs set such names for purposes of their own. Make would run what
 # stands behind a dollar sign, and some values are typed into a workflow's form.
-$(foreach name,VERSION ENVIRONMENT FIRST READ_ONLY ARGS,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
+$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # Tests that ship nothing.
@@ -65,6 +65,9 @@ smoke: .venv/ready  ## replay the golden predictions against ENVIRONMENT=staging
 
 integration: .venv/ready  ## run the integration tests against ENVIRONMENT=staging or production
 	@$(PY) -m scripts.integration_test --environment "$$ENVIRONMENT"
+
+load: .venv/ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
+	@$(PY) -m scripts.load_test $(if $(ENVIRONMENT),--environment "$$ENVIRONMENT") $(if $(URL),--url "$$URL") $(ARGS)
 
 promote: .venv/ready  ## move the alias production to what production serves
 	@$(PY) -m scripts.promote
@@ -164,4 +167,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock
+.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock
