@@ -28,6 +28,7 @@ LOOK = 0.05  # seconds between two looks at what has waited too long
 SETTLE = 1.0  # seconds after the end in which requests that were due before are still sent
 FINEST = 1e-4  # seconds; what is due sooner after each other is sent together
 LAZY = 1e-3  # seconds between two looks while no caller is free: whoever becomes free takes what is due
+NOT_HTTP = "what came back is not HTTP"
 MOST_BODY = 16 << 20  # bytes of an answer that are kept
 
 
@@ -124,11 +125,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """A piece of an answer came in."""
         if not self.waiting:
-            return self.give_up("")  # nobody asked
+            return self.give_up(NOT_HTTP)  # nobody asked
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            return self.give_up("what came back is not HTTP")
+            return self.give_up(NOT_HTTP)
         if self._complete:
             self._finish(self._keep)
 
@@ -137,11 +138,10 @@ class Connection(asyncio.Protocol):
         unmeasured = self.status and not self.headers.keys() & {"content-length", "transfer-encoding"}
         if self.waiting and unmeasured and not error and not self.why:
             self._finish(False)
-        if self.waiting:
-            self.waiting = False
-            self.why = self.why or (words(error) if error else "the connection was closed before the answer")
-        else:
-            self.why = ""
+        if not self.waiting:
+            return self._closed(self, "")
+        self.waiting = False
+        self.why = self.why or (words(error) if error else "the connection was closed before the answer")
         self._closed(self, self.why)
 
     def _finish(self, keep: bool) -> None:
@@ -184,6 +184,8 @@ def words(error: BaseException) -> str:
             return f"no connection within {CONNECT:g} s"
         case ConnectionResetError() | BrokenPipeError():
             return "the connection was reset before the answer"
+        case ConnectionAbortedError() if not error.errno:
+            return str(error)
         case OSError():
             return error.strerror or type(error).__name__
     return type(error).__name__
@@ -222,7 +224,7 @@ class Client:
         )
         transport, connection = await asyncio.wait_for(opening, CONNECT)
         if transport.is_closing():
-            raise ConnectionResetError
+            raise ConnectionAbortedError(connection.why or "the connection was closed at once")
         return connection
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> Answer:

@@ -499,15 +499,18 @@ def test_another_service_is_told(served, capsys, info):
     assert f"this is no prediction service: /model/info answered {info[0]}: " in said
 
 
-def test_what_does_not_speak_http_is_told(capsys):
-    """A port of another protocol is not waited for."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_does_not_speak_http_is_told(capsys, at_once):
+    """A port of another protocol is not waited for, whether it speaks first or when it is asked."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet():
             caller, _ = listener.accept()
             with caller:
+                at_once or caller.recv(1000)
                 caller.sendall(b"220 mail ready\r\n")
-                caller.recv(1000)
+                while caller.recv(1000):
+                    pass
 
         threading.Thread(target=greet, daemon=True).start()
         said = _refused(capsys, "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
