@@ -230,6 +230,9 @@ class Client:
     async def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
         """One request on a connection of its own; raises ConnectionError, in words, when there is no answer."""
         done = asyncio.get_running_loop().create_future()
+        done.add_done_callback(
+            lambda future: future.cancelled() or future.exception()
+        )  # nobody may wait for it any more
 
         def answered(connection: Connection, keep: bool) -> None:
             done.set_result(connection.answer())
