@@ -158,6 +158,9 @@ e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made 
 bench: .venv/ready  ## measure seconds per stage, and how they grow with the rows
 	@$(PY) -m scripts.bench
 
+soak: .venv/ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
+	@$(PY) -m scripts.soak $(ARGS)
+
 simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
 	@$(PY) -m scripts.simulate_gate
 
@@ -167,4 +170,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench simulate-gate simulate-canary lock
+.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock

@@ -33,6 +33,12 @@ from pipeline.errors import SlipwayError, StageError, edge
 from pipeline.processes import free_port
 
 CONNECTIONS = 16
+EVENTS = (
+    ("SIGHUP", 0.2),
+    ("next version", 0.4),
+    ("SIGHUP", 0.6),
+    ("restart", 0.8),
+)  # after which share of the requests
 TIMEOUT = 60  # seconds within which an answer must come
 
 
@@ -74,7 +80,7 @@ def verdict(found: dict) -> list[str]:
 
 
 def soak(bundle: Path, requests: int, folder: Path) -> dict:
-    """Make so many requests while services come and go, and count what came of them."""
+    """Make so many requests, or more until the last service has come, and count what came of them."""
     key, database = secrets.token_urlsafe(32), folder / "log.db"
     environment = {
         "SLIPWAY_API_KEYS": f"soak predict,metrics,admin {hashlib.sha256(key.encode()).hexdigest()}",
@@ -90,7 +96,7 @@ def soak(bundle: Path, requests: int, folder: Path) -> dict:
     with sqlite3.connect(database) as connection:
         ids = [row[0] for row in connection.execute("SELECT request_id FROM predictions")]
     return {
-        "requests": requests,
+        "requests": answered.made,
         "seconds": round(seconds, 1),
         "answers": dict(answered.statuses),
         "versions": dict(answered.versions),
@@ -125,12 +131,12 @@ async def _soak(bundles: list[Path], requests: int, key: str, port: int, record:
             callers = [
                 asyncio.create_task(_call(number, requests, key, port, row, seen)) for number in range(CONNECTIONS)
             ]
-            events = [("SIGHUP", 0.2), ("next version", 0.4), ("SIGHUP", 0.6), ("restart", 0.8)]
+            events = list(EVENTS)
             while not all(caller.done() for caller in callers):
-                progress.update(bar, completed=seen.made)
+                progress.update(bar, completed=min(seen.made, requests))
                 if events and seen.made >= events[0][1] * requests:
                     event, _ = events.pop(0)
-                    seen.events.append(f"{event} after {seen.made}")
+                    after = seen.made
                     if event == "SIGHUP":
                         first.send_signal(signal.SIGHUP)
                     else:
@@ -138,6 +144,7 @@ async def _soak(bundles: list[Path], requests: int, key: str, port: int, record:
                         write_json(record, {"address": await asyncio.to_thread(_address, following)})
                         first, leaving = following, first
                         await asyncio.to_thread(_end, leaving)
+                    seen.events.append(f"{event} after {after:,}")
                 await asyncio.sleep(0.05)
             for caller in callers:
                 caller.result()
@@ -150,7 +157,7 @@ async def _call(number: int, requests: int, key: str, port: int, row: str, seen:
     """Ask over one connection, and over a new one whenever the service says that this one ends."""
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     body = f'{{"features": {row}}}'.encode()
-    while seen.made < requests:
+    while seen.made < requests or len(seen.events) < len(EVENTS):
         seen.made += 1
         name = f"{number}-{seen.made}"
         head = (
@@ -248,4 +255,4 @@ def _told(found: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
