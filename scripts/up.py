@@ -3,10 +3,12 @@
     make up        # start what monitoring/compose.yaml describes, wait until all of it is healthy, say what comes next
     make down      # end it; everything that it stored stays
 
-Needs Docker with its compose plugin. The passwords are made once, into monitoring/.env.
+Needs Docker with its compose plugin. The passwords are made once, into monitoring/.env, and so is the key that Prometheus
+shows to a service that asks for keys, into monitoring/keys/.
 """
 
 import argparse
+import hashlib
 import os
 import re
 import secrets
@@ -32,8 +34,10 @@ from scripts.compose import (
     require_engine,
     without_passwords,
 )
+from serving.keys import make_key
 
 ENV = FOLDER / ".env"
+KEY = FOLDER / "keys" / "prometheus" / "metrics"
 HEAD = "# Made by `make up`. Ports, images and more may be set here too: docs/one-host.md.\n"
 WAIT_SECONDS = 300
 LOGS = "docker compose -f monitoring/compose.yaml logs"
@@ -57,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
 def up() -> dict:
     """Start what is described and wait until it is healthy; return the description."""
     make_passwords()
+    make_metrics_key()
     model = described()
     refuse_taken_ports(model)
     make_network(model["networks"]["slipway"]["name"])
@@ -87,6 +92,30 @@ def make_passwords() -> None:
             text = re.sub(rf"^{key}=.*\n?", "", text, flags=re.M)
             text = f"{text.rstrip()}\n{key}={secrets.token_hex(16)}\n"
     write_text(ENV, text, mode=0o600)
+
+
+def make_metrics_key() -> None:
+    """Make the key that Prometheus shows to the service, unless there is one.
+
+    Prometheus runs as another user and must be able to read it: the folder above keeps everybody else of this machine out.
+    """
+    KEY.parent.mkdir(parents=True, exist_ok=True)
+    KEY.parent.parent.chmod(0o700)
+    KEY.parent.chmod(0o755)
+    if not metrics_key():
+        key, _ = make_key("prometheus", "metrics")
+        write_text(KEY, key + "\n", mode=0o644)
+    KEY.chmod(0o644)
+
+
+def metrics_key() -> str:
+    """The key that Prometheus shows; empty when there is none."""
+    try:
+        return KEY.read_text(encoding="ascii").strip() if KEY.exists() else ""
+    except UnicodeDecodeError:
+        raise OneHostError(
+            "monitoring/keys/prometheus/metrics is damaged: it is not a key", "remove it: a new one is made"
+        ) from None
 
 
 def refuse_taken_ports(model: dict) -> None:
@@ -222,6 +251,8 @@ def say_next(model: dict, settings) -> None:
     print(f"Grafana     {urls['grafana']}  (admin; its password is SLIPWAY_GRAFANA_PASSWORD in monitoring/.env)")
     print("\nnext, in each shell that works with this MLflow, and once per model:\n")
     print(f"  export MLFLOW_TRACKING_URI={urls['mlflow']}\n  make ship")
+    print("\nwhere the service asks for keys, this line among them lets Prometheus in:\n")
+    print(f"  prometheus metrics {hashlib.sha256(metrics_key().encode()).hexdigest()}")
     target = targets.choose(settings).NAME
     if target != "docker":
         print(

@@ -10,6 +10,7 @@ import requests
 from tests.conftest import forked
 from tests.e2e.one_host import Host, require_compose
 
+A_DAY_LATER = "Shift against the day before"  # the panel that has nothing to show on the first day
 PATIENCE = 150  # seconds: a rate needs two scrapes, of 15 s each, and a machine may be busy
 
 
@@ -32,7 +33,10 @@ def answers(host):
     """What Prometheus answers to each query of the dashboard, by panel and legend, while there is traffic."""
     panels = json.loads((host.fork.root / "monitoring/grafana/dashboards/service.json").read_text())["panels"]
     queries = {
-        (panel["title"], target["legendFormat"]): target["expr"] for panel in panels for target in panel["targets"]
+        (panel["title"], target["legendFormat"]): target["expr"]
+        for panel in panels
+        if panel["title"] != A_DAY_LATER
+        for target in panel.get("targets", [])
     }
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -70,7 +74,7 @@ def values(series: list[dict], label: str) -> dict[str, float]:
 
 def test_every_panel_has_data(answers):
     """Each query of the dashboard is answered by Prometheus without error and with numbers."""
-    assert len(answers) >= 12
+    assert len(answers) >= 25
     assert not [key for key, series in answers.items() if not series]
 
 

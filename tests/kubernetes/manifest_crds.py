@@ -88,7 +88,14 @@ METRIC = table(
 )
 ANALYSIS = table("metrics", args=several(ARGUMENT), metrics=several(METRIC))
 
-ENDPOINT = table("port", port=PORT_NAME, path={"type": "string", "pattern": "^/"}, interval=DURATION)
+AUTHORIZATION = table("credentials", credentials=table("name key", name=NAME, key=TEXT))
+ENDPOINT = table(
+    "port",
+    port=PORT_NAME,
+    path={"type": "string", "pattern": "^/"},
+    interval=DURATION,
+    authorization=AUTHORIZATION,
+)
 SERVICE_MONITOR = table(
     "selector endpoints", selector=SELECTOR, endpoints=several(ENDPOINT), podTargetLabels=several(TEXT)
 )

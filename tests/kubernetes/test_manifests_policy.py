@@ -192,6 +192,7 @@ INVALID = [
     ("AnalysisTemplate/model:spec.metrics.0.provider.prometheus.address", "prometheus", "address"),
     ("ServiceMonitor/model:spec.endpoints.0.port", 8000, "port"),
     ("ServiceMonitor/model:spec.selector", GONE, "selector"),
+    ("ServiceMonitor/model:spec.endpoints.0.authorization.credentials.key", GONE, "key"),
     ("ExternalSecret/model-api-keys:spec.data.0.remoteRef.key", GONE, "key"),
 ]
 

@@ -10,7 +10,10 @@ import pytest
 import yaml
 
 from pipeline.errors import SlipwayError
+from pipeline.settings import load_settings
 from scripts import compose, up
+from serving.keys import Keys
+from tests.monitoring.rules import recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "monitoring/compose.yaml").read_text(encoding="utf-8")
@@ -21,7 +24,8 @@ PAGE = (ROOT / "docs/one-host.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def env(tmp_path, monkeypatch) -> Path:
-    """A monitoring/.env of our own."""
+    """A monitoring/.env and a monitoring/keys/ of our own."""
+    monkeypatch.setattr(up, "KEY", tmp_path / "keys" / "prometheus" / "metrics")
     monkeypatch.setattr(up, "ENV", tmp_path / ".env")
     return tmp_path / ".env"
 
@@ -68,6 +72,50 @@ def test_a_file_that_is_no_text_is_refused_and_kept(env):
     with pytest.raises(SlipwayError, match="is damaged"):
         up.make_passwords()
     assert env.read_bytes() == b"\xff\xfe\x00"
+
+
+def test_prometheus_is_given_a_key_once(env):
+    """The key that Prometheus shows is made once, one that a team wrote is kept, and an empty file counts as none."""
+    up.make_metrics_key()
+    made = up.metrics_key()
+    up.make_metrics_key()
+    assert re.fullmatch(r"slipway_[\w-]{43}", made) and up.metrics_key() == made
+    up.KEY.write_text("our own\n", encoding="utf-8")
+    up.make_metrics_key()
+    assert up.metrics_key() == "our own"
+    up.KEY.write_text("\n", encoding="utf-8")
+    up.make_metrics_key()
+    assert up.metrics_key() not in ("", made)
+
+
+def test_the_key_is_open_to_prometheus_and_to_no_neighbour(env):
+    """The file is readable for another user, as Prometheus' container is, behind a folder that only its owner may enter."""
+    before = os.umask(0o077)
+    try:
+        up.make_metrics_key()
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (up.KEY, up.KEY.parent, up.KEY.parent.parent)]
+    assert modes == [0o644, 0o755, 0o700]
+
+
+def test_a_damaged_key_is_refused_and_kept(env):
+    """A key file that holds something else is named, and is left as it is."""
+    up.KEY.parent.mkdir(parents=True)
+    up.KEY.write_bytes(b"\xff\xfe")
+    with pytest.raises(SlipwayError, match="is damaged"):
+        up.make_metrics_key()
+    assert up.KEY.read_bytes() == b"\xff\xfe"
+
+
+def test_the_line_that_is_printed_lets_the_key_in(env, capsys):
+    """What `make up` prints is a line by which the service knows the key, with the scope metrics alone."""
+    up.make_metrics_key()
+    ports = {"ports": [{"published": "1"}]}
+    up.say_next({"services": dict.fromkeys(("mlflow", "prometheus", "grafana"), ports)}, load_settings())
+    line = re.search(r"^  (prometheus metrics \w+)$", capsys.readouterr().out, re.M)[1]
+    caller = Keys(line).find(up.metrics_key().encode())
+    assert caller and caller.scopes == {"metrics"}
 
 
 def fake(tmp_path, monkeypatch, script: str) -> None:
@@ -172,18 +220,27 @@ def test_every_setting_is_documented_with_its_default():
 
 def expressions() -> list[str]:
     """Every query of the dashboard."""
-    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+
+
+def test_every_metric_of_the_service_is_on_the_dashboard():
+    """What the service counts is shown: no metric of serving/metrics.py is missing from the queries."""
+    source = (ROOT / "serving/metrics.py").read_text(encoding="utf-8")
+    asked = " ".join(expressions())
+    for name in set(re.findall(r'"(slipway_\w+)"', source)):
+        assert re.search(rf"\b{name}(_total|_bucket)?\{{", asked), name
 
 
 def test_the_dashboard_asks_for_what_the_service_counts():
-    """Each metric and label in a query is one that the service exposes, or that Prometheus adds."""
+    """Each metric and label in a query is one that the service exposes, that a rule records, or that Prometheus adds."""
     source = (ROOT / "serving/metrics.py").read_text(encoding="utf-8")
-    assert len(expressions()) >= 12
+    assert len(expressions()) >= 25
     for query in expressions():
-        for name in re.findall(r"slipway_\w+", query):
-            assert re.sub(r"_(total|bucket)$", "", name) in source, query
+        for name in re.findall(r"[\w:]*slipway_[\w:]+", query):
+            known = recorded() if ":" in name else source
+            assert (name if ":" in name else f'"{re.sub(r"_(total|bucket|sum|count)$", "", name)}"') in known, query
         for labels in re.findall(r"\{(.*?)\}", query):
-            assert set(re.findall(r"(\w+)=", labels)) <= {"job", "environment", "status", "path"}, query
+            assert set(re.findall(r"(\w+)=", labels)) <= {"job", "environment", "status", "path", "alertstate"}, query
         assert 'environment="$environment"' in query
 
 
@@ -194,9 +251,10 @@ def test_the_dashboard_is_sound():
     panels = DASHBOARD["panels"]
     assert DASHBOARD["uid"] and DASHBOARD["title"] and DASHBOARD["schemaVersion"] >= 39
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+    assert all(panel["gridPos"]["w"] == 24 and not panel["panels"] for panel in panels if panel["type"] == "row")
     cells = [cell for panel in panels for cell in area(panel["gridPos"])]
     assert len(cells) == len(set(cells)) and max(column for column, _ in cells) < 24
-    for panel in panels:
+    for panel in (panel for panel in panels if panel["type"] != "row"):
         asked = [panel, *panel["targets"]]
         assert all(one["datasource"] == {"type": "prometheus", "uid": uid} for one in asked), panel["title"]
         references = [target["refId"] for target in panel["targets"]]
@@ -220,6 +278,16 @@ def test_grafana_finds_what_is_mounted():
     assert provider["options"]["path"] == mounts["./grafana/dashboards"] == str(home.parent)
     assert (ROOT / "monitoring/grafana/dashboards" / home.name).exists()
     assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+
+
+def test_prometheus_finds_its_key_where_it_is_mounted():
+    """The key that `make up` makes is what prometheus.yml names, and git does not take it."""
+    mounts = dict(one.split(":")[:2] for one in SERVICES["prometheus"]["volumes"])
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    named = Path(config["scrape_configs"][0]["authorization"]["credentials_file"])
+    here = next(source for source, place in mounts.items() if place == str(named.parent))
+    assert (ROOT / "monitoring" / here / named.name).resolve() == up.KEY
+    assert "/monitoring/keys/" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
 
 
 def test_prometheus_and_the_dashboard_name_the_same_environments():
