@@ -99,7 +99,7 @@ CASES = [
     ("ServiceDown", "production was never up", [up((0, 10))], 5, True),
     ("ServiceDown", "staging was up an hour ago", [up((1, 30), (0, HOUR), environment="staging")], 80, True),
     ("ServiceDown", "staging was never deployed", [up((1, 30)), up((0, 30), environment="staging")], 25, False),
-    ("ServiceDown", "production misses one scrape", [up((1, 10), (0, 1), (1, 10))], 11, False),
+    ("ServiceDown", "production misses one scrape", [up((1, 10), (0, 1), (1, 10))], 10, False),
     ("ErrorRatioHigh", "5 % of the requests fail", requests(30, s200=57, s500=3), 20, True),
     ("ErrorRatioHigh", "every request fails", requests(30, s503=60), 20, True),
     ("ErrorRatioHigh", "probes succeed, requests do not", requests(30, s500=60) + requests(30, "/healthz", s200=6000), 20, True),
