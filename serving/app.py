@@ -136,7 +136,7 @@ def _rest(service: Service, requests: RequestLog) -> Observe:
         app.get(path)(endpoint)
     for path, endpoint in texts.items():
         app.get(path, response_class=PlainTextResponse)(endpoint)
-    described = document(app, contract, service.predictor.example(), release.version)
+    described = document(app, contract, service.predictor.example(), release.version, service.config)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     problems.install(app)
     pages.install(app)

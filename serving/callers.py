@@ -6,7 +6,7 @@ from serving.keys import SCOPES, Caller, Keys
 from serving.problems import Problem
 from serving.rate_limit import RateLimit
 
-BEARER = b"Bearer "
+BEARER = b"bearer "  # in any case, RFC 9110 section 11.1
 HINT = "send it in the header X-API-Key, or as Authorization: Bearer"
 CHALLENGE = {"www-authenticate": "Bearer"}
 GUEST = Caller("anybody", frozenset(SCOPES), b"", identity("anybody"))
@@ -26,7 +26,8 @@ class Callers:
             return GUEST
         if not key:
             raise Problem(401, f"a key is needed; {HINT}", headers=CHALLENGE)
-        caller = self.keys.find(key.removeprefix(BEARER))
+        bare = key[len(BEARER) :] if key[: len(BEARER)].lower() == BEARER else key
+        caller = self.keys.find(bare.strip())
         if caller is None:
             raise Problem(401, "the key is not known here", headers=CHALLENGE)
         if scope not in caller.scopes:

@@ -1,172 +1,214 @@
-"""The OpenAPI document with the real features of the served model; its examples really answer 200."""
+"""The OpenAPI document of this very service: its model's features and classes, its keys, and every answer it can give.
 
+What fits the document is accepted, and what does not is refused; the tests hold the service to it with random requests.
+"""
+
+import csv
+import io
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from serving.body import LARGEST_BATCH
-from serving.contract import Contract, Input
+from serving import schemas
+from serving.body import LARGEST_BODY
+from serving.config import Config
+from serving.contract import Contract
 from serving.predictor import Answer
 from serving.problems import MEDIA_TYPE
+from serving.schemas import Schema, ref
 
-Schema = dict[str, Any]
-
-STATUS = {
-    "400": "The body is not JSON.",
-    "413": "The body is larger than 5 MB.",
-    "422": "A feature is missing, unknown, of the wrong type or out of range; the answer names it.",
+JSON, CSV, TEXT = "application/json", "text/csv", "text/plain"
+SCOPED = {"/metrics": "metrics", "/admin/status": "admin"}
+TEXTS = {
+    "/ping": ("\n", "An empty line."),
+    "/version": ("3.17.0", "The version."),
+    "/metrics": ('slipway_requests_total{path="/predict",status="200"} 1.0\n', "The metrics."),
 }
+READY = ("/readyz", "/ping")  # they ask the model
+
+PROBLEMS = {
+    "400": "The body is not JSON (or CSV).",
+    "401": "A key is needed, or the key is not known.",
+    "403": "The key lacks the scope that is needed.",
+    "405": "The path takes another method, which Allow names.",
+    "413": f"The body is larger than {LARGEST_BODY:,} bytes.",
+    "415": "The body is neither JSON nor CSV.",
+    "422": "A field or feature is missing, unknown, of the wrong type or out of range, which the answer names; or the "
+    "model has no finite answer for these values, which can happen with numbers near the largest that there are.",
+    "429": "This caller asks too often.",
+    "500": "The service failed; the request is not at fault.",
+    "503": "The model does not answer.",
+}
+HEADERS: dict[str, tuple[str, Schema]] = {
+    "X-Request-ID": ("The caller's, when it is 1 to 128 visible ASCII characters, else a new one.", schemas.REQUEST_ID),
+    "WWW-Authenticate": ("How to show a key.", {"const": "Bearer"}),
+    "Allow": ("What the path takes.", {"enum": ["GET", "POST"]}),
+    "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 1}),
+}
+SENT_WITH = {"401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}
 
 
-def document(app: FastAPI, contract: Contract, answer: Answer, version: str) -> Schema:
-    """The document of this app; `answer` is what the model says to the contract's example row."""
+def document(app: FastAPI, contract: Contract, answer: Answer, version: str, config: Config) -> Schema:
+    """The document of this app as it is configured; `answer` is what the model says to the contract's example row."""
     base = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    common = {"model_version": version, "request_id": "b2a7c0", "latency_ms": 0.21}
-    named = {column.name: column.example for column in contract.inputs}
-    _describe(
-        base,
-        "/predict",
-        "Predict one row, given as a list in contract order or as an object {name: value}.",
-        _request(_row(contract)),
-        {"by name": {"features": named}, "as a list": {"features": contract.example}},
-        {**answer, **common},
-    )
-    batch = {"type": "array", "items": _row(contract), "minItems": 1, "maxItems": LARGEST_BATCH}
-    _describe(
-        base,
-        "/predict/batch",
-        "Predict up to 10,000 rows at once; one wrong row refuses the whole batch and is named.",
-        _request(batch),
-        {"two rows": {"features": [contract.example, named]}},
-        {"predictions": [answer, answer], **common},
-    )
-    _describe(
-        base,
-        "/invocations",
-        "Predict rows as clients of `mlflow models serve` send them; a class is answered by its number.",
-        _invocation(),
-        {
-            "dataframe_split": {"dataframe_split": {"columns": list(named), "data": [contract.example]}},
-            "dataframe_records": {"dataframe_records": [named]},
-            "instances": {"instances": [contract.example]},
-            "inputs": {"inputs": {name: [value] for name, value in named.items()}},
-        },
-        {"predictions": [answer["value"] if "value" in answer else answer["class_id"]]},
-    )
-    base.setdefault("components", {}).setdefault("schemas", {}).update(_components(contract))
+    for path, schema in schemas.about(contract).items():
+        base["paths"][path]["get"]["responses"] = {"200": _good("What is asked for.", {JSON: {"schema": schema}})}
+    for path, (example, words) in TEXTS.items():
+        text = {TEXT: {"schema": schemas.TEXT, "example": example}}
+        base["paths"][path]["get"]["responses"] = {"200": _good(words, text)}
+    for path in READY:
+        base["paths"][path]["get"]["responses"]["503"] = _bad("503")
+    for path, operation in _predictions(contract, answer, version).items():
+        base["paths"][path] = {"post": operation}
+    if config.database:
+        base["paths"]["/feedback"] = {"post": _feedback(contract)}
+        for path in ("/predict", "/predict/batch"):
+            base["paths"][path]["post"]["responses"]["200"]["links"] = {"feedback": _link(contract)}
+    for path, operations in base["paths"].items():
+        for method, operation in operations.items():
+            _complete(path, method, operation, config)
+    base["components"] = _components(contract, config)
     return base
 
 
-def _describe(base: Schema, path: str, does: str, request: Schema, examples: dict[str, Any], answer: Schema) -> None:
-    """Add a path of the hot path, which the framework knows nothing of."""
-    operation: Schema = {"summary": path.strip("/").replace("/", " ").capitalize(), "description": does}
-    operation["operationId"] = path.strip("/").replace("/", "_")
-    shown = {name: {"value": value} for name, value in examples.items()}
-    operation["requestBody"] = {
-        "required": True,
-        "content": {"application/json": {"schema": request, "examples": shown}},
-    }
-    base["paths"][path] = {"post": operation}
-    problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    operation["responses"] = {
-        "200": {"description": "The prediction.", "content": {"application/json": {"example": answer}}},
-        **{status: {"description": text, "content": problem} for status, text in STATUS.items()},
-    }
-
-
-def _request(features: Schema) -> Schema:
-    return {
-        "type": "object",
-        "required": ["features"],
-        "additionalProperties": False,
-        "properties": {
-            "features": features,
-            "request_id": {
-                "type": ["string", "null"],
-                "maxLength": 128,
-                "description": "Comes back in the answer.",
-            },
-        },
-    }
-
-
-def _invocation() -> Schema:
-    table: Schema = {"type": "object", "properties": {"columns": {"type": "array"}, "data": {"type": "array"}}}
-    rows: Schema = {"type": "array", "items": {"type": ["object", "array", "number", "string", "boolean", "null"]}}
+def _predictions(contract: Contract, answer: Answer, version: str) -> Schema:
+    common = {"model_version": version, "request_id": "b2a7c0", "latency_ms": 0.21}
+    named = {column.name: column.example for column in contract.inputs}
+    plain = [answer["value"] if "value" in answer else answer["class_id"]]
     forms = {
-        "dataframe_split": table,
-        "dataframe_records": {"type": "array", "items": {"type": "object"}},
-        "instances": {"anyOf": [rows, {"type": "object"}]},
-        "inputs": {"anyOf": [rows, {"type": "object"}]},
+        "dataframe_split": {"columns": list(named), "data": [contract.example]},
+        "dataframe_records": [named],
+        "instances": [contract.example],
+        "inputs": {name: [value] for name, value in named.items()},
     }
-    return {"type": "object", "properties": forms, "minProperties": 1}
-
-
-def _row(contract: Contract) -> Schema:
+    mlflow = _post(
+        "Predict rows as clients of `mlflow models serve` send them; a class is answered by its number.",
+        schemas.invocation(contract),
+        {form: {form: rows} for form, rows in forms.items()},
+        schemas.invocation_answer(contract),
+        {"predictions": plain},
+    )
+    mlflow["requestBody"]["content"][CSV] = {
+        "schema": {"type": "string", "description": "A line of names in any order, then a line for each row."},
+        "examples": {"one row": {"value": _csv(named)}},
+    }
+    mlflow["responses"]["415"] = _bad("415")
     return {
-        "anyOf": [
-            {"$ref": "#/components/schemas/Features"},
-            {
-                "type": "array",
-                "description": "The features in the order of the contract.",
-                "prefixItems": [_value(column) for column in contract.inputs],
-                "items": False,
-                "minItems": len(contract.inputs),
-            },
-        ]
+        "/predict": _post(
+            "Predict one row, given as a list in contract order or as an object {name: value}.",
+            schemas.request(ref("Row")),
+            {"by name": {"features": named}, "as a list": {"features": contract.example}},
+            ref("Prediction"),
+            {**answer, **common},
+        ),
+        "/predict/batch": _post(
+            "Predict up to 10,000 rows at once; one wrong row refuses the whole batch and is named.",
+            schemas.request(schemas.many(ref("Row"))),
+            {"two rows": {"features": [contract.example, named], "request_id": "b2a7c0"}},
+            ref("Predictions"),
+            {"predictions": [answer, answer], **common},
+        ),
+        "/invocations": mlflow,
     }
 
 
-def _components(contract: Contract) -> Schema:
+def _feedback(contract: Contract) -> Schema:
+    given = {"request_id": "b2a7c0", "outcome": _outcome(contract)}
+    return _post(
+        "Say what turned out to be true for a request that was answered before.",
+        schemas.feedback(contract),
+        {"one row": given, "a row of a batch": {**given, "row": 1}},
+        schemas.feedback_answer(contract),
+        {**given, "row": 0},
+    )
+
+
+def _link(contract: Contract) -> Schema:
+    """How feedback names an answer."""
+    body = {"request_id": "$response.body#/request_id", "outcome": _outcome(contract)}
+    return {"operationId": "feedback", "requestBody": body, "description": "Feedback names the request by its id."}
+
+
+def _outcome(contract: Contract) -> Any:
+    return contract.classes[0] if contract.classes else 12.5
+
+
+def _post(does: str, taken: Schema, examples: dict[str, Any], given: Schema, answer: Schema) -> Schema:
+    """An operation of the hot path, which the framework knows nothing of."""
+    shown = {name: {"value": value} for name, value in examples.items()}
     return {
-        "Features": {
-            "type": "object",
-            "required": [column.name for column in contract.inputs],
-            "additionalProperties": False,
-            "properties": {column.name: _value(column) for column in contract.inputs},
-        },
-        "Problem": {
-            "type": "object",
-            "required": ["type", "title", "status", "detail"],
-            "properties": {
-                "type": {"type": "string"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "request_id": {"type": "string"},
-                "errors": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "feature": {"type": "string"},
-                            "row": {"type": "integer"},
-                            "detail": {"type": "string"},
-                        },
-                    },
-                },
-            },
+        "description": does,
+        "requestBody": {"required": True, "content": {JSON: {"schema": taken, "examples": shown}}},
+        "responses": {
+            "200": _good("The answer.", {JSON: {"schema": given, "example": answer}}),
+            **{status: _bad(status) for status in ("400", "413", "422")},
         },
     }
 
 
-def _value(column: Input) -> Schema:
-    """The JSON schema of one feature."""
-    json_type = {"text": "string"}.get(column.type, column.type)
-    schema: Schema = {
-        "type": [json_type, "null"] if column.nullable else json_type,
-        "description": f"Allowed is {column.allowed}.",
-        "examples": [column.example],
+def _complete(path: str, method: str, operation: Schema, config: Config) -> None:
+    """Add what each operation has: names, keys, the header that names a request, and the problems that all share."""
+    operation["operationId"] = path.strip("/").replace("/", "_")
+    operation["summary"] = path.strip("/").replace("/", " ").capitalize()
+    operation["parameters"] = [{"$ref": "#/components/parameters/RequestId"}]
+    scope = "predict" if method == "post" else SCOPED.get(path)
+    statuses = ["405", "500"]
+    if scope and not config.open:
+        operation["security"] = [{"Key": [scope]}, {"Bearer": [scope]}]
+        statuses += ["401", "403"]
+    if method == "post" and config.rate_limit:
+        statuses.append("429")
+    responses = {**operation["responses"], **{status: _bad(status) for status in statuses}}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _components(contract: Contract, config: Config) -> Schema:
+    name = {
+        "name": "X-Request-ID",
+        "in": "header",
+        "required": False,
+        "description": "The answer carries it again when it is 1 to 128 visible ASCII characters; any other is left out.",
+        "schema": schemas.TEXT,
+        "example": "b2a7c0",
     }
-    if column.type in ("number", "integer"):
-        limits = {"minimum": column.minimum, "maximum": column.maximum}
-        schema |= {key: value for key, value in limits.items() if value is not None}
-    if column.type == "boolean":
-        schema["description"] += " 0 and 1 are read as false and true."
-    if column.values is not None:
-        schema["enum"] = [*column.values, *([None] if column.nullable else [])]
-    if column.observed and column.observed.minimum is not None and column.observed.maximum is not None:
-        seen = column.observed
-        schema["description"] += f" In training it went from {seen.minimum:.12g} to {seen.maximum:.12g}."
-    return schema
+    problem = {MEDIA_TYPE: {"schema": ref("Problem")}}
+    made: Schema = {
+        "schemas": schemas.components(contract),
+        "parameters": {"RequestId": name},
+        "headers": {
+            title: {"description": words, "required": True, "schema": schema}
+            for title, (words, schema) in HEADERS.items()
+        },
+        "responses": {
+            f"Problem{status}": {"description": words, "headers": _headers(status), "content": problem}
+            for status, words in PROBLEMS.items()
+        },
+    }
+    if not config.open:
+        words = "A key of `python -m serving.keys`. Its scopes say what it opens: predict, metrics, admin."
+        made["securitySchemes"] = {
+            "Key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": words},
+            "Bearer": {"type": "http", "scheme": "bearer", "description": words},
+        }
+    return made
+
+
+def _good(words: str, content: Schema) -> Schema:
+    return {"description": words, "headers": _headers("200"), "content": content}
+
+
+def _bad(status: str) -> Schema:
+    return {"$ref": f"#/components/responses/Problem{status}"}
+
+
+def _headers(status: str) -> Schema:
+    names = ["X-Request-ID", *([SENT_WITH[status]] if status in SENT_WITH else [])]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _csv(row: dict[str, Any]) -> str:
+    """A CSV of one row."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([row.keys(), row.values()])
+    return lines.getvalue()

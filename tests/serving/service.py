@@ -55,10 +55,10 @@ class Service:
 
 
 @contextmanager
-def serving(bundle: Path, *options: str, environment: dict[str, str] | None = None):
-    """Start `python -m serving` on a free port of this machine, with these variables, and end it by SIGTERM."""
+def serving(bundle: Path, *options: str, **settings: str):
+    """Start `python -m serving` on a free port of this machine, with these environment variables, and end it by SIGTERM."""
     command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0", *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:

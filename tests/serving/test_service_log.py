@@ -48,7 +48,7 @@ def url(request, tmp_path):
 def _logging(bundle, url, *options):
     """A service that keeps a log, and asks for a key that the client shows."""
     more = {"SLIPWAY_DATABASE_URL": url, "SLIPWAY_API_KEYS": LINE}
-    with serving(bundle, *options, environment=more) as service:
+    with serving(bundle, *options, **more) as service:
         service.session.headers["X-API-Key"] = KEY
         yield service
 
