@@ -68,7 +68,10 @@ def document(app: FastAPI, contract: Contract, answer: Answer, version: str, con
     for path, operations in base["paths"].items():
         for method, operation in operations.items():
             _complete(path, method, operation, config)
-    base["components"] = _components(contract, config)
+    answers = {
+        status for operations in base["paths"].values() for one in operations.values() for status in one["responses"]
+    }
+    base["components"] = _components(contract, config, answers)
     return base
 
 
@@ -163,7 +166,7 @@ def _complete(path: str, method: str, operation: Schema, config: Config) -> None
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _components(contract: Contract, config: Config) -> Schema:
+def _components(contract: Contract, config: Config, answers: set[str]) -> Schema:
     name = {
         "name": "X-Request-ID",
         "in": "header",
@@ -179,10 +182,12 @@ def _components(contract: Contract, config: Config) -> Schema:
         "headers": {
             title: {"description": words, "required": True, "schema": schema}
             for title, (words, schema) in HEADERS.items()
+            if title == "X-Request-ID" or any(SENT_WITH.get(status) == title for status in answers)
         },
         "responses": {
             f"Problem{status}": {"description": words, "headers": _headers(status), "content": problem}
             for status, words in PROBLEMS.items()
+            if status in answers
         },
     }
     if not config.open:

@@ -43,7 +43,7 @@ def many(items: Schema, description: str = "") -> Schema:
 def components(contract: Contract) -> Schema:
     """The schemas that the paths refer to, by name."""
     _, made = models_json_schema(
-        [(Input, "serialization"), (Observed, "serialization"), (Release, "serialization")],
+        [(Input, "serialization"), (Observed, "serialization")],
         ref_template="#/components/schemas/{model}",
     )
     tail = {

@@ -1,5 +1,6 @@
 """The real service as a process of its own, as a deployment runs it."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import requests
 from tests.serving.bundles import read
 
 ROOT = Path(__file__).parents[2]
+KEY = "slipway_" + "k" * 43  # a key of every scope, for services that get `with_keys`
+HEADERS = {"X-API-Key": KEY}
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,20 @@ class Service:
     def predict(self, features, **fields):
         """POST one row to /predict."""
         return self.post("/predict", {"features": features, **fields})
+
+
+def caller(name: str, key: str, scopes: str = "predict,metrics,admin") -> str:
+    """The line by which a service knows a caller."""
+    return f"{name} {scopes} {hashlib.sha256(key.encode()).hexdigest()}\n"
+
+
+def with_keys(folder: Path) -> dict[str, str]:
+    """Settings of a service that asks for KEY, keeps a prediction log in this folder, and limits no caller."""
+    return {
+        "SLIPWAY_API_KEYS": caller("tester", KEY),
+        "SLIPWAY_RATE_LIMIT": "0",
+        "SLIPWAY_DATABASE_URL": f"sqlite:///{folder}/log.db",
+    }
 
 
 @contextmanager

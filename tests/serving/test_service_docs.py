@@ -1,51 +1,156 @@
-"""The OpenAPI document is about the served model, and its examples are true."""
+"""The OpenAPI document is about the served model and its settings, and its examples are true."""
+
+import math
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
 
 import jsonschema
 import pytest
 
 from serving.app import PATHS
+from tests.serving.bundles import KINDS, make_bundle
+from tests.serving.service import HEADERS, serving, with_keys
+
+POSTS = {"/predict", "/predict/batch", "/invocations"}
 
 
-@pytest.fixture
-def document(service):
-    """The document of each kind of model."""
-    return service.get("/openapi.json").json()
+@dataclass(frozen=True)
+class Documented:
+    """A service, its document, and the headers that its callers must send."""
+
+    service: object
+    document: dict
+    headers: dict
+
+    def operations(self):
+        """Every path, method and operation."""
+        for path, methods in self.document["paths"].items():
+            for method, operation in methods.items():
+                yield path, method, operation
+
+    def is_valid(self, schema, value):
+        """Whether a value fits a schema of the document."""
+        whole = {**schema, "components": self.document["components"]}
+        return jsonschema.Draft202012Validator(whole).is_valid(value)
+
+    def ask(self, path, method, content_type=None, body=None):
+        """The answer to a request as documented."""
+        headers = {**self.headers, **({"Content-Type": content_type} if content_type else {})}
+        how = {"json": body} if content_type == "application/json" else {"data": body and body.encode()}
+        return self.service.session.request(method, self.service.url + path, headers=headers, timeout=20, **how)
 
 
-def _requests(document):
-    for path in ("/predict", "/predict/batch"):
-        yield path, document["paths"][path]["post"]
+@pytest.fixture(scope="module")
+def with_all(tmp_path_factory):
+    """A service with keys and a prediction log, for a kind of model."""
+    with ExitStack() as running:
+
+        @cache
+        def start(kind):
+            folder = tmp_path_factory.mktemp("keyed")
+            service = running.enter_context(serving(make_bundle(kind, folder / "bundle"), **with_keys(folder)))
+            return Documented(service, service.get("/openapi.json").json(), HEADERS)
+
+        yield start
 
 
-def test_every_example_answers_200(service, document):
-    """Each documented request is answered, with the documented fields."""
-    for path, operation in _requests(document):
-        examples = operation["requestBody"]["content"]["application/json"]["examples"]
-        documented = operation["responses"]["200"]["content"]["application/json"]["example"]
-        for example in examples.values():
-            response = service.post(path, example["value"])
-            assert response.status_code == 200, response.text
-            assert set(response.json()) == set(documented)
+@pytest.fixture(params=KINDS)
+def keyed(request, with_all):
+    """Each kind of model in a service with keys and a prediction log."""
+    return with_all(request.param)
 
 
-def test_the_example_answer_is_the_real_one(service, document):
-    """The documented answer is what the model says to the documented request."""
-    operation = document["paths"]["/predict"]["post"]
-    documented = operation["responses"]["200"]["content"]["application/json"]["example"]
-    answer = service.predict(service.example).json()
+@pytest.fixture(params=KINDS)
+def bare(request):
+    """Each kind of model in a service as it starts without any setting."""
+    service = request.getfixturevalue(request.param)
+    return Documented(service, service.get("/openapi.json").json(), {})
+
+
+@pytest.fixture(params=[(kind, keys) for kind in KINDS for keys in ("open", "keys")], ids="-".join)
+def documented(request, with_all):
+    """Each kind of model, with and without keys."""
+    kind, keys = request.param
+    if keys == "keys":
+        return with_all(kind)
+    service = request.getfixturevalue(kind)
+    return Documented(service, service.get("/openapi.json").json(), {})
+
+
+def _examples(operation):
+    for content_type, content in operation.get("requestBody", {"content": {}})["content"].items():
+        for example in content["examples"].values():
+            yield content_type, content["schema"], example["value"]
+    if "requestBody" not in operation:
+        yield None, {}, None
+
+
+def test_every_example_gets_the_documented_answer(documented):
+    """Each documented request fits its schema and is answered by 200, with a body and headers that fit theirs."""
+    for path, method, operation in documented.operations():
+        good = operation["responses"]["200"]
+        (content_type, content), *_ = good["content"].items()
+        for given, schema, body in _examples(operation):
+            assert documented.is_valid(schema, body), (path, body)
+            answer = documented.ask(path, method, given, body)
+            assert answer.status_code == 200, (path, body, answer.text)
+            assert answer.headers["content-type"].split(";")[0] == content_type
+            assert {name.lower() for name in good["headers"]} <= {name.lower() for name in answer.headers}
+            said = answer.json() if content_type == "application/json" else answer.text
+            assert documented.is_valid(content["schema"], said), (path, said)
+
+
+def test_the_example_answer_is_the_real_one(documented):
+    """A documented answer fits its own schema, and is what the model says to the documented request."""
     changing = {"request_id": None, "latency_ms": None}
-    assert answer | changing == documented | changing
+    for path, method, operation in documented.operations():
+        if method == "post":
+            content = operation["responses"]["200"]["content"]["application/json"]
+            assert documented.is_valid(content["schema"], content["example"]), path
+            given, _, body = next(iter(_examples(operation)))
+            answer = documented.ask(path, method, given, body).json()
+            if path == "/predict/batch":
+                assert answer["predictions"] == content["example"]["predictions"]
+            else:
+                assert answer | changing == content["example"] | changing
 
 
-def _is_valid(document, operation, body):
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
-    return validator.is_valid(body)
+def test_every_reference_leads_somewhere(documented):
+    """Each $ref of the document names one of its components, and no component is left over."""
+    named = set(re.findall(r"'\$ref': '#/components/([^']+)'", str(documented.document)))
+    components = documented.document["components"]
+    schemes = {"securitySchemes"} & components.keys()
+    there = {f"{kind}/{name}" for kind in components.keys() - schemes for name in components[kind]}
+    assert named == there
 
 
-def test_schema_and_service_agree(service, document):
+def test_what_is_not_enforced_is_not_documented(bare, keyed):
+    """Keys and their refusals are in the document only where keys are asked for, feedback only where there is a log."""
+    assert "securitySchemes" not in bare.document["components"]
+    assert set(bare.document["paths"]) == {*POSTS, *PATHS}
+    assert set(keyed.document["paths"]) == {*POSTS, *PATHS, "/feedback"}
+    assert bare.ask("/feedback", "post", "application/json", {"request_id": "a", "outcome": 1}).status_code == 404
+    for path, _, operation in bare.operations():
+        assert "security" not in operation and not {"401", "403"} & operation["responses"].keys(), path
+    limited = {path for path, _, operation in bare.operations() if "429" in operation["responses"]}
+    assert limited == POSTS  # 1,000 requests a second, unless SLIPWAY_RATE_LIMIT says 0
+    assert not [path for path, _, operation in keyed.operations() if "429" in operation["responses"]]
+
+
+def test_what_is_enforced_is_documented(keyed):
+    """Exactly the operations with `security` refuse a request without a key."""
+    for path, method, operation in keyed.operations():
+        given, _, body = next(iter(_examples(operation)))
+        bare = Documented(keyed.service, keyed.document, {})
+        refused = bare.ask(path, method, given, body).status_code == 401
+        assert refused == ("security" in operation) == ("401" in operation["responses"]), path
+
+
+def test_schema_and_service_agree(bare):
     """What the schema allows is answered, what it forbids is refused."""
-    example = service.example
+    service, example = bare.service, bare.service.example
     first = service.contract["inputs"][0]["name"]
     bodies = [
         {"features": example},
@@ -60,16 +165,30 @@ def test_schema_and_service_agree(service, document):
         {"features": example, "unknown": 1},
         {"features": None},
         {},
+        *({"features": example, "request_id": name} for name in (None, "", "a" * 128, "a" * 129, "a b", 1)),
+        *({"features": example, "subject": name} for name in (None, "", "ä" * 256, "ä" * 257, 1)),
     ]
     for column in service.contract["inputs"]:
         for key, step in (("minimum", -1), ("maximum", 1)):
             if column[key] is not None:
+                bodies.append({"features": {**example, column["name"]: column[key]}})
                 bodies.append({"features": {**example, column["name"]: column[key] + step}})
-        bodies.append({"features": {**example, column["name"]: None}})
-    operation = document["paths"]["/predict"]["post"]
+        for value in (None, "", True, 0, 1, 1.0, 2, "red", "unseen"):
+            bodies.append({"features": {**example, column["name"]: value}})
+    schema = bare.document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     for body in bodies:
         status = service.post("/predict", body).status_code
-        assert status == (200 if _is_valid(document, operation, body) else 422), body
+        assert status == (200 if bare.is_valid(schema, body) else 422), body
+
+
+def test_the_largest_number_is_documented(binary):
+    """A number without limits of its own has those of the model's type: the last one is answered, the next refused."""
+    tilt = binary.get("/openapi.json").json()["components"]["schemas"]["Features"]["properties"]["tilt"]
+    assert tilt["minimum"] == -tilt["maximum"]
+    for value in (tilt["minimum"], tilt["maximum"]):
+        assert binary.predict({**binary.example, "tilt": value}).status_code == 200
+        beyond = math.nextafter(value, math.copysign(math.inf, value))
+        assert binary.predict({**binary.example, "tilt": beyond}).status_code == 422
 
 
 def test_the_features_are_described(columns):
@@ -86,22 +205,30 @@ def test_the_features_are_described(columns):
     assert features["note"]["type"] == ["string", "null"]
 
 
+def test_the_classes_are_described(multiclass):
+    """Labels and probabilities are documented by the names of the classes."""
+    prediction = multiclass.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["properties"]
+    assert prediction["label"]["enum"] == multiclass.contract["classes"]
+    assert prediction["class_id"]["maximum"] == 2
+    assert prediction["probabilities"]["required"] == multiclass.contract["classes"]
+
+
 def test_what_training_saw_is_told(binary):
     """The observed range is documentation, a limit is a limit."""
     features = binary.get("/openapi.json").json()["components"]["schemas"]["Features"]["properties"]
     assert features["mass"]["description"].endswith("In training it went from 0.5 to 80.")
     assert (features["mass"]["minimum"], features["mass"]["maximum"]) == (0, 100)
-    assert "minimum" not in features["tilt"]
-    assert features["sold"]["type"] == "boolean"
+    assert features["sold"]["enum"] == [False, True, 0, 1]
 
 
-def test_every_endpoint_is_documented(service, document):
-    """All paths stand in the document with a sentence, and the page shows it."""
-    paths = {"/predict", "/predict/batch", "/invocations", *PATHS}
-    assert set(document["paths"]) == paths
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            assert operation["description"]
-    assert (document["info"]["title"], document["info"]["version"]) == (service.contract["name"], "3")
-    page = service.get("/docs")
+def test_every_endpoint_is_documented(bare):
+    """Each operation has a sentence and a name of its own, and the page shows them."""
+    names = []
+    for _, _, operation in bare.operations():
+        assert operation["description"]
+        names.append(operation["operationId"])
+    assert len(set(names)) == len(names)
+    info = bare.document["info"]
+    assert (info["title"], info["version"]) == (bare.service.contract["name"], "3")
+    page = bare.service.get("/docs")
     assert page.status_code == 200 and "/openapi.json" in page.text

@@ -3,7 +3,6 @@
 A few hundred requests in the suite; `make fuzz` sends thousands for each kind of model.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -13,12 +12,10 @@ from collections import Counter
 import pytest
 
 from tests.serving.bundles import KINDS, change, make_bundle, read
-from tests.serving.service import ROOT, serving
+from tests.serving.service import KEY, ROOT, serving, with_keys
 
 LONG = os.environ.get("FUZZ") == "long"
 SEED = os.environ.get("FUZZ_SEED", "1")
-KEY = "slipway_" + "k" * 43
-CALLER = f"tester predict,metrics,admin {hashlib.sha256(KEY.encode()).hexdigest()}"
 # Numbers near the largest that there are overflow inside these models, which no document can foresee: a refusal that it
 # describes (422), and that test_service_bad_input asserts. A contract with limits, as a careful team writes, has none.
 LIMITS = {"multiclass": 1e30, "regression": 1e300}
@@ -92,12 +89,7 @@ def _counted(report):
 @pytest.fixture(params=KINDS if LONG else ["binary", "columns"])
 def checked(request, tmp_path):
     """A service with keys, without a limit of requests, and with a prediction log."""
-    settings = {
-        "SLIPWAY_API_KEYS": CALLER,
-        "SLIPWAY_RATE_LIMIT": "0",
-        "SLIPWAY_DATABASE_URL": f"sqlite:///{tmp_path}/log.db",
-    }
-    with serving(_bundle(request.param, tmp_path / "bundle"), **settings) as service:
+    with serving(_bundle(request.param, tmp_path / "bundle"), **with_keys(tmp_path)) as service:
         yield service
 
 
