@@ -1,18 +1,12 @@
 """Prometheus' rules as they are shipped, and series to try them on."""
 
-import shutil
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "monitoring" / "prometheus"
 FILES = sorted((FOLDER / "rules").glob("*.yml"))
-
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool, which comes with Prometheus, is not installed"
-)
 
 
 def rules() -> list[dict]:
