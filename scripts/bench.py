@@ -1,182 +1,56 @@
-"""Measure the pipeline: seconds per stage of a warm `make ship`, set against the imports it cannot avoid, and growth with the rows.
+"""Measure the pipeline (seconds per stage, growth with the rows) and the service (beside seven other ways of serving a model).
 
     make bench
-    python -m scripts.bench --rows 1000 10000 --json
+    make bench ARGS="--only serving --quick"
+    python -m scripts.bench --only pipeline --rows 1000 10000 --json
 
-Everything runs in a copy of the repository in a temporary folder, so nothing of yours is touched. Ratios travel between
-machines; seconds do not. Writes docs/benchmarks.md.
+Ratios travel between machines; seconds do not. Each part writes its own section of docs/benchmarks.md. The peers are
+installed once, each into an environment of its own in .slipway/bench.
 """
 
 import argparse
 import json
-import os
-import platform
-import re
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from pipeline.artifacts import ROOT, write_text
-from pipeline.errors import SlipwayError, edge
-from pipeline.processes import free_port
+from pipeline.errors import edge
+from scripts.benchmarks import claims, page, pipeline, report, serving
 
-ROUNDS = 3
-ROWS = [10**3, 10**4, 10**5, 10**6]
-IMPORTS = "import mlflow, sklearn, sklearn.linear_model, great_expectations"
-LEFT_OUT = (".git", ".venv", "build", ".mlflow", ".slipway", "__pycache__")
-STAGES = {
-    "validate": ["-m", "scripts.validate_data"],
-    "train": ["train.py"],
-    "evaluate": ["evaluate.py"],
-}
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 @edge
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="*", default=ROWS, help="sizes of made-up data to train on")
+    parser.add_argument("--only", choices=page.PARTS, help="measure one part alone")
+    parser.add_argument("--rows", type=int, nargs="*", default=pipeline.ROWS, help="sizes of made-up data to train on")
+    parser.add_argument("--quick", action="store_true", help="check that everything can be measured, and claim nothing")
+    parser.add_argument("--wrk", type=Path, help="the load generator, if it is not on PATH")
     parser.add_argument("--json", action="store_true", help="print JSON, and leave docs/benchmarks.md alone")
     options = parser.parse_args(argv)
     console = Console(stderr=True)
-    with copy() as root:
-        shipping = measure_ship(root, console)
-        growth = measure_growth(root, options.rows, console)
+    found, sections = {}, {}
+    if options.only != "serving":
+        found["pipeline"] = pipeline.measure([] if options.quick else options.rows, console)
+        sections["pipeline"] = pipeline.section(found["pipeline"])
+    if options.only != "pipeline":
+        found["serving"] = serving.measure(console, options.quick, options.wrk)
+        found["serving"]["claims"] = claims.as_json(found["serving"])
+        console.print(report.claims_table(found["serving"]))
+        sections["serving"] = report.section(found["serving"])
     if options.json:
-        print(json.dumps({"ship": shipping, "growth": growth}, indent=2))
+        print(json.dumps(found, indent=2))
         return
-    text = page(shipping, growth)
-    write_text(ROOT / "docs" / "benchmarks.md", text)
-    print(text)
-
-
-@contextmanager
-def copy():
-    """A copy of the repository with ports of its own; what it started is ended."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "copy"
-        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        settings = (root / "pipeline.toml").read_text(encoding="utf-8")
-        for key in ("staging_port", "production_port", "port"):
-            settings = re.sub(rf"^{key} = \d+", f"{key} = {free_port()}", settings, flags=re.M)
-        # The target that is there on every machine, so that figures can be compared.
-        settings = re.sub(r'^target = "(auto|docker|kubernetes)"', 'target = "process"', settings, flags=re.M)
-        write_text(root / "pipeline.toml", settings)
-        try:
-            yield root
-        finally:
-            run(root, ["-m", "scripts.stop"])
-
-
-def run(root: Path, command: list[str]) -> float:
-    """Seconds that one command takes; raises SlipwayError when it fails."""
-    begin = time.perf_counter()
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SlipwayError(
-            f"{' '.join(command)} failed in the benchmark: {(done.stderr or done.stdout).strip()[-500:]}"
-        )
-    return time.perf_counter() - begin
-
-
-def measure_ship(root: Path, console: Console) -> dict:
-    """Warm ships that accept and that keep, interleaved with the imports; medians and ranges in seconds."""
-    console.print("one ship to warm up …")
-    edit(root, r"^policy = .*", 'policy = "not_worse"')  # so that the whole chain runs for it
-    edit(root, r"^margin = .*", "margin = 1.0")
-    cold = run(root, ["-m", "scripts.ship"])
-    times: dict[str, list[float]] = {"imports": [], "ship, nothing new": [], "ship, new version": []}
-    stages: dict[str, list[float]] = {}
-    for round_number in range(ROUNDS):
-        console.print(f"round {round_number + 1} of {ROUNDS} …")
-        times["imports"].append(run(root, ["-c", IMPORTS]))
-        times["ship, nothing new"].append(run(root, ["-m", "scripts.ship"]))
-        edit(root, r"^C = [\d.]+", f"C = {0.5 + 0.01 * (round_number + 1)}")  # another model, hardly different
-        times["ship, new version"].append(run(root, ["-m", "scripts.ship"]))
-        for stage, seconds in json.loads((root / "build" / "ship.json").read_text(encoding="utf-8")).items():
-            stages.setdefault(stage, []).append(seconds)
-    return {
-        "cold": cold,
-        "times": times,
-        "stages": {stage: statistics.median(seconds) for stage, seconds in stages.items()},
-        "ratio": statistics.median(times["ship, new version"]) / statistics.median(times["imports"]),
-    }
-
-
-def edit(root: Path, pattern: str, text: str) -> None:
-    """Change a line of the copy's settings."""
-    path = root / "pipeline.toml"
-    write_text(path, re.sub(pattern, text, path.read_text(encoding="utf-8"), count=1, flags=re.M))
-
-
-def measure_growth(root: Path, sizes: list[int], console: Console) -> dict[int, dict[str, float]]:
-    """Seconds of validate, train and evaluate on ever more made-up rows of the shipped data's kind."""
-    import numpy as np
-    import pandas as pd
-
-    source = pd.read_csv(root / "data" / "breast_cancer.csv")
-    numbers = source.select_dtypes("number").columns
-    grown = {}
-    for rows in sizes:
-        console.print(f"{rows} rows …")
-        rng = np.random.default_rng(rows)
-        frame = source.iloc[rng.integers(0, len(source), rows)].reset_index(drop=True)
-        # Jitter keeps rows apart and the classes overlapping, as they are in data that size.
-        frame[numbers] *= 1 + 0.02 * rng.standard_normal((rows, len(numbers)))
-        frame["id"] = [f"row-{place:07d}" for place in range(rows)]
-        frame.to_csv(root / "data" / "breast_cancer.csv", index=False)
-        grown[rows] = {stage: run(root, command) for stage, command in STAGES.items()}
-    return grown
-
-
-def page(shipping: dict, growth: dict) -> str:
-    """docs/benchmarks.md."""
-    times = shipping["times"]
-    lines = [
-        "# Benchmarks",
-        "",
-        "Made by `make bench`. Ratios travel between machines; seconds belong to this one:",
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.",
-        "",
-        "## A warm `make ship`",
-        "",
-        f"Medians of {ROUNDS} interleaved rounds, lowest and highest in brackets.",
-        "",
-        "| what | seconds |",
-        "| --- | ---: |",
-        *(f"| {name} | {statistics.median(s):.1f} ({min(s):.1f} to {max(s):.1f}) |" for name, s in times.items()),
-        f"| first ship in a fresh folder (MLflow's database is made, nothing is running) | {shipping['cold']:.1f} |",
-        "",
-        "`imports` is one Python that imports mlflow, scikit-learn and great-expectations once. A ship that puts a new",
-        f"version into production takes **{shipping['ratio']:.1f} times** that.",
-        "",
-        "| stage | seconds |",
-        "| --- | ---: |",
-        *(f"| {stage} | {seconds:.1f} |" for stage, seconds in shipping["stages"].items()),
-        "",
-        "`validate` and `validate-model` run side by side, while MLflow is being started.",
-        "",
-        "## Growth with the rows",
-        "",
-        "Seconds of each stage on made-up rows of the shipped data's kind (30 numbers), imports included.",
-        "",
-        f"| rows | {' | '.join(STAGES)} |",
-        f"| ---: |{' ---: |' * len(STAGES)}",
-        *(
-            f"| {rows:,} | {' | '.join(f'{seconds:.1f}' for seconds in took.values())} |"
-            for rows, took in growth.items()
-        ),
-        "",
-    ]
-    return "\n".join(lines)
+    print("\n".join(sections.values()))
+    if options.quick:
+        console.print("a quick look: nothing is claimed, docs/benchmarks.md is as it was")
+        return
+    before = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    write_text(PAGE, page.merge(before, sections))
 
 
 if __name__ == "__main__":
