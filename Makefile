@@ -155,8 +155,8 @@ try-fork: .venv/ready  ## copy the repository as "Use this template" does, and r
 e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
 	@$(PY) -m scripts.e2e $(ARGS)
 
-bench: .venv/ready  ## measure seconds per stage, and how they grow with the rows
-	@$(PY) -m scripts.bench
+bench: .venv/ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
+	@$(PY) -m scripts.bench $(ARGS)
 
 soak: .venv/ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
 	@$(PY) -m scripts.soak $(ARGS)

@@ -41,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         found["serving"] = serving.measure(console, options.quick, options.wrk)
         found["serving"]["claims"] = claims.as_json(found["serving"])
         console.print(report.claims_table(found["serving"]))
+        if warning := report.disturbed(found["serving"]):
+            console.print(f"[yellow]{warning}")
         sections["serving"] = report.section(found["serving"])
     if options.json:
         print(json.dumps(found, indent=2))

@@ -235,6 +235,6 @@ def _paced(opened: _Connections, raw: list[bytes], rate: float, total: int) -> L
         return Load(0, 0, 0, "no request was answered")
     reached = len(latencies) / (now - begin)
     invalid = f"{bad} answers without success" if bad else ""
-    if reached < 0.97 * rate:
+    if len(latencies) < total or now - begin > total / rate + 1:  # its queue grows: latency would only say for how long
         invalid = f"{reached:.0f} of {rate:.0f} requests per second were answered"
     return Load(reached, percentile(latencies, 0.5), percentile(latencies, 0.99), invalid)

@@ -9,6 +9,7 @@ from scripts.benchmarks.servers import EMPTY, MLFLOW, OFF, OURS, SCIKIT_LEARN, S
 from scripts.benchmarks.serving import FOREST, SCENARIOS
 from scripts.benchmarks.timing import Figure, figure, ratios
 
+QUIET = 0.05  # share of the servers' core that others may take before the figures are doubtful
 COLOURS = {"met": "green", "missed": "red", NOT_MEASURED: "yellow"}
 
 
@@ -56,6 +57,7 @@ def section(results: dict[str, Any]) -> str:
         f"{effort['rounds']} rounds of {effort['seconds']:g} s in random order ({effort['pairs']} of {effort['pair_seconds']:g} s for the two",
         "ratios of our own service). A ratio is that of two figures of the same round; brackets hold the lowest and the highest.",
         f"The claims are about our service with {'everything on: API keys, a limit of rates and a log of predictions' if subject_of(results) == OURS else 'everything off'}.",
+        f"Of the servers' core, everything else on this machine took {_percent(results)}.",
         "",
         "| claim | at least | measured | |",
         "| --- | ---: | ---: | --- |",
@@ -113,6 +115,18 @@ def section(results: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def disturbed(results: dict[str, Any]) -> str:
+    """A warning when the machine had other work while it was measured; empty when it had hardly any."""
+    if results["others"]["median"] < QUIET:
+        return ""
+    return f"other processes took {_percent(results)} of the servers' core: measure again when the machine is quiet"
+
+
+def _percent(results: dict[str, Any]) -> str:
+    others = results["others"]
+    return f"{others['median']:.0%} [{others['low']:.0%} to {others['high']:.0%}]"
 
 
 def _connections(count: int) -> str:

@@ -237,6 +237,11 @@ def memory_mb(one: Running) -> dict[str, float]:
     return {"pss": sum(info.pss for info in infos) / 1e6, "rss": sum(info.rss for info in infos) / 1e6}
 
 
+def cpu_seconds(one: Running) -> float:
+    """Seconds of a core that a server and its processes have used so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in _family(one.process))
+
+
 def request(server: Server, rows: np.ndarray) -> tuple[str, bytes, dict[str, str]]:
     """Path, body and headers of a request for these rows."""
     path, body = server.ask(rows.tolist())

@@ -9,11 +9,13 @@ import os
 import platform
 import random
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -21,6 +23,7 @@ from pipeline.errors import SlipwayError
 from scripts.benchmarks import environments, load, models, servers
 from scripts.benchmarks.models import Subject
 from scripts.benchmarks.servers import EMPTY, MLFLOW, OFF, OURS, SERVERS, Running, Server
+from scripts.benchmarks.timing import figure
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ LINEAR = Scenario("logistic regression, 1 row", "linear", 1, 16, 64)
 BATCH = Scenario("random forest, 32 rows", "forest", 32, 16, 16)
 LARGE = Scenario("random forest, 1000 rows", "forest", 1000, 1, 4)
 SCENARIOS = (FOREST, BATCH, LARGE, LINEAR)
-FULL = Effort(rounds=5, seconds=3, warm=1, adaptive_warm=5, pairs=15, pair_seconds=1, paced_seconds=10, starts=5)
+FULL = Effort(rounds=3, seconds=3, warm=1, adaptive_warm=5, pairs=15, pair_seconds=1, paced_seconds=10, starts=3)
 QUICK = Effort(rounds=1, seconds=1, warm=1, adaptive_warm=1, pairs=2, pair_seconds=1, paced_seconds=2, starts=1)
 OUR_SHARE, MLFLOW_SHARE = 0.25, 0.5  # of what each bears, for latency at a fixed rate
 SEED = 20_240
@@ -74,6 +77,7 @@ class Bench:
         self.rates: dict[str, dict[str, list[float]]] = {}
         self.invalid: dict[str, dict[str, str]] = {}
         self.memory: dict[str, dict[str, float]] = {}
+        self.others: list[float] = []  # share of the servers' core that went to neither of them, in each turn
         self.places = 0
 
     @contextmanager
@@ -156,7 +160,11 @@ class Bench:
         requests = _requests(one.server, subject, scenario)
         arguments = (self.wrk, one.port, requests, scenario.connections)
         load.closed_loop(*arguments, warm, self.load_core)
-        return load.closed_loop(*arguments, seconds, self.load_core)
+        core, own, begin = _busy(self.server_core), servers.cpu_seconds(one), time.perf_counter()
+        took = load.closed_loop(*arguments, seconds, self.load_core)
+        others = _busy(self.server_core) - core - (servers.cpu_seconds(one) - own)
+        self.others.append(max(0.0, others) / (time.perf_counter() - begin))
+        return took
 
     def measure_rates(self, scenario: Scenario, subject: Subject, alive: dict[str, Running]) -> None:
         """Requests per second of every server, in rounds."""
@@ -230,6 +238,14 @@ class Bench:
         return found
 
 
+def _busy(core: int) -> float:
+    """Seconds for which a core was not idle, since the machine was started."""
+    times = psutil.cpu_times(percpu=True)[core]
+    return (
+        sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+    )  # guests are in user and nice as well
+
+
 def _requests(server: Server, subject: Subject, scenario: Scenario) -> list[tuple[str, bytes, dict[str, str]]]:
     """Different requests of a scenario, each the same rows for every server."""
     last = len(subject.rows) - scenario.rows
@@ -271,6 +287,7 @@ def _measured(bench: Bench, subjects: dict[str, Subject]) -> dict[str, Any]:
         "python": platform.python_version(),
         "effort": asdict(bench.effort),
         "versions": {name: environments.versions(python) for name, python in bench.pythons.items()},
+        "others": asdict(figure(bench.others)),
         "missing": bench.missing,
         "invalid": {what: found for what, found in bench.invalid.items() if found},
         "rates": bench.rates,

@@ -47,6 +47,6 @@ class Batching(Plain):
 
 if __name__ == "__main__":
     port, largest = int(sys.argv[1]), int(sys.argv[2])
-    api = Batching(max_batch_size=largest, batch_timeout=0.001) if largest > 1 else Plain()
+    api = Batching(max_batch_size=largest, batch_timeout=0.005) if largest > 1 else Plain()
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60)
     server.run(host="127.0.0.1", port=port, num_api_servers=1, generate_client_file=False, log_level="error")

@@ -1,0 +1,210 @@
+"""The benchmark of the service: its arithmetic, its page, and what it refuses to measure."""
+
+import os
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import SlipwayError
+from scripts.benchmarks import environments, load, models, servers
+from scripts.benchmarks.claims import claims, subject_of
+from scripts.benchmarks.page import merge
+from scripts.benchmarks.report import disturbed, number, section
+from scripts.benchmarks.servers import BENTOML_BATCH, EMPTY, LITSERVE_BATCH, MLFLOW, OFF, OURS, SERVERS
+from scripts.benchmarks.serving import FOREST, FULL, SCENARIOS
+from scripts.benchmarks.timing import Figure, eventually, figure, percentile, ratios
+
+OURS_OFF = next(server for server in SERVERS if server.name == OFF)
+
+
+def results(**changed) -> dict:
+    """What a measurement returns: ours ten times as fast as each peer, in three rounds that are not alike."""
+    speed = {server.name: 1000 if server.name in (OURS, OFF) else 100 for server in SERVERS}
+    rounds = [1.0, 0.5, 2.0]
+    found = {
+        "machine": "a machine",
+        "python": "3.11",
+        "effort": asdict(FULL),
+        "versions": {"ours": {"numpy": "2"}, "mlflow": {"mlflow": "3"}},
+        "others": {"median": 0.01, "low": 0.0, "high": 0.02},
+        "missing": {},
+        "invalid": {},
+        "rates": {
+            scenario.name: {name: [rate * share for share in rounds] for name, rate in speed.items()}
+            for scenario in SCENARIOS
+        },
+        "pairs": {OURS: [90.0, 80.0], OFF: [100.0, 100.0], EMPTY: [100.0, 200.0]},
+        "latency": {name: {"rate": 10, "p50_us": [1, 1], "p99_us": [2, 4]} for name in (OURS, OFF)}
+        | {MLFLOW: {"rate": 5, "p50_us": [1, 1], "p99_us": [60, 120]}},
+        "memory_mb": {server.name: {"pss": 100, "rss": 200} for server in SERVERS},
+        "start_s": {server.name: [2.0, 1.0] for server in SERVERS},
+        "size_mb": dict.fromkeys(environments.PACKAGES, 100),
+    }
+    return found | changed
+
+
+def claim(found: dict, words: str):
+    """The one claim whose text has these words."""
+    (one,) = [one for one in claims(found) if words in one.what]
+    return one
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    """A trained model, stored for every kind of server."""
+    return models.make("linear", tmp_path_factory.mktemp("models") / "linear")
+
+
+@pytest.fixture(scope="module")
+def ours(subject, tmp_path_factory):
+    """Our own service with it, in this Python."""
+    core = min(os.sched_getaffinity(0))
+    with servers.running(OURS_OFF, Path(sys.executable), subject, tmp_path_factory.mktemp("run"), core) as one:
+        yield one
+
+
+def test_a_figure_is_the_median_of_its_rounds_with_their_range():
+    """Neither the mean, nor the best round."""
+    assert figure([1.0, 9.0, 2.0]) == Figure(2.0, 1.0, 9.0)
+
+
+def test_a_ratio_is_of_the_same_round():
+    """A round that was slow for both sides says what the others say."""
+    assert ratios([10.0, 1.0], [5.0, 0.5]) == [2.0, 2.0]
+    with pytest.raises(ValueError):
+        ratios([1.0, 2.0], [1.0])
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    """The smallest that the share of the values does not exceed."""
+    assert percentile(range(1, 101), 0.99) == 99
+    assert percentile([3, 1, 2], 0.5) == 2
+    assert percentile([7], 0.99) == 7
+
+
+def test_the_median_decides_whether_a_claim_is_met():
+    """A claim is met from its target on, and missed below."""
+    slow = claim(results(), "random forest, 1 row: requests/s, by those of mlflow")
+    assert (slow.verdict, slow.found.median) == ("missed", 10.0)
+    assert claim(results(), "1000 rows: requests/s, by those of mlflow").verdict == "met"
+    paired = claim(results(), "everything on by everything off")
+    assert (paired.verdict, paired.found) == ("met", figure([0.9, 0.8]))
+    late = claim(results(), "p99")
+    assert (late.verdict, late.found) == ("met", Figure(30, 30, 30))
+
+
+def test_what_failed_claims_nothing():
+    """A peer that is missing, and figures with errors in them, are told with their reason."""
+    found = results(missing={MLFLOW: "no such version"}, invalid={"pairs": {EMPTY: "3 lost connections"}})
+    for words in ("by those of mlflow", "start of mlflow", "p99 of mlflow"):
+        for one in claims(found):
+            if words in one.what:
+                assert (one.verdict, one.why) == ("not measured", "no such version")
+    assert claim(found, "the empty answer's").why == "3 lost connections"
+    page = section(found)
+    assert f"- {MLFLOW}: no such version" in page and f"- {EMPTY}, pairs: 3 lost connections" in page
+    assert f"| {MLFLOW} | not measured |" in page
+
+
+def test_the_best_peer_is_the_one_that_bore_most():
+    """The claim about batching is against whichever peer batches best, and names it."""
+    found = results()
+    found["rates"][FOREST.name][BENTOML_BATCH] = [400.0, 400.0, 400.0]
+    best = claim(found, "the best batching peer")
+    assert f"({BENTOML_BATCH})" in best.what and best.found.median == 2.5
+    found["invalid"] = {FOREST.name: {BENTOML_BATCH: "1 answers without success"}}
+    assert f"({LITSERVE_BATCH})" in claim(found, "the best batching peer").what
+
+
+def test_claims_are_about_the_service_with_everything_on():
+    """Only where that cannot be measured they are about the bare one, and the page says so."""
+    assert subject_of(results()) == OURS
+    bare = results(missing={OURS: "asks for no key"})
+    assert subject_of(bare) == OFF
+    assert "with everything off" in section(bare) and "with everything on" in section(results())
+
+
+def test_a_machine_that_had_other_work_is_told_of():
+    """Figures of a busy machine are not to be believed."""
+    assert not disturbed(results())
+    assert "30%" in disturbed(results(others={"median": 0.3, "low": 0.1, "high": 0.6}))
+
+
+def test_numbers_are_as_long_as_they_are_exact():
+    """Three digits that matter."""
+    assert [number(value) for value in (12345.6, 12.34, 0.567)] == ["12,346", "12.3", "0.57"]
+
+
+def test_a_part_writes_its_section_and_leaves_the_other():
+    """The pipeline's figures survive a run of the serving part alone, and the other way round."""
+    page = merge("# of an older form\n", {"serving": "## S\n\n| 1 |\n"})
+    page = merge(page, {"pipeline": "## P\n"})
+    assert page.index("## P") < page.index("| 1 |")
+    page = merge(page, {"serving": "## S\n\n| 2 |\n"})
+    assert "## P" in page and "| 2 |" in page and "| 1 |" not in page and "older" not in page
+    assert merge(page, {}) == page
+
+
+def test_our_bundle_is_served_and_answers_like_the_model(ours, subject):
+    """One row and many, through the same checks that every peer must pass before it is timed."""
+    for rows in (1, 32, 1000):
+        servers.check(ours, subject, rows)
+    assert ours.started > 0
+    memory = servers.memory_mb(ours)
+    assert 10 < memory["pss"] <= memory["rss"]
+
+
+def test_wrong_answers_are_not_timed(ours, subject):
+    """A benchmark of wrong answers is worth nothing."""
+    other = replace(subject, probabilities=np.flip(subject.probabilities, axis=1))
+    with pytest.raises(SlipwayError, match="otherwise than the model"):
+        servers.check(ours, other, 32)
+
+
+def test_everything_on_must_be_on(ours, subject):
+    """A service that answers without a key has not everything on, whatever its environment says."""
+    with pytest.raises(SlipwayError, match="without a key"):
+        servers.check_switches(ours, subject)
+
+
+def test_the_open_loop_keeps_its_rate(ours, subject):
+    """As many answers as were due; one that is no success makes the figure invalid."""
+    core = max(os.sched_getaffinity(0))
+    asked = [servers.request(OURS_OFF, subject.rows[place : place + 1]) for place in range(8)]
+    took = load.open_loop(ours.port, asked, 100, 0.5, 4, core)
+    assert took.invalid == "" and 0 < took.p50 <= took.p99
+    path, _, headers = asked[0]
+    assert (
+        load.open_loop(ours.port, [(path, b"{}", headers)], 100, 0.1, 4, core).invalid == "10 answers without success"
+    )
+
+
+def test_a_frozen_server_goes_on_where_it_stood(ours, subject):
+    """Freezing keeps a server still, and waking it brings it back."""
+    servers.freeze(ours)
+    assert eventually(lambda: ours.process.status() == "stopped", lambda: True, 10) is not None
+    servers.wake(ours)
+    servers.check(ours, subject, 1)
+
+
+def test_a_server_that_does_not_start_says_why(subject, tmp_path):
+    """Its last line is what the reader needs."""
+    broken = replace(OURS_OFF, command=lambda *_: [sys.executable, "-c", "raise SystemExit('no room for me')"])
+    core = min(os.sched_getaffinity(0))
+    with (
+        pytest.raises(SlipwayError, match="no room for me"),
+        servers.running(broken, Path(sys.executable), subject, tmp_path, core),
+    ):
+        pass
+
+
+def test_a_peer_that_cannot_be_installed_says_why(monkeypatch, tmp_path):
+    """With the installer's own words, so that its rows can be told from those that failed."""
+    monkeypatch.setattr(environments, "CACHE", tmp_path)
+    monkeypatch.setitem(environments.PACKAGES, "mlflow", ("slipway-no-such-package",))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    with pytest.raises(SlipwayError, match="slipway-no-such-package"):
+        environments.environment("mlflow")
