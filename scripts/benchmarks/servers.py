@@ -71,14 +71,15 @@ def _mlflow(python: Path, subject: Subject, port: int, folder: Path) -> list[str
 
 def _uvicorn(module: str, *more: str) -> Callable:
     def command(python: Path, subject: Subject, port: int, folder: Path) -> list[str]:
-        return [str(python), "-m", "uvicorn", f"{module}:app", "--port", str(port), *more]
+        return [str(python), "-m", "uvicorn", f"{module}:app", "--app-dir", str(PEERS), "--port", str(port), *more]
 
     return command
 
 
 def _bentoml(service: str) -> Callable:
     def command(python: Path, subject: Subject, port: int, folder: Path) -> list[str]:
-        return [str(python.parent / "bentoml"), "serve", f"bento:{service}", "--host", "127.0.0.1", "--port", str(port)]
+        found = ["serve", f"bento:{service}", "--working-dir", str(PEERS)]
+        return [str(python.parent / "bentoml"), *found, "--host", "127.0.0.1", "--port", str(port)]
 
     return command
 
@@ -131,8 +132,8 @@ TUTORIAL, FAIR, ONNX = "FastAPI tutorial", "FastAPI tuned", "FastAPI + ONNX Runt
 BENTOML, BENTOML_BATCH = "BentoML", "BentoML, batching"
 LITSERVE, LITSERVE_BATCH, MLSERVER = "LitServe", "LitServe, batching", "MLServer"
 SERVERS = [
-    Server(OFF, "ours", _ours, "/health", _ask_ours, _read_ours),
-    Server(OURS, "ours", _ours, "/health", _ask_ours, _read_ours, switched_on=True, headers={"X-API-Key": KEY}),
+    Server(OFF, "ours", _ours, "/readyz", _ask_ours, _read_ours),
+    Server(OURS, "ours", _ours, "/readyz", _ask_ours, _read_ours, switched_on=True, headers={"X-API-Key": KEY}),
     Server(EMPTY, "ours", _empty, "/", _ask_ours, None),
     Server(MLFLOW, "mlflow", _mlflow, "/ping", lambda rows: ("/invocations", {"inputs": rows}),
            lambda answer: np.array(answer["predictions"])),
@@ -156,7 +157,7 @@ def running(server: Server, python: Path, subject: Subject, folder: Path, core: 
     folder.mkdir(parents=True, exist_ok=True)
     port = processes.free_port()
     command = server.command(python, subject, port, folder)
-    cwd = ROOT if server.environment == "ours" else PEERS
+    cwd = ROOT if server.environment == "ours" else folder  # MLServer leaves files where it is started
     variables = _variables(server, python, subject, folder)
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})  # a process is born on the cores of the one that starts it

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import SlipwayError
 from scripts.benchmarks import environments, load, models, servers
-from scripts.benchmarks.claims import claims, subject_of
+from scripts.benchmarks.claims import Claim, claims, subject_of
 from scripts.benchmarks.page import merge
 from scripts.benchmarks.report import disturbed, number, section
 from scripts.benchmarks.servers import BENTOML_BATCH, EMPTY, LITSERVE_BATCH, MLFLOW, OFF, OURS, SERVERS
@@ -90,6 +90,7 @@ def test_the_median_decides_whether_a_claim_is_met():
     slow = claim(results(), "random forest, 1 row: requests/s, by those of mlflow")
     assert (slow.verdict, slow.found.median) == ("missed", 10.0)
     assert claim(results(), "1000 rows: requests/s, by those of mlflow").verdict == "met"
+    assert Claim("a ratio", 2.0, Figure(2.0, 1.0, 3.0)).verdict == "met"
     paired = claim(results(), "everything on by everything off")
     assert (paired.verdict, paired.found) == ("met", figure([0.9, 0.8]))
     late = claim(results(), "p99")
