@@ -5,7 +5,8 @@ import re
 HEAD = """# Benchmarks
 
 Made by `make bench`, which measures the pipeline and the service; `make bench ARGS="--only serving"` measures one of them.
-Each section is of the last run that measured it.
+Each section is of the last run that measured it. The service is measured on Linux with two free cores, by wrk, which is fetched
+where apt-get can fetch it; `--wrk` names another, `--quick` tries everything out in a few minutes and claims nothing.
 """
 PARTS = ("pipeline", "serving")
 

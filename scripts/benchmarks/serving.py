@@ -66,10 +66,7 @@ class Bench:
     """One measurement of everything: what is needed for it, and what it has found so far."""
 
     def __init__(self, folder: Path, wrk: Path, effort: Effort, progress: Progress):
-        cores = sorted(os.sched_getaffinity(0))
-        if len(cores) < 2:
-            raise SlipwayError("one core cannot measure itself", "run the benchmark where two cores are free")
-        self.server_core, self.load_core = cores[0], cores[-1]
+        self.server_core, self.load_core = _cores()
         self.folder, self.wrk, self.effort, self.progress = folder, wrk, effort, progress
         self.random = random.Random(SEED)
         self.pythons: dict[str, Path] = {}
@@ -181,7 +178,7 @@ class Bench:
                     found[server.name].append(took.rate)
                     if took.invalid:
                         invalid[server.name] = took.invalid
-                    if server.adaptive and scenario.rows == 1:
+                    if server.adaptive and scenario == FOREST:
                         self.memory[server.name] = servers.memory_mb(one)
 
     def measure_pairs(self, subject: Subject, alive: dict[str, Running]) -> dict[str, list[float]]:
@@ -238,6 +235,16 @@ class Bench:
         return found
 
 
+def _cores() -> tuple[int, int]:
+    """The core of the servers and that of the load; raises SlipwayError where there are no two to choose from."""
+    if not hasattr(os, "sched_getaffinity"):
+        raise SlipwayError(f"{platform.system()} does not let a process choose its core", "run the benchmark on Linux")
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SlipwayError("one core cannot measure itself", "run the benchmark where two cores are free")
+    return cores[0], cores[-1]
+
+
 def _busy(core: int) -> float:
     """Seconds for which a core was not idle, since the machine was started."""
     times = psutil.cpu_times(percpu=True)[core]
@@ -256,6 +263,7 @@ def _requests(server: Server, subject: Subject, scenario: Scenario) -> list[tupl
 def measure(console: Console, quick: bool = False, wrk: Path | None = None) -> dict[str, Any]:
     """All figures of the service and its peers, ready for JSON; raises SlipwayError when ours cannot be measured."""
     effort = QUICK if quick else FULL
+    _cores()  # before anything is fetched
     wrk = load.find_wrk(wrk)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with tempfile.TemporaryDirectory() as place, Progress(*columns, console=console, auto_refresh=False) as progress:
