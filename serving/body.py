@@ -8,12 +8,12 @@ from typing import Any
 
 from serving.contract import shown
 from serving.problems import Problem
+from serving.request_ids import REQUEST_ID
 
 LARGEST_BODY = 5_000_000  # bytes; about 10,000 rows of 30 numbers
 LARGEST_BATCH = 10_000  # rows
 FIELDS = ("features", "request_id", "subject")
 LONGEST_SUBJECT = 256  # characters
-REQUEST_ID = r"[\x21-\x7e]{1,128}"  # what can stand in a header as it is
 
 
 class Disconnected(Exception):

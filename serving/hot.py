@@ -1,6 +1,7 @@
 """The hot path: predictions without the framework, whose routing alone costs more than a whole prediction."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from serving import problems
 from serving.body import Disconnected, receive_body
 from serving.bundle import Bundle
 from serving.callers import GUEST, Callers
+from serving.config import Config
 from serving.decode import Decoder
 from serving.feedback import read_feedback
 from serving.identity import identity
@@ -19,15 +21,17 @@ from serving.invocations import read_invocation
 from serving.keys import Caller
 from serving.logs import RequestLog
 from serving.metrics import IN_FLIGHT, Metrics
-from serving.observe import GONE, new_request_id, request_id
 from serving.prediction_log import PredictionLog
 from serving.predictor import Answer, Predictor
-from serving.problems import Problem
+from serving.problems import GONE, Problem
+from serving.request_ids import new_request_id, request_id
 from serving.rows import Row
 
 LARGE = 65_536  # bytes; a larger batch is answered in a thread, because it would hold up the health checks
-JSON = (b"content-type", b"application/json")
-PROBLEM = (b"content-type", problems.MEDIA_TYPE.encode())
+Header = tuple[bytes, bytes]
+
+JSON: Header = (b"content-type", b"application/json")
+PROBLEM: Header = (b"content-type", problems.MEDIA_TYPE.encode())
 
 
 class Call:
@@ -45,32 +49,59 @@ class Call:
 class HotPath:
     """ASGI application that answers predictions itself and hands every other path on."""
 
-    def __init__(self, bundle: Bundle, predictor: Predictor, callers: Callers, requests: RequestLog):
-        self._contract, self.release = bundle.contract, bundle.release
-        self._predictor, self._callers, self._requests = predictor, callers, requests
+    PATHS = ("/predict", "/predict/batch", "/invocations", "/feedback")
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        predictor: Predictor,
+        callers: Callers,
+        metrics: Metrics,
+        requests: RequestLog,
+        config: Config,
+    ):
+        self.contract, self.release = bundle.contract, bundle.release
+        self.predictor, self.callers, self.metrics, self.requests = predictor, callers, metrics, requests
+        self._config = config
         self._decoder = Decoder(bundle.contract)
         self._encode = msgspec.json.Encoder().encode
         self._version = self._encode(bundle.release.version)
         self._thread = ThreadPoolExecutor(1, "batch")
-        self.metrics: Metrics
-        self.rest: Callable[..., Awaitable[None]]
+        self._rest: Callable[..., Awaitable[None]] | None = None
+        self._loading = threading.Lock()
         self.log: PredictionLog | None = None
-        self._answers: dict[str, Callable[[Call, bytes], Awaitable[bytes]]] = {
-            "/predict": self._predict,
-            "/predict/batch": self._predict_batch,
-            "/invocations": self._invocations,
-            "/feedback": self._feedback,
-        }
+        answers = (self._predict, self._predict_batch, self._invocations, self._feedback)
+        self._answers: dict[str, Callable[[Call, bytes], Awaitable[bytes]]] = dict(
+            zip(self.PATHS, answers, strict=True)
+        )
+        self._checks = {"/healthz": self.alive, "/readyz": self.ready}
 
-    @property
-    def paths(self) -> list[str]:
-        """The paths that it answers itself."""
-        return list(self._answers)
+    def load_rest(self) -> Callable[..., Awaitable[None]]:
+        """Load what answers all other paths, which takes longer than all the rest of a start; safe from any thread."""
+        with self._loading:
+            if self._rest is None:
+                from serving.rest import build_rest
+
+                self._rest = build_rest(self, self._config)
+            return self._rest
+
+    def alive(self) -> bytes:
+        """The body for a liveness check."""
+        return b'{"status":"alive"}'
+
+    def ready(self) -> bytes:
+        """The body for a readiness check; raises Problem 503 unless the model answers the contract's example row."""
+        try:
+            self.predictor.example()
+        except Exception as error:
+            raise Problem(503, f"the model does not answer its example row: {error}") from error
+        return b'{"status":"ready","model_version":%b}' % self._version
 
     async def __call__(self, scope, receive, send) -> None:
         answer = self._answers.get(scope["path"]) if scope["type"] == "http" else None
         if answer is None:
-            return await self.rest(scope, receive, send)
+            await self._other(scope, receive, send)
+            return
         given, declared, key, content_type = "", 0, b"", b""
         for name, value in scope["headers"]:
             if name == b"content-length":
@@ -84,12 +115,13 @@ class HotPath:
         call = Call(given or new_request_id(), content_type)
         metrics = self.metrics
         metrics.own[IN_FLIGHT] += 1
-        status, kind, more = 200, JSON, []
+        status, kind = 200, JSON
+        more: list[Header] = []
         try:
             if scope["method"] != "POST":
                 raise problems.wrong_method(scope["path"], scope["method"], "POST")
-            call.caller = self._callers.admit(key, "predict")
-            self._callers.limit(call.caller, scope["client"][0] if scope["client"] else "")
+            call.caller = self.callers.admit(key, "predict")
+            self.callers.limit(call.caller, scope["client"][0] if scope["client"] else "")
             body = await answer(call, await receive_body(declared, receive))
         except Disconnected:
             return self._done(scope, call, GONE)
@@ -97,6 +129,27 @@ class HotPath:
             problem = problems.of(error, call.request_id)
             status, kind, body = problem.status, PROBLEM, problem.body(call.request_id)
             more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+        await self._send(scope, send, call, status, kind, body, more)
+
+    async def _other(self, scope, receive, send) -> None:
+        check = self._checks.get(scope["path"]) if scope["type"] == "http" else None
+        if check is None or scope["method"] != "GET":
+            rest = self._rest
+            if rest is None:
+                rest = await asyncio.get_running_loop().run_in_executor(self._thread, self.load_rest)
+            await rest(scope, receive, send)
+            return
+        given = next((request_id(value) for name, value in scope["headers"] if name == b"x-request-id"), "")
+        call = Call(given or new_request_id(), b"")
+        self.metrics.own[IN_FLIGHT] += 1
+        status, kind = 200, JSON
+        try:
+            body = check()
+        except Problem as problem:
+            status, kind, body = problem.status, PROBLEM, problem.body(call.request_id)
+        await self._send(scope, send, call, status, kind, body, [(b"cache-control", b"no-store")])
+
+    async def _send(self, scope, send, call: Call, status: int, kind: Header, body: bytes, more: list[Header]) -> None:
         self._done(scope, call, status)
         headers = [kind, (b"content-length", b"%d" % len(body)), (b"x-request-id", call.request_id.encode()), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -106,15 +159,15 @@ class HotPath:
         seconds = time.perf_counter() - call.began
         self.metrics.own[IN_FLIGHT] -= 1
         self.metrics.answered(scope["path"], status, seconds)
-        if self._requests.on:
-            self._requests.write(scope, status, seconds, call.request_id, call.caller.name)
+        if self.requests.on:
+            self.requests.write(scope, status, seconds, call.request_id, call.caller.name)
 
     async def _predict(self, call: Call, raw: bytes) -> bytes:
         body = self._decoder.one(raw)
         if body.request_id:
             call.request_id = body.request_id
         row = self._decoder.row(body)
-        answer = self._predictor.predict_one(row)
+        answer = self.predictor.predict_one(row)
         self.metrics.predicted((answer,))
         encoded = self._encode(answer)
         latency = (time.perf_counter() - call.began) * 1000
@@ -126,7 +179,7 @@ class HotPath:
         def work() -> tuple[Any, list[Row], list[Answer], bytes, bytes]:
             body = self._decoder.many(raw)
             rows = self._decoder.rows(body)
-            answers = self._predictor.predict(rows)
+            answers = self.predictor.predict(rows)
             return body, rows, answers, self._encode(answers), self._features(rows)
 
         body, rows, answers, encoded, features = await self._aside(len(raw), work)
@@ -140,8 +193,8 @@ class HotPath:
 
     async def _invocations(self, call: Call, raw: bytes) -> bytes:
         def work() -> tuple[list[Row], list[Answer], bytes, bytes]:
-            rows = read_invocation(self._contract, raw, call.content_type.decode("latin-1"))
-            answers = self._predictor.predict(rows)
+            rows = read_invocation(self.contract, raw, call.content_type.decode("latin-1"))
+            answers = self.predictor.predict(rows)
             # The model was trained on the numbers of the classes, and MLflow's server answers them.
             plain = [answer["value"] if "value" in answer else answer["class_id"] for answer in answers]
             return rows, answers, self._encode({"predictions": plain}), self._features(rows)
@@ -156,7 +209,7 @@ class HotPath:
     async def _feedback(self, call: Call, raw: bytes) -> bytes:
         if self.log is None:
             raise Problem(404, "this service keeps no prediction log; SLIPWAY_DATABASE_URL switches it on")
-        about, row, outcome = read_feedback(self._contract, raw)
+        about, row, outcome = read_feedback(self.contract, raw)
         encoded = self._encode(outcome)
         self.log.add((about, row, encoded.decode(), time.time(), call.caller.id), len(encoded))
         return self._encode({"request_id": about, "row": row, "outcome": outcome})

@@ -1,13 +1,7 @@
-"""What the service counts, in the Prometheus format."""
+"""What the service counts."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
-
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from collections.abc import Sequence
 
 from serving.bundle import Bundle
 from serving.numbers import Numbers
@@ -32,7 +26,7 @@ SINGLE = (
 IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS = range(len(SINGLE))
 
 
-class Metrics(Collector):
+class Metrics:
     """The counters of one service: this process's to write, those of all its processes to read.
 
     Plain numbers at fixed places, because finding a counter by its labels takes longer than a prediction.
@@ -40,19 +34,16 @@ class Metrics(Collector):
 
     def __init__(self, bundle: Bundle, paths: Sequence[str], rows: int = 1):
         """`rows` processes count; this one counts as the first until `count_as` says otherwise."""
-        self._contract, self._release = bundle.contract, bundle.release
-        self._limits = _value_limits(bundle)
-        self._paths = {path: number for number, path in enumerate((*paths, OTHER))}
-        self._statuses = {status: number for number, status in enumerate(STATUSES)}
-        self._requests = len(SINGLE)
-        self._seconds = self._requests + len(self._paths) * len(STATUSES)
-        self._predictions = self._seconds + len(self._paths) * (len(BUCKETS) + 2)
-        self._values = self._predictions + (len(self._contract.classes) or 1)
-        self.numbers = Numbers(self._values + len(self._limits) + 2, rows)
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        self._positive = self._contract.positive
+        self.contract, self.release = bundle.contract, bundle.release
+        self.limits = _value_limits(bundle)
+        self.paths = {path: number for number, path in enumerate((*paths, OTHER))}
+        self.statuses = {status: number for number, status in enumerate(STATUSES)}
+        self.requests = len(SINGLE)
+        self.seconds = self.requests + len(self.paths) * len(STATUSES)
+        self.predictions = self.seconds + len(self.paths) * (len(BUCKETS) + 2)
+        self.values = self.predictions + (len(self.contract.classes) or 1)
+        self.numbers = Numbers(self.values + len(self.limits) + 2, rows)
+        self._positive = self.contract.positive
         self.count_as(0)
 
     def count_as(self, row: int) -> None:
@@ -61,15 +52,15 @@ class Metrics(Collector):
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count one request; a path or status that is not ours counts as "other" or as 500."""
-        own, at = self.own, self._paths.get(path, len(self._paths) - 1)
-        own[self._requests + at * len(STATUSES) + self._statuses.get(status, -2)] += 1
-        at = self._seconds + at * (len(BUCKETS) + 2)
+        own, at = self.own, self.paths.get(path, len(self.paths) - 1)
+        own[self.requests + at * len(STATUSES) + self.statuses.get(status, -2)] += 1
+        at = self.seconds + at * (len(BUCKETS) + 2)
         own[at + bisect_left(BUCKETS, seconds)] += 1
         own[at + len(BUCKETS) + 1] += seconds
 
     def predicted(self, answers: Sequence[Answer]) -> None:
         """Count predictions by class, a regression's all as "value", and where their values lie."""
-        own, first, values, limits = self.own, self._predictions, self._values, self._limits
+        own, first, values, limits = self.own, self.predictions, self.values, self.limits
         for answer in answers:
             if "label" in answer:
                 own[first + answer["class_id"]] += 1
@@ -84,55 +75,6 @@ class Metrics(Collector):
     def workers(self) -> int:
         """How many processes answer requests."""
         return int(self.numbers.total()[WORKERS])
-
-    def collect(self) -> Iterator[Metric]:
-        """What all processes counted, as prometheus_client wants it."""
-        total = self.numbers.total()
-        for place, (name, text, grows) in enumerate(SINGLE):
-            family = CounterMetricFamily if grows else GaugeMetricFamily
-            yield family(name, text, value=total[place])
-        yield from self._request_families(total)
-        yield from self._prediction_families(total)
-        about = {**self._release.model_dump(), "task": self._contract.task}
-        info = GaugeMetricFamily("slipway_model_info", "Which model serves; always 1.", labels=list(about))
-        info.add_metric(list(about.values()), 1)
-        yield info
-
-    def _request_families(self, total: list[float]) -> Iterator[Metric]:
-        requests = CounterMetricFamily("slipway_requests", "Requests answered.", labels=["path", "status"])
-        seconds = HistogramMetricFamily("slipway_request_seconds", "Time to answer a request.", labels=["path"])
-        for path, number in self._paths.items():
-            for status, place in self._statuses.items():
-                if count := total[self._requests + number * len(STATUSES) + place]:
-                    requests.add_metric([path, str(status)], count)
-            at = self._seconds + number * (len(BUCKETS) + 2)
-            counts = total[at : at + len(BUCKETS) + 1]
-            if any(counts):
-                seconds.add_metric([path], _buckets(BUCKETS, counts), total[at + len(BUCKETS) + 1])
-        yield requests
-        yield seconds
-
-    def _prediction_families(self, total: list[float]) -> Iterator[Metric]:
-        version = self._release.version
-        labels = ["class", "model_version"]
-        predictions = CounterMetricFamily("slipway_predictions", "Rows predicted.", labels=labels)
-        for number, name in enumerate(self._contract.classes or ["value"]):
-            # Present at 0, so that a rate exists from the first prediction.
-            predictions.add_metric([name, version], total[self._predictions + number])
-        yield predictions
-        text = "The predicted value: of the positive class, or of the class that was predicted, its probability."
-        values = HistogramMetricFamily("slipway_prediction_value", text, labels=["model_version"])
-        counts = total[self._values : self._values + len(self._limits) + 1]
-        values.add_metric([version], _buckets(self._limits, counts), total[self._values + len(self._limits) + 1])
-        yield values
-
-    def text(self) -> bytes:
-        """All metrics as Prometheus reads them."""
-        return generate_latest(self._registry)
-
-
-def _buckets(limits: Sequence[float], counts: Sequence[float]) -> list[tuple[str, float]]:
-    return list(zip([*(str(float(limit)) for limit in limits), "+Inf"], accumulate(counts), strict=True))
 
 
 def _value_limits(bundle: Bundle) -> tuple[float, ...]:

@@ -1,24 +1,17 @@
 """Around every request that the framework answers: its id, its time, its count, and the net below our own mistakes."""
 
-import itertools
-import os
-import re
 import time
 from collections.abc import Callable
 
-from fastapi import Request
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serving import problems
-from serving.body import REQUEST_ID
 from serving.logs import RequestLog
 from serving.metrics import IN_FLIGHT, Metrics
-
-GONE = 499  # the usual number for a client that left before its answer; counted, never sent
-
-_USABLE = re.compile(REQUEST_ID)
-_process = os.urandom(8).hex()
-_NUMBER = itertools.count()
+from serving.problems import GONE, MEDIA_TYPE, Problem
+from serving.request_ids import new_request_id, request_id
 
 
 class Observe:
@@ -56,7 +49,7 @@ class Observe:
             if status != GONE:
                 raise  # the answer has begun and cannot be replaced; the server closes the connection
             problem = problems.of(error, scope["request_id"])
-            await problems.respond(Request(scope), problem)(scope, receive, noting)
+            await respond(Request(scope), problem)(scope, receive, noting)
         finally:
             seconds = time.perf_counter() - started
             self._metrics.own[IN_FLIGHT] -= 1
@@ -65,18 +58,27 @@ class Observe:
                 self._requests.write(scope, status, seconds, scope["request_id"], "")
 
 
-def request_id(header: bytes) -> str:
-    """The caller's X-Request-ID when it can be given back as it is, else ""."""
-    given = header.decode("latin-1")
-    return given if _USABLE.fullmatch(given) else ""
+def respond(request: Request, problem: Problem) -> Response:
+    """The problem as a response of FastAPI."""
+    body = problem.body(request.scope.get("request_id"))
+    return Response(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
-def new_request_id() -> str:
-    """An id that no other request has: 16 random digits of this process, and a number."""
-    return f"{_process}{next(_NUMBER):016x}"
+def install(app: FastAPI) -> None:
+    """Let every refusal of this app leave as a problem."""
+    app.exception_handler(Problem)(_refused)
+    app.exception_handler(HTTPException)(_http)
 
 
-def begin_process() -> None:
-    """Draw this process's digits anew: after a fork two processes would give the same ids."""
-    global _process
-    _process = os.urandom(8).hex()
+async def _refused(request: Request, problem: Problem) -> Response:
+    return respond(request, problem)
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    path, method = request.url.path, request.method
+    if error.status_code == 405:
+        return respond(request, problems.wrong_method(path, method, (error.headers or {}).get("Allow", "")))
+    detail = (
+        f"there is no {path[:100]} here; /docs lists what there is" if error.status_code == 404 else str(error.detail)
+    )
+    return respond(request, Problem(error.status_code, detail, headers=dict(error.headers or {})))

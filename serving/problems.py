@@ -5,13 +5,11 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
-
 from serving.predictor import NoAnswer
 from serving.rows import Fault, RowError
 
 MEDIA_TYPE = "application/problem+json"
+GONE = 499  # the usual number for a client that left before its answer; counted, never sent
 
 
 class Problem(Exception):
@@ -61,29 +59,3 @@ def of(error: Exception, request_id: str | None) -> Problem:
 def wrong_method(path: str, method: str, allowed: str) -> Problem:
     """The problem of a path that is there, but not for this method."""
     return Problem(405, f"{path} does not take {method}", headers={"allow": allowed})
-
-
-def respond(request: Request, problem: Problem) -> Response:
-    """The problem as a response of FastAPI."""
-    body = problem.body(request.scope.get("request_id"))
-    return Response(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
-
-
-def install(app: FastAPI) -> None:
-    """Let every refusal of this app leave as a problem."""
-    app.exception_handler(Problem)(_refused)
-    app.exception_handler(HTTPException)(_http)
-
-
-async def _refused(request: Request, problem: Problem) -> Response:
-    return respond(request, problem)
-
-
-async def _http(request: Request, error: HTTPException) -> Response:
-    path, method = request.url.path, request.method
-    if error.status_code == 405:
-        return respond(request, wrong_method(path, method, (error.headers or {}).get("Allow", "")))
-    detail = (
-        f"there is no {path[:100]} here; /docs lists what there is" if error.status_code == 404 else str(error.detail)
-    )
-    return respond(request, Problem(error.status_code, detail, headers=dict(error.headers or {})))

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from serving import observe
+from serving import request_ids
 from serving.config import Config
 from serving.hot import HotPath
 from serving.metrics import IN_FLIGHT, LOG_QUEUE, RESTARTS, WORKERS
@@ -71,6 +71,8 @@ class _Minder:
         self._wake = wake
 
     def run(self) -> int:
+        if self._wanted > 1:
+            self._app.load_rest()  # once for all, in memory that they share
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
@@ -218,13 +220,15 @@ class _Minder:
 
         from serving.server import Server
 
-        observe.begin_process()
+        request_ids.begin_process()
         app = self._app
         app.metrics.count_as(row)
         if channel is not None:
             app.log = PredictionLog(channel, app.metrics.own)
 
         def started() -> None:
+            # The rest is loaded once predictions are answered, in a thread: it takes longer than all that came before.
+            asyncio.get_running_loop().run_in_executor(None, app.load_rest)
             # Without the process that minds it a worker would be nobody's: it ends as on SIGTERM.
             asyncio.get_running_loop().add_reader(self._life[0], orphaned)
             os.write(self._tell, os.getpid().to_bytes(8, "little"))

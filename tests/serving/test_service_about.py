@@ -1,6 +1,5 @@
 """What the service says about itself: health, model, metrics."""
 
-import asyncio
 import re
 import time
 from pathlib import Path
@@ -8,12 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.app import Service
-from serving.bundle import open_bundle
-from serving.callers import Callers
+from serving.app import create_app
 from serving.config import read_config
-from serving.metrics import Metrics
-from serving.predictor import Predictor
 from serving.problems import Problem
 from tests.serving.bundles import read
 from tests.serving.service import serving
@@ -49,12 +44,11 @@ def test_liveness_and_readiness(service):
 
 def test_a_model_that_stops_answering_is_not_ready(bundle):
     """/readyz really predicts: with a model that no longer answers it is a 503."""
-    opened, config = open_bundle(bundle), read_config({})
-    service = Service(opened, Predictor(opened), Metrics(opened, []), Callers(config), config)
-    assert asyncio.run(service.readyz()).status_code == 200
-    service.predictor._session = None
+    app = create_app(bundle, read_config({}))
+    assert b"ready" in app.ready()
+    app.predictor._session = None
     with pytest.raises(Problem) as caught:
-        asyncio.run(service.readyz())
+        app.ready()
     assert caught.value.status == 503
     assert "does not answer its example row" in caught.value.detail
 

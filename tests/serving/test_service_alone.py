@@ -58,7 +58,7 @@ def test_nothing_of_the_pipeline_is_loaded(bundle):
     """A service with a bundle has none of the pipeline's modules in memory, directly or through others."""
     code = (
         "import sys, pathlib; from serving.app import create_app; import serving.__main__, serving.workers, serving.server;"
-        "from serving.config import read_config; create_app(pathlib.Path(sys.argv[1]), read_config({})); print(*sorted({name.split('.')[0] for name in sys.modules}))"
+        "from serving.config import read_config; create_app(pathlib.Path(sys.argv[1]), read_config({})).load_rest(); print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, str(bundle)]

@@ -3,6 +3,7 @@
 import asyncio
 
 from serving.bundle import open_bundle
+from serving.exposition import exposition
 from serving.logs import RequestLog
 from serving.metrics import Metrics
 from serving.observe import Observe
@@ -26,7 +27,7 @@ def _run(app, bundle):
         asyncio.run(run())
     except RuntimeError as caught:
         error = caught
-    return sent, error, metrics.text().decode()
+    return sent, error, exposition(metrics).decode()
 
 
 def test_an_unexpected_error_is_a_problem_without_details(bundle, caplog):

@@ -147,14 +147,14 @@ def test_a_large_batch_is_predicted_beside_the_loop(bundle):
     """While the model works on a batch of more than 64 KB, a health check is answered."""
     app = create_app(bundle, read_config({}))
     began, go_on = threading.Event(), threading.Event()
-    predict = app._predictor.predict
+    predict = app.predictor.predict
 
     def slow(rows):
         began.set()
         assert go_on.wait(10)
         return predict(rows)
 
-    app._predictor.predict = slow
+    app.predictor.predict = slow
     row = b"[12.5, -0.5, 4, true]"
 
     async def both(rows):

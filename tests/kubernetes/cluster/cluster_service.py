@@ -52,13 +52,13 @@ def slow_start(seconds: str) -> None:
 
 def never_ready(_: str) -> None:
     """Lives, but is never ready."""
-    from serving.app import Service
+    from serving.hot import HotPath
     from serving.problems import Problem
 
-    async def readyz(self):
+    def ready(self):
         raise Problem(503, "the model does not answer its example row: no reason given")
 
-    Service.readyz = readyz  # type: ignore[method-assign]
+    HotPath.ready = ready  # type: ignore[method-assign]
 
 
 def wrong_answers(_: str) -> None:

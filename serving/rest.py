@@ -1,0 +1,119 @@
+"""All that is not the hot path: the framework's part of the service, which is loaded after the first answers."""
+
+import time
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from serving import observe, pages
+from serving.config import Config
+from serving.exposition import exposition
+from serving.hot import HotPath
+from serving.observe import Observe
+from serving.openapi import document
+
+
+class Service:
+    """The endpoints but for predictions."""
+
+    def __init__(self, hot: HotPath, config: Config):
+        self.contract, self.release = hot.contract, hot.release
+        self.hot, self.metrics, self.callers, self.config = hot, hot.metrics, hot.callers, config
+        self.started = time.monotonic()
+
+    async def health(self) -> Response:
+        """What serves here, for people."""
+        about = {"status": "ok", "model": self.release.name, "version": self.release.version}
+        return JSONResponse({**about, "uptime_seconds": self._uptime()})
+
+    async def healthz(self) -> Response:
+        """Liveness: the process answers."""
+        return Response(self.hot.alive(), media_type="application/json")
+
+    async def readyz(self) -> Response:
+        """Readiness: the model has just answered the contract's example row."""
+        return Response(self.hot.ready(), media_type="application/json")
+
+    async def ping(self) -> Response:
+        """Readiness as MLflow's scoring protocol asks for it: 200 and an empty line."""
+        self.hot.ready()
+        return PlainTextResponse("\n")
+
+    async def version(self) -> Response:
+        """The version of MLflow whose scoring protocol `/invocations` speaks."""
+        return PlainTextResponse(self.release.mlflow)
+
+    async def model_info(self) -> Response:
+        """Which model this is, where it comes from, and what it takes."""
+        contract = self.contract
+        about = {"task": contract.task, "target": contract.target, "positive": contract.positive}
+        inputs = [column.model_dump(mode="json") for column in contract.inputs]
+        return JSONResponse({**self.release.model_dump(), **about, "classes": contract.classes, "inputs": inputs})
+
+    async def metrics_text(self, request: Request) -> Response:
+        """Metrics in the Prometheus format; needs a key of the scope metrics."""
+        self.callers.admit(_key(request), "metrics")
+        return Response(exposition(self.metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def admin_status(self, request: Request) -> Response:
+        """How this service is set up, and who may call; needs a key of the scope admin."""
+        self.callers.admit(_key(request), "admin")
+        keys = self.callers.keys
+        callers = [{"name": c.name, "scopes": sorted(c.scopes)} for c in keys.callers] if keys else None
+        log = self.config.database.split(":")[0] or None
+        return JSONResponse(
+            {
+                **self.release.model_dump(),
+                "uptime_seconds": self._uptime(),
+                "workers": self.metrics.workers(),
+                "callers": callers,
+                "rate_limit": self.config.rate_limit,
+                "prediction_log": log,
+                "retention_days": self.config.retention_days if log else None,
+            }
+        )
+
+    def _uptime(self) -> float:
+        return round(time.monotonic() - self.started, 1)
+
+
+def build_rest(hot: HotPath, config: Config) -> Observe:
+    """The application for every path that the hot path does not answer."""
+    service = Service(hot, config)
+    release, contract = hot.release, hot.contract
+    app = FastAPI(
+        title=release.name,
+        version=release.version,
+        description=f"Predicts {contract.target} ({contract.task}).",
+        docs_url=None,  # both are in serving/pages.py, without a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    endpoints: dict[str, Callable] = {
+        "/health": service.health,
+        "/healthz": service.healthz,
+        "/readyz": service.readyz,
+        "/model/info": service.model_info,
+        "/admin/status": service.admin_status,
+    }
+    texts: dict[str, Callable] = {
+        "/ping": service.ping,
+        "/version": service.version,
+        "/metrics": service.metrics_text,
+    }
+    for path, endpoint in endpoints.items():
+        app.get(path)(endpoint)
+    for path, endpoint in texts.items():
+        app.get(path, response_class=PlainTextResponse)(endpoint)
+    described = document(app, contract, hot.predictor.example(), release.version, config)
+    app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
+    observe.install(app)
+    pages.install(app)
+    return Observe(app, hot.metrics, hot.requests)
+
+
+def _key(request: Request) -> bytes:
+    headers = request.headers
+    return (headers.get("x-api-key") or headers.get("authorization", "")).encode("latin-1")
