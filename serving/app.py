@@ -8,7 +8,7 @@ from serving.config import Config
 from serving.hot import HotPath
 from serving.logs import RequestLog
 from serving.metrics import Metrics
-from serving.predictor import Predictor
+from serving.predictor import load_predictor
 
 PATHS = ("/health", "/healthz", "/readyz", "/ping", "/version", "/model/info", "/metrics", "/admin/status")
 PAGES = ("/", "/docs", "/redoc", "/openapi.json")
@@ -20,6 +20,6 @@ def create_app(folder: Path, config: Config, processes: int = 1) -> HotPath:
     Raises BundleError when the bundle cannot be served, KeysError when the keys cannot be used.
     """
     bundle = open_bundle(folder)
-    predictor, callers = Predictor(bundle), Callers(config)
+    predictor, callers = load_predictor(bundle), Callers(config)
     metrics = Metrics(bundle, [*HotPath.PATHS, *PATHS, *PAGES], processes)
     return HotPath(bundle, predictor, callers, metrics, RequestLog(config.request_log), config)

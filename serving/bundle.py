@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from serving.contract import Contract
 
 MANIFEST = "manifest.json"
+CODE = "code/"
 
 
 class BundleError(Exception):
@@ -37,6 +38,7 @@ class Bundle:
     contract: Contract
     release: Release
     model: bytes
+    code: dict[str, bytes]  # Python files of the project that the model needs, by their path under code/
     values: tuple[float, float] | None = None  # a regression's lowest and highest golden answer
 
 
@@ -47,7 +49,11 @@ def open_bundle(folder: Path) -> Bundle:
     release = _parsed(folder, files, "release.json", Release)
     if release.name != contract.name:
         raise BundleError(f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}")
-    return Bundle(contract, release, _needed(folder, files, "model.onnx"), _values(folder, files, contract))
+    code = {name.removeprefix(CODE): content for name, content in files.items() if name.startswith(CODE)}
+    if code and contract.format == "onnx":
+        raise BundleError(f"{folder}: {CODE}{min(code)} does not belong here, an ONNX model needs no code")
+    model = _needed(folder, files, contract.file)
+    return Bundle(contract, release, model, code, _values(folder, files, contract))
 
 
 def _verified(folder: Path) -> dict[str, bytes]:

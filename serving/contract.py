@@ -33,6 +33,14 @@ class Onnx(Part):
     probabilities: str | None = None
 
 
+class Skops(Part):
+    """How a stored scikit-learn model is fed, and the types that it may hold beyond the library's own."""
+
+    layout: Literal["matrix", "frame"]
+    trusted: list[str] = []
+    scikit_learn: str = ""
+
+
 class Input(Part):
     """One feature: its type, what it may be, and an example."""
 
@@ -109,12 +117,13 @@ class Contract(Part):
     schema_version: Literal[1] = Field(alias="schema")
     name: str
     task: Literal["binary", "multiclass", "regression"]
-    format: Literal["onnx"]
+    format: Literal["onnx", "skops"]
     inputs: list[Input] = Field(min_length=1)
     classes: list[str] = []
     positive: str | None = None
     target: str
-    onnx: Onnx
+    onnx: Onnx | None = None
+    skops: Skops | None = None
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -125,9 +134,11 @@ class Contract(Part):
     def _hangs_together(self):
         if len(self.names) != len(self.inputs):
             raise ValueError("two inputs have the same name")
-        if self.onnx.layout == "matrix" and any(column.type == "text" for column in self.inputs):
-            raise ValueError('a text input needs the layout "columns"')
-        if self.task != "regression" and (len(self.classes) < 2 or self.onnx.probabilities is None):
+        form = self.form
+        if form.layout == "matrix" and any(column.type == "text" for column in self.inputs):
+            raise ValueError(f'a text input needs the layout "{"columns" if isinstance(form, Onnx) else "frame"}"')
+        unnamed = isinstance(form, Onnx) and form.probabilities is None
+        if self.task != "regression" and (len(self.classes) < 2 or unnamed):
             raise ValueError("a classifier needs two or more classes and an output of probabilities")
         for column in self.inputs:
             try:
@@ -144,12 +155,30 @@ class Contract(Part):
     @cached_property
     def largest(self) -> float:
         """The largest number that the model can take."""
-        return LARGEST[self.onnx.dtype]
+        return LARGEST[self.form.dtype if isinstance(self.form, Onnx) else "float64"]
+
+    @property
+    def form(self) -> Onnx | Skops:
+        """How the model is fed: the part that is called like the format."""
+        form = getattr(self, self.format)
+        if form is None:
+            raise ValueError(f"the format {self.format!r} needs a part of that name")
+        return form
+
+    @property
+    def file(self) -> str:
+        """The bundle's file that holds the model."""
+        return f"model.{self.format}"
 
     @property
     def example(self) -> list[Any]:
         """One row in contract order that the model answers."""
         return [column.example for column in self.inputs]
+
+    @property
+    def example_row(self) -> list[float | str]:
+        """The same as the model takes it."""
+        return [column.read(column.example, self.largest) for column in self.inputs]
 
 
 def is_number(value: Any) -> bool:

@@ -1,65 +1,64 @@
-"""The model: an ONNX graph that turns checked rows into answers."""
+"""The predictor: checked rows in, answers out, whichever format the model has."""
 
+import os
 from collections.abc import Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 
 from serving.bundle import Bundle, BundleError
-from serving.contract import Contract
+from serving.contract import Contract, Onnx
 from serving.rows import Row
 
 Answer = dict[str, Any]
+Outputs = Sequence[np.ndarray]  # class positions and probabilities, or values
 
 
 class NoAnswer(Exception):
-    """The model cannot answer these values; `row` is the first such row, None when the graph did not say."""
+    """The model cannot answer these values; `row` is the first such row, None when the model did not say."""
 
     def __init__(self, row: int | None = None):
         super().__init__("the model has no finite answer for these values")
         self.row = row
 
 
+class Model(Protocol):
+    """A loaded model. What it raises on odd values is any exception."""
+
+    def run(self, rows: Sequence[Row]) -> Outputs:
+        """The outputs for many rows; safe to call from several threads."""
+
+    def run_one(self, row: Row) -> Outputs:
+        """The outputs for one row, which hold until the next call; from one thread only."""
+
+
 class Predictor:
     """Answers rows that the contract has accepted; `predict` is safe to use from several threads."""
 
-    def __init__(self, bundle: Bundle):
-        """Load the graph and answer the example row; raises BundleError when graph and contract differ."""
-        self.contract = bundle.contract
-        self._session = _session(bundle.model)
-        self._outputs = [name for name in (self.contract.onnx.label, self.contract.onnx.probabilities) if name]
-        _match(self._session, self.contract, self._outputs)
-        try:
-            self.example()
-        except Exception as error:
-            raise BundleError(f"model.onnx does not answer the contract's example row: {error}") from error
-        self._bound = None
-        if self.contract.onnx.layout == "matrix":
-            self._bound = _Bound(self._session, self._outputs, len(self.contract.inputs), self.contract.onnx.dtype)
+    def __init__(self, contract: Contract, model: Model):
+        self.contract = contract
+        self._model = model
 
     def example(self) -> Answer:
         """The answer to the contract's example row."""
-        row = [column.read(column.example, self.contract.largest) for column in self.contract.inputs]
-        return self.predict([row])[0]
+        return self.predict([self.contract.example_row])[0]
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
         """One answer per row: {label, class_id, probabilities} or {value}; raises NoAnswer."""
+        return self._answers(self.outputs(rows))
+
+    def outputs(self, rows: Sequence[Row]) -> Outputs:
+        """What the model itself gives for many rows, finite or not; raises NoAnswer where it gives nothing."""
         try:
-            outputs = self._session.run(self._outputs, self._feed(rows))
-        except Exception as error:  # onnxruntime has no common class for what a graph raises on odd values
+            return self._model.run(rows)
+        except Exception as error:  # there is no common class for what a model raises on odd values
             raise NoAnswer from error
-        if self.contract.task == "regression":
-            return self._values(outputs[0])
-        return self._labels(*outputs)
 
     def predict_one(self, row: Row) -> Answer:
         """The same for one row, in half the time; from one thread only. Raises NoAnswer."""
-        if self._bound is None:
-            return self.predict([row])[0]
         try:
-            outputs = self._bound.run(row)
+            outputs = self._model.run_one(row)
         except Exception as error:
             raise NoAnswer from error
         if self.contract.task == "regression":
@@ -77,16 +76,10 @@ class Predictor:
             "probabilities": dict(zip(classes, probabilities, strict=True)),
         }
 
-    def _feed(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
-        dtype = self.contract.onnx.dtype
-        if self.contract.onnx.layout == "matrix":
-            return {"features": np.array(rows, dtype=dtype)}
-        return {
-            f"f{position}": np.array(
-                [[row[position]] for row in rows], dtype=object if column.type == "text" else dtype
-            )
-            for position, column in enumerate(self.contract.inputs)
-        }
+    def _answers(self, outputs: Outputs) -> list[Answer]:
+        if self.contract.task == "regression":
+            return self._values(outputs[0])
+        return self._labels(*outputs)
 
     def _values(self, values: np.ndarray) -> list[Answer]:
         _finite(values)
@@ -105,45 +98,39 @@ class Predictor:
         ]
 
 
-class _Bound:
-    """A row and its outputs in memory that the session keeps: a call allocates and describes nothing."""
+def load_predictor(bundle: Bundle) -> Predictor:
+    """The predictor of a bundle, which has answered its example row; raises BundleError when model and contract differ.
 
-    def __init__(self, session: onnxruntime.InferenceSession, outputs: list[str], width: int, dtype: str):
-        self._run = session.run_with_iobinding
-        self._row = np.zeros((1, width), dtype)
-        self._outputs = [np.array(output) for output in session.run(outputs, {"features": self._row})]
-        self._binding = session.io_binding()
-        self._binding.bind_input("features", "cpu", 0, self._row.dtype, self._row.shape, self._row.ctypes.data)
-        for name, output in zip(outputs, self._outputs, strict=True):
-            self._binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
-
-    def run(self, row: Row) -> list[np.ndarray]:
-        """The outputs for one row; they hold until the next call."""
-        self._row[0] = row
-        self._run(self._binding)
-        return self._outputs
-
-
-def _session(model: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # one row is too little work to share; more threads only wait for each other
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    Only what its format needs is imported: ONNX Runtime, or scikit-learn.
+    """
+    predictor = Predictor(bundle.contract, _model(bundle))
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        predictor.example()
+        predictor.predict_one(bundle.contract.example_row)  # the first call is the slowest: not a client's
     except Exception as error:
-        raise BundleError(f"model.onnx cannot be loaded: {str(error).splitlines()[0][:300]}") from error
+        cause = error.__cause__ or error
+        raise BundleError(
+            f"{bundle.contract.file} does not answer the contract's example row: {_first_line(cause)}"
+        ) from error
+    return predictor
 
 
-def _match(session: onnxruntime.InferenceSession, contract: Contract, outputs: list[str]) -> None:
-    """The graph takes and gives what the contract says."""
-    matrix = contract.onnx.layout == "matrix"
-    needed = ["features"] if matrix else [f"f{position}" for position in range(len(contract.inputs))]
-    inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
-    if sorted(inputs) != sorted(needed):
-        raise BundleError(f"model.onnx takes {', '.join(inputs)}, but contract.json says {', '.join(needed)}")
-    if missing := set(outputs) - {tensor.name for tensor in session.get_outputs()}:
-        raise BundleError(f"model.onnx has no output {missing.pop()!r}, but contract.json names it")
+def _model(bundle: Bundle) -> Model:
+    form = bundle.contract.form
+    if isinstance(form, Onnx):
+        from serving.onnx_model import OnnxModel
+
+        return OnnxModel(bundle, form)
+    # OpenMP reads this when it is loaded, which is with scikit-learn: one row is too little work to share, and a process forked
+    # from one that has shared work would wait for ever.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from serving.sklearn_model import SklearnModel
+
+    return SklearnModel(bundle, form)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _finite(values: np.ndarray) -> None:

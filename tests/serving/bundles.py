@@ -1,4 +1,4 @@
-"""Small real bundles: ONNX graphs built by hand, and golden answers that numpy computes beside them."""
+"""Small real bundles: models with weights set by hand, and golden answers that numpy computes beside them."""
 
 import hashlib
 import json
@@ -7,25 +7,34 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import skops.io
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
-KINDS = ("binary", "multiclass", "regression", "columns")
+KINDS = ("binary", "multiclass", "regression", "columns", "skops", "skops_frame")
 ROWS = 25
 WORDS = {"red": 0.5, "green": -0.25, "blue": 1.5}  # what each colour adds to the columns model
 
 
 def make_bundle(kind: str, folder: Path, version: str = "3") -> Path:
     """A sealed bundle of one kind with ROWS golden rows."""
-    contract, graph, answer = {
+    contract, model, answer = {
         "binary": _binary,
         "multiclass": _multiclass,
         "regression": _regression,
         "columns": _columns,
+        "skops": _skops,
+        "skops_frame": _skops_frame,
     }[kind]()
     rows = _rows(contract)
     golden = {"tolerance": 1e-5, "inputs": rows, "expected": [answer(row) for row in rows]}
     folder.mkdir(parents=True)
-    save(folder, graph)
+    (save_estimator if contract["format"] == "skops" else save)(folder, model)
     write(folder, "contract.json", contract)
     write(folder, "golden.json", golden)
     write(folder, "reference.json", {})
@@ -66,12 +75,9 @@ def read(folder: Path, name: str):
 
 def seal(folder: Path) -> Path:
     """Write the manifest that fits the files as they are now."""
-    files = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
-    write(
-        folder,
-        "manifest.json",
-        {"files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}},
-    )
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    digests = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    write(folder, "manifest.json", {"files": digests})
     return folder
 
 
@@ -97,6 +103,11 @@ def save(folder: Path, graph) -> None:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def save_estimator(folder: Path, estimator) -> None:
+    """Write a scikit-learn estimator as the bundle's model."""
+    (folder / "model.skops").write_bytes(skops.io.dumps(estimator))
 
 
 def _input(name, kind, example, **more):
@@ -283,3 +294,37 @@ def _columns():
     classes = ["left", "stayed"]
     contract = _contract("visitors", "binary", inputs, "columns", "float32", classes, "stayed", "label")
     return contract, _classifier(nodes, given, constants), answer
+
+
+def _as_skops(contract, layout, *trusted):
+    """The same contract for a scikit-learn model."""
+    return {**contract, "format": "skops", "onnx": None, "skops": {"layout": layout, "trusted": trusted}}
+
+
+def _weighted(weights, bias):
+    """A logistic regression that was never fitted."""
+    model = LogisticRegression()
+    model.classes_, model.coef_, model.intercept_ = np.array([0, 1]), np.array([weights]), np.array([bias])
+    return model
+
+
+def _skops():
+    """The binary model as a scikit-learn estimator that takes a matrix."""
+    contract, _, answer = _binary()
+    return _as_skops(contract, "matrix"), _weighted([0.05, -1.5, 0.25, 2.0], -2.0), answer
+
+
+def _skops_frame():
+    """The model of columns as a scikit-learn pipeline that asks for them by name."""
+    contract, _, answer = _columns()
+    words = [np.array([*WORDS], dtype=object), np.array([*WORDS, ""], dtype=object)]
+    columns = ColumnTransformer(
+        [
+            ("age", SimpleImputer(strategy="constant", fill_value=0.0), ["age"]),
+            ("colour", OneHotEncoder(categories=[words[0]], handle_unknown="ignore"), ["colour"]),
+            ("note", OneHotEncoder(categories=[words[1]], handle_unknown="ignore"), ["note"]),
+        ]
+    )
+    columns.fit(pd.DataFrame({"age": [1.0, np.nan], "colour": ["red", "blue"], "note": ["", "green"]}))
+    model = _weighted([0.02, *WORDS.values(), *WORDS.values(), 1.0], -1.0)
+    return _as_skops(contract, "frame", "numpy.dtype"), make_pipeline(columns, model), answer

@@ -15,7 +15,7 @@ def _running(kind):
     return fixture
 
 
-binary, multiclass, regression, columns = (_running(kind) for kind in KINDS)
+binary, multiclass, regression, columns, skops, skops_frame = (_running(kind) for kind in KINDS)
 
 
 @pytest.fixture(params=KINDS)

@@ -46,7 +46,7 @@ def test_a_model_that_stops_answering_is_not_ready(bundle):
     """/readyz really predicts: with a model that no longer answers it is a 503."""
     app = create_app(bundle, read_config({}))
     assert b"ready" in app.ready()
-    app.predictor._session = None
+    app.predictor._model = None
     with pytest.raises(Problem) as caught:
         app.ready()
     assert caught.value.status == 503

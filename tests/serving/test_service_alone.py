@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.serving.bundles import make_bundle
 from tests.serving.service import ROOT
 
 # starlette is what FastAPI is made of and re-exports; the rest is in the serving group of pyproject.toml.
@@ -17,22 +18,20 @@ ALLOWED = {
     "uvloop",
     "pydantic",
     "numpy",
-    "onnxruntime",
     "prometheus_client",
     "psycopg",
     "uvicorn",
     "msgspec",
 }
+# What only one kind of image has, by the one file that may import it.
+OF_ITS_OWN = {"onnx_model.py": {"onnxruntime"}, "sklearn_model.py": {"pandas", "skops"}}
 FOREIGN = {
     "pipeline",
     "scripts",
     "project",
     "mlflow",
-    "sklearn",
-    "pandas",
     "skl2onnx",
     "onnx",
-    "scipy",
     "requests",
     "fastapi_standalone_docs",  # its files are used, its code is not
 }
@@ -51,21 +50,35 @@ def _imports(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "serving").glob("**/*.py")), ids=lambda path: path.name)
 def test_a_file_imports_only_what_the_service_needs(path):
     """Every import is the standard library or one of the few packages of the image."""
-    assert set(_imports(path)) <= ALLOWED | set(sys.stdlib_module_names)
+    assert set(_imports(path)) <= ALLOWED | OF_ITS_OWN.get(path.name, set()) | set(sys.stdlib_module_names)
 
 
-def test_nothing_of_the_pipeline_is_loaded(bundle):
-    """A service with a bundle has none of the pipeline's modules in memory, directly or through others."""
+@pytest.mark.parametrize(
+    ("kind", "loaded", "of_the_other_kind"),
+    [
+        ("binary", {"onnxruntime"}, {"sklearn", "scipy", "pandas", "skops"}),
+        ("columns", {"onnxruntime"}, {"sklearn", "scipy", "pandas", "skops"}),
+        ("skops", {"sklearn", "skops"}, {"onnxruntime"}),
+        ("skops_frame", {"sklearn", "skops", "pandas"}, {"onnxruntime"}),
+    ],
+)
+def test_nothing_else_is_loaded(tmp_path, kind, loaded, of_the_other_kind):
+    """A service has what its model's format needs in memory, and nothing of the pipeline or of the other format, directly or not."""
+    names = _modules_with(make_bundle(kind, tmp_path / "bundle"))
+    assert loaded <= names
+    assert not names & (FOREIGN | of_the_other_kind)
+
+
+def _modules_with(bundle):
+    """The top-level names of all modules of a service that has opened a bundle."""
     code = (
         "import sys, pathlib; from serving.app import create_app; import serving.__main__, serving.workers, serving.server;"
         "from serving.config import read_config; create_app(pathlib.Path(sys.argv[1]), read_config({})).load_rest(); print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, str(bundle)]
-    loaded = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    names = set(loaded.stdout.split())
-    assert "onnxruntime" in names
-    assert not names & FOREIGN
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def test_importing_does_nothing(tmp_path):

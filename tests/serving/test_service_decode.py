@@ -37,7 +37,7 @@ def _many_with_care(contract, raw):
 def _as_the_model_gets(contract, row):
     """Texts as they are, numbers in the model's type."""
     return [
-        value if column.type == "text" else np.array(value, contract.onnx.dtype).tobytes()
+        value if column.type == "text" else np.array(value, getattr(contract.form, "dtype", "float64")).tobytes()
         for column, value in zip(contract.inputs, row, strict=True)
     ]
 

@@ -1,0 +1,86 @@
+"""A model as an ONNX graph."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+
+from serving.bundle import Bundle, BundleError
+from serving.contract import Contract, Onnx
+from serving.rows import Row
+
+
+class OnnxModel:
+    """The graph of a bundle, and how it is fed."""
+
+    def __init__(self, bundle: Bundle, form: Onnx):
+        """Load the graph; raises BundleError when graph and contract differ."""
+        self._contract, self._form = bundle.contract, form
+        self._session = _session(bundle.model)
+        self._outputs = [name for name in (form.label, form.probabilities) if name]
+        _match(self._session, self._contract, form, self._outputs)
+        self._bound: _Bound | None = None
+
+    def run(self, rows: Sequence[Row]) -> Sequence[np.ndarray]:
+        """The outputs for many rows."""
+        return self._session.run(self._outputs, self._feed(rows))
+
+    def run_one(self, row: Row) -> Sequence[np.ndarray]:
+        """The outputs for one row; they hold until the next call."""
+        if self._form.layout != "matrix":
+            return self.run([row])
+        if self._bound is None:
+            self._bound = _Bound(self._session, self._outputs, len(self._contract.inputs), self._form.dtype)
+        return self._bound.run(row)
+
+    def _feed(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        dtype = self._form.dtype
+        if self._form.layout == "matrix":
+            return {"features": np.array(rows, dtype=dtype)}
+        return {
+            f"f{position}": np.array(
+                [[row[position]] for row in rows], dtype=object if column.type == "text" else dtype
+            )
+            for position, column in enumerate(self._contract.inputs)
+        }
+
+
+class _Bound:
+    """A row and its outputs in memory that the session keeps: a call allocates and describes nothing."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: list[str], width: int, dtype: str):
+        self._run = session.run_with_iobinding
+        self._row = np.zeros((1, width), dtype)
+        self._outputs = [np.array(output) for output in session.run(outputs, {"features": self._row})]
+        self._binding = session.io_binding()
+        self._binding.bind_input("features", "cpu", 0, self._row.dtype, self._row.shape, self._row.ctypes.data)
+        for name, output in zip(outputs, self._outputs, strict=True):
+            self._binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
+
+    def run(self, row: Row) -> list[np.ndarray]:
+        """The outputs for one row; they hold until the next call."""
+        self._row[0] = row
+        self._run(self._binding)
+        return self._outputs
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # one row is too little work to share; more threads only wait for each other
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BundleError(f"model.onnx cannot be loaded: {str(error).splitlines()[0][:300]}") from error
+
+
+def _match(session: onnxruntime.InferenceSession, contract: Contract, form: Onnx, outputs: list[str]) -> None:
+    """The graph takes and gives what the contract says."""
+    matrix = form.layout == "matrix"
+    needed = ["features"] if matrix else [f"f{position}" for position in range(len(contract.inputs))]
+    inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
+    if sorted(inputs) != sorted(needed):
+        raise BundleError(f"model.onnx takes {', '.join(inputs)}, but contract.json says {', '.join(needed)}")
+    if missing := set(outputs) - {tensor.name for tensor in session.get_outputs()}:
+        raise BundleError(f"model.onnx has no output {missing.pop()!r}, but contract.json names it")
