@@ -14,6 +14,7 @@ GROUPS = (
     "dev",
     "pipeline",
     "serving",
+    "serving-sklearn",
     "server",
     "installer",
 )  # dev holds the others but the installer and the server's driver: it decides the versions

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import lock
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 PYTHON = [file for file in FILES if file.endswith(".py")]
@@ -48,7 +50,7 @@ def test_no_file_names_a_package_index():
         assert not [name for name in names if name in text and not file.endswith("lock.py")], file
 
 
-@pytest.mark.parametrize("group", ["serving", "pipeline", "server", "dev", "installer"])
+@pytest.mark.parametrize("group", ["serving", "serving-sklearn", "pipeline", "server", "dev", "installer"])
 def test_every_requirement_is_locked_with_hashes(group):
     """Each requirement is one version with at least one hash."""
     text = (ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
@@ -61,27 +63,33 @@ def test_the_smaller_locks_agree_with_the_largest():
     pins = {
         group: set(
             re.findall(
-                r"^([\w.-]+==[^\s;\\]+)",
+                r"^([\w.-]+==[^\\\s;]+)",
                 (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8"),
                 re.M,
             )
         )
-        for group in ("serving", "pipeline", "server", "dev")
+        for group in ("serving", "serving-sklearn", "pipeline", "server", "dev")
     }
-    assert pins["serving"] <= pins["pipeline"] <= pins["dev"]
+    assert pins["serving"] | pins["serving-sklearn"] <= pins["pipeline"] <= pins["dev"]
+    assert "onnxruntime" not in {pin.split("==")[0] for pin in pins["serving-sklearn"]}
     own = {pin for pin in pins["server"] if pin.startswith("psycopg")}  # its driver is needed nowhere else
     assert own and pins["server"] - own <= pins["dev"]
 
 
 def test_the_lock_holds_what_the_project_declares():
-    """Each package of a dependency group stands in that group's locked file."""
+    """Each package of a dependency group, or of one that it includes, stands in that group's locked file."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
-    for group, packages in groups.items():
+
+    def packages(group: str) -> list[str]:
+        parts = ([part] if isinstance(part, str) else packages(part["include-group"]) for part in groups[group])
+        return [package for part in parts for package in part]
+
+    for group in lock.GROUPS:
         locked = (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8")
-        for package in packages:
-            if isinstance(package, str):
-                name = re.match(r"[\w.-]+", package).group()
-                assert re.search(rf"^{name}==", locked, re.M), f"{name} in {group}"
+        for package in packages(group):
+            name = re.match(r"[\w.-]+", package).group()
+            assert re.search(rf"^{name}==", locked, re.M), f"{name} in {group}"
+    assert set(groups) == {*lock.GROUPS, "service"}, "a group of its own is locked; service only stands in others"
 
 
 def test_importing_a_module_does_nothing_but_define():
