@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report
-from pipeline.artifacts import BUILD, read_json, sha256, write_json, write_text
+from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report, served
+from pipeline.artifacts import BUILD, read_json, write_json, write_text
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import RegistryError, StageError, edge
+from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
 from pipeline.split import is_holdout
 
@@ -99,6 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         production_problem=rolled_back(client, settings, run) or (production.problem if production else None),
     )
     verdict = gate.decide(evidence, rules)
+    contract = read_json(BUILD / "model" / "contract.json")
 
     # What people and later stages read.
     evaluation = {
@@ -124,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
         "slices": [slice_row(one, rules) for one in slices],
         "limits": [asdict(one) | {"value": or_none(one.value), "success": one.success} for one in limits],
         "checks": [asdict(one) | {"success": one.success} for one in checks],
+        "format": {key: contract[key] for key in ("format", "format_reason")},
     }
     figures = plots.figures_for(
         settings.data.task, dataset.classes, positive, y[common], answers[common],
@@ -139,25 +141,30 @@ def main(argv: list[str] | None = None) -> None:
     print("report: build/report.html")
     for reason in verdict.reasons:
         print(f"  {reason}")
+    if contract["format_reason"]:
+        print(f"  Served by scikit-learn, not as ONNX: {contract['format_reason']}.")
     print(f"verdict: {verdict.verdict}")
 
 
 def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarray, list[gate.Check]]:
-    """The portable model's answers on the hold-out, and its checks against the trained one."""
+    """The portable model's answers on the hold-out, and its checks against the trained one.
+
+    What train.py found beside the model's thresholds is taken from run.json: it is about these very bytes.
+    """
     folder = BUILD / "model"
     if run["settings_hash"] != settings.fingerprint(*TRAINING):
         raise StageError("pipeline.toml was changed since the model was trained", "run `make train`")
     if run["data_hash"] != dataset.hash or bundle.digest(folder) != run["model_digest"]:
         raise StageError("build/model is not of build/run.json and the present data", "run `make train`")
     trained = np.load(folder / "holdout.npy", allow_pickle=False)
-    form = read_json(folder / "contract.json")["onnx"]
-    rows, onnx = dataset.features[dataset.holdout], (folder / "model.onnx").read_bytes()
-    answers = portable.predict(onnx, form, rows, dataset.kinds)
-    parity = portable.parity(trained, answers)
-    latency = portable.latency_ms(onnx, form, rows, dataset.kinds)
+    contract, rows = read_json(folder / "contract.json"), dataset.features[dataset.holdout]
+    answers, latency = served.predict(bundle.model_files(folder), contract, rows, served.CALLS)
+    parity = portable.parity(trained, answers, settings.gate.parity)
+    beside = [one["difference"] for one in run["trials"] if one["where"] == served.JUMPS]
     checks = [
         gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows"),
         gate.Check("parity", finite(parity.difference), settings.gate.parity),
+        *(gate.Check(f"parity {served.JUMPS}", finite(one), settings.gate.parity) for one in beside),
         gate.Check("latency", latency, settings.gate.max_latency_ms, "ms"),
         gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
     ]
@@ -203,7 +210,7 @@ def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> P
     try:
         folder = registry.fetch_bundle(client, version, work)
         bundle.verify(folder)
-        contract, onnx = read_json(folder / "contract.json"), (folder / "model.onnx").read_bytes()
+        contract, files = read_json(folder / "contract.json"), bundle.model_files(folder)
         reference = read_json(folder / "reference.json")
     finally:
         shutil.rmtree(work)
@@ -212,9 +219,11 @@ def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> P
     problem = incomparable(contract, dataset, int(rows.sum()), version.version)
     if problem:
         return Production(facts, rows, np.empty(0), data, problem)
-    kinds = {field["name"]: field["type"] for field in contract["inputs"]}
-    features = dataset.features.loc[dataset.holdout, list(kinds)][rows]
-    return Production(facts, rows, portable.predict(onnx, contract["onnx"], features, kinds), data)
+    features = dataset.features.loc[dataset.holdout, [field["name"] for field in contract["inputs"]]][rows]
+    try:
+        return Production(facts, rows, served.predict(files, contract, features)[0], data)
+    except PortabilityError as error:
+        return Production(facts, rows, np.empty(0), data, unaskable(error, version.version))
 
 
 def data_change(client, version, contract: dict, reference: dict, dataset: Dataset) -> dict:
@@ -262,7 +271,7 @@ def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
 
     A push is another commit, and so another build, but where the model is the same it has the same faults.
     """
-    model = sha256(BUILD / "model" / "model.onnx")
+    model = bundle.model_hash(BUILD / "model")
     version = registry.by_tag(client, settings.name, "digest", run["model_digest"])
     version = version or registry.by_tag(client, settings.name, "model_hash", model)
     if version is None or "rolled_back" not in version.tags:
@@ -307,6 +316,15 @@ def incomparable(contract: dict, dataset: Dataset, rows: int, version: str) -> g
             f"{version}; at least {COMMON_ROWS} are needed. Restore the split, {anew}.",
         )
     return None
+
+
+def unaskable(error: PortabilityError, version: str) -> gate.Problem:
+    """Why production, a stored scikit-learn model, does not answer here: it may be of another scikit-learn than there is now."""
+    return gate.Problem(
+        "refuse",
+        f"production version {version} cannot be asked, so the two cannot be compared: {error.what}. Restore the packages that it "
+        "was made with, or give the new model a name of its own in pipeline.toml.",
+    )
 
 
 def slice_masks(settings: Settings, dataset: Dataset, common: np.ndarray) -> list[tuple[str, np.ndarray]]:

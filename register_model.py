@@ -10,7 +10,7 @@ import shutil
 import sys
 
 from pipeline import bundle, registry, workflow
-from pipeline.artifacts import BUILD, read_json, replace_directory, sha256, write_json
+from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
 
@@ -94,7 +94,8 @@ def create(client, settings, run: dict, evaluation: dict):
             "data_hash": run["data_hash"],
             "lock_hash": run["lock_hash"],
             "digest": run["model_digest"],
-            "model_hash": sha256(BUILD / "model" / "model.onnx"),  # the same where only the commit is another
+            "format": run["format"],
+            "model_hash": bundle.model_hash(BUILD / "model"),  # the same where only the commit is another
             "verdict": evaluation["verdict"],
             "reason": evaluation["reasons"][0][:1000],
             "run_url": run["run_url"],

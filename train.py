@@ -11,10 +11,11 @@ import math
 import os
 import shutil
 import sys
+from dataclasses import asdict
 
 import numpy as np
 
-from pipeline import bundle, drift, lineage, metrics, portable, workflow
+from pipeline import bundle, drift, lineage, metrics, portable, served, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
@@ -42,8 +43,18 @@ def main() -> None:
     # The portable model, and what the service must know of it.
     from pipeline import plots
 
-    exported, parity = portable.export(model, dataset, dataset.features[holdout], prediction, settings.gate.parity)
     commit, dirty = lineage.commit()
+
+    def contract_for(form: dict) -> dict:
+        named = f"{commit}-dirty" if dirty else commit
+        return bundle.contract(dataset, form, checks, named, settings.gate.parity)
+
+    tried = served.trials(model, dataset, dataset.features[holdout], prediction)
+    chosen = served.choose(model, dataset, tried, contract_for)
+    print(
+        f"served as {chosen.form['format']}"
+        + (f": {chosen.form['format_reason']}" if chosen.form["format_reason"] else "")
+    )
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
     every = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
     scores = {name: value for name, value in every.items() if math.isfinite(value)}
@@ -52,10 +63,10 @@ def main() -> None:
     content = BUILD / ".model"
     shutil.rmtree(content, ignore_errors=True)
     content.mkdir(parents=True)
-    (content / "model.onnx").write_bytes(exported.onnx)
-    named = f"{commit}-dirty" if dirty else commit
-    contract = bundle.contract(dataset, exported.form, checks, named, settings.gate.parity)
-    write_json(content / "contract.json", contract)
+    for name, data in chosen.files.items():
+        (content / name).parent.mkdir(parents=True, exist_ok=True)
+        (content / name).write_bytes(data)
+    write_json(content / "contract.json", contract_for(chosen.form))
     write_json(content / "golden.json", bundle.golden(dataset, prediction, settings.gate.parity))
     write_json(content / "reference.json", drift.reference(dataset, training, prediction))
     write_json(content / "feature_importance.json", importance)
@@ -87,7 +98,11 @@ def main() -> None:
         "parameters": settings.train.parameters,
         "features": list(dataset.kinds),
         "split": {"holdout": settings.split.holdout, "salt": settings.split.salt, "id": settings.data.id},
-        "parity": {"difference": parity.difference, "labels": parity.labels},
+        "format": chosen.form["format"],
+        "trials": [
+            {"where": one.where, "rows": len(one.rows), **asdict(found)}
+            for one, found in zip(tried, chosen.parity, strict=True)
+        ],
         "model_digest": bundle.digest(content),
     }
     facts |= log_run(settings, dataset, model, prediction, facts, content, pictures)
@@ -151,12 +166,12 @@ def answers(model, dataset: Dataset) -> np.ndarray:
             "a classifier must answer with probabilities; scikit-learn's CalibratedClassifierCV adds them",
         )
     with in_project(f"{call}() of the model"):
-        given = np.asarray(getattr(model, call)(rows), dtype=np.float64)
-    wrong = ~np.isfinite(given if dataset.classes else given.reshape(len(rows), -1)).all(axis=1)
+        given = served.answer(model, dataset, rows)
+    wrong = ~np.isfinite(given.reshape(len(rows), -1)).all(axis=1)
     if wrong.any():
         row = dataset.ids[dataset.holdout][wrong.argmax()]
         raise ProjectError(f"the model's answer for row {row} is not a finite number", "correct project/model.py")
-    return given if dataset.classes else given.ravel()
+    return given
 
 
 def feature_importance(model, dataset: Dataset, seed: int) -> dict[str, float]:

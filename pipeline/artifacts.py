@@ -26,7 +26,7 @@ MADE_BY = {
 # What later stages rely on; a file that lacks it was not written by its stage.
 KEYS = {
     "data.json": {"success", "data_hash", "ranges", "values"},
-    "run.json": {"run_id", "model_digest", "data_hash", "settings_hash"},
+    "run.json": {"run_id", "model_digest", "data_hash", "settings_hash", "trials"},
     "evaluation.json": {"verdict", "reasons", "candidate", "production", "checks", "settings_hash"},
     "registered.json": {"version", "digest"},
     "image.json": {"version", "digest", "image", "pushed"},

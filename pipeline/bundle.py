@@ -1,6 +1,7 @@
 """The bundle: the folder through which the pipeline meets the service, and all that the service knows of the model.
 
-model.onnx, contract.json, golden.json and reference.json are the content: the same data and commit give the same bytes.
+contract.json, golden.json, reference.json and the model are the content: the same data and commit give the same bytes. The model is
+model.onnx, or model.skops and under code/ the modules of project/ that its types name.
 release.json says which registered version this is; manifest.json holds the SHA-256 of every other file.
 """
 
@@ -16,7 +17,8 @@ from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.dataset import Dataset
 from pipeline.errors import StageError
 
-CONTENT = ("contract.json", "golden.json", "model.onnx", "reference.json")
+PAPERS = ("contract.json", "golden.json", "reference.json")
+MODELS = ("model.onnx", "model.skops")
 GOLDEN_ROWS = 24
 SENSITIVE_ROWS = 8  # the hold-out rows nearest to a decision: where a wrong model shows first
 
@@ -24,32 +26,69 @@ SENSITIVE_ROWS = 8  # the hold-out rows nearest to a decision: where a wrong mod
 def digest(folder: Path) -> str:
     """SHA-256 over the names and bytes of the content files; raises StageError when one is missing."""
     total = hashlib.sha256()
-    for name in CONTENT:
-        if not (folder / name).is_file():
-            raise StageError(f"{folder.name}/{name} is missing", "run `make train` again")
+    for name in content(folder):
         total.update(f"{name} {sha256(folder / name)}\n".encode())
     return total.hexdigest()
 
 
+def content(folder: Path) -> list[str]:
+    """The paths of the content files in a folder that may hold others, in order; raises StageError when one is missing."""
+    for name in PAPERS:
+        if not (folder / name).is_file():
+            raise StageError(f"{folder.name}/{name} is missing", "run `make train` again")
+    return sorted([*PAPERS, *model_files(folder)])
+
+
+def model_files(folder: Path) -> dict[str, bytes]:
+    """The model and the code that it needs, by path in the bundle; raises StageError when there is no model."""
+    names = [name for name in MODELS if (folder / name).is_file()]
+    if len(names) != 1:
+        raise StageError(
+            f"{folder.name}/{MODELS[0]} is {'not alone' if names else 'missing'}", "run `make train` again"
+        )
+    code = sorted(path for path in (folder / "code").rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in [folder / names[0], *code]}
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 of the model, with its code if it has any: the same where only the commit is another."""
+    files = model_files(folder)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in digests.items()).encode()).hexdigest()
+
+
 def size_mb(folder: Path) -> float:
     """Size of the content files, megabytes (10^6 bytes)."""
-    return sum((folder / name).stat().st_size for name in CONTENT) / 1e6
+    return sum((folder / name).stat().st_size for name in content(folder)) / 1e6
 
 
-def assemble(content: Path, bundle: Path, release: dict[str, Any]) -> None:
+def assemble(source: Path, bundle: Path, release: dict[str, Any]) -> None:
     """Make a bundle folder, which must not exist, from content files and a release."""
     bundle.mkdir(parents=True)
-    for name in CONTENT:
-        shutil.copyfile(content / name, bundle / name)
+    for name in content(source):
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, bundle / name)
     write_json(bundle / "release.json", release)
-    files = {path.name: sha256(path) for path in sorted(bundle.iterdir())}
-    write_json(bundle / "manifest.json", {"files": files})
+    seal(bundle)
+
+
+def seal(bundle: Path) -> None:
+    """Write the manifest that fits the files as they are."""
+    write_json(bundle / "manifest.json", {"files": {name: sha256(bundle / name) for name in _names(bundle)}})
+
+
+def _names(bundle: Path) -> list[str]:
+    """The path of every file but the manifest."""
+    found = (path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if not path.is_dir())
+    return sorted(name for name in found if name != "manifest.json")
 
 
 def verify(bundle: Path) -> dict[str, Any]:
     """The release of a bundle whose files are all as the manifest says; raises StageError naming the file that is not."""
     files = read_json(bundle / "manifest.json")["files"]
-    there = {path.name for path in bundle.iterdir()} - {"manifest.json"}
+    there = set(_names(bundle))
     for name in sorted(there ^ set(files)):
         raise StageError(f"bundle file {name} is {'unexpected' if name in there else 'missing'}", "register it again")
     for name, expected in files.items():
@@ -61,19 +100,21 @@ def verify(bundle: Path) -> dict[str, Any]:
 def contract(
     dataset: Dataset, form: dict[str, Any], checks: dict[str, Any], commit: str, tolerance: float
 ) -> dict[str, Any]:
-    """What the service accepts and answers; ranges and value lists are those that the data checks declare."""
+    """What the service accepts and answers; ranges and value lists are those that the data checks declare.
+
+    `form` is the format of the model and how it is fed, as pipeline/served.py gives it.
+    """
     data = dataset.settings.data
     example = golden_inputs(dataset, np.flatnonzero(dataset.holdout)[:1])[0]
     return {
         "schema": 1,
         "name": dataset.settings.name,
         "task": data.task,
-        "format": "onnx",
         "inputs": [_input(dataset, name, checks, value) for name, value in zip(dataset.kinds, example, strict=True)],
         "classes": dataset.classes,
         "positive": data.positive,
         "target": data.target,
-        "onnx": form,
+        **form,
         "commit": commit,
         "data_hash": dataset.hash,
         "tolerance": tolerance,

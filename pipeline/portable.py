@@ -2,13 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline import converters
 from pipeline.dataset import Dataset
 from pipeline.errors import PortabilityError
 
@@ -27,6 +28,15 @@ class Portable:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Rows on which a format is tried, in words where they are from, and the trained model's answers."""
+
+    where: str
+    rows: pd.DataFrame
+    trained: np.ndarray
+
+
+@dataclass(frozen=True)
 class Parity:
     """Largest difference of an answer (relative above 1 for values), and the rows whose label differs."""
 
@@ -40,54 +50,68 @@ class Parity:
 
 def untrusted(model: Any, trusted: list[str]) -> list[str]:
     """The types inside a model that neither skops nor the settings trust; empty when it can be stored without pickle."""
-    import skops.io
+    from pipeline import stored
 
-    return sorted(set(skops.io.get_untrusted_types(data=skops.io.dumps(model))) - set(trusted))
+    return sorted(set(stored.types_beyond(stored.dumps(model))) - set(trusted))
 
 
-def parity(trained: np.ndarray, portable: np.ndarray) -> Parity:
-    """Compare two predictions of the same rows: probabilities (n, k) or values (n,)."""
+def parity(trained: np.ndarray, portable: np.ndarray, tolerance: float = 0.0) -> Parity:
+    """Compare two predictions of the same rows: probabilities (n, k) or values (n,).
+
+    A label counts where the trained model is clear about it: with two classes less than twice the tolerance apart it may fall on
+    either side.
+    """
     if not np.isfinite(portable).all():
         return Parity(float("inf"), int((~np.isfinite(portable)).any(axis=tuple(range(1, portable.ndim))).sum()))
     scale = np.maximum(1, np.abs(trained))
-    labels = int((trained.argmax(1) != portable.argmax(1)).sum()) if trained.ndim == 2 else 0
+    labels = 0
+    if trained.ndim == 2:
+        top = np.sort(trained, axis=1)
+        clear = top[:, -1] - top[:, -2] > 2 * tolerance
+        labels = int((clear & (trained.argmax(1) != portable.argmax(1))).sum())
     return Parity(float((np.abs(trained - portable) / scale).max()), labels)
 
 
-def export(
-    model: Any, dataset: Dataset, rows: pd.DataFrame, trained: np.ndarray, tolerance: float
-) -> tuple[Portable, Parity]:
-    """Convert a fitted estimator; of the forms that convert, the first that answers for `rows` like `trained`, the model itself.
+def export(model: Any, dataset: Dataset, trials: Sequence[Trial], tolerance: float) -> tuple[Portable, list[Parity]]:
+    """Convert a fitted estimator; of the forms that convert, the first that answers in all trials like the model itself.
 
-    When none is within the tolerance, the closest is returned, for the gate to refuse with its figure. Raises
-    PortabilityError when no form converts.
+    When none is within the tolerance, the closest is returned with its figures. Raises PortabilityError when no form converts.
     """
-    best: tuple[Portable, Parity] | None = None
+    best: tuple[Portable, list[Parity]] | None = None
+    missing = converters.register()
     problems: list[str] = []
     for layout, dtype in FORMS:
         if layout == "matrix" and "text" in dataset.kinds.values():
             continue
         try:
             candidate = _convert(model, dataset, layout, dtype)
-            found = parity(trained, predict(candidate.onnx, candidate.form, rows, dataset.kinds))
+            found = [
+                parity(one.trained, predict(candidate.onnx, candidate.form, one.rows, dataset.kinds), tolerance)
+                for one in trials
+            ]
         except Exception as error:  # converters raise whatever they meet: KeyError, RuntimeError, their own
             problems.append(f"{layout} of {dtype}: {_first_line(error)}")
             continue
-        if best is None or (found.labels, found.difference) < (best[1].labels, best[1].difference):
+        if best is None or _worst(found) < _worst(best[1]):
             best = candidate, found
-        if found.holds(tolerance):
+        if all(one.holds(tolerance) for one in found):
             break
     if best is None:
         raise PortabilityError(
-            f"the model cannot become ONNX: {problems[0]}",
+            f"it cannot become ONNX: {problems[0]}{f' ({missing})' if missing else ''}",
             "use estimators and transformers that skl2onnx supports in project/model.py",
         )
     return best
 
 
+def _worst(found: Sequence[Parity]) -> tuple[int, float]:
+    return max(one.labels for one in found), max(one.difference for one in found)
+
+
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
+    first = lines[0] if lines else ""
+    return f"{type(error).__name__}: {first if len(first) <= 160 else first[:159] + '…'}"
 
 
 def _convert(model: Any, dataset: Dataset, layout: str, dtype: str) -> Portable:
@@ -102,7 +126,8 @@ def _convert(model: Any, dataset: Dataset, layout: str, dtype: str) -> Portable:
         inputs = [(name, tensor([None, 1])) for name, tensor in zip(dataset.kinds, types, strict=True)]
     classifier = bool(dataset.classes)
     # Without a name the converter makes one up, and the same model would give other bytes each time.
-    converted = convert_sklearn(model, "model", inputs, options={"zipmap": False} if classifier else None)
+    options = {"zipmap": False} if classifier else None
+    converted = convert_sklearn(model, "model", inputs, options=options, target_opset=converters.opsets())
     if layout == "columns":
         _number_inputs(converted)
     outputs = [output.name for output in converted.graph.output]

@@ -306,8 +306,11 @@ def _portable(evaluation: Mapping) -> Section | None:
         unit = f" {check['unit']}" if check.get("unit") else ""
         seen, most = _setting(check["observed"]), _setting(check["limit"])
         rows.append((check["check"], f"{seen}{unit}", f"{most}{unit}", _holds(check["success"], "passed", "failed")))
-    sentence = "The model as the service will run it, beside the trained one."
-    return Section("Portable model", [sentence], Table(("check", "observed", "at most", "result"), rows, words=(0, 3)))
+    sentences = ["The model as the service will run it, beside the trained one."]
+    chosen = evaluation.get("format")  # versions that were judged earlier have none: all of them are ONNX
+    if chosen and chosen["format_reason"]:
+        sentences.append(f"It is served by scikit-learn itself, not as ONNX. {chosen['format_reason']}.")
+    return Section("Portable model", sentences, Table(("check", "observed", "at most", "result"), rows, words=(0, 3)))
 
 
 def _setting(value: float | None) -> str:

@@ -23,8 +23,8 @@ from typing import Any
 import requests
 
 from pipeline import lineage, processes, registry
-from pipeline.artifacts import STATE, read_json, sha256, write_json
-from pipeline.bundle import digest
+from pipeline.artifacts import STATE, read_json, write_json
+from pipeline.bundle import digest, seal
 from pipeline.errors import DeployError, SlipwayError, SmokeTestError, edge
 from pipeline.release import Release
 from pipeline.settings import Settings, load_settings
@@ -97,8 +97,7 @@ def broken(good: Release) -> Iterator[Release]:
         golden = read_json(folder / "golden.json")
         golden["expected"] = [otherwise(answer) for answer in golden["expected"]]
         write_json(folder / "golden.json", golden)
-        files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != "manifest.json"}
-        write_json(folder / "manifest.json", {"files": files})
+        seal(folder)
         # Another digest: where pods are told from one another by it, they are really replaced.
         yield Release(good.name, good.version, digest(folder), folder, good.image)
 

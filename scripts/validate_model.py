@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts, metrics, portable
+from pipeline import artifacts, bundle, metrics, portable, served
 from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_project
@@ -218,14 +218,20 @@ def can_be_stored(dataset: Dataset, model: Any) -> Outcome:
 
 
 def can_be_served(dataset: Dataset, model: Any, features: pd.DataFrame, predict: Predict) -> Outcome:
-    """The model becomes ONNX, and answers as before within [gate] parity."""
+    """The model answers within [gate] parity as before in one of the formats that the service knows."""
     check, tolerance = "can be served", dataset.settings.gate.parity
+
+    def contract_for(form: dict[str, Any]) -> dict[str, Any]:
+        return bundle.contract(dataset, form, {"ranges": {}, "values": {}}, "", tolerance)
+
     try:
-        _, parity = portable.export(model, dataset, features, predict(features), tolerance)
+        tried = served.trials(model, dataset, features.reset_index(drop=True), predict(features))
+        chosen = served.choose(model, dataset, tried, contract_for)
     except PortabilityError as error:
         return Outcome(check, False, f"{error.what}; {error.then}")
-    observed = f"ONNX differs by up to {parity.difference:.2g}, {tolerance:g} is tolerated; labels that differ: {parity.labels}"
-    return Outcome(check, parity.holds(tolerance), observed)
+    differs = max(found.difference for found in chosen.parity)
+    reason = f"; by scikit-learn itself: {chosen.form['format_reason']}" if chosen.form["format_reason"] else ""
+    return Outcome(check, True, f"differs by up to {differs:.2g}, {tolerance:g} is tolerated{reason}")
 
 
 def few(names: list[str]) -> list[str]:

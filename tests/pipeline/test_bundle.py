@@ -12,6 +12,8 @@ from pipeline.dataset import take_apart
 from pipeline.errors import StageError
 from pipeline.settings import Settings
 
+FILES = ("code/project/model.py", "contract.json", "golden.json", "model.skops", "reference.json")
+
 
 def made(task: str = "binary"):
     """A data set with every type of column, some cells empty."""
@@ -41,15 +43,17 @@ def content(tmp_path):
     """A folder with content files."""
     folder = tmp_path / "content"
     folder.mkdir()
-    for name in bundle.CONTENT:
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f'{{"{name}": 1}}')
+    (folder / "holdout.npy").write_text("stays where it is")
     return folder
 
 
 def test_digest_depends_on_every_content_file(content):
     """A changed byte in any content file changes the digest; a missing file is named."""
     before = bundle.digest(content)
-    for name in bundle.CONTENT:
+    for name in FILES:
         text = (content / name).read_text()
         (content / name).write_text(text + " ")
         assert bundle.digest(content) != before, name
@@ -67,7 +71,7 @@ def test_assembled_bundle_verifies_and_tells_its_release(content, tmp_path):
     assert bundle.size_mb(tmp_path / "bundle") == bundle.size_mb(content) > 0
 
 
-@pytest.mark.parametrize("name", [*bundle.CONTENT, "release.json"])
+@pytest.mark.parametrize("name", [*FILES, "release.json"])
 def test_flipped_bit_is_named(content, tmp_path, name):
     """One flipped bit in any file of a bundle is refused by the file's name."""
     folder = tmp_path / "bundle"
@@ -87,16 +91,28 @@ def test_missing_and_unexpected_files_are_named(content, tmp_path):
     with pytest.raises(StageError, match=r"extra\.pkl is unexpected"):
         bundle.verify(folder)
     (folder / "extra.pkl").unlink()
-    (folder / "model.onnx").unlink()
-    with pytest.raises(StageError, match=r"model\.onnx is missing"):
+    (folder / "model.skops").unlink()
+    with pytest.raises(StageError, match=r"model\.skops is missing"):
         bundle.verify(folder)
+
+
+def test_model_hash_is_of_the_model_and_its_code(content):
+    """Another contract leaves the hash of the model alone, another line of its code does not; a folder has one model."""
+    before = bundle.model_hash(content)
+    (content / "contract.json").write_text("{}")
+    assert bundle.model_hash(content) == before
+    (content / "code/project/model.py").write_text("{}")
+    assert bundle.model_hash(content) != before
+    (content / "model.onnx").write_text("x")
+    with pytest.raises(StageError, match="not alone"):
+        bundle.digest(content)
 
 
 def test_contract_describes_every_input():
     """Type, nullability, declared range and values, range seen and an example of each column."""
     dataset = made()
     checks = {"ranges": {"count": {"minimum": 0, "maximum": 9}}, "values": {"town": ["Köln", "Paris"]}}
-    made_contract = bundle.contract(dataset, {"layout": "columns"}, checks, "abc", 1e-5)
+    made_contract = bundle.contract(dataset, {"format": "onnx", "onnx": {"layout": "columns"}}, checks, "abc", 1e-5)
     inputs = {field["name"]: field for field in made_contract["inputs"]}
     assert {name: field["type"] for name, field in inputs.items()} == {
         "size": "number", "count": "integer", "member": "boolean", "town": "text",

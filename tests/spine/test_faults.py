@@ -195,17 +195,6 @@ def test_data_folder_that_cannot_be_written(new_fork):
     assert {path.name: path.stat().st_mtime_ns for path in (fork.root / "data").iterdir()} == before
 
 
-def test_model_that_cannot_become_onnx_is_refused(new_fork):
-    """A transformer that has no ONNX counterpart ends training with its reason, and no run file."""
-    fork = new_fork()
-    fork.edit("project/model.py", "StandardScaler(),", "FunctionTransformer(__import__('numpy').cbrt),")
-    fork.edit("project/model.py", "import StandardScaler", "import FunctionTransformer")
-    fork.ok("-m", "scripts.validate_data")
-    said = fork.refused("train.py")
-    assert "cannot become ONNX" in said
-    assert not (fork.root / "build/run.json").exists() and not (fork.root / "build/model").exists()
-
-
 def test_deleted_production_version_is_noticed(shipped):
     """When the production version was deleted in MLflow, evaluate says so instead of taking the candidate for the first."""
     client = shipped.mlflow()
