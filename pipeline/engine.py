@@ -68,11 +68,18 @@ def get_base(engine, name: str) -> None:
                 pass
 
 
-def build(engine, context: bytes, name: str, labels: dict[str, str], created: int):
-    """Build the image `name` from a context and return it; `created` is its time in seconds, where the builder takes one."""
-    lines = _buildx(context, name, labels, created) if has_buildx() else _classic(engine, context, name, labels)
+def build(engine, context: bytes, name: str, labels: dict[str, str], created: int, requirements: str):
+    """Build the image `name` from a context and return it; `created` is its time in seconds, where the builder takes one.
+
+    `requirements` is the file of the context that names the packages.
+    """
+    arguments = {"PYTHON_IMAGE": images.base(), "REQUIREMENTS": requirements}
+    if has_buildx():
+        lines = _buildx(context, name, labels, arguments | {"SOURCE_DATE_EPOCH": str(created)})
+    else:
+        lines = _classic(engine, context, name, labels, arguments)
     log: list[str] = []
-    with in_words(lambda text: _not_built(log, text)):
+    with in_words(lambda text: _not_built(log, text, requirements)):
         for line in lines:
             log.append(line)
             if STEP.match(line):
@@ -87,9 +94,8 @@ def has_buildx() -> bool:
     return subprocess.run(["docker", "buildx", "version"], capture_output=True).returncode == 0
 
 
-def _buildx(context: bytes, name: str, labels: dict[str, str], created: int) -> Iterator[str]:
+def _buildx(context: bytes, name: str, labels: dict[str, str], arguments: dict[str, str]) -> Iterator[str]:
     """The lines that `docker buildx build` writes."""
-    arguments = {"PYTHON_IMAGE": images.base(), "SOURCE_DATE_EPOCH": str(created)}
     command = ["docker", "buildx", "build", "--load", "--progress=plain", "--tag", name]
     command += [f"--build-arg={key}={value}" for key, value in arguments.items()]
     command += [f"--label={key}={value}" for key, value in labels.items()]
@@ -112,14 +118,14 @@ def _buildx(context: bytes, name: str, labels: dict[str, str], created: int) -> 
         process.wait()
 
 
-def _classic(engine, context: bytes, name: str, labels: dict[str, str]) -> Iterator[str]:
+def _classic(engine, context: bytes, name: str, labels: dict[str, str], arguments: dict[str, str]) -> Iterator[str]:
     """The lines that the engine's older builder writes."""
     stream = engine.api.build(
         fileobj=context,
         custom_context=True,
         tag=name,
         labels=labels,
-        buildargs={"PYTHON_IMAGE": images.base()},
+        buildargs=arguments,
         platform=os.environ.get("DOCKER_DEFAULT_PLATFORM"),
         rm=True,
         forcerm=True,
@@ -203,7 +209,7 @@ def _cut(line: str) -> str:
     return line if len(line) <= 240 else f"{line[:80]} … {line[-160:]}"
 
 
-def _not_built(log: list[str], text: str) -> ImageError:
+def _not_built(log: list[str], text: str, requirements: str) -> ImageError:
     """Why a build failed, with the end of its log."""
     whole = "\n".join([*log, text])
     if NO_SPACE.search(whole):
@@ -211,7 +217,7 @@ def _not_built(log: list[str], text: str) -> ImageError:
     end = "".join(f"\n    {_cut(line)}" for line in [*(line for line in log if line), text][-END:])
     if re.search(r"No matching distribution|DO NOT MATCH THE HASHES|Could not install packages", whole):
         return ImageError(
-            f"a package of requirements/serving.txt cannot be installed; the log ends:{end}",
+            f"a package of {requirements} cannot be installed; the log ends:{end}",
             "see that the engine reaches the package index; a base image (PYTHON_IMAGE) may bring a pip.conf",
         )
     return ImageError(f"the image cannot be built; the log ends:{end}", "correct that and run this again")

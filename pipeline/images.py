@@ -115,10 +115,12 @@ def created(version) -> int:
 
 def context(root: Path, bundle: Path) -> bytes:
     """The build context as a tar archive: the same files give the same bytes, wherever and whenever it is made."""
-    files = {"Dockerfile": root / "serving/Dockerfile", "requirements/serving.txt": root / "requirements/serving.txt"}
+    locked = requirements(bundle)
+    files = {"Dockerfile": root / "serving/Dockerfile", locked: root / locked}
     code = [path for pattern in CODE for path in (root / "serving").glob(pattern)]
     files |= {path.relative_to(root).as_posix(): path for path in code}
-    files |= {f"build/bundle/{path.name}": path for path in bundle.iterdir()}
+    inside = (path for path in bundle.rglob("*") if not path.is_dir())
+    files |= {f"build/bundle/{path.relative_to(bundle).as_posix()}": path for path in inside}
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in sorted(files.items()):
@@ -127,6 +129,11 @@ def context(root: Path, bundle: Path) -> bytes:
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
     return archive.getvalue()
+
+
+def requirements(bundle: Path) -> str:
+    """The locked packages that a bundle's service needs: what runs its model, and the service's own."""
+    return f"requirements/serving{'-sklearn' if (bundle / 'model.skops').exists() else ''}.txt"
 
 
 def inputs(context: bytes) -> str:

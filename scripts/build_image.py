@@ -126,7 +126,8 @@ def in_engine(docker, version, bundle: Path, name: str):
     commit, dirty = lineage.commit()
     revision = f"{commit}-dirty" if dirty else commit
     print(f"building {name} on {images.base()}", flush=True)
-    return engine.build(docker, context, name, images.labels(version, revision, made_of), images.created(version))
+    labels, locked = images.labels(version, revision, made_of), images.requirements(bundle)
+    return engine.build(docker, context, name, labels, images.created(version), locked)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,11 @@ class Tags:
         self.set[key] = value
 
 
-def a_bundle(folder, version="3", **release):
+def a_bundle(folder, version="3", kind="binary", **release):
     """A bundle that no other test's image is made of: a version of its own, by run, digest and commit."""
     own = hashlib.sha256(f"{folder} {version}".encode()).hexdigest()
     release = {"run_id": RUN, "digest": own, "commit": own[:40], **release}
-    return change(make_bundle("binary", folder, version), "release.json", **release)
+    return change(make_bundle(kind, folder, version), "release.json", **release)
 
 
 def version_of(bundle, **tags):
@@ -60,9 +60,9 @@ def version_of(bundle, **tags):
     return SimpleNamespace(**about, tags=tags, creation_timestamp=1_760_000_000_000)
 
 
-def make(bundle, client=None, **tags):
+def make(bundle, client=None, name="cars", **tags):
     """Build (and push) the image of a bundle, as the command does."""
-    settings = load_settings(ROOT / "tests/example/pipeline.toml").model_copy(update={"name": "cars"})
+    settings = load_settings(ROOT / "tests/example/pipeline.toml").model_copy(update={"name": name})
     return build_image.build(client or Tags(), settings, version_of(bundle, **tags), bundle)
 
 
@@ -193,6 +193,22 @@ def test_health_check_sees_a_service_that_does_not_answer(engine, local):
         assert container.exec_run(check[1:]).exit_code == 1
     finally:
         container.remove(force=True)
+
+
+def test_image_of_a_scikit_learn_model_answers(engine, tmp_path):
+    """A bundle whose model is scikit-learn's own gets its own locked packages, no ONNX Runtime, and answers as its golden rows say."""
+    bundle = a_bundle(tmp_path / "bundle", kind="skops_frame")
+    image = make(bundle, name="visitors")["image"]
+    container = run(engine, image, command=["--bundle", "/app/bundle", "--host", "0.0.0.0", "--open"])
+    try:
+        url, golden = ready(container, 60), read(bundle, "golden.json")
+        answers = requests.post(f"{url}/predict/batch", json={"features": golden["inputs"]}, timeout=20).json()
+        for answer, expected in zip(answers["predictions"], golden["expected"], strict=True):
+            assert answer["probabilities"]["stayed"] == pytest.approx(expected["probabilities"][1], abs=1e-9)
+    finally:
+        container.remove(force=True)
+    code = "import importlib.util as u, json; print(json.dumps([n for n in ('sklearn', 'onnxruntime', 'pip') if u.find_spec(n)]))"
+    assert ask(engine, image, code) == ["sklearn"]
 
 
 def test_image_holds_the_locked_packages_and_no_others(engine, local):

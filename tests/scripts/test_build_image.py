@@ -17,7 +17,7 @@ from pipeline.errors import ImageError, RegistryError, StageError
 from pipeline.settings import load_settings
 from scripts import build_image
 from tests.scripts.fake_engine import CUT, fake_engine
-from tests.serving.bundles import change, make_bundle, read
+from tests.serving.bundles import change, make_bundle, read, seal
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "sha256:" + "b" * 64
@@ -53,6 +53,15 @@ def alone(monkeypatch, tmp_path):
 def bundle(tmp_path):
     """A small bundle."""
     return make_bundle("binary", tmp_path / "bundle")
+
+
+@pytest.fixture
+def skops_bundle(tmp_path):
+    """A small bundle whose model is scikit-learn's own, with code of the project."""
+    folder = make_bundle("skops", tmp_path / "skops")
+    (folder / "code/project").mkdir(parents=True)
+    (folder / "code/project/model.py").write_text("x = 1\n")
+    return seal(folder)
 
 
 @pytest.fixture
@@ -179,6 +188,15 @@ def test_builds_by_hand_get_the_same_files():
     assert [line for line in lines if "serving/" in line and "requirements" not in line] == [
         f"!serving/{pattern}" for pattern in images.CODE
     ]
+
+
+def test_format_of_the_model_decides_the_packages(bundle, skops_bundle):
+    """The context of a scikit-learn model has the locked packages that run it instead of those of ONNX, and its code."""
+    with tarfile.open(fileobj=io.BytesIO(images.context(ROOT, skops_bundle))) as tar:
+        names = set(tar.getnames())
+    assert {name for name in names if name.startswith("requirements/")} == {"requirements/serving-sklearn.txt"}
+    assert {"build/bundle/model.skops", "build/bundle/code/project/model.py"} <= names
+    assert images.requirements(bundle) == "requirements/serving.txt"
 
 
 def test_same_files_give_the_same_context(tmp_path, bundle):
