@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import bundle, drift, portable
+from pipeline import bundle, drift, served
 from pipeline.dataset import Dataset, take_apart
 from pipeline.errors import SlipwayError
 from pipeline.settings import Settings
@@ -76,17 +76,22 @@ def _bundle(model: Any, dataset: Dataset, folder: Path) -> None:
     tolerance = dataset.settings.gate.parity
     held = dataset.features[dataset.holdout]
     prediction = model.predict_proba(held.to_numpy())
-    exported, parity = portable.export(model, dataset, held, prediction, tolerance)
-    if not parity.holds(tolerance):
-        raise SlipwayError(f"the benchmark's ONNX graph differs from its model by {parity.difference:.2g}")
-    content = folder / "content"
-    content.mkdir()
-    (content / "model.onnx").write_bytes(exported.onnx)
     # Every feature has a range, as in the shipped example: the service checks each value of each request.
     ranges = {name: {"minimum": 0, "maximum": float(column.max()) * 10} for name, column in dataset.features.items()}
     checks = {"ranges": ranges, "values": {}}
-    contract = bundle.contract(dataset, exported.form, checks, "benchmark", tolerance)
-    bundle.write_json(content / "contract.json", contract)
+
+    def contract_for(form: dict) -> dict:
+        return bundle.contract(dataset, form, checks, "benchmark", tolerance)
+
+    tried = served.trials(model, dataset, held, prediction)
+    chosen = served.choose(model, dataset, tried, contract_for)
+    if chosen.form["format"] != "onnx":
+        raise SlipwayError(f"the benchmark's model is not carried by ONNX: {chosen.form['format_reason']}")
+    content = folder / "content"
+    content.mkdir()
+    for name, data in chosen.files.items():
+        (content / name).write_bytes(data)
+    bundle.write_json(content / "contract.json", contract_for(chosen.form))
     bundle.write_json(content / "golden.json", bundle.golden(dataset, prediction, tolerance))
     bundle.write_json(content / "reference.json", drift.reference(dataset, ~dataset.holdout, prediction))
     release = {"name": dataset.settings.name, "version": "1", "run_id": "benchmark", "commit": "benchmark"}

@@ -187,7 +187,7 @@ def _variables(server: Server, python: Path, subject: Subject, folder: Path) -> 
         variables |= {
             "SLIPWAY_API_KEYS": f"benchmark predict,metrics {hashlib.sha256(KEY.encode()).hexdigest()}",
             "SLIPWAY_RATE_LIMIT": "1000000",
-            "SLIPWAY_PREDICTION_LOG": f"sqlite:///{folder / 'predictions.db'}",
+            "SLIPWAY_DATABASE_URL": f"sqlite:///{folder / 'predictions.db'}",
         }
     return variables
 
