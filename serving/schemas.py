@@ -216,8 +216,8 @@ def _list(contract: Contract) -> Schema:
 
 
 def _rows(contract: Contract) -> Schema:
-    """Rows of /invocations: by name, where unknown names are left out, or as lists."""
-    forms = [_record(contract, {}), _list(contract)]
+    """Rows of /invocations, by name or as lists."""
+    forms = [_record(contract), _list(contract)]
     if len(contract.inputs) == 1:
         forms.append(feature(contract.inputs[0], contract.largest))
     return many({"anyOf": forms})
@@ -225,14 +225,19 @@ def _rows(contract: Contract) -> Schema:
 
 def _columns(contract: Contract) -> Schema:
     """Rows as a list for each name; a value alone is a list of one."""
-    words = "Each name has the same number of values."
-    return {**_record(contract, {"anyOf": []}), "description": words, "minProperties": 1}
+    record = _record(contract)
+    return {
+        **record,
+        "description": "Each name has the same number of values, unknown ones, too.",
+        "properties": {name: {"anyOf": [one, many(one)]} for name, one in record["properties"].items()},
+        "additionalProperties": {"minItems": 1, "maxItems": LARGEST_BATCH},
+        "minProperties": 1,
+    }
 
 
-def _record(contract: Contract, wrap: Schema) -> Schema:
+def _record(contract: Contract) -> Schema:
+    """A row by name: unknown names are left out, as is what may be null."""
     one = {column.name: feature(column, contract.largest) for column in contract.inputs}
-    if wrap:
-        one = {name: {"anyOf": [schema, many(schema)]} for name, schema in one.items()}
     needed = [column.name for column in contract.inputs if not column.nullable]
     return {"type": "object", "properties": one, **({"required": needed} if needed else {})}
 

@@ -1,37 +1,41 @@
 """Nothing that can be sent makes the service fail."""
 
-import random
-import socket
-
+import psutil
 import pytest
 
-from tests.serving.random_bodies import random_body
+from tests.serving.bundles import KINDS, make_bundle
+from tests.serving.fuzz import LONG, fuzz
+from tests.serving.service import HEADERS, KEY, serving, with_keys
 
-BODIES = 600
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_bodies_are_answered_or_refused(service, seed):
-    """Random and nearly right bodies give 200, 400 or 422, each seen at least once, and never a 5xx."""
-    rng = random.Random(seed)
-    seen = set()
-    for _ in range(BODIES // 2):
-        raw = random_body(rng, service.example)
-        path = rng.choice(["/predict", "/predict/batch"])
-        response = service.post(path, data=raw)
-        assert response.status_code in (200, 400, 422), (path, raw, response.text)
-        if response.status_code != 200:
-            assert response.json()["detail"]
-        seen.add(response.status_code)
-    assert seen == {200, 400, 422}
+REQUESTS = 25_000 if LONG else 500  # for each kind of model
+WORKERS = 2
 
 
-def test_random_bytes_on_the_wire_do_not_end_the_service(binary):
-    """Bytes that are not even HTTP leave the service alive."""
-    rng = random.Random(3)
-    host, port = binary.url.removeprefix("http://").split(":")
-    for _ in range(30):
-        with socket.create_connection((host, int(port)), 5) as connection:
-            connection.sendall(rng.randbytes(rng.randrange(1, 400)) + b"\r\n\r\n")
-    assert binary.get("/readyz").status_code == 200
-    assert binary.process.poll() is None
+@pytest.fixture(params=KINDS)
+def watched(request, tmp_path):
+    """Each kind of model in a service with two workers, keys and a prediction log."""
+    bundle = make_bundle(request.param, tmp_path / "bundle")
+    with serving(bundle, "--workers", str(WORKERS), **with_keys(tmp_path)) as service:
+        service.session.headers.update(HEADERS)
+        yield service
+
+
+def _processes(service):
+    return {child.pid for child in psutil.Process(service.process.pid).children(recursive=True)}
+
+
+def test_random_requests_are_answered_or_refused(watched):
+    """Right, nearly right and random requests are answered in finite numbers or refused as a problem, and no worker is lost."""
+    before = _processes(watched)
+    seen = fuzz(watched.url, watched.example, KEY, REQUESTS)
+    print(f"  {watched.contract['name']}: {dict(sorted(seen.items()))}")
+    assert {200, 400, 401, 404, 405, 415, 422} <= set(seen)
+    assert _processes(watched) == before and len(before) == WORKERS + 1
+    assert "slipway_worker_restarts_total 0.0" in watched.get("/metrics").text
+    for row, expected in zip(watched.golden["inputs"], watched.golden["expected"], strict=True):
+        answer = watched.predict(row).json()
+        assert answer.get("label") == expected.get("label")
+        assert answer.get("value") == pytest.approx(expected.get("value"))
+        assert list(answer.get("probabilities", {}).values()) == pytest.approx(
+            expected.get("probabilities", []), abs=1e-5
+        )

@@ -12,10 +12,9 @@ from collections import Counter
 import pytest
 
 from tests.serving.bundles import KINDS, change, make_bundle, read
+from tests.serving.fuzz import LONG, SEED
 from tests.serving.service import KEY, ROOT, serving, with_keys
 
-LONG = os.environ.get("FUZZ") == "long"
-SEED = os.environ.get("FUZZ_SEED", "1")
 # Numbers near the largest that there are overflow inside these models, which no document can foresee: a refusal that it
 # describes (422), and that test_service_bad_input asserts. A contract with limits, as a careful team writes, has none.
 LIMITS = {"multiclass": 1e30, "regression": 1e300}
@@ -60,7 +59,7 @@ def _schemathesis(service, folder, examples):
     """Run it against a service; return how it ended, and what it counted."""
     (folder / "schemathesis.toml").write_text(CONFIG, encoding="utf-8")
     report = folder / "report.ndjson"
-    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "--seed", SEED]
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "--seed", str(SEED)]
     command += ["--max-examples", str(examples), "--checks", ",".join(CHECKS)]
     command += ["--report", "ndjson", "--report-ndjson-path", str(report)]
     hooks = {"SCHEMATHESIS_HOOKS": "tests.serving.schemathesis_hooks", "BUNDLE": str(service.bundle)}
@@ -95,7 +94,7 @@ def checked(request, tmp_path):
 
 def test_the_service_keeps_to_its_document(checked, tmp_path):
     """Whatever fits the document is accepted, all else refused, and every answer is one that it describes."""
-    done, requests, answers, checks = _schemathesis(checked, tmp_path, 600 if LONG else 3)
+    done, requests, answers, checks = _schemathesis(checked, tmp_path, 300 if LONG else 3)
     print(f"{checked.contract['name']}: {dict(requests)}, {dict(answers)}, {dict(checks)}")
     assert done.returncode == 0, done.stdout[-20_000:]
     assert set(requests) == {"examples", "coverage", "fuzzing", "stateful"}
