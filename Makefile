@@ -146,6 +146,9 @@ coverage: .venv/ready  ## run the tests and show what they do not reach
 unit: .venv/ready  ## run the quick tests, those that ship nothing
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report= $(ARGS) && $(PY) -m coverage report --include='pipeline/*,serving/*' --skip-covered --fail-under=75
 
+fuzz: .venv/ready  ## send the service 100,000 random requests, and thousands made from its OpenAPI document
+	@FUZZ=long $(PY) -m pytest -s tests/serving/test_service_random_input.py tests/serving/test_service_schemathesis.py $(ARGS)
+
 audit: .venv/ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
 
@@ -170,4 +173,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock
+.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz

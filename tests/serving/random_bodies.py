@@ -79,7 +79,7 @@ def random_request(rng, example, key) -> Request:
         method = rng.choice((*METHODS, b"POST"))
         return Request(_http(rng, method, rng.choice(PATHS), key, b"", b""))
     path = rng.choice(JSON_PATHS)
-    content_type = rng.choice(TYPES) if rng.random() < 0.1 else b"application/json"
+    content_type = rng.choice(TYPES) if rng.random() < 0.25 else b"application/json"
     body = random_body(rng, example, path)
     if path == "/invocations" and rng.random() < 0.4:
         content_type, body = b"text/csv", _damaged(rng, _csv(rng, example))

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import requests
 
@@ -27,7 +27,13 @@ class Service:
     bundle: Path
     process: subprocess.Popen
     session: requests.Session
-    errors: BinaryIO  # what it writes to standard error
+    errors: IO[bytes]
+
+    @property
+    def logged(self) -> str:
+        """What it has logged until now."""
+        # Read in place: the service writes at the position that it shares with this file.
+        return os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0).decode()
 
     @property
     def contract(self):

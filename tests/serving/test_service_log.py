@@ -255,8 +255,7 @@ def test_a_database_that_never_answers_is_counted_and_told(tmp_path, bundle):
             assert service.predict(service.example).status_code == 200
         _until(lambda: _metric(service, "slipway_log_errors_total") >= 1)
         _ended(service)
-        service.errors.seek(0)
-        lines = [json.loads(line) for line in service.errors.read().decode().splitlines()]
+        lines = [json.loads(line) for line in service.logged.splitlines()]
     assert "5 records of the prediction log were lost" in lines[-1]["message"]
     assert sum("cannot be written, trying again" in line["message"] for line in lines) == 1
 
@@ -269,8 +268,7 @@ def test_the_password_of_the_database_is_in_no_log(tmp_path, bundle):
         _until(lambda: _metric(service, "slipway_log_errors_total") >= 1)
         assert "hunter2" not in service.get("/admin/status").text
         _ended(service)
-        service.errors.seek(0)
-        written = service.errors.read().decode()
+        written = service.logged
     assert "trying again" in written and "hunter2" not in written
 
 
