@@ -71,7 +71,7 @@ async def _ask(reader, writer, raw):
     status = int(line.split()[1])
     body = b"" if raw.startswith(b"HEAD ") else await reader.readexactly(int(headers["content-length"]))
     if raw.startswith(b"HEAD "):
-        assert status in REFUSALS, head
+        assert status in {200, *REFUSALS}, head
     elif status == 200:
         if headers["content-type"] == "application/json":
             _check_finite(json.loads(body, parse_constant=_no_constant))

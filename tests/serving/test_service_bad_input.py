@@ -24,6 +24,12 @@ def _problem(response, status):
     return problem
 
 
+def _connection(service):
+    """A connection on which any bytes can be sent."""
+    host, port = service.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
 def _feature(response, name, detail):
     """One wrong feature: 422, its name, and these words."""
     problem = _problem(response, 422)
@@ -259,7 +265,23 @@ def test_a_chunked_body_over_five_megabytes_is_refused(binary):
     _problem(binary.post("/predict", data=chunks), 413)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/predict/", "/predict/batch/x", "//", "/%00", "/%ff", "/" + "x" * 5000])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/nothing",
+            "/predict/",
+            "/predict/batch/x",
+            "//",
+            "/%00",
+            "/%ff",
+            "/" + "x" * 5000,
+            "/PREDICT",
+            "/predict%20",
+        ),
+        *("/..%2f..%2fetc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/docs/../../etc/passwd", "/static/%5c..%5cx"),
+    ],
+)
 def test_an_unknown_path_is_a_problem(binary, path):
     """404 in the same shape as every refusal."""
     assert "there is no /" in _problem(binary.get(path), 404)["detail"]
@@ -272,20 +294,74 @@ def test_an_unknown_path_is_a_problem(binary, path):
         ("PUT", "/predict/batch", "POST"),
         ("DELETE", "/health", "GET"),
         ("OPTIONS", "/predict", "POST"),
+        ("HEAD", "/predict", "POST"),
+        ("TRACE", "/invocations", "POST"),
+        ("QUERY", "/predict", "POST"),
+        ("OPTIONS", "/health", "GET"),
+        ("HEAD", "/health", "GET"),
+        ("POST", "/metrics", "GET"),
         ("PATCH", "/predict", "POST"),
     ],
 )
 def test_a_wrong_method_is_a_problem(binary, method, path, allowed):
     """405 says which method the path takes."""
     response = binary.session.request(method, binary.url + path, timeout=10)
-    _problem(response, 405)
     assert response.headers["allow"] == allowed
+    if method == "HEAD":
+        assert (response.status_code, response.content) == (405, b"")
+    else:
+        _problem(response, 405)
+
+
+@pytest.mark.parametrize("query", ["?", "?features=1", "?a=%00&a=%ff", "?" + "q" * 5000, "?x=../../etc/passwd"])
+def test_a_query_changes_nothing(binary, query):
+    """No path takes a query: one that is sent is left out."""
+    assert binary.post("/predict" + query, {"features": ROW}).json()["label"] == binary.predict(ROW).json()["label"]
+    assert binary.get("/health" + query).json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "a", "text/csv2", "\xff"])
+def test_a_body_that_is_neither_json_nor_csv_is_refused(binary, content_type):
+    """/invocations answers 415, which says what it reads."""
+    headers = {"Content-Type": content_type.encode("latin-1")}
+    detail = _problem(binary.post("/invocations", data=b'{"instances": []}', headers=headers), 415)["detail"]
+    assert detail.endswith("is not read here; send application/json or text/csv")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"GET http://elsewhere/health HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"no request at all\r\n\r\n", b"400"),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+    ],
+    ids=lambda value: str(value[:30]),
+)
+def test_bytes_that_no_client_sends_are_refused(binary, raw, status):
+    """What is not HTTP gets 400, what is gets its answer, and neither tells anything of the inside."""
+    with _connection(binary) as connection:
+        connection.sendall(raw)
+        answer = connection.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 " + status), answer
+    assert b"Traceback" not in answer and b".py" not in answer
+
+
+@pytest.mark.parametrize("outcome", [10**30, 1.7e308, -(2**70), 3])
+def test_a_huge_outcome_is_kept(tmp_path, outcome):
+    """Feedback takes any finite number, also a whole one that no 64 bits hold."""
+    bundle = make_bundle("regression", tmp_path / "bundle")
+    with serving(bundle, SLIPWAY_DATABASE_URL=f"sqlite:///{tmp_path}/log.db") as service:
+        answer = service.post("/feedback", {"request_id": "a", "outcome": outcome})
+        assert (answer.status_code, answer.json()["outcome"]) == (200, float(outcome)), answer.text
 
 
 def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
     """A connection that ends in the middle of a body is counted as 499, and the next client is served."""
-    host, port = binary.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), 5) as connection:
+    with _connection(binary) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
     deadline = time.monotonic() + 10
     while 'path="/predict",status="499"' not in binary.get("/metrics").text:
@@ -295,8 +371,7 @@ def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
 
 def test_a_declared_length_over_five_megabytes_is_refused_before_the_body(binary):
     """Who announces too much is answered at once, without sending a byte of it."""
-    host, port = binary.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), 5) as connection:
+    with _connection(binary) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5000001\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
