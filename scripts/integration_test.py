@@ -11,7 +11,7 @@ import sys
 from pipeline.artifacts import ROOT
 from pipeline.errors import DeployError, edge
 from pipeline.settings import load_settings
-from scripts import targets
+from scripts import keys, targets
 
 
 @edge
@@ -35,8 +35,9 @@ def main(argv: list[str] | None = None) -> int:
         )
     command = [sys.executable, "-m", "pytest", "-q", "tests/integration"]
     with target.reach(options.environment, settings) as url:
-        address = {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": record["bundle"]}
-        return subprocess.run(command, cwd=ROOT, env=os.environ | address).returncode
+        about = {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": record["bundle"]}
+        about[keys.VARIABLE] = target.key(options.environment, settings)
+        return subprocess.run(command, cwd=ROOT, env=os.environ | about).returncode
 
 
 if __name__ == "__main__":

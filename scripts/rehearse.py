@@ -28,7 +28,7 @@ from pipeline.bundle import digest, seal
 from pipeline.errors import DeployError, SlipwayError, SmokeTestError, edge
 from pipeline.release import Release
 from pipeline.settings import Settings, load_settings
-from scripts import targets
+from scripts import keys, targets
 from scripts.deploy import WAIT_SECONDS, prepared
 from scripts.smoke_test import smoke_test
 
@@ -74,7 +74,7 @@ def rehearse(client, settings: Settings, target: ModuleType, version, good: Rele
                 raise  # something else went wrong: nothing was rehearsed
             record(client, settings, target, version, before, "undone", error.what)
             with target.reach("staging", settings) as url:
-                smoke_test(url, good.bundle, good.version)
+                smoke_test(url, good.bundle, good.version, target.key("staging", settings))
             return error.what
     record(client, settings, target, version, before, "failed", "a broken release was not refused")
     target.release("staging", good, settings, at_once=True)
@@ -132,7 +132,9 @@ def calling(target: ModuleType, settings: Settings, good: Release) -> Iterator[C
     caller, over = Caller(), threading.Event()
     example = [column["example"] for column in read_json(good.bundle / "contract.json")["inputs"]]
     with target.reach("staging", settings, as_callers=True) as url:
-        thread = threading.Thread(target=ask, args=(url, example, caller, over), daemon=True)
+        thread = threading.Thread(
+            target=ask, args=(url, target.key("staging", settings), example, caller, over), daemon=True
+        )
         thread.start()
         try:
             yield caller
@@ -141,10 +143,11 @@ def calling(target: ModuleType, settings: Settings, good: Release) -> Iterator[C
             thread.join(30)
 
 
-def ask(url: str, example: list[Any], caller: Caller, over: threading.Event) -> None:
+def ask(url: str, key: str, example: list[Any], caller: Caller, over: threading.Event) -> None:
     """Ask until it is over, and note every request that was not answered with 200."""
     with requests.Session() as session:
         session.trust_env = False
+        session.headers.update(keys.header(key))
         while not over.is_set():
             caller.asked += 1
             try:

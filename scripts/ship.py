@@ -27,7 +27,7 @@ from pipeline import images, mlflow_server, processes, warm
 from pipeline.artifacts import BUILD, ROOT, read_json, write_json
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
-from scripts import targets
+from scripts import keys, targets
 
 LOGS = BUILD / "logs"
 WAIT_SECONDS = 600  # for another `make ship` here, or for the last stage of one that was killed
@@ -236,20 +236,22 @@ def show_end(settings: Settings, verdict: str, seconds: float, console: Console)
             ("production", f"{record['url']}  (version {record['version']}, since {record['since']})"),
             ("docs", f"{record['url']}/docs"),
             *lines,
-            ("try it", curl(record)),
+            ("try it", curl(record, targets.choose(settings).key_in_shell("production", settings))),
         ]
     console.print()
     for name, value in lines:
         say(console, f"{name + ':':<12}{value}")
 
 
-def curl(record: dict) -> str:
-    """A command line that asks production for the contract's example."""
+def curl(record: dict, key: str) -> str:
+    """A command line that asks production for the contract's example; `key` is how the shell gets a key, or ""."""
     if not record["bundle"]:
         return f"{record['url']}/docs has an example"
     example = [field["example"] for field in read_json(Path(record["bundle"]) / "contract.json")["inputs"]]
     body = json.dumps({"features": example}, ensure_ascii=False)
-    return f"curl -s {record['url']}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    line = f"curl -s {record['url']}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    # By standard input: what is an argument can be seen by everybody on the machine.
+    return f"printf '{keys.HEADER}: %s' \"{key}\" | {line} -H @-" if key else line
 
 
 if __name__ == "__main__":

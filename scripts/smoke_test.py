@@ -19,6 +19,7 @@ import requests
 
 from pipeline.artifacts import read_json, to_json
 from pipeline.errors import DeployError, SmokeTestError, StageError, edge
+from scripts import keys
 
 TIMEOUT = (3, 10)  # seconds to connect, and to answer; a service that needs more is not healthy
 
@@ -71,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.environment:
         result = _deployed(args.environment)
     elif args.url and args.bundle:
-        result = replay(args.url, args.bundle, _read(args.bundle, "release.json")["version"])
+        version = _read(args.bundle, "release.json")["version"]
+        result = replay(args.url, args.bundle, version, keys.from_environment())
     else:
         parser.error("give --environment, or --url with --bundle")
     if args.json:
@@ -82,17 +84,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def smoke_test(url: str, bundle: Path, version: str) -> SmokeResult:
+def smoke_test(url: str, bundle: Path, version: str, key: str = "") -> SmokeResult:
     """Replay the golden rows for those who deploy: raises DeployError naming what differs first."""
-    result = replay(url, bundle, version)
+    result = replay(url, bundle, version, key)
     _require_success(result)
     return result
 
 
-def replay(url: str, bundle: Path, version: str) -> SmokeResult:
-    """Compare a service with a bundle's golden rows; raises StageError when the bundle is unusable."""
+def replay(url: str, bundle: Path, version: str, key: str = "") -> SmokeResult:
+    """Compare a service with a bundle's golden rows, asking it with this key; raises StageError for an unusable bundle."""
     golden = _golden(bundle, version)
-    with _session(url) as session:
+    with _session(url, key) as session:
         client = Client(session, url)
         checks = _run(
             {
@@ -128,7 +130,7 @@ def _deployed(environment: str) -> SmokeResult:
     if record["bundle"] is None:
         raise DeployError(f"the bundle of version {record['version']} is not on this machine", f"{again} fetches it")
     with target.reach(environment, settings) as url:
-        return replay(url, Path(record["bundle"]), record["version"])
+        return replay(url, Path(record["bundle"]), record["version"], target.key(environment, settings))
 
 
 def _read(bundle: Path, name: str) -> Any:
@@ -236,7 +238,10 @@ class Client:
     def call(self, method: str, path: str, body: Any = None, about: str = "") -> dict[str, Any]:
         """Make one request and return its JSON; raises Differs, led by `about`, for anything but 200."""
         try:
-            response = self._session.request(method, self._url + path, json=body, timeout=TIMEOUT)
+            # Not elsewhere either: the key is for this service alone.
+            response = self._session.request(
+                method, self._url + path, json=body, timeout=TIMEOUT, allow_redirects=False
+            )
             answer = response.json()
         except requests.JSONDecodeError:
             raise Differs(f"{about}{path} answered {response.status_code} without JSON") from None
@@ -251,8 +256,9 @@ class Client:
         return answer
 
 
-def _session(url: str) -> requests.Session:
+def _session(url: str, key: str) -> requests.Session:
     session = requests.Session()
+    session.headers.update(keys.header(key))
     # A proxy named in the environment cannot reach the loopback of this machine.
     session.trust_env = urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1")
     return session

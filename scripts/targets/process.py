@@ -6,6 +6,7 @@ one ends when its callers have left. No request is lost, and going back is point
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pipeline.artifacts import ROOT, STATE, write_json
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.release import Release
 from pipeline.settings import Settings
+from scripts import keys
 from scripts.smoke_test import smoke_test
 from scripts.targets.ready import answers
 
@@ -28,7 +30,7 @@ WHY = "a service on this machine, which needs nothing but Python"
 IMAGES = False
 SERVICE, DOOR = "serving", "serving.door"
 UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there
-DRAIN = 20  # seconds that a service may take to let its callers go; see serving/drain.py
+DRAIN = 35  # seconds that a service may take to let its callers go and to write its log; see END in serving/workers.py
 
 
 def unavailable(settings: Settings) -> str | None:
@@ -55,6 +57,34 @@ def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
     return record if record and processes.find(record) and _doors(environment, record["port"]) else None
 
 
+def key(environment: str, settings: Settings) -> str:
+    """The key with which delivery asks the environment, "" where anybody may; raises DeployError when it is of no use."""
+    return keys.from_environment()
+
+
+def key_in_shell(environment: str, settings: Settings) -> str:
+    """How a command line gets such a key, "" where none is needed."""
+    return f"${keys.VARIABLE}" if keys.given() else ""
+
+
+def database(environment: str) -> str:
+    """The database of the environment's prediction log: a file of this machine, kept over releases, unless one is named."""
+    return os.environ.get("SLIPWAY_DATABASE_URL") or f"sqlite:///{STATE / f'predictions-{environment}.db'}"
+
+
+def forget(environment: str, settings: Settings, subject: str) -> str:
+    """Delete all predictions about a subject from the prediction log; what that says. Raises DeployError."""
+    command = [sys.executable, "-m", "serving.store", "delete-subject", "--subject", subject]
+    surroundings = _surroundings(environment)
+    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("error: ")
+        raise DeployError(
+            f"the prediction log of {environment} was not changed: {said}", "run this again when it can be"
+        )
+    return done.stdout.strip()
+
+
 @contextmanager
 def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
     """The environment's address, which any program on this machine can use; callers use the same."""
@@ -65,15 +95,16 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
     """Put a release into the place of what serves; raises DeployError after restoring that when it fails."""
     port = settings.deploy.port(environment)
     before = serving(environment, settings)
+    ours = keys.ours()
     _end(process for process in _services(environment) if not before or process.pid != before["pid"])
     _refuse_foreign(port, environment)
     process, address = _start(environment, release.bundle)
     try:
         _wait(process, address, environment, settings)
-        smoke_test(_url(address), release.bundle, release.version)
+        smoke_test(_url(address), release.bundle, release.version, ours)
         record = _record(release, port, address, process)
         _open_door(environment, port)
-        _switch(environment, record, before)
+        _switch(environment, record, before, ours)
     except BaseException:  # whatever it was, the keyboard included: a release that failed must not stay
         _end([process])
         raise
@@ -95,11 +126,11 @@ def stop(environment: str) -> bool:
     return bool(found)
 
 
-def _switch(environment: str, record: dict[str, Any], before: dict[str, Any] | None) -> None:
+def _switch(environment: str, record: dict[str, Any], before: dict[str, Any] | None, ours: str) -> None:
     """Point the door at a release and ask through it; raises DeployError after pointing it back."""
     write_json(record_file(environment), record)
     try:
-        smoke_test(record["url"], Path(record["bundle"]), record["version"])
+        smoke_test(record["url"], Path(record["bundle"]), record["version"], ours)
     except BaseException as error:
         if before is None:
             record_file(environment).unlink(missing_ok=True)
@@ -157,9 +188,12 @@ def _start(environment: str, bundle: Path) -> tuple[psutil.Process, str]:
 
 
 def _python(command: list[str], environment: str) -> psutil.Process:
-    return processes.start(
-        [sys.executable, *command], _log(environment), env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT
-    )
+    return processes.start([sys.executable, *command], _log(environment), env=_surroundings(environment), cwd=ROOT)
+
+
+def _surroundings(environment: str) -> dict[str, str]:
+    told = {"PYTHONPATH": str(ROOT), "SLIPWAY_DATABASE_URL": database(environment)}
+    return keys.without_ours(dict(os.environ)) | told
 
 
 def _wait(process: psutil.Process, address: str, environment: str, settings: Settings) -> None:
@@ -190,9 +224,14 @@ def _refuse_foreign(port: int, environment: str) -> None:
 
 
 def _services(environment: str) -> list[psutil.Process]:
-    """Every service process of this environment of this repository, also one whose deployment was killed half-way."""
+    """Every service of this environment of this repository, also one whose deployment was killed half-way.
+
+    Each by the process that minds its workers, for they have its command line: it alone is told to end.
+    """
     folder = str(STATE / environment) + os.sep
-    return _running(SERVICE, lambda command: any(part.startswith(folder) for part in command))
+    found = _running(SERVICE, lambda command: any(part.startswith(folder) for part in command))
+    ids = {process.pid for process in found}
+    return [process for process in found if process.info["ppid"] not in ids]
 
 
 def _doors(environment: str, port: int | None = None) -> list[psutil.Process]:
@@ -204,7 +243,7 @@ def _doors(environment: str, port: int | None = None) -> list[psutil.Process]:
 
 def _running(module: str, ours) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
+    for process in psutil.process_iter(["cmdline", "status", "ppid"]):
         command = process.info["cmdline"] or []
         if module in command and ours(command) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)

@@ -1,5 +1,7 @@
 """A service that runs somewhere: SLIPWAY_URL says where, SLIPWAY_BUNDLE which bundle it should serve.
 
+Where it asks for keys, SLIPWAY_KEY is one with the scopes predict and metrics.
+
 All inputs are made from the bundle's contract, so these tests fit any model.
 """
 
@@ -54,10 +56,17 @@ def example(contract):
 
 
 @pytest.fixture(scope="session")
-def client(url):
+def key():
+    """The header that shows our key to the service, when there is one."""
+    return {"X-API-Key": os.environ["SLIPWAY_KEY"]} if os.environ.get("SLIPWAY_KEY") else {}
+
+
+@pytest.fixture(scope="session")
+def client(url, key):
     """A function that makes one request: client(method, path, json=…) or data=… for raw bytes."""
     with requests.Session() as session:
         session.trust_env = False
+        session.headers.update(key)
         yield lambda method, path, **body: session.request(method, url + path, timeout=10, **body)
 
 

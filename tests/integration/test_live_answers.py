@@ -89,20 +89,21 @@ def test_a_batch_answers_as_its_rows_do(client, golden, named, same):
         same(answer, client("POST", "/predict", json={"features": row}).json())
 
 
-def test_many_clients_at_once_get_the_answers_of_one(client, url, golden):
+def test_many_clients_at_once_get_the_answers_of_one(client, url, key, golden):
     """Sixteen threads that ask the same rows get exactly the answers that one client got."""
     rows = golden["inputs"][:5]
     told = ("label", "class_id", "probabilities", "value", "model_version")
 
     def ask(post, row):
         answer = post(row).json()
-        return {key: answer[key] for key in told if key in answer}
+        return {name: answer[name] for name in told if name in answer}
 
     alone = [ask(lambda row: client("POST", "/predict", json={"features": row}), row) for row in rows]
 
     def one_client(_):
         with requests.Session() as session:
             session.trust_env = False
+            session.headers.update(key)
             return [
                 ask(lambda r: session.post(f"{url}/predict", json={"features": r}, timeout=10), row) for row in rows
             ]

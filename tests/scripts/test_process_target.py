@@ -1,0 +1,129 @@
+"""Target `process` by itself: releases of a small bundle, the callers that they know, and the log that they keep."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from pipeline.processes import free_port
+from pipeline.release import Release
+from pipeline.settings import load_settings
+from scripts.targets import process
+from serving.keys import make_key
+from tests.serving.bundles import make_bundle, read
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    """A state folder of its own, where nothing is set; what was started ends with the test."""
+    for name in ("SLIPWAY_API_KEYS", "SLIPWAY_API_KEYS_FILE", "SLIPWAY_KEY", "SLIPWAY_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(process, "STATE", tmp_path / "state with a space")
+    yield
+    process.stop("staging")
+
+
+@pytest.fixture
+def settings():
+    """The shipped settings with a port of its own."""
+    shipped = load_settings("tests/example/pipeline.toml")
+    return shipped.model_copy(update={"deploy": shipped.deploy.model_copy(update={"staging_port": free_port()})})
+
+
+@pytest.fixture
+def released(settings, tmp_path):
+    """Put a version into staging; its record."""
+
+    def release(version: str) -> dict:
+        folder = process.STATE / "staging" / f"version-{version}"
+        make_bundle("binary", folder, version)
+        about = read(folder, "release.json")
+        return process.release("staging", Release(about["name"], version, about["digest"], folder), settings)
+
+    return release
+
+
+def row(record: dict) -> dict:
+    """A request for one prediction."""
+    golden = json.loads((Path(record["bundle"]) / "golden.json").read_text(encoding="utf-8"))
+    return {"features": golden["inputs"][0], "subject": "customer-17"}
+
+
+def versions() -> list[str]:
+    """The model versions in the prediction log, once everything is written."""
+    process.stop("staging")
+    with sqlite3.connect(process.STATE / "predictions-staging.db") as database:
+        return [version for (version,) in database.execute("SELECT model_version FROM predictions ORDER BY time")]
+
+
+def test_with_nothing_set_anybody_here_may_call_and_the_log_is_kept_over_releases(released):
+    """Two releases one after the other write into one database beside the state, which nobody else may read."""
+    for version in ("1", "2"):
+        record = released(version)
+        assert requests.post(f"{record['url']}/predict", json=row(record), timeout=5).status_code == 200
+    found = versions()
+    assert {"1", "2"} == set(found) and found == sorted(found)
+    assert (process.STATE / "predictions-staging.db").stat().st_mode & 0o077 == 0
+
+
+def test_the_users_callers_are_asked_for_their_keys(released, monkeypatch):
+    """With SLIPWAY_API_KEYS and SLIPWAY_KEY the release is tested with that key, and who shows none gets 401."""
+    key, line = make_key("pipeline", "predict,metrics")
+    monkeypatch.setenv("SLIPWAY_API_KEYS", line)
+    monkeypatch.setenv("SLIPWAY_KEY", key)
+    record = released("1")
+    url = f"{record['url']}/predict"
+    assert requests.post(url, json=row(record), timeout=5).status_code == 401
+    assert requests.post(url, json=row(record), headers={"X-API-Key": key}, timeout=5).status_code == 200
+
+
+def test_nothing_that_the_service_is_told_or_writes_holds_our_key(released, monkeypatch):
+    """The key is in no command line, no environment and no log of the service."""
+    key, line = make_key("pipeline", "predict,metrics")
+    monkeypatch.setenv("SLIPWAY_API_KEYS", line)
+    monkeypatch.setenv("SLIPWAY_KEY", key)
+    parent = psutil.Process(released("1")["pid"])
+    for one in (parent, *parent.children(recursive=True)):
+        assert not any(key in part for part in one.cmdline()) and key not in one.environ().values()
+    written = [path for path in process.STATE.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+    assert written == []
+
+
+def test_only_the_process_that_minds_the_others_is_told_to_end(released):
+    """Workers and the writer of the log have its command line, and are not taken for services of their own."""
+    record = released("1")
+    children = psutil.Process(record["pid"]).children()
+    assert len(children) == 2  # a worker and the writer
+    assert [one.pid for one in process._services("staging")] == [record["pid"]]
+    process.stop("staging")
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+def test_orphans_of_a_killed_service_are_found(released):
+    """After kill -9 of the process that minds them, what still runs is ended by `stop`."""
+    parent = psutil.Process(released("1")["pid"])
+    children = parent.children()
+    for child in children:
+        child.suspend()
+    parent.kill()
+    parent.wait(10)
+    assert {one.pid for one in process._services("staging")} == {child.pid for child in children}
+    for child in children:
+        child.resume()
+    process.stop("staging")
+    assert process._services("staging") == []
+
+
+def test_a_subject_is_forgotten(released, settings):
+    """`forget` deletes what was predicted about a subject, and nothing else, while the service runs or not."""
+    record = released("1")
+    for subject in ("customer-17", "customer-17", "customer-18"):
+        body = row(record) | {"subject": subject}
+        assert requests.post(f"{record['url']}/predict", json=body, timeout=5).status_code == 200
+    before = len(versions())
+    assert process.forget("staging", settings, "customer-17") == "2 predictions deleted"
+    assert len(versions()) == before - 2
+    assert process.forget("staging", settings, "customer-17") == "0 predictions deleted"
