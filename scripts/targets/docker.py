@@ -7,7 +7,10 @@ back. The engine knows all there is to know: names and labels of the containers 
 
 import calendar
 import hashlib
+import ipaddress
 import os
+import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +22,7 @@ from pipeline.artifacts import ROOT, STATE, write_text
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.release import Release
 from pipeline.settings import Settings
+from scripts import keys
 from scripts.smoke_test import smoke_test
 from scripts.targets.ready import answers
 
@@ -28,8 +32,15 @@ IMAGES = True
 NETWORK = "slipway"  # on it the doors are `staging` and `production`, port 8000: for Prometheus and other neighbours
 PORT = "8000/tcp"
 UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there
-DRAIN = 20  # seconds that a service may take to let its callers go; see serving/drain.py
+DRAIN = 35  # seconds that a service may take to let its callers go and to write its log; see END in serving/workers.py
 USED = STATE / "docker"  # says that this checkout has used an engine, for when none answers
+LOOPBACK = "127.0.0.1"
+DATA = "/data"  # in a container: the one place that lasts, a volume of the environment
+KEYS_FILE = "/etc/slipway/api-keys"  # in a container: the folder of SLIPWAY_API_KEYS_FILE
+DATABASE = f"sqlite:///{DATA}/predictions.db"
+PASSED_ON = ("SLIPWAY_API_KEYS", "SLIPWAY_RATE_LIMIT", "SLIPWAY_LOG_RETENTION_DAYS", "SLIPWAY_REQUEST_LOG")
+PUBLISHED, ADDRESS = "slipway.port", "slipway.address"  # the labels of a door
+GENERATED = "slipway.key"  # the label of a container that knows delivery by a key of this target's making
 LIMITS = {"mem_limit": "1g", "pids_limit": 256}
 LOCKED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "tmpfs": {"/tmp": "size=64m"}}
 
@@ -63,20 +74,57 @@ def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
 @contextmanager
 def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
     """The environment's address, which any program on this machine can use; callers use the same."""
-    yield f"http://127.0.0.1:{settings.deploy.port(environment)}"
+    yield _url(_address(), settings.deploy.port(environment))
+
+
+def key(environment: str, settings: Settings) -> str:
+    """The key with which delivery asks the environment, "" where anybody may; raises DeployError when it is of no use."""
+    with _engine() as engine:
+        return _generated(environment) if _knows_generated(engine, environment) else keys.from_environment()
+
+
+def key_in_shell(environment: str, settings: Settings) -> str:
+    """How a command line gets such a key, "" where none is needed."""
+    with _engine() as engine:
+        if _knows_generated(engine, environment):
+            return f"$(cat {shlex.quote(str(_key_file(environment)))})"
+    return f"${keys.VARIABLE}" if keys.given() else ""
+
+
+def forget(environment: str, settings: Settings, subject: str) -> str:
+    """Delete all predictions about a subject from the prediction log; what that says. Raises DeployError."""
+    with _engine() as engine:
+        live = _find(engine, environment, "live")
+        if live is None or live.status != "running":
+            raise DeployError(
+                f"{environment} serves nothing whose prediction log could be opened",
+                f"`make deploy ENVIRONMENT={environment}`, then run this again: the log is kept",
+            )
+        command = ["python", "-m", "serving.store", "delete-subject", "--subject", subject]
+        status, said = live.exec_run(command)
+    words = said.decode(errors="replace").strip().removeprefix("error: ")
+    if status:
+        raise DeployError(
+            f"the prediction log of {environment} was not changed: {words}", "run this again when it can be"
+        )
+    return words
 
 
 def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
     """Put a release into the place of what serves; raises DeployError after restoring that when it fails."""
+    address, ours = _address(), keys.ours()
     with _engine() as engine:
         _tidy(engine, environment)
-        new = _start(engine, environment, release)
+        if not ours and not _is_loopback(address):
+            ours = _generated(environment)
+            print(f"others than this machine can call {environment}: it asks for keys (docs/service.md)", flush=True)
+        new = _start(engine, environment, release, ours)
         port, doors = settings.deploy.port(environment), _doors(engine, environment)
         try:
             url = _wait(new, environment, settings)
-            smoke_test(url, release.bundle, release.version)
-            door = _open_door(engine, environment, release, port)
-            _switch(engine, environment, new, door, release)
+            smoke_test(url, release.bundle, release.version, ours)
+            door = _open_door(engine, environment, release, address, port)
+            _switch(engine, environment, new, door, release, ours)
         except BaseException:  # whatever it was, the keyboard included: a release that failed must not stay
             for failed in (new, *(one for one in _doors(engine, environment) if one not in doors)):
                 failed.remove(force=True)
@@ -93,7 +141,7 @@ def holds(environment: str, settings: Settings) -> bool:
         return False
     with _engine() as engine:
         port = str(settings.deploy.port(environment))
-        return any(door.labels["slipway.port"] == port for door in _doors(engine, environment))
+        return any(door.labels[PUBLISHED] == port for door in _doors(engine, environment))
 
 
 def stop(environment: str) -> bool:
@@ -152,7 +200,7 @@ def _find(engine, environment: str, role: str):
 
 def _doors(engine, environment: str) -> list[Any]:
     """The containers that stand before them, newest first: one for each port, so more than one only in between."""
-    return engine.containers.list(all=True, filters={"label": [*_labels(environment), "slipway.port"]})
+    return engine.containers.list(all=True, filters={"label": [*_labels(environment), PUBLISHED]})
 
 
 def _tidy(engine, environment: str) -> None:
@@ -165,17 +213,24 @@ def _tidy(engine, environment: str) -> None:
         left.remove(force=True)
 
 
-def _start(engine, environment: str, release: Release):
-    """Start the release on trial, on a free port of this machine."""
+def _start(engine, environment: str, release: Release, ours: str):
+    """Start the release on trial, on a free port of this machine; `ours` is delivery's key, "" where anybody may call."""
     write_text(USED, "containers were started from here\n")
     print(f"starting version {release.version} for {environment} from {release.image}", flush=True)
     assert release.image, "this target serves images"
+    image = engine.images.get(_present(engine, release.image))
+    generated = ours and not keys.given()
+    lines = {"SLIPWAY_API_KEYS": keys.line(keys.NAME, keys.SCOPES, ours)} if generated else {}
+    volumes = {_volume(engine, environment): {"bind": DATA, "mode": "rw"}}
     return engine.containers.run(
-        _present(engine, release.image),
+        image.id,
+        command=[*(image.attrs["Config"]["Cmd"] or []), *([] if ours else ["--open"])],
         name=_name(environment, "next"),
         detach=True,
+        environment=_told() | lines,
+        volumes=volumes | _keys_folder(),
         network=_network(engine),
-        ports={PORT: ("127.0.0.1", None)},
+        ports={PORT: (LOOPBACK, None)},
         restart_policy={"Name": "unless-stopped"},
         labels=dict(label.split("=", 1) for label in _labels(environment))
         | {
@@ -184,6 +239,7 @@ def _start(engine, environment: str, release: Release):
             "slipway.release.digest": release.digest,
             "slipway.release.image": release.image,
             "slipway.release.bundle": str(release.bundle),
+            **({GENERATED: "generated"} if generated else {}),
         },
         **LIMITS,
         **LOCKED,
@@ -207,6 +263,64 @@ def _present(engine, image: str) -> str:
         raise DeployError(
             f"image {image} is not in its registry", "`make image VERSION=n` builds and pushes a version again"
         ) from error
+
+
+def _told() -> dict[str, str]:
+    """The variables of a service: what the user set of them, and where its prediction log is."""
+    told = {name: value for name in PASSED_ON if (value := os.environ.get(name))}
+    if file := os.environ.get("SLIPWAY_API_KEYS_FILE"):
+        told["SLIPWAY_API_KEYS_FILE"] = f"{KEYS_FILE}/{Path(file).name}"
+    return told | {"SLIPWAY_DATABASE_URL": os.environ.get("SLIPWAY_DATABASE_URL") or DATABASE}
+
+
+def _keys_folder() -> dict[str, dict[str, str]]:
+    """The folder of SLIPWAY_API_KEYS_FILE as a volume: of a single file, a container would go on seeing the old one."""
+    file = os.environ.get("SLIPWAY_API_KEYS_FILE")
+    return {str(Path(file).absolute().parent): {"bind": KEYS_FILE, "mode": "ro"}} if file else {}
+
+
+def _volume(engine, environment: str) -> str:
+    """The volume of the environment's prediction log, which no verb of ours removes."""
+    labels = dict(label.split("=", 1) for label in _labels(environment))
+    return engine.volumes.create(_name(environment, "data"), labels=labels).name  # one that is there stays
+
+
+def _key_file(environment: str) -> Path:
+    return STATE / f"{environment}.key"
+
+
+def _generated(environment: str) -> str:
+    """The key by which delivery is known where the user gives no callers; made once, for this user's eyes only."""
+    file = _key_file(environment)
+    if not file.exists():
+        write_text(file, f"slipway_{secrets.token_urlsafe(32)}\n", mode=0o600)
+    return keys.usable(file.read_text(encoding="utf-8").strip(), str(file.relative_to(ROOT)))
+
+
+def _knows_generated(engine, environment: str) -> bool:
+    live = _find(engine, environment, "live") or _find(engine, environment, "before")
+    return bool(live and GENERATED in live.labels)
+
+
+def _address() -> str:
+    """Where environments are published: SLIPWAY_SERVICE_ADDRESS, or this machine alone; raises DeployError."""
+    given = os.environ.get("SLIPWAY_SERVICE_ADDRESS") or LOOPBACK
+    try:
+        return str(ipaddress.IPv4Address(given))
+    except ValueError:
+        raise DeployError(
+            f"SLIPWAY_SERVICE_ADDRESS is {given!r}, which is no IPv4 address",
+            "name one of this machine, 0.0.0.0 for all of them, or unset it for 127.0.0.1",
+        ) from None
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
+
+
+def _url(address: str, port: int) -> str:
+    """How this machine reaches a published port."""
+    return f"http://{LOOPBACK if address == '0.0.0.0' else address}:{port}"
 
 
 def _network(engine) -> str:
@@ -237,17 +351,22 @@ def _wait(container, environment: str, settings: Settings) -> str:
         time.sleep(0.05)
 
 
-def _open_door(engine, environment: str, release: Release, port: int):
-    """Have a door on the port; one that stands there already stays. Raises DeployError when it is on another network."""
+def _open_door(engine, environment: str, release: Release, address: str, port: int):
+    """Have a door on the port; one that stands there already stays. Raises DeployError when it stands elsewhere."""
     import docker
 
     network = _network(engine)
-    door = next((door for door in _doors(engine, environment) if door.labels["slipway.port"] == str(port)), None)
+    door = next((door for door in _doors(engine, environment) if door.labels[PUBLISHED] == str(port)), None)
     if door and door.status == "running":
         if network not in (others := list(door.attrs["NetworkSettings"]["Networks"])):
             raise DeployError(
                 f"the door of {environment} stands on the network {', '.join(others)}, not on {network}",
                 "set SLIPWAY_NETWORK as it was; to change it, `make stop`, which ends what serves, then `make ship`",
+            )
+        if address != (bound := door.labels.get(ADDRESS, LOOPBACK)):
+            raise DeployError(
+                f"the door of {environment} is published on {bound}, not on {address}",
+                "set SLIPWAY_SERVICE_ADDRESS as it was; to change it, `make stop`, which ends what serves, then `make ship`",
             )
         return door
     if door:
@@ -259,9 +378,9 @@ def _open_door(engine, environment: str, release: Release, port: int):
         name=_name(environment, f"door-{port}"),
         network=network,
         networking_config={network: engine.api.create_endpoint_config(aliases=[environment])},
-        ports={PORT: ("127.0.0.1", port)},
+        ports={PORT: (address, port)},
         restart_policy={"Name": "unless-stopped"},
-        labels=dict(label.split("=", 1) for label in _labels(environment)) | {"slipway.port": str(port)},
+        labels=dict(label.split("=", 1) for label in _labels(environment)) | {PUBLISHED: str(port), ADDRESS: address},
         healthcheck={"test": ["NONE"]},
         **LIMITS,
         **LOCKED,
@@ -300,14 +419,14 @@ def _wait_until_open(door) -> None:
     door.reload()
 
 
-def _switch(engine, environment: str, new, door, release: Release) -> None:
+def _switch(engine, environment: str, new, door, release: Release, ours: str) -> None:
     """Give the release the name by which the door finds it, and ask through the door; raises DeployError after giving it back."""
     live = _find(engine, environment, "live")
     if live:
         live.rename(_name(environment, "before"))
     try:
         new.rename(_name(environment, "live"))
-        smoke_test(_record(new, door)["url"], release.bundle, release.version)
+        smoke_test(_record(new, door)["url"], release.bundle, release.version, ours)
     except BaseException as error:
         if live is None:
             raise
@@ -337,14 +456,14 @@ def _retire(container) -> None:
 
 def _record(live, door) -> dict[str, Any]:
     """What serves, as the labels say; `since` in local time."""
-    port = int(door.labels["slipway.port"])
+    port = int(door.labels[PUBLISHED])
     about = {key: live.labels[f"slipway.release.{key}"] for key in ("name", "version", "digest", "image", "bundle")}
     there = Path(about["bundle"]).is_dir()
     started = time.strptime(live.attrs["Created"][:19], "%Y-%m-%dT%H:%M:%S")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(calendar.timegm(started)))
     return about | {
         "bundle": about["bundle"] if there else None,
-        "url": f"http://127.0.0.1:{port}",
+        "url": _url(door.labels.get(ADDRESS, LOOPBACK), port),
         "port": port,
         "since": since,
     }

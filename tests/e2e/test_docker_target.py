@@ -164,7 +164,7 @@ def test_image_that_ends_is_undone(two):
 
 def test_image_that_never_becomes_ready_is_undone(two):
     """An image that hangs is given up after ready_seconds and removed; staging serves on."""
-    bad = variant(two.engine, two.first, 'ENTRYPOINT ["sleep", "600"]\nCMD []')
+    bad = variant(two.engine, two.first, 'ENTRYPOINT ["sh", "-c", "sleep 600"]\nCMD []')
     two.fork.edit("pipeline.toml", "ready_seconds = 30", "ready_seconds = 3")
     said = two.release(bad, two.fork.root / "build/bundle")
     two.fork.edit("pipeline.toml", "ready_seconds = 3", "ready_seconds = 30")

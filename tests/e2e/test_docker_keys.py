@@ -1,0 +1,149 @@
+"""Target `docker` by itself: who may call a container, and the prediction log that outlives it."""
+
+import hashlib
+import json
+import time
+import uuid
+
+import pytest
+import requests
+
+from pipeline import engine as builder
+from pipeline import images
+from pipeline.artifacts import ROOT
+from pipeline.errors import DeployError
+from pipeline.processes import free_port
+from pipeline.release import Release
+from pipeline.settings import load_settings
+from scripts.targets import docker
+from serving.keys import make_key
+from tests.serving.bundles import make_bundle, read
+
+SET = ("SLIPWAY_API_KEYS", "SLIPWAY_API_KEYS_FILE", "SLIPWAY_KEY", "SLIPWAY_DATABASE_URL", "SLIPWAY_SERVICE_ADDRESS")
+
+
+@pytest.fixture(scope="module")
+def releases(engine, tmp_path_factory):
+    """Two versions of a model as images of this engine, which are removed at the end."""
+    made, client = {}, builder.connect()
+    builder.get_base(client, images.base())
+    for version in ("1", "2"):
+        folder = tmp_path_factory.mktemp("bundles") / f"bundle-{version}"
+        make_bundle("binary", folder, version)
+        about = read(folder, "release.json")
+        name = f"slipway-test-keys:{uuid.uuid4().hex[:12]}"
+        builder.build(client, images.context(ROOT, folder), name, {}, 0)
+        made[version] = Release(about["name"], version, about["digest"], folder, name)
+    yield made
+    for release in made.values():
+        engine.images.remove(release.image, force=True)
+
+
+@pytest.fixture(scope="module")
+def settings():
+    """The shipped settings with a port of its own."""
+    found = load_settings("tests/example/pipeline.toml")
+    return found.model_copy(update={"deploy": found.deploy.model_copy(update={"staging_port": free_port()})})
+
+
+@pytest.fixture
+def released(engine, releases, settings, monkeypatch, tmp_path):
+    """Put a version into staging, in a checkout and a network of its own; its record. What is left ends with the test."""
+    for name in SET:
+        monkeypatch.delenv(name, raising=False)
+    network = f"slipway-test-{uuid.uuid4().hex[:8]}"
+    monkeypatch.setenv("SLIPWAY_NETWORK", network)
+    monkeypatch.setattr(docker, "ROOT", tmp_path)
+    monkeypatch.setattr(docker, "STATE", tmp_path / ".slipway")
+    monkeypatch.setattr(docker, "USED", tmp_path / ".slipway" / "docker")
+    yield lambda version: docker.release("staging", releases[version], settings) | {"bundle": releases[version].bundle}
+    docker.stop("staging")
+    for made in engine.networks.list(names=[network]):
+        made.remove()
+    for volume in engine.volumes.list(filters={"label": f"slipway.checkout={tmp_path}"}):
+        volume.remove()
+
+
+def ask(record: dict, key: str = "", path: str = "/predict") -> requests.Response:
+    """One prediction."""
+    golden = json.loads((record["bundle"] / "golden.json").read_text(encoding="utf-8"))
+    body, headers = {"features": golden["inputs"][0]}, {"X-API-Key": key} if key else {}
+    return requests.post(record["url"] + path, json=body | {"subject": "customer-17"}, headers=headers, timeout=10)
+
+
+def logged(engine) -> list[str]:
+    """The model versions in the prediction log, as the container that serves sees it."""
+    (live,) = [one for one in engine.containers.list() if one.name == docker._name("staging", "live")]
+    code = (
+        "import sqlite3; print([v for v, in sqlite3.connect('/data/predictions.db')"
+        ".execute('SELECT DISTINCT model_version FROM predictions ORDER BY 1')])"
+    )
+    return json.loads(live.exec_run(["python", "-c", code]).output.decode().replace("'", '"'))
+
+
+def test_with_nothing_set_anybody_on_this_machine_may_call_and_the_log_outlives_releases(released, engine, settings):
+    """Open, but published on the loopback alone; a second version adds to the database, and `stop` keeps it."""
+    released("1")
+    record = released("2")
+    assert ask(record).status_code == 200
+    assert docker.key("staging", settings) == "" and docker.key_in_shell("staging", settings) == ""
+    docker.stop("staging")
+    record = released("2")
+    assert logged(engine) == ["1", "2"]
+    assert docker.forget("staging", settings, "customer-17") == "1 predictions deleted"
+
+
+def test_published_to_others_it_asks_for_keys_without_being_told(released, settings, monkeypatch):
+    """On an address beyond the loopback, delivery makes a key for itself, which nobody else can read, and others get 401."""
+    monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
+    record = released("1")
+    key, file = docker.key("staging", settings), docker._key_file("staging")
+    assert ask(record).status_code == 401 and ask(record, key).status_code == 200
+    assert file.stat().st_mode & 0o077 == 0 and str(file) in docker.key_in_shell("staging", settings)
+    assert released("2")["version"] == "2"
+    assert docker.key("staging", settings) == key
+
+
+def test_a_generated_key_is_nowhere_in_the_engine(released, settings, engine, monkeypatch):
+    """The engine knows the hash: nothing that it says of the container, or that this wrote, holds the key."""
+    monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
+    released("1")
+    key = docker.key("staging", settings)
+    (live,) = [one for one in engine.containers.list() if one.name == docker._name("staging", "live")]
+    assert hashlib.sha256(key.encode()).hexdigest() in json.dumps(live.attrs)
+    assert key not in json.dumps(live.attrs) and key.encode() not in live.logs()
+
+
+def test_the_users_callers_come_from_a_file_that_may_change(released, monkeypatch, tmp_path):
+    """With SLIPWAY_API_KEYS_FILE the callers are the file's, also one that is added while the container runs."""
+    (key, line), (other, more) = make_key("pipeline", "predict,metrics"), make_key("billing", "predict")
+    file = tmp_path / "callers" / "keys"
+    file.parent.mkdir()
+    file.write_text(f"{line}\n", encoding="utf-8")
+    monkeypatch.setenv("SLIPWAY_API_KEYS_FILE", str(file))
+    monkeypatch.setenv("SLIPWAY_KEY", key)
+    record = released("1")
+    assert [ask(record, shown).status_code for shown in ("", key, other)] == [401, 200, 401]
+    new = file.with_name("keys.new")
+    new.write_text(f"{line}\n{more}\n", encoding="utf-8")
+    new.replace(file)
+    deadline = time.monotonic() + 30
+    while ask(record, other).status_code != 200:
+        assert time.monotonic() < deadline, "the key that was added is not known"
+        time.sleep(0.1)
+
+
+def test_a_door_elsewhere_is_refused_in_words(released, settings, monkeypatch):
+    """An environment is published anew only after `make stop`; until then it stays where it is, open to nobody else."""
+    released("1")
+    monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
+    with pytest.raises(DeployError, match=r"the door of staging is published on 127\.0\.0\.1, not on 0\.0\.0\.0"):
+        released("2")
+    assert docker.serving("staging", settings)["version"] == "1"
+
+
+def test_what_is_no_address_is_refused_before_anything_is_started(released, monkeypatch):
+    """A host name, or a port with it, is no address."""
+    monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "localhost:80")
+    with pytest.raises(DeployError, match="SLIPWAY_SERVICE_ADDRESS is 'localhost:80', which is no IPv4 address"):
+        released("1")
