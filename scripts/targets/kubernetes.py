@@ -6,10 +6,12 @@ record, so that any machine can go on where another was killed: see restore.py.
 """
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from pipeline.errors import BusyError, DeployError
 from pipeline.release import Release
 from pipeline.settings import Settings
 from scripts import canary
-from scripts.targets import kubectl, lease, manifests, pods, restore, rollout
+from scripts.targets import cluster_keys, kubectl, lease, manifests, pods, restore, rollout
 from scripts.targets.kubectl import Cluster, KubectlError
 from scripts.targets.pods import Delivery
 
@@ -91,9 +93,12 @@ def _release(delivery: Delivery, release: Release, at_once: bool) -> dict[str, A
     before, earlier = restore.begin(delivery.cluster)
     _refuse_other_environment(delivery.cluster, before)
     # A rollback does not wait for what it replaces: it is the way out when that is what ails.
+    delivery = replace(delivery, key=cluster_keys.ours(delivery.cluster))
     sound = at_once or restore.repair(delivery, before, earlier)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     objects = _rendered(delivery, release, since)
+    delivery.still_ours()
+    delivery = replace(delivery, key=cluster_keys.prepared(delivery.cluster, objects))
     try:
         if sound and not at_once and _deserves_canary(delivery.cluster, release, earlier + objects, before):
             canary.take_over(delivery, release, objects, earlier)
@@ -146,6 +151,26 @@ def reach(environment: str, settings: Settings, as_callers: bool = False) -> Ite
         raise DeployError(f"{environment} has no pod that is ready", f"`make deploy ENVIRONMENT={environment}`")
     with kubectl.proxy(cluster) as api:
         yield f"{api}{pods.path(cluster, 'pods', ready[0], pods.PORT)}"
+
+
+def key(environment: str, settings: Settings) -> str:
+    """The key with which delivery asks the environment, "" where there is none; it is read from the cluster."""
+    return cluster_keys.ours(_cluster(environment, settings))
+
+
+def key_in_shell(environment: str, settings: Settings) -> str:
+    """How a command line gets that key."""
+    return cluster_keys.shown(_cluster(environment, settings))
+
+
+def forget(environment: str, settings: Settings, subject: str) -> str:
+    """Raises DeployError with the command to run: pods are entered by people, not by the deploying account."""
+    cluster = _cluster(environment, settings)
+    where = f"kubectl --context {cluster.context} --namespace {cluster.namespace}"
+    raise DeployError(
+        f"the prediction log of {environment} is reached from its pods",
+        f"`{where} exec deployment/model -- python -m serving.store delete-subject --subject {shlex.quote(subject)}`",
+    )
 
 
 def stop(environment: str) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -29,6 +29,7 @@ class Delivery:
     api: str  # address of `kubectl proxy`
     each_poll: Callable[[], None]  # shows events; raises BusyError when the lease is lost
     still_ours: Callable[[], None] = lambda: None  # raises BusyError then, and is asked before anything is changed
+    key: str = field(default="", repr=False)  # with which pods are asked
 
     def url(self, kind: str, name: str, port: int = PORT) -> str:
         """The address, on this machine, of a service or pod in the cluster."""
@@ -71,7 +72,7 @@ def restarts(pod: dict[str, Any]) -> int:
 
 def prove_pod(delivery: Delivery, release: Release, pod: str) -> None:
     """Smoke test of one pod; raises DeployError that names what differs. One that leaves meanwhile proves nothing."""
-    why = _differs(delivery.url("pods", pod), release)
+    why = _differs(delivery.url("pods", pod), release, delivery.key)
     if why and any(map(stays, kubectl.find(delivery.cluster, f"pod/{pod}").values())):
         _refuse(f"pod {pod}", why)
 
@@ -79,7 +80,7 @@ def prove_pod(delivery: Delivery, release: Release, pod: str) -> None:
 def prove_service(delivery: Delivery, release: Release) -> None:
     """Smoke test through the Service, as callers reach it; raises DeployError that names what differs."""
     for tries_left in reversed(range(TRIES)):
-        why = _differs(delivery.url("services", "model", 80), release)
+        why = _differs(delivery.url("services", "model", 80), release, delivery.key)
         if not why or not tries_left:
             return _refuse("the Service", why)
         time.sleep(1)
@@ -93,13 +94,13 @@ def _refuse(who: str, why: str) -> None:
         )
 
 
-def _differs(url: str, release: Release) -> str:
+def _differs(url: str, release: Release, key: str) -> str:
     """How what answers differs from the release, or "".
 
     Where its bundle is not on this machine, as when another deployed it, name, version and digest must do.
     """
     if release.bundle.is_dir():
-        return replay(url, release.bundle, release.version).reason
+        return replay(url, release.bundle, release.version, key).reason
     try:
         with requests.Session() as session:
             session.trust_env = False  # a proxy named in the environment cannot reach the loopback of this machine

@@ -10,6 +10,7 @@ import requests
 from pipeline import canary
 from pipeline.canary import Side
 from pipeline.errors import DeployError
+from scripts import keys
 from scripts.targets import pods
 from scripts.targets.pods import Delivery
 
@@ -30,7 +31,7 @@ def send(delivery: Delivery, rows: list[Any], number: int) -> Counter[str]:
     lost: Counter[str] = Counter()
     began = polled = time.monotonic()
     targets = {track: itertools.cycle(_urls(delivery, track)) for track in TRACKS}
-    with _session() as session:
+    with _session(delivery.key) as session:
         for row in itertools.islice(itertools.cycle(rows), number):
             for track in TRACKS:
                 lost[track] += not _answers(session, next(targets[track]), row)
@@ -49,8 +50,9 @@ def _urls(delivery: Delivery, track: str) -> list[str]:
     return [delivery.url("pods", pod["metadata"]["name"]) for pod in there]
 
 
-def _session() -> requests.Session:
+def _session(key: str) -> requests.Session:
     session = requests.Session()
+    session.headers.update(keys.header(key))
     session.trust_env = False  # a proxy named in the environment cannot reach the loopback of this machine
     return session
 
@@ -67,7 +69,7 @@ def _answers(session: requests.Session, url: str, row: Any) -> bool:
 def counters(delivery: Delivery) -> Counted:
     """What each pod has counted since it started; raises DeployError when a canary pod does not say."""
     counted: Counted = {}
-    with _session() as session:
+    with _session(delivery.key) as session:
         for track in TRACKS:
             for pod in pods.of_track(delivery.cluster, track):
                 name = pod["metadata"]["name"]

@@ -1,13 +1,18 @@
 """Small objects that the cluster's tests put into it."""
 
+import hashlib
+
 LABEL = {"app.kubernetes.io/name": "model"}
+KEY = {"X-API-Key": "the key of these tests"}
+CALLERS = f"tests predict,metrics {hashlib.sha256(KEY['X-API-Key'].encode()).hexdigest()}"
 
 
 def deployment(image: str, replicas: int = 1, **spec) -> dict:
-    """A small Deployment of our service."""
+    """A small Deployment of our service, which KEY may ask."""
     container = {
         "name": "model",
         "image": image,
+        "env": [{"name": "SLIPWAY_API_KEYS", "value": CALLERS}],
         "ports": [{"name": "http", "containerPort": 8000}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 5},
     }

@@ -105,7 +105,7 @@ EXTERNAL_SECRET = table(
     "secretStoreRef target data",
     refreshInterval=DURATION,
     secretStoreRef=STORE,
-    target=table("name", name=NAME),
+    target=table("name", name=NAME, creationPolicy={"enum": ["Owner", "Orphan", "Merge", "None"]}),
     data=several(table("secretKey remoteRef", secretKey=TEXT, remoteRef=table("key", key=TEXT))),
 )
 

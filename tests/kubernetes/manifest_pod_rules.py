@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from manifest_objects import containers, of, pods, selects
 
 from scripts.targets.manifests import BY_DIGEST
-from serving.server import DRAIN, GRACE
+from serving.workers import END
 
 ENDPOINTS = {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
 
@@ -92,7 +92,7 @@ def stopping_leaves_time_for_open_requests(objects: list[dict]) -> Iterator[str]
         ]
         if not all(sleeps):
             yield f"{name}: stops before its callers know"
-        if spec.get("terminationGracePeriodSeconds", 30) <= max(sleeps) + DRAIN + GRACE:
+        if spec.get("terminationGracePeriodSeconds", 30) <= max(sleeps) + END:
             yield f"{name}: is killed with requests open"
 
 

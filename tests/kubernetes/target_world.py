@@ -1,5 +1,6 @@
 """A model of its own in the tests' cluster: releases of it, with and without faults, and what the cluster says of them."""
 
+import base64
 import contextlib
 import json
 import os
@@ -55,6 +56,15 @@ class World:
     def namespace(self, environment: str = "production") -> str:
         """Where the environment is."""
         return f"{self.settings.name}-{environment}"
+
+    def secret(self, name: str, entry: str, environment: str = "production") -> str:
+        """What a Secret of the environment holds."""
+        return base64.b64decode(self.get("secret", name, environment=environment)["data"][entry]).decode()
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The header that shows delivery's key to production."""
+        return {"X-API-Key": self.secret("model-pipeline-key", "key")}
 
     def kubectl(self, *arguments: str, stdin: str = "", environment: str = "production") -> str:
         """Run kubectl in the environment's namespace."""

@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 
-from tests.kubernetes.cluster_objects import autoscaler, deployment, service
+from tests.kubernetes.cluster_objects import KEY, autoscaler, deployment, service
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def waits(get) -> set[str]:
 
 def predict(url: str, rows: list) -> list[requests.Response]:
     """Send each row to a pod or a service."""
-    return [requests.post(f"{url}/proxy/predict", json={"features": row}, timeout=20) for row in rows]
+    return [requests.post(f"{url}/proxy/predict", json={"features": row}, headers=KEY, timeout=20) for row in rows]
 
 
 def test_a_deployment_becomes_pods_that_predict(cluster, apply, rolled_out, get, through, golden, pod_bundle):
@@ -65,7 +65,7 @@ def test_a_deployment_becomes_pods_that_predict(cluster, apply, rolled_out, get,
     urls = [*(f"{through}/pods/{name}:8000" for name in names), f"{through}/services/model:80"]
     answers = [answer.json()["label"] for url in urls for answer in predict(url, rows[:4])]
     assert len(names) == 2 and answers == [one["label"] for one in expected[:4]] * 3
-    counted = [requests.get(f"{url}/proxy/metrics", timeout=20).text for url in urls[:2]]
+    counted = [requests.get(f"{url}/proxy/metrics", headers=KEY, timeout=20).text for url in urls[:2]]
     assert ['slipway_requests_total{path="/predict",status="200"} 6.0' in text for text in counted] == [True, True]
     found = get("deployment", "model")
     assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
@@ -157,7 +157,7 @@ def test_errors_are_answered_and_counted(one_pod, golden):
     url = one_pod("errors")
     statuses = [answer.status_code for answer in predict(url, (golden[0] * 2)[:40])]
     assert statuses.count(500) == 2
-    text = requests.get(f"{url}/proxy/metrics", timeout=20).text
+    text = requests.get(f"{url}/proxy/metrics", headers=KEY, timeout=20).text
     assert 'slipway_requests_total{path="/predict",status="500"} 2.0' in text
 
 
@@ -165,7 +165,7 @@ def test_slow_answers_are_measured(one_pod, golden):
     """The fault slow adds 30 ms to each prediction, in the histogram that the service keeps."""
     url = one_pod("slow")
     predict(url, golden[0][:10])
-    text = requests.get(f"{url}/proxy/metrics", timeout=20).text
+    text = requests.get(f"{url}/proxy/metrics", headers=KEY, timeout=20).text
     seconds = float(re.search(r'slipway_request_seconds_sum{path="/predict"} (\S+)', text).group(1))
     assert 0.3 <= seconds < 3
 

@@ -9,6 +9,7 @@ import requests
 from tests.kubernetes import cluster_real_images
 
 REGISTRY = "127.0.0.1:5050"
+SERVE = ["--bundle", "/app/bundle", "--host", "0.0.0.0", "--port", "8000", "--open"]
 
 
 @pytest.fixture
@@ -32,7 +33,9 @@ def test_an_image_with_a_fault_is_the_service_with_that_fault(engine, pod_bundle
     monkeypatch.setenv("SLIPWAY_TEST_REGISTRY", REGISTRY)
     image = cluster_real_images.build(pod_bundle, "errors")
     assert re.fullmatch(rf"{REGISTRY}/slipway-test/model@sha256:[0-9a-f]{{64}}", image)
-    container = engine.containers.run(image, detach=True, read_only=True, ports={"8000/tcp": ("127.0.0.1", None)})
+    container = engine.containers.run(
+        image, SERVE, detach=True, read_only=True, ports={"8000/tcp": ("127.0.0.1", None)}
+    )
     try:
         statuses = answers(container, json.loads((pod_bundle / "golden.json").read_text(encoding="utf-8"))["inputs"][0])
     finally:

@@ -51,7 +51,9 @@ def test_the_integration_tests_pass_through_the_api_server(world):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration"],
             cwd=ROOT,
-            env=os.environ | {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": str(world.release(1).bundle)},
+            env=os.environ
+            | {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": str(world.release(1).bundle)}
+            | {"SLIPWAY_KEY": kubernetes.key("production", world.settings)},
             capture_output=True,
             text=True,
         )
@@ -96,9 +98,10 @@ def test_the_next_release_takes_over_step_by_step_and_loses_no_request(world, ca
 
 def _call(url: str, world, answers: Counter, ended: threading.Event) -> None:
     row = json.loads((world.release(1).bundle / "golden.json").read_text())["inputs"][0]
+    key = world.key
     with requests.Session() as session:
         while not ended.is_set():
-            answer = session.post(f"{url}/predict", json={"features": row}, timeout=30)
+            answer = session.post(f"{url}/predict", json={"features": row}, headers=key, timeout=30)
             answers[answer.status_code, answer.json().get("model_version")] += 1
             time.sleep(0.05)
 

@@ -6,10 +6,11 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cluster_environment import Missing, environment
+from cluster_environment import Missing, environment, mounts
 from cluster_events import tell
 from cluster_images import Image
 from cluster_probes import probe
@@ -32,6 +33,7 @@ class Container:
         self.address: str | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._folder = node.folder / "pods" / pod["metadata"]["uid"]
+        self._mounts = self._folder / "mounts"
         self._restarts = 0
         self._last: Object = {}
         self._ending = False
@@ -98,10 +100,18 @@ class Container:
         self._report({"running": {"startedAt": now()}})
 
     async def _environment(self) -> dict[str, str]:
-        """The container's variables, when all that they come from is there at last."""
+        """The container's variables, when all that they come from is there at last; paths of mounts are those of here."""
         while True:
             try:
-                return environment(self.node.store, self.pod)
+                there = mounts(self.node.store, self.pod, self._mounts)
+                break
+            except Missing as error:
+                self.tell("FailedMount", str(error), True)
+                await asyncio.sleep(self.node.seconds(BACK_OFF))
+        while True:
+            try:
+                found = environment(self.node.store, self.pod)
+                return {name: _replaced(value, there) for name, value in found.items()}
             except Missing as error:
                 self.tell("Failed", f"Error: {error}", True)
                 self._report({"waiting": {"reason": "CreateContainerConfigError", "message": str(error)}})
@@ -162,6 +172,8 @@ class Container:
                 self._ready(True)
             elif bad >= settings["failureThreshold"]:
                 self._ready(False)
+            with suppress(Missing):  # a Secret that is gone stays as it was in pods that run
+                mounts(self.node.store, self.pod, self._mounts)
             await asyncio.sleep(self.node.seconds(settings["periodSeconds"]))
 
     async def _back_off(self, lived: float) -> None:
@@ -224,3 +236,11 @@ class Container:
         status = {"name": self.spec["name"], "image": image, "imageID": image, "state": state, "ready": ready}
         status |= {"lastState": self._last if "terminated" not in state else {}}
         return status | {"restartCount": self._restarts, "started": started}
+
+
+def _replaced(value: str, mounted: dict[str, str]) -> str:
+    """A path below a mount as it is on this machine."""
+    for path, there in mounted.items():
+        if value.startswith(f"{path}/"):
+            return there + value.removeprefix(path)
+    return value

@@ -1,5 +1,6 @@
 """What Kubernetes fills in where a manifest is silent, as far as our manifests and kubectl look at it."""
 
+import base64
 from typing import Any
 
 PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
@@ -22,6 +23,8 @@ ROLLING = {"maxUnavailable": "25%", "maxSurge": "25%"}
 
 def fill(value: dict[str, Any]) -> None:
     """Fill in an object's defaults, in place."""
+    if value.get("kind") == "Secret" and (given := value.pop("stringData", None)):
+        value["data"] = (value.get("data") or {}) | {key: encoded(text) for key, text in given.items()}
     spec = value.get("spec")
     if not isinstance(spec, dict):
         return
@@ -35,6 +38,11 @@ def fill(value: dict[str, Any]) -> None:
     }
     if value["kind"] in known:
         known[value["kind"]](spec)
+
+
+def encoded(text: str) -> str:
+    """A text as a Secret keeps it."""
+    return base64.b64encode(text.encode()).decode()
 
 
 def _default(target: dict[str, Any], defaults: dict[str, Any]) -> None:

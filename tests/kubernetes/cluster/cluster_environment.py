@@ -1,6 +1,7 @@
-"""A container's environment: its own values, and those of Secrets, ConfigMaps and its pod."""
+"""A container's environment: its own values, those of Secrets, ConfigMaps and its pod, and Secrets mounted as files."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 from cluster_resources import CONFIG_MAPS, SECRETS
@@ -26,6 +27,32 @@ def environment(store: Store, pod: Object) -> dict[str, str]:
         if value is not None:
             found[variable["name"]] = value
     return found
+
+
+def mounts(store: Store, pod: Object, folder: Path) -> dict[str, str]:
+    """Write the Secrets that a pod's container mounts into a folder; where each is, by its path. Raises Missing."""
+    secrets = {one["name"]: one["secret"] for one in pod["spec"].get("volumes", []) if "secret" in one}
+    found = {}
+    for mount in pod["spec"]["containers"][0].get("volumeMounts", []):
+        if (name := mount["name"]) in secrets:
+            reference = {"name": secrets[name]["secretName"], "optional": secrets[name].get("optional", False)}
+            try:
+                content = _content(store, pod["metadata"]["namespace"], "secretRef", reference)
+            except Missing as error:
+                raise Missing(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for file, text in content.items():
+                _write(folder / name / file, text)
+            found[mount["mountPath"]] = str(folder / name)
+    return found
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file that may be read meanwhile, when it is another text than before."""
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        new = file.with_name(f".{file.name}.new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(file)
 
 
 def _value(store: Store, pod: Object, variable: dict[str, Any]) -> str | None:
