@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # Only what is said on the command line counts: other programs set such names for purposes of their own. Make would run what
 # stands behind a dollar sign, and some values are typed into a workflow's form.
-$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
+$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # Tests that ship nothing.
@@ -80,6 +80,12 @@ image: .venv/ready  ## build and push the image of the version registered last, 
 
 rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(if $(VERSION),--version "$$VERSION")
+
+key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=predict, and its line for the service
+	@$(PY) -m serving.keys --name "$$NAME" $(if $(SCOPES),--scopes "$$SCOPES")
+
+forget: .venv/ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
+	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" --subject "$$SUBJECT"
 
 # --- in workflows, and wherever else a machine starts with nothing ------------------------------------------------------
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
@@ -173,4 +179,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz
+.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget

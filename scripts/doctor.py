@@ -22,7 +22,7 @@ from pipeline import configured, images, lineage, mlflow_server, processes
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
-from scripts import targets
+from scripts import keys, targets
 from scripts.targets import docker, process
 
 FREE_GB = 2  # what environment, MLflow and builds take together, with some air
@@ -59,7 +59,7 @@ def examine() -> list[Finding]:
     except SlipwayError as error:
         return [*findings, Finding("pipeline.toml", "fault", error.what)]
     findings.append(Finding("pipeline.toml", "ok", f'model "{settings.name}", task {settings.data.task}'))
-    looks: list[Callable[[Settings], Finding]] = [data, mlflow, target, image]
+    looks: list[Callable[[Settings], Finding]] = [data, mlflow, target, image, callers]
     findings += [look(settings) for look in looks]
     return findings + [served(settings, environment) for environment in targets.ENVIRONMENTS] + workflows()
 
@@ -165,6 +165,18 @@ def image(settings: Settings) -> Finding:
     if pushed:
         return Finding("images", "ok", f"pushed to {repository}")
     return Finding("images", "ok", f"IMAGE_REPOSITORY is not set: kept in this machine's engine as {repository}")
+
+
+def callers(settings: Settings) -> Finding:
+    """Who may call what is released, and whether delivery itself may."""
+    try:
+        if not targets.choose(settings).HERE:
+            return Finding("callers", "ok", "who has a key: each namespace has a Secret model-api-keys")
+        if keys.ours():
+            return Finding("callers", "ok", f"who has a key of {keys.given()}; delivery has the one in {keys.VARIABLE}")
+    except SlipwayError as error:
+        return Finding("callers", "fault", f"{error.what}; {error.then}")
+    return Finding("callers", "ok", "no keys are set: whoever is on this machine may call, and nobody else")
 
 
 def served(settings: Settings, environment: str) -> Finding:

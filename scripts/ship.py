@@ -94,8 +94,11 @@ def run(settings: Settings, first: bool, progress: "Progress") -> str:
 
 def check_target(settings: Settings) -> None:
     """Know before any work that what will be trained can be delivered; raises what would be raised only then."""
-    if targets.choose(settings).IMAGES:
+    target = targets.choose(settings)
+    if target.IMAGES:
         images.repository(settings.name)
+    if target.HERE:
+        keys.ours()
     for environment in targets.ENVIRONMENTS:
         targets.serving(environment, settings)
 

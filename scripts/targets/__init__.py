@@ -1,8 +1,8 @@
 """Where releases run: one module per target, each with the same few functions.
 
-NAME; WHY (what speaks for it, in words); IMAGES (whether a release must be an image); unavailable(settings) -> why it
-cannot be used here, or None; serving(environment, settings) -> what serves, or None; release(environment, release,
-settings, at_once) -> what serves now; reach(environment, settings, as_callers) -> a context with an address that this
+NAME; WHY (what speaks for it, in words); IMAGES (whether a release must be an image); HERE (whether it runs on this
+machine); unavailable(settings) -> why it cannot be used here, or None; serving(environment, settings) -> what serves, or
+None; release(environment, release, settings, at_once) -> what serves now; reach(environment, settings, as_callers) -> a context with an address that this
 machine can use; key(environment, settings) -> the key with which delivery asks there, or ""; key_in_shell(…) -> how a
 command line gets it; forget(environment, settings, subject) -> what deleting from the prediction log said;
 stop(environment) -> whether something ran on this machine.

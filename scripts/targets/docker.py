@@ -29,6 +29,7 @@ from scripts.targets.ready import answers
 NAME = "docker"
 WHY = "containers of the Docker engine on this machine"
 IMAGES = True
+HERE = True
 NETWORK = "slipway"  # on it the doors are `staging` and `production`, port 8000: for Prometheus and other neighbours
 PORT = "8000/tcp"
 UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there

@@ -28,6 +28,7 @@ WHY = (
     "a namespace for each environment, in the clusters that SLIPWAY_STAGING_CONTEXT and SLIPWAY_PRODUCTION_CONTEXT name"
 )
 IMAGES = True
+HERE = False
 CONTEXTS = {"staging": "SLIPWAY_STAGING_CONTEXT", "production": "SLIPWAY_PRODUCTION_CONTEXT"}
 LABEL = "slipway/environment"
 # What may be in the namespace besides is the team's affair; our own pods pass the strictest standard.

@@ -28,6 +28,7 @@ from scripts.targets.ready import answers
 NAME = "process"
 WHY = "a service on this machine, which needs nothing but Python"
 IMAGES = False
+HERE = True
 SERVICE, DOOR = "serving", "serving.door"
 UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there
 DRAIN = 35  # seconds that a service may take to let its callers go and to write its log; see END in serving/workers.py

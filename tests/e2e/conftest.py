@@ -12,8 +12,8 @@ REGISTRY = "127.0.0.1:5050"
 
 
 @pytest.fixture(scope="session")
-def engine():
-    """A client of the Docker engine of this machine."""
+def engine(tmp_path_factory):
+    """A client of the Docker engine of this machine; at the end the prediction logs of this run's checkouts are removed."""
     import docker
     from docker.errors import DockerException
 
@@ -23,6 +23,9 @@ def engine():
     except DockerException as error:
         pytest.skip(f"no Docker engine answers: {str(error).splitlines()[0][:200]}")
     yield client
+    for volume in client.volumes.list(filters={"label": "slipway.checkout"}):
+        if volume.attrs["Labels"]["slipway.checkout"].startswith(f"{tmp_path_factory.getbasetemp()}/"):
+            volume.remove()
     client.close()
 
 

@@ -60,8 +60,6 @@ def released(engine, releases, settings, monkeypatch, tmp_path):
     docker.stop("staging")
     for made in engine.networks.list(names=[network]):
         made.remove()
-    for volume in engine.volumes.list(filters={"label": f"slipway.checkout={tmp_path}"}):
-        volume.remove()
 
 
 def ask(record: dict, key: str = "", path: str = "/predict") -> requests.Response:

@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from serving.app import PAGES, PATHS
+from serving.config import Config
+from serving.hot import HotPath
+from serving.keys import SCOPES
+from serving.store import Outcome, Prediction
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
@@ -52,13 +58,39 @@ def test_every_link_leads_somewhere(page):
 
 
 def test_every_endpoint_of_the_service_is_in_the_readme():
-    """The README's table of the service names each route, and no other."""
-    sources = ((ROOT / "serving" / name).read_text(encoding="utf-8") for name in ("rest.py", "hot.py"))
-    source = "".join(sources)
-    pages = re.findall(r"\"(/[a-z]*)\": \"\w+\.html\"", (ROOT / "serving" / "pages.py").read_text(encoding="utf-8"))
-    routes = {*re.findall(r"\"(/[a-z/]+)\"", source), *pages, "/openapi.json"}
-    table = TEXTS["README.md"].split("## The service")[1].split("\n## ")[0]
-    assert set(re.findall(r"`(?:GET |POST )?(/[a-z/.]*)`", table)) == routes
+    """The tables of README.md and docs/service.md name each route, and no other."""
+    routes = {*HotPath.PATHS, *PATHS, *PAGES}
+    for page, heading in (("README.md", "## The service"), ("docs/service.md", "## Endpoints")):
+        table = TEXTS[page].split(heading)[1].split("\n## ")[0]
+        rows = "".join(re.findall(r"^\|.*$", table, re.M))
+        assert set(re.findall(r"`(?:GET |POST )?(/[a-z/.]*)`", rows)) == routes, page
+
+
+def test_every_variable_of_the_service_is_documented():
+    """docs/service.md has a row for each SLIPWAY_ variable that serving/ reads, with its default, and for no other."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "serving").glob("*.py"))
+    read = set(re.findall(r"\"(SLIPWAY_[A-Z_]+)\"", sources))
+    table = TEXTS["docs/service.md"].split("## Settings")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(SLIPWAY_[A-Z_]+)` \| ([^|]+) \|", table, re.M))
+    assert len(read) >= 6 and set(rows) == read
+    defaults = Config(open=True)
+    assert rows["SLIPWAY_RATE_LIMIT"] == f"{defaults.rate_limit:g}"
+    assert rows["SLIPWAY_LOG_RETENTION_DAYS"] == f"{defaults.retention_days:g}"
+    assert rows["SLIPWAY_REQUEST_LOG"] == ("`on`" if defaults.request_log else "`off`")
+
+
+def test_every_column_of_the_prediction_log_is_documented():
+    """docs/service.md has a row for each column of both tables, and for no other."""
+    for table, record in (("predictions", Prediction), ("outcomes", Outcome)):
+        text = TEXTS["docs/service.md"].split(f"Table `{table}`")[1]
+        rows = re.findall(r"^\| `([a-z_]+)` \|", text.split("\n\n", 2)[1], re.M)
+        assert tuple(rows) == record._fields
+
+
+def test_every_scope_is_documented():
+    """docs/service.md says what each scope opens."""
+    table = TEXTS["docs/service.md"].split("## Keys")[1].split("\n## ")[0]
+    assert tuple(re.findall(r"^\| `([a-z]+)` \|", table, re.M)) == SCOPES
 
 
 def test_the_map_names_what_is_there():

@@ -2,12 +2,15 @@
 
 import json
 import re
+import time
 
 import psutil
 import pytest
 import requests
 
 from tests.serving.load import constant_load
+
+FORGET = ("-m", "scripts.forget", "--environment")
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +271,20 @@ def test_doctor_ends_red_when_something_stands_in_the_way(two):
     done = two.run("-m", "scripts.doctor", "--json")
     two.edit("pipeline.toml", "slat =", "salt =")
     assert done.returncode == 1 and "did you mean salt?" in done.stdout
+
+
+def test_a_subject_is_forgotten_in_the_environment_that_is_named(two):
+    """`make forget` deletes from production's log alone; without a subject, or with a wrong environment, it says so."""
+    for environment in ("staging", "production"):
+        record = two.json(f".slipway/{environment}.json")
+        names = two.json("build/bundle/contract.json")["inputs"]
+        body = {"features": [column["example"] for column in names], "subject": "customer-17"}
+        assert requests.post(f"{record['url']}/predict", json=body, timeout=5).status_code == 200
+    deadline = time.monotonic() + 60
+    for environment in ("staging", "production"):
+        while f"{environment}: 1 predictions deleted" not in two.ok(*FORGET, environment, "--subject", "customer-17"):
+            assert time.monotonic() < deadline, "it was never written"
+    assert "no subject is named" in two.refused(*FORGET, "production", "--subject", "")
 
 
 def test_stop_ends_everything(two):

@@ -57,7 +57,8 @@ def test_a_named_target_that_cannot_be_used_is_refused(settings):
 def test_every_target_has_the_same_functions():
     """What commands ask of a target is there in each of them."""
     for target in (process, docker, kubernetes):
-        for function in ("unavailable", "serving", "release", "reach", "stop"):
+        for function in ("unavailable", "serving", "release", "reach", "key", "key_in_shell", "forget", "stop"):
             assert callable(getattr(target, function))
         assert isinstance(target.NAME, str) and isinstance(target.WHY, str) and isinstance(target.IMAGES, bool)
+        assert isinstance(target.HERE, bool)
     assert {target.NAME for target in targets.TARGETS} | {"auto"} == {"process", "docker", "kubernetes", "auto"}

@@ -1,0 +1,32 @@
+"""Delete all that the prediction log of an environment knows about one subject.
+
+    make forget SUBJECT=customer-17                          # of production
+    make forget SUBJECT=customer-17 ENVIRONMENT=staging
+
+The subject is what requests named as `subject`; the log keeps a hash of it. On Kubernetes the command to run is shown.
+"""
+
+import argparse
+import sys
+
+from pipeline.errors import DeployError, edge
+from pipeline.settings import load_settings
+from scripts import targets
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Delete, and say how much it was."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--environment", type=targets.environment, required=True)
+    parser.add_argument("--subject", required=True, help="as requests named it")
+    options = parser.parse_args(argv)
+    if not options.subject:
+        raise DeployError("no subject is named", "say whom to forget: `make forget SUBJECT=…`")
+    settings = load_settings()
+    said = targets.choose(settings).forget(options.environment, settings, options.subject)
+    print(f"{options.environment}: {said}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
