@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.app import PAGES, PATHS
+from serving import app
 from serving.config import Config
 from serving.hot import HotPath
 from serving.keys import SCOPES
@@ -59,7 +59,7 @@ def test_every_link_leads_somewhere(page):
 
 def test_every_endpoint_of_the_service_is_in_the_readme():
     """The tables of README.md and docs/service.md name each route, and no other."""
-    routes = {*HotPath.PATHS, *PATHS, *PAGES}
+    routes = {*HotPath.PATHS, *app.PATHS, *app.PAGES}
     for page, heading in (("README.md", "## The service"), ("docs/service.md", "## Endpoints")):
         table = TEXTS[page].split(heading)[1].split("\n## ")[0]
         rows = "".join(re.findall(r"^\|.*$", table, re.M))
