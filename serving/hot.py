@@ -32,6 +32,11 @@ Header = tuple[bytes, bytes]
 
 JSON: Header = (b"content-type", b"application/json")
 PROBLEM: Header = (b"content-type", problems.MEDIA_TYPE.encode())
+NONE: list[Header] = []
+NO_STORE = [(b"cache-control", b"no-store")]
+
+Outcome = tuple[int, Header, bytes, list[Header]]  # status, content type, body, more headers
+Response = tuple[bytes, int, Header, bytes, list[Header]]  # the same after the request's id
 
 
 class Call:
@@ -70,10 +75,17 @@ class HotPath:
         self._rest: Callable[..., Awaitable[None]] | None = None
         self._loading = threading.Lock()
         self.log: PredictionLog | None = None
-        answers = (self._predict, self._predict_batch, self._invocations, self._feedback)
-        self._answers: dict[str, Callable[[Call, bytes], Awaitable[bytes]]] = dict(
-            zip(self.PATHS, answers, strict=True)
-        )
+        self._answers: dict[str, Callable[[Call, bytes], bytes]] = {
+            "/predict": self._predict,
+            "/predict/batch": lambda call, raw: self._answer_batch(call, self._run_batch(call, raw)),
+            "/invocations": lambda call, raw: self._answer_invocation(call, self._run_invocation(call, raw)),
+            "/feedback": self._feedback,
+        }
+        # What takes long of a large body, and the rest, which counts and must stay on the loop's thread.
+        self._aside: dict[str, tuple[Callable[[Call, bytes], Any], Callable[[Call, Any], bytes]]] = {
+            "/predict/batch": (self._run_batch, self._answer_batch),
+            "/invocations": (self._run_invocation, self._answer_invocation),
+        }
         self._checks = {"/healthz": self.alive, "/readyz": self.ready}
 
     def load_rest(self) -> Callable[..., Awaitable[None]]:
@@ -97,39 +109,44 @@ class HotPath:
             raise Problem(503, f"the model does not answer its example row: {error}") from error
         return b'{"status":"ready","model_version":%b}' % self._version
 
+    def respond(self, path: str, headers: list[Header], raw: bytes, address: str) -> Response:
+        """The response to a POST of one of PATHS; whatever was sent, it raises nothing."""
+        call, key, _ = _read(headers)
+        self.metrics.own[IN_FLIGHT] += 1
+        try:
+            self._admit(call, key, address)
+            response = 200, JSON, self._answers[path](call, raw), NONE
+        except Exception as error:
+            response = self._refusal(call, error)
+        self._done(path, "POST", call, response[0])
+        return call.request_id.encode(), *response
+
     async def __call__(self, scope, receive, send) -> None:
-        answer = self._answers.get(scope["path"]) if scope["type"] == "http" else None
-        if answer is None:
+        """The same as an ASGI application, for every path."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path not in self._answers:
             await self._other(scope, receive, send)
             return
-        given, declared, key, content_type = "", 0, b"", b""
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                declared = int(value)  # the server has refused what is no number
-            elif name == b"x-api-key" or (name == b"authorization" and not key):
-                key = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"x-request-id":
-                given = request_id(value)
-        call = Call(given or new_request_id(), content_type)
-        metrics = self.metrics
-        metrics.own[IN_FLIGHT] += 1
-        status, kind = 200, JSON
-        more: list[Header] = []
+        call, key, declared = _read(scope["headers"])
+        self.metrics.own[IN_FLIGHT] += 1
         try:
             if scope["method"] != "POST":
-                raise problems.wrong_method(scope["path"], scope["method"], "POST")
-            call.caller = self.callers.admit(key, "predict")
-            self.callers.limit(call.caller, scope["client"][0] if scope["client"] else "")
-            body = await answer(call, await receive_body(declared, receive))
+                raise problems.wrong_method(path, scope["method"], "POST")
+            self._admit(call, key, scope["client"][0] if scope["client"] else "")
+            raw = await receive_body(declared, receive)
+            if len(raw) > LARGE and path in self._aside:
+                run, finish = self._aside[path]
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, run, call, raw)
+                response = 200, JSON, finish(call, result), NONE
+            else:
+                response = 200, JSON, self._answers[path](call, raw), NONE
         except Disconnected:
-            return self._done(scope, call, GONE)
+            self._done(path, scope["method"], call, GONE)
+            return
         except Exception as error:
-            problem = problems.of(error, call.request_id)
-            status, kind, body = problem.status, PROBLEM, problem.body(call.request_id)
-            more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        await self._send(scope, send, call, status, kind, body, more)
+            response = self._refusal(call, error)
+        self._done(path, scope["method"], call, response[0])
+        await _send(send, call.request_id.encode(), *response)
 
     async def _other(self, scope, receive, send) -> None:
         check = self._checks.get(scope["path"]) if scope["type"] == "http" else None
@@ -139,30 +156,32 @@ class HotPath:
                 rest = await asyncio.get_running_loop().run_in_executor(self._thread, self.load_rest)
             await rest(scope, receive, send)
             return
-        given = next((request_id(value) for name, value in scope["headers"] if name == b"x-request-id"), "")
-        call = Call(given or new_request_id(), b"")
+        call, _, _ = _read(scope["headers"])
         self.metrics.own[IN_FLIGHT] += 1
-        status, kind = 200, JSON
         try:
-            body = check()
+            response = 200, JSON, check(), NO_STORE
         except Problem as problem:
-            status, kind, body = problem.status, PROBLEM, problem.body(call.request_id)
-        await self._send(scope, send, call, status, kind, body, [(b"cache-control", b"no-store")])
+            response = self._refusal(call, problem)
+        self._done(scope["path"], "GET", call, response[0])
+        await _send(send, call.request_id.encode(), *response)
 
-    async def _send(self, scope, send, call: Call, status: int, kind: Header, body: bytes, more: list[Header]) -> None:
-        self._done(scope, call, status)
-        headers = [kind, (b"content-length", b"%d" % len(body)), (b"x-request-id", call.request_id.encode()), *more]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def _admit(self, call: Call, key: bytes, address: str) -> None:
+        call.caller = self.callers.admit(key, "predict")
+        self.callers.limit(call.caller, address)
 
-    def _done(self, scope: dict[str, Any], call: Call, status: int) -> None:
+    def _refusal(self, call: Call, error: Exception) -> Outcome:
+        problem = problems.of(error, call.request_id)
+        more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+        return problem.status, PROBLEM, problem.body(call.request_id), more
+
+    def _done(self, path: str, method: str, call: Call, status: int) -> None:
         seconds = time.perf_counter() - call.began
         self.metrics.own[IN_FLIGHT] -= 1
-        self.metrics.answered(scope["path"], status, seconds)
+        self.metrics.answered(path, status, seconds)
         if self.requests.on:
-            self.requests.write(scope, status, seconds, call.request_id, call.caller.name)
+            self.requests.write(method, path, status, seconds, call.request_id, call.caller.name)
 
-    async def _predict(self, call: Call, raw: bytes) -> bytes:
+    def _predict(self, call: Call, raw: bytes) -> bytes:
         body = self._decoder.one(raw)
         if body.request_id:
             call.request_id = body.request_id
@@ -175,50 +194,44 @@ class HotPath:
             self._keep(call, body.subject, 1, self._encode((row,)), b"[%b]" % encoded, latency)
         return b"%b%b" % (encoded[:-1], self._tail(call, latency))
 
-    async def _predict_batch(self, call: Call, raw: bytes) -> bytes:
-        def work() -> tuple[Any, list[Row], list[Answer], bytes, bytes]:
-            body = self._decoder.many(raw)
-            rows = self._decoder.rows(body)
-            answers = self.predictor.predict(rows)
-            return body, rows, answers, self._encode(answers), self._features(rows)
-
-        body, rows, answers, encoded, features = await self._aside(len(raw), work)
+    def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, list[Row], list[Answer], bytes, bytes]:
+        body = self._decoder.many(raw)
         if body.request_id:
             call.request_id = body.request_id
+        rows = self._decoder.rows(body)
+        answers = self.predictor.predict(rows)
+        return body, rows, answers, self._encode(answers), self._features(rows)
+
+    def _answer_batch(self, call: Call, result: tuple[Any, list[Row], list[Answer], bytes, bytes]) -> bytes:
+        body, rows, answers, encoded, features = result
         self.metrics.predicted(answers)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
             self._keep(call, body.subject, len(rows), features, encoded, latency)
         return b'{"predictions":%b%b' % (encoded, self._tail(call, latency))
 
-    async def _invocations(self, call: Call, raw: bytes) -> bytes:
-        def work() -> tuple[list[Row], list[Answer], bytes, bytes]:
-            rows = read_invocation(self.contract, raw, call.content_type.decode("latin-1"))
-            answers = self.predictor.predict(rows)
-            # The model was trained on the numbers of the classes, and MLflow's server answers them.
-            plain = [answer["value"] if "value" in answer else answer["class_id"] for answer in answers]
-            return rows, answers, self._encode({"predictions": plain}), self._features(rows)
+    def _run_invocation(self, call: Call, raw: bytes) -> tuple[list[Row], list[Answer], bytes, bytes]:
+        rows = read_invocation(self.contract, raw, call.content_type.decode("latin-1"))
+        answers = self.predictor.predict(rows)
+        # The model was trained on the numbers of the classes, and MLflow's server answers them.
+        plain = [answer["value"] if "value" in answer else answer["class_id"] for answer in answers]
+        return rows, answers, self._encode({"predictions": plain}), self._features(rows)
 
-        rows, answers, encoded, features = await self._aside(len(raw), work)
+    def _answer_invocation(self, call: Call, result: tuple[list[Row], list[Answer], bytes, bytes]) -> bytes:
+        rows, answers, encoded, features = result
         self.metrics.predicted(answers)
         if self.log is not None:
             latency = (time.perf_counter() - call.began) * 1000
             self._keep(call, None, len(rows), features, self._encode(answers), latency)
         return encoded
 
-    async def _feedback(self, call: Call, raw: bytes) -> bytes:
+    def _feedback(self, call: Call, raw: bytes) -> bytes:
         if self.log is None:
             raise Problem(404, "this service keeps no prediction log; SLIPWAY_DATABASE_URL switches it on")
         about, row, outcome = read_feedback(self.contract, raw)
         encoded = self._encode(outcome)
         self.log.add((about, row, encoded.decode(), time.time(), call.caller.id), len(encoded))
         return self._encode({"request_id": about, "row": row, "outcome": outcome})
-
-    async def _aside(self, size: int, work: Callable[[], Any]) -> Any:
-        """What `work` returns; large work is done in the one thread beside the loop."""
-        if size <= LARGE:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _features(self, rows: list[Row]) -> bytes:
         return self._encode(rows) if self.log is not None else b""
@@ -234,3 +247,24 @@ class HotPath:
         """The end of an answer; an id may hold what JSON must escape."""
         name = self._encode(call.request_id)
         return b',"model_version":%b,"request_id":%b,"latency_ms":%.3f}' % (self._version, name, latency)
+
+
+def _read(headers: list[Header]) -> tuple[Call, bytes, int]:
+    """The request, the key that it shows, and the length that it declares."""
+    given, declared, key, content_type = "", 0, b"", b""
+    for name, value in headers:
+        if name == b"content-length":
+            declared = int(value)  # the server has refused what is no number
+        elif name == b"x-api-key" or (name == b"authorization" and not key):
+            key = value
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"x-request-id":
+            given = request_id(value)
+    return Call(given or new_request_id(), content_type), key, declared
+
+
+async def _send(send, name: bytes, status: int, kind: Header, body: bytes, more: list[Header]) -> None:
+    headers = [kind, (b"content-length", b"%d" % len(body)), (b"x-request-id", name), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

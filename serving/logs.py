@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TextIO
 
 
 class JsonLines(logging.Formatter):
@@ -39,14 +39,14 @@ class RequestLog:
         self.on = on
         self._stream = stream or sys.stderr
 
-    def write(self, scope: dict[str, Any], status: int, seconds: float, request_id: str, caller: str) -> None:
+    def write(self, method: str, path: str, status: int, seconds: float, request_id: str, caller: str) -> None:
         """Write who asked for what, and what came of it; never the body, nor the query, which may hold anything."""
         line = {
             "time": _time(time.time()),
             "level": "info",
             "logger": "serving.requests",
-            "method": scope["method"],
-            "path": scope["path"][:200],
+            "method": method,
+            "path": path[:200],
             "status": status,
             "ms": round(seconds * 1000, 3),
             "request_id": request_id,

@@ -55,7 +55,7 @@ class Observe:
             self._metrics.own[IN_FLIGHT] -= 1
             self._metrics.answered(scope["path"], status, seconds)
             if self._requests.on:
-                self._requests.write(scope, status, seconds, scope["request_id"], "")
+                self._requests.write(scope["method"], scope["path"], status, seconds, scope["request_id"], "")
 
 
 def respond(request: Request, problem: Problem) -> Response:

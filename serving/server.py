@@ -8,13 +8,17 @@ from collections.abc import Callable
 from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from serving.hot import LARGE, HotPath
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked
 GRACE = 10  # seconds that requests under way get to end after that
 PATIENCE = 60  # seconds in which a request must have arrived
 LOOK = 5  # seconds between two looks at the connections
 HEAD = 65_536  # bytes that the head of a request may have
+DIRECT = frozenset(path.encode() for path in HotPath.PATHS)
 HEADERS = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -22,10 +26,27 @@ HEADERS = [
 ]
 
 
-class Protocol(HttpToolsProtocol):
-    """A connection that is closed when the head of a request does not end."""
+class State(ServerState):
+    """What connections share: also, whether predictions are answered without a task, and the usual headers in one piece."""
 
-    head = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct = True
+        self.joined_from: list[tuple[bytes, bytes]] | None = None
+        self.joined = b""
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection. Predictions of the usual kind are answered as soon as they have arrived, without a task.
+
+    The framework's protocol starts a task before the body has arrived, checks each header of the answer and writes twice;
+    that takes as long as the prediction. What is unusual in any way goes that way all the same.
+    """
+
+    app: HotPath
+    server_state: State
+    head = 0  # bytes of a head that is not whole yet
+    body: bytes | None = None  # what has come of a request that is answered without a task
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the parser, and count those of an unfinished head."""
@@ -34,15 +55,68 @@ class Protocol(HttpToolsProtocol):
         if self.head > HEAD:
             self.transport.close()
 
+    def on_message_begin(self) -> None:
+        """A new request; what only a task needs is made when there is one."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
     def on_headers_complete(self) -> None:
         """The head is whole: what follows is a body, which has its own limit."""
         self.head = -1 << 62
+        if self._is_usual():
+            self.body = b""
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
         super().on_headers_complete()
 
+    def _is_usual(self) -> bool:
+        """A POST of a declared, moderate length to a hot path, over a connection that is kept and has nothing else to do."""
+        if self.url not in DIRECT or self.parser.get_method() != b"POST" or not self.server_state.direct:
+            return False
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False  # an answer of before is still to be given
+        if self.flow.write_paused or self.expect_100_continue or not self.parser.should_keep_alive():
+            return False
+        declared = None
+        for name, value in self.headers:
+            if name == b"content-length":
+                declared = value
+            elif name == b"transfer-encoding" or name == b"upgrade":
+                return False
+        return declared is not None and int(declared) <= LARGE
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self.body is None:
+            super().on_body(body)
+        else:
+            self.body += body
+
     def on_message_complete(self) -> None:
-        """The next bytes are a head again."""
-        super().on_message_complete()
+        """The request is whole: answer it, or let its task go on. The next bytes are a head again."""
         self.head = 0
+        body, self.body = self.body, None
+        if body is None:
+            super().on_message_complete()
+            return
+        address = self.client[0] if self.client else ""
+        name, status, kind, answer, more = self.app.respond(self.url.decode(), self.headers, body, address)
+        content = [STATUS_LINE[status], self._defaults()]
+        for header, value in (kind, *more):
+            content += (header, b": ", value, b"\r\n")
+        content.append(b"content-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (len(answer), name, answer))
+        self.transport.write(b"".join(content))
+        self.on_response_complete()
+
+    def _defaults(self) -> bytes:
+        """The headers that every answer has; the server makes a new list of them each second, with the date."""
+        state = self.server_state
+        if state.joined_from is not state.default_headers:
+            state.joined_from = state.default_headers
+            state.joined = b"".join(b"%b: %b\r\n" % header for header in state.default_headers)
+        return state.joined
 
 
 class Server(uvicorn.Server):
@@ -70,6 +144,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=GRACE,
             )
         )
+        self.server_state: State = State()
         self._started, self._ended = started, ended
         self._arriving: dict[object, tuple[object, float]] = {}
 
@@ -82,6 +157,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain for at most DRAIN seconds, then end as usual; a second Ctrl-C ends it at once."""
         state = self.server_state
+        state.direct = False
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
         end = time.monotonic() + DRAIN
         while state.connections and not self.force_exit and time.monotonic() < end:
@@ -96,11 +172,14 @@ class Server(uvicorn.Server):
         self._arriving = {}
         for connection in cast(list[Protocol], list(self.server_state.connections)):
             cycle = connection.cycle
-            if cycle is not None and not cycle.more_body:
-                continue  # it is being answered, or idle, for which the server has a timeout of its own
-            was, since = seen.get(connection, (cycle, now))
-            self._arriving[connection] = (cycle, since if was is cycle else now)
-            if was is cycle and now - since > PATIENCE:
+            idle = connection.timeout_keep_alive_task is not None  # for which the server has a limit of its own
+            if idle or (cycle is not None and not cycle.response_complete and not cycle.more_body):
+                continue
+            # Each request has a list of headers of its own.
+            was, since = seen.get(connection, (connection.headers, now))
+            arriving = was is connection.headers
+            self._arriving[connection] = (connection.headers, since if arriving else now)
+            if arriving and now - since > PATIENCE:
                 with contextlib.suppress(OSError):
                     connection.transport.close()
         self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)

@@ -5,6 +5,7 @@ a connection waits in its queue until some worker takes it, so that none is refu
 """
 
 import contextlib
+import gc
 import logging
 import os
 import select
@@ -24,6 +25,7 @@ from serving.prediction_log import PredictionLog, write
 BACK_OFF = (0.0, 0.5, 1, 2, 5)  # seconds before a worker is started again that keeps ending
 STEADY = 30  # seconds after which a worker no longer counts as one that keeps ending
 END = 30  # seconds in which workers must end, more than all that they may wait for
+GARBAGE = 10_000  # objects after which the collector looks for cycles; records that wait for the log are no garbage
 FAILED = 70  # exit status of a worker after an error of its own
 
 _log = logging.getLogger("serving")
@@ -72,7 +74,7 @@ class _Minder:
 
     def run(self) -> int:
         if self._wanted > 1:
-            self._app.load_rest()  # once for all, in memory that they share
+            _load(self._app)  # once for all, in memory that they share
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
@@ -221,6 +223,8 @@ class _Minder:
         from serving.server import Server
 
         request_ids.begin_process()
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
         app = self._app
         app.metrics.count_as(row)
         if channel is not None:
@@ -228,7 +232,7 @@ class _Minder:
 
         def started() -> None:
             # The rest is loaded once predictions are answered, in a thread: it takes longer than all that came before.
-            asyncio.get_running_loop().run_in_executor(None, app.load_rest)
+            asyncio.get_running_loop().run_in_executor(None, _load, app)
             # Without the process that minds it a worker would be nobody's: it ends as on SIGTERM.
             asyncio.get_running_loop().add_reader(self._life[0], orphaned)
             os.write(self._tell, os.getpid().to_bytes(8, "little"))
@@ -272,6 +276,13 @@ class _Minder:
                 for pid in self._workers:
                     os.kill(pid, signal.SIGINT)
         self._reap()
+
+
+def _load(app: HotPath) -> None:
+    """Load the rest of the service, and take all that is loaded out of the collector's sight: it stays for good."""
+    app.load_rest()
+    gc.collect()
+    gc.freeze()
 
 
 def _leave_with(work: Callable[[], None]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,21 +16,28 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 BODY = b'{"features": [12.5, -0.5, 4, true]}'
 
 
+@contextmanager
+def serving_here(bundle):
+    """Serve a bundle in this process, and give the port."""
+    app, up = create_app(bundle, read_config({})), threading.Event()
+    running = server.Server(app, up.set, lambda: None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])))
+    thread.start()
+    assert up.wait(20)
+    yield port
+    running.should_exit = running.force_exit = True
+    thread.join(20)
+
+
 @pytest.fixture
 def impatient(bundle, monkeypatch):
     """The port of a service in this process that waits half a second for a request."""
     monkeypatch.setattr(server, "PATIENCE", 0.5)
     monkeypatch.setattr(server, "LOOK", 0.1)
-    app, up, ports = create_app(bundle, read_config({})), threading.Event(), []
-    running = server.Server(app, up.set, lambda: None)
-    listener = socket.create_server(("127.0.0.1", 0))
-    ports.append(listener.getsockname()[1])
-    thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])))
-    thread.start()
-    assert up.wait(20)
-    yield ports[0]
-    running.should_exit = running.force_exit = True
-    thread.join(20)
+    with serving_here(bundle) as port:
+        yield port
 
 
 def _connect(port):
