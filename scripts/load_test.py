@@ -49,8 +49,8 @@ class Model:
 def main(argv: list[str] | None = None) -> int:
     """Load, show, and return the exit status; raises SlipwayError when there is nothing to load, or not all were predictions."""
     options = _arguments(argv)
-    with _address(options) as (url, bundle), _loop() as run:
-        client = Client(read_address(url), _key(options.key), options.timeout)
+    with _address(options) as (url, bundle, key), _loop() as run:
+        client = Client(read_address(url), _key(options.key) or key, options.timeout)
         model = _model(run(_ask(client, "GET", "/model/info")), [bundle, BUILD / "bundle"])
         requests = _requests(client, model.rows, options.rows)
         _try(client, run(_ask(client, *requests[0])))
@@ -135,10 +135,10 @@ def _key(given: str | None) -> str:
 
 
 @contextmanager
-def _address(options: argparse.Namespace) -> Iterator[tuple[str, Path | None]]:
-    """The address to load, and the bundle that is known to serve there; raises DeployError when nothing does."""
+def _address(options: argparse.Namespace) -> Iterator[tuple[str, Path | None, str]]:
+    """The address to load, the bundle known to serve there, and delivery's key; raises DeployError when nothing does."""
     if options.url is not None:
-        yield options.url, None
+        yield options.url, None, ""
         return
     from pipeline.settings import load_settings
     from scripts import targets
@@ -152,7 +152,7 @@ def _address(options: argparse.Namespace) -> Iterator[tuple[str, Path | None]]:
             f"`make deploy ENVIRONMENT={environment}`, or `make load URL=http://…`",
         )
     with target.reach(environment, settings, as_callers=True) as url:
-        yield url, Path(record["bundle"]) if record["bundle"] else None
+        yield url, Path(record["bundle"]) if record["bundle"] else None, target.key(environment, settings)
 
 
 async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Answer:
