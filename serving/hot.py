@@ -230,7 +230,7 @@ class HotPath:
             raise Problem(404, "this service keeps no prediction log; SLIPWAY_DATABASE_URL switches it on")
         about, row, outcome = read_feedback(self.contract, raw)
         encoded = self._encode(outcome)
-        self.log.add((about, row, encoded.decode(), time.time(), call.caller.id), len(encoded))
+        self.log.told((about, row, encoded.decode(), time.time(), call.caller.id))
         return self._encode({"request_id": about, "row": row, "outcome": outcome})
 
     def _features(self, rows: list[Row]) -> bytes:
@@ -241,7 +241,7 @@ class HotPath:
     ) -> None:
         about = identity(subject) if subject else None
         record = (call.request_id, time.time(), call.caller.id, about, rows, features, answers, latency)
-        self.log.add(record, len(features) + len(answers))  # type: ignore[union-attr]  # callers have looked
+        self.log.predicted(record, len(features) + len(answers))  # type: ignore[union-attr]  # callers have looked
 
     def _tail(self, call: Call, latency: float) -> bytes:
         """The end of an answer; an id may hold what JSON must escape."""

@@ -14,14 +14,13 @@ import signal
 import socket
 import struct
 import time
-from collections import deque
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
 from serving.config import Config
 from serving.metrics import LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
-from serving.store import Outcome, Prediction, RefusedError, Store, StoreError
+from serving.store import RefusedError, Store, StoreError
 
 HAND_ON = 0.1  # seconds for which a worker collects records
 WRITE = 0.25  # seconds for which the writer collects them; both together are what a killed process can lose
@@ -32,7 +31,7 @@ PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database d
 READ = 1 << 20
 
 _HEAD = struct.Struct("<I")
-_decode = msgspec.msgpack.Decoder(list[tuple]).decode
+_decode = msgspec.msgpack.Decoder(tuple[list[tuple], list[tuple]]).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("serving")
 
@@ -43,22 +42,26 @@ class PredictionLog:
     def __init__(self, channel: socket.socket, numbers: "memoryview[float]"):
         channel.setblocking(False)
         self._channel, self._numbers = channel, numbers
-        self._records: list[tuple] = []
+        self._records: tuple[list[tuple], list[tuple]] = [], []  # predictions and outcomes
         self._size = 0
         self._rest = memoryview(b"")
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, record: tuple, size: int) -> None:
-        """Keep a record of about so many bytes; where there is no room it is counted as lost.
+    def predicted(self, record: tuple, size: int) -> None:
+        """Keep the fields of a Prediction, of about so many bytes; where there is no room it is counted as lost."""
+        self._add(self._records[0], record, size)
 
-        Either the fields of an Outcome, or (request id, time, caller, subject, rows, features, answers, latency).
-        """
+    def told(self, record: tuple) -> None:
+        """Keep the fields of an Outcome, likewise."""
+        self._add(self._records[1], record, len(record[2]))
+
+    def _add(self, records: list[tuple], record: tuple, size: int) -> None:
         self._size += size
         if self._size > QUEUE:
             self._size -= size
             self._numbers[LOG_LOST] += 1
             return
-        self._records.append(record)
+        records.append(record)
         self._numbers[LOG_QUEUE] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
@@ -74,19 +77,24 @@ class PredictionLog:
             self._give_up()
 
     def _next(self) -> bool:
-        if not self._records:
+        if not any(self._records):
             return False
         frame = _encode(self._records)
         self._rest = memoryview(_HEAD.pack(len(frame)) + frame)
-        self._numbers[LOG_QUEUE] -= len(self._records)
-        self._records, self._size = [], 0
+        self._forget()
         return True
+
+    def _forget(self) -> int:
+        """Hold no records any more; how many they were."""
+        number = sum(map(len, self._records))
+        self._numbers[LOG_QUEUE] -= number
+        self._records, self._size = ([], []), 0
+        return number
 
     def _give_up(self) -> None:
         """The writer has gone, and with it the channel: the worker is replaced, and what it holds is lost."""
-        self._numbers[LOG_LOST] += len(self._records)
-        self._numbers[LOG_QUEUE] -= len(self._records)
-        self._records, self._size, self._rest = [], 0, memoryview(b"")
+        self._numbers[LOG_LOST] += self._forget()
+        self._rest = memoryview(b"")
 
     def close(self) -> None:
         """Hand on what is left, for LAST_TRY seconds at most."""
@@ -117,7 +125,8 @@ class _Writer:
         self._url, self._days, self._about = config.database, config.retention_days, (model, version)
         self._numbers = numbers
         self._store: Store | None = None
-        self._waiting: deque[tuple[int, list[Prediction | Outcome]]] = deque()
+        self._predictions: list[tuple] = []
+        self._outcomes: list[tuple] = []
         self._size = 0
         self._failures = 0
         self._due = time.monotonic() + WRITE
@@ -128,21 +137,21 @@ class _Writer:
     def run(self) -> None:
         while self._inputs.get_map():
             full = self._size > QUEUE
-            timeout = max(0.0, self._due - time.monotonic()) if self._waiting else RETENTION
+            timeout = max(0.0, self._due - time.monotonic()) if self._waiting() else RETENTION
             for key, _ in self._inputs.select(min(timeout, 10.0)) if not full else ():
                 self._read(key)
             if full:
                 time.sleep(min(timeout, 0.1))
-            if self._waiting and time.monotonic() >= self._due:
+            if self._waiting() and time.monotonic() >= self._due:
                 self._flush()
             if self._days and time.monotonic() >= self._prune:
                 self._delete_old()
         end = time.monotonic() + LAST_TRY
-        while self._waiting and time.monotonic() < end:
+        while self._waiting() and time.monotonic() < end:
             self._flush()
-            if self._waiting:
+            if self._waiting():
                 time.sleep(0.2)
-        if lost := sum(len(records) for _, records in self._waiting):
+        if lost := self._waiting():
             self._numbers[LOG_LOST] += lost
             _log.error("%d records of the prediction log were lost: the database did not take them", lost)
 
@@ -177,25 +186,21 @@ class _Writer:
             self._inputs.unregister(control)
 
     def _take(self, frame: bytes) -> None:
-        records = [self._record(*fields) for fields in _decode(frame)]
-        if not self._waiting:
+        predictions, outcomes = _decode(frame)
+        if not self._waiting():
             self._due = max(self._due, time.monotonic() + WRITE) if self._failures else time.monotonic() + WRITE
-        self._waiting.append((len(frame), records))
+        self._predictions += predictions
+        self._outcomes += outcomes
         self._size += len(frame)
-        self._numbers[LOG_QUEUE] += len(records)
+        self._numbers[LOG_QUEUE] += len(predictions) + len(outcomes)
 
-    def _record(self, *fields: Any) -> Prediction | Outcome:
-        """What a worker handed on, told apart by its length, as the store takes it."""
-        if len(fields) == len(Outcome._fields):
-            return Outcome(*fields)
-        request_id, when, caller, subject, rows, features, answers, latency = fields
-        texts = features.decode(), answers.decode()
-        return Prediction(request_id, when, *self._about, caller, subject, rows, *texts, latency)
+    def _waiting(self) -> int:
+        """How many records are still to be written."""
+        return len(self._predictions) + len(self._outcomes)
 
     def _flush(self) -> None:
-        batch = [record for _, records in self._waiting for record in records]
         try:
-            self._insert(batch)
+            self._insert()
         except StoreError as error:
             self._numbers[LOG_ERRORS] += 1
             if not self._failures:
@@ -209,21 +214,21 @@ class _Writer:
         if self._failures:
             _log.warning("the prediction log is written again")
         self._failures = 0
-        self._numbers[LOG_QUEUE] -= len(batch)
-        self._waiting.clear()
-        self._size = 0
+        self._numbers[LOG_QUEUE] -= self._waiting()
+        self._predictions, self._outcomes, self._size = [], [], 0
 
-    def _insert(self, batch: list[Prediction | Outcome]) -> None:
-        """Write a batch; when the database answers but refuses it, write what it takes, one by one."""
+    def _insert(self) -> None:
+        """Write what waits; when the database answers but refuses it, write what it takes, one by one."""
         if self._store is None:
-            self._store = Store(self._url)
+            self._store = Store(self._url, *self._about)
         try:
-            self._store.insert(batch)
-            self._numbers[LOG_WRITTEN] += len(batch)
+            self._store.insert(self._predictions, self._outcomes)
+            self._numbers[LOG_WRITTEN] += self._waiting()
         except RefusedError:
-            for record in batch:
+            alone = [((one,), ()) for one in self._predictions] + [((), (one,)) for one in self._outcomes]
+            for predictions, outcomes in alone:
                 try:
-                    self._store.insert([record])
+                    self._store.insert(predictions, outcomes)
                     self._numbers[LOG_WRITTEN] += 1
                 except RefusedError as error:
                     self._numbers[LOG_LOST] += 1
@@ -232,7 +237,7 @@ class _Writer:
     def _delete_old(self) -> None:
         self._prune = time.monotonic() + RETENTION
         try:
-            self._store = self._store or Store(self._url)
+            self._store = self._store or Store(self._url, *self._about)
             if deleted := self._store.delete_older(time.time() - self._days * 86_400):
                 _log.info("%d predictions older than %g days were deleted", deleted, self._days)
         except StoreError as error:

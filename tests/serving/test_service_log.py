@@ -274,21 +274,21 @@ def test_the_password_of_the_database_is_in_no_log(tmp_path, bundle):
 
 def test_a_record_that_the_database_refuses_does_not_hold_up_the_others(url):
     """A batch with one bad record: the store refuses the batch as a whole, and takes the good one alone."""
-    store = Store(url)
-    good = Prediction("a", 1.0, "m", "1", "c", None, 1, "[[1]]", '[{"value": 1}]', 0.1)
+    store = Store(url, "it's 100 %", "1")
+    good = Prediction("a", 1.0, "c", None, 1, b"[[1]]", b'[{"value": 1}]', 0.1)
     with pytest.raises(RefusedError):
         store.insert([good, good._replace(request_id=None)])
     store.insert([good])
     store.close()
-    assert _rows(url, "SELECT request_id FROM predictions") == [("a",)]
+    assert _rows(url, "SELECT request_id, model, model_version FROM predictions") == [("a", "it's 100 %", "1")]
 
 
 def test_what_is_too_old_is_deleted(url):
     """Predictions and outcomes from before the given time go, in as many steps as it takes; newer ones stay."""
     store = Store(url)
-    old = Prediction("old", 1000.0, "m", "1", "c", None, 1, "[[1]]", "[1]", 0.1)
+    old = Prediction("old", 1000.0, "c", None, 1, b"[[1]]", b"[1]", 0.1)
     store.insert([old] * 2500 + [old._replace(request_id="new", time=3000.0)])
-    store.insert([Outcome("old", 0, "1", 1000.0, "c"), Outcome("new", 0, "1", 3000.0, "c")])
+    store.insert([], [Outcome("old", 0, "1", 1000.0, "c"), Outcome("new", 0, "1", 3000.0, "c")])
     assert store.delete_older(2000.0) == 2500
     store.close()
     assert _rows(url, "SELECT request_id FROM predictions") == [("new",)]
@@ -298,7 +298,7 @@ def test_what_is_too_old_is_deleted(url):
 def test_all_about_a_subject_is_deleted(url):
     """Its predictions and their outcomes go, and nobody else's."""
     store = Store(url)
-    mine = Prediction("mine", 1.0, "m", "1", "c", identity("me"), 1, "[[1]]", "[1]", 0.1)
+    mine = Prediction("mine", 1.0, "c", identity("me"), 1, b"[[1]]", b"[1]", 0.1)
     store.insert(
         [
             mine,
@@ -306,7 +306,7 @@ def test_all_about_a_subject_is_deleted(url):
             mine._replace(request_id="none", subject=None),
         ]
     )
-    store.insert([Outcome("mine", 0, "1", 1.0, "c"), Outcome("other", 0, "1", 1.0, "c")])
+    store.insert([], [Outcome("mine", 0, "1", 1.0, "c"), Outcome("other", 0, "1", 1.0, "c")])
     store.close()
     done = _store(url, "delete-subject", "--subject", "me")
     assert (done.returncode, done.stdout) == (0, "1 predictions deleted\n")
@@ -324,7 +324,7 @@ def test_old_rows_are_deleted_by_command(tmp_path):
     """`delete-older --days` leaves what is younger."""
     url = f"sqlite:///{tmp_path}/log.db"
     store = Store(url)
-    row = Prediction("young", time.time(), "m", "1", "c", None, 1, "[[1]]", "[1]", 0.1)
+    row = Prediction("young", time.time(), "c", None, 1, b"[[1]]", b"[1]", 0.1)
     store.insert([row, row._replace(request_id="old", time=time.time() - 3 * 86_400)])
     store.close()
     assert _store(url, "delete-older", "--days", "2").stdout == "1 predictions deleted\n"
@@ -364,7 +364,7 @@ def test_old_predictions_go_by_themselves(tmp_path, bundle):
     """A service looks for what is older than SLIPWAY_LOG_RETENTION_DAYS."""
     url = f"sqlite:///{tmp_path}/log.db"
     store = Store(url)
-    old = Prediction("old", time.time() - 91 * 86_400, "m", "1", "c", None, 1, "[[1]]", "[1]", 0.1)
+    old = Prediction("old", time.time() - 91 * 86_400, "c", None, 1, b"[[1]]", b"[1]", 0.1)
     store.insert([old, old._replace(request_id="young", time=time.time() - 89 * 86_400)])
     store.close()
     with _logging(bundle, url):
