@@ -8,7 +8,7 @@ $(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT,
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # Tests that ship nothing.
-UNIT := tests/project tests/pipeline tests/repository tests/serving
+UNIT := tests/project tests/pipeline tests/repository tests/serving $(patsubst %,--ignore=tests/serving/test_service_%.py,log mlflow page schemathesis workers)
 # A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
 COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -30,7 +30,7 @@ class Machine:
 
     def __init__(self, root: Path, repository: str):
         self.root, self.repository, self.environment = root, repository, {"IMAGE_REPOSITORY": repository}
-        for name in ("pipeline", "scripts"):
+        for name in ("pipeline", "scripts", "serving"):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "tests/example/pipeline.toml", root)
 

@@ -246,7 +246,7 @@ def test_every_alert_says_what_to_do(alert):
 
 def test_the_rules_ask_for_what_the_service_counts():
     """Each series in a rule is one that the service exposes or another rule records."""
-    source = (ROOT / "serving/metrics.py").read_text(encoding="utf-8")
+    source = "".join((ROOT / f"serving/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "exposition"))
     for rule in rules():
         for name in re.findall(r"(?:\w+:)?slipway_\w+(?::\w+)?", rule["expr"]):
             known = (

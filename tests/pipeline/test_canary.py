@@ -9,7 +9,12 @@ from prometheus_client import REGISTRY
 from pipeline.canary import Counts, Side, judge, lost, read, spread
 from pipeline.errors import DeployError
 from pipeline.settings import Canary
+from serving.app import PATHS
+from serving.bundle import open_bundle
+from serving.exposition import exposition
+from serving.hot import HotPath
 from serving.metrics import Metrics
+from tests.serving.bundles import make_bundle
 
 RULES = Canary()
 INFINITE = float("inf")
@@ -37,17 +42,10 @@ def verdict(stable: Side, canary: Side, waited: float = 1.0, differs: str | None
 
 
 @pytest.fixture
-def metrics():
+def metrics(tmp_path):
     """Metrics of a service, without the service."""
 
-    class Contract:
-        classes, task = ("no", "yes"), "binary"
-
-    class Release:
-        def model_dump(self):
-            return dict.fromkeys(("name", "version", "run_id", "commit", "digest"), "1")
-
-    return Metrics(Contract(), Release())
+    return Metrics(open_bundle(make_bundle("binary", tmp_path / "bundle")), [*HotPath.PATHS, *PATHS])
 
 
 def test_what_the_service_counts_is_read_by_path_without_its_probes(metrics):
@@ -57,7 +55,7 @@ def test_what_the_service_counts_is_read_by_path_without_its_probes(metrics):
         ("/healthz", 500, 9.0), ("/metrics", 200, 9.0), ("other", 404, 9.0),
     ):  # fmt: skip
         metrics.answered(path, status, seconds)
-    found = read(metrics.text().decode())
+    found = read(exposition(metrics).decode())
     rows, batches = found.on("/predict"), found.on("/predict/batch")
     assert (rows.requests, rows.errors, rows.timed) == (3, 1, 3)
     assert rows.seconds == pytest.approx(0.006)
@@ -68,7 +66,7 @@ def test_what_the_service_counts_is_read_by_path_without_its_probes(metrics):
 
 def test_a_service_that_was_never_asked_counts_nothing(metrics):
     """Before the first request the labels are missing, and that is no error."""
-    assert read(metrics.text().decode()).requests == 0
+    assert read(exposition(metrics).decode()).requests == 0
 
 
 @pytest.mark.parametrize(
@@ -194,5 +192,5 @@ def test_a_judgement_is_a_line_for_people_and_json_for_programs():
 def test_reading_leaves_the_global_registry_alone(metrics):
     """The parser and the service's registry are their own."""
     before = list(REGISTRY._names_to_collectors)
-    read(metrics.text().decode())
+    read(exposition(metrics).decode())
     assert list(REGISTRY._names_to_collectors) == before

@@ -224,8 +224,8 @@ def expressions() -> list[str]:
 
 
 def test_every_metric_of_the_service_is_on_the_dashboard():
-    """What the service counts is shown: no metric of serving/metrics.py is missing from the queries."""
-    source = (ROOT / "serving/metrics.py").read_text(encoding="utf-8")
+    """What the service counts is shown: no metric of the service is missing from the queries."""
+    source = "".join((ROOT / f"serving/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "exposition"))
     asked = " ".join(expressions())
     for name in set(re.findall(r'"(slipway_\w+)"', source)):
         assert re.search(rf"\b{name}(_total|_bucket)?\{{", asked), name
@@ -233,7 +233,7 @@ def test_every_metric_of_the_service_is_on_the_dashboard():
 
 def test_the_dashboard_asks_for_what_the_service_counts():
     """Each metric and label in a query is one that the service exposes, that a rule records, or that Prometheus adds."""
-    source = (ROOT / "serving/metrics.py").read_text(encoding="utf-8")
+    source = "".join((ROOT / f"serving/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "exposition"))
     assert len(expressions()) >= 25
     for query in expressions():
         for name in re.findall(r"[\w:]*slipway_[\w:]+", query):
