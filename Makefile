@@ -85,7 +85,7 @@ key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=pr
 	@$(PY) -m serving.keys --name "$$NAME" $(if $(SCOPES),--scopes "$$SCOPES")
 
 forget: .venv/ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
-	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" --subject "$$SUBJECT"
+	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" "--subject=$$SUBJECT"
 
 # --- in workflows, and wherever else a machine starts with nothing ------------------------------------------------------
 plan:  ## say what this repository's settings make of a delivery, before anything is installed

@@ -34,6 +34,11 @@ class Callers:
             raise Problem(403, f"the key of {caller.name!r} may not do this; it needs the scope {scope!r}")
         return caller
 
+    def refresh(self) -> None:
+        """Look at the file of the keys now."""
+        if self.keys is not None:
+            self.keys.refresh()
+
     def limit(self, caller: Caller, address: str) -> None:
         """Count a request; raises Problem 429. Where no keys are asked for, callers are told apart by their address."""
         # Workers are forked from one process, so that they hash alike.

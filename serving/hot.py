@@ -28,6 +28,7 @@ from serving.request_ids import new_request_id, request_id
 from serving.rows import Row
 
 LARGE = 65_536  # bytes; a larger batch is answered in a thread, because it would hold up the health checks
+LARGEST_QUEUE = 50_000_000  # bytes of large batches that are answered or wait to be
 Header = tuple[bytes, bytes]
 
 JSON: Header = (b"content-type", b"application/json")
@@ -74,6 +75,7 @@ class HotPath:
         self._thread = ThreadPoolExecutor(1, "batch")
         self._rest: Callable[..., Awaitable[None]] | None = None
         self._loading = threading.Lock()
+        self._waiting = 0  # bytes of large batches that are being answered
         self.log: PredictionLog | None = None
         self._answers: dict[str, Callable[[Call, bytes], bytes]] = {
             "/predict": self._predict,
@@ -135,9 +137,7 @@ class HotPath:
             self._admit(call, key, scope["client"][0] if scope["client"] else "")
             raw = await receive_body(declared, receive)
             if len(raw) > LARGE and path in self._aside:
-                run, finish = self._aside[path]
-                result = await asyncio.get_running_loop().run_in_executor(self._thread, run, call, raw)
-                response = 200, JSON, finish(call, result), NONE
+                response = 200, JSON, await self._answer_aside(path, call, raw), NONE
             else:
                 response = 200, JSON, self._answers[path](call, raw), NONE
         except Disconnected:
@@ -147,6 +147,17 @@ class HotPath:
             response = self._refusal(call, error)
         self._done(path, scope["method"], call, response[0])
         await _send(send, call.request_id.encode(), *response)
+
+    async def _answer_aside(self, path: str, call: Call, raw: bytes) -> bytes:
+        """The answer to a large body, made in the one thread beside the loop; raises Problem 429 when too many wait for it."""
+        if self._waiting + len(raw) > LARGEST_QUEUE:
+            raise Problem(429, "too many large batches at once; send fewer", headers={"retry-after": "1"})
+        self._waiting += len(raw)
+        try:
+            run, finish = self._aside[path]
+            return finish(call, await asyncio.get_running_loop().run_in_executor(self._thread, run, call, raw))
+        finally:
+            self._waiting -= len(raw)
 
     async def _other(self, scope, receive, send) -> None:
         check = self._checks.get(scope["path"]) if scope["type"] == "http" else None

@@ -56,6 +56,7 @@ def _split(contract: Contract, frame: Any) -> list[Any]:
         raise Problem(422, "dataframe_split: columns must be a list of names")
     if len(set(columns)) < len(columns):
         raise Problem(422, "dataframe_split: a name stands in columns twice")
+    check_batch(data)  # before anything is made of the rows
     for number, row in enumerate(data):
         if not isinstance(row, list) or len(row) != len(columns):
             raise Problem(422, f"dataframe_split: row {number} must be a list of {len(columns)} values, as columns has")
@@ -69,9 +70,11 @@ def _tensor(contract: Contract, given: Any, form: str) -> list[Any]:
         lengths = {len(values) for values in columns.values()}
         if len(lengths) != 1:
             raise Problem(422, f"{form}: each name must have a list of the same length")
+        check_batch(next(iter(columns.values())))
         return [_known(contract, dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
     if not isinstance(given, list):
         raise Problem(422, f"{form} must be a list of rows, not {shown(given)}")
+    check_batch(given)
     if len(contract.inputs) == 1:
         given = [row if isinstance(row, dict | list) else [row] for row in given]
     return [_known(contract, row) if isinstance(row, dict) else row for row in given]
@@ -96,6 +99,7 @@ def _csv(contract: Contract, raw: bytes) -> list[Any]:
     head, *body = lines
     if len(set(head)) < len(head):
         raise Problem(422, "a name stands in the first line twice")
+    check_batch(body)
     columns = [
         (place, contract.inputs[contract.names[name]]) for place, name in enumerate(head) if name in contract.names
     ]

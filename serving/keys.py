@@ -48,13 +48,16 @@ class Caller:
         return int(self.id[:8], 16)
 
 
-def read_keys(text: str, where: str) -> list[Caller]:
-    """The callers of such lines; blank ones and comments (#) are skipped. Raises KeysError naming the line."""
+def read_keys(text: str, where: str, empty: bool = False) -> list[Caller]:
+    """The callers of such lines; blank ones and comments (#) are skipped. Raises KeysError naming the line.
+
+    That there is none is an error, too, unless it may be `empty`.
+    """
     callers: list[Caller] = []
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.split("#")[0].split():
             callers.append(_caller(words, f"{where}, line {number}"))
-    if not callers:
+    if not callers and not empty:
         raise KeysError(f"{where} names no caller; `make key` prints a line for it")
     names = [caller.name for caller in callers]
     if doubled := sorted({name for name in names if names.count(name) > 2}):
@@ -97,19 +100,26 @@ class Keys:
                 found = caller
         return found
 
+    def refresh(self) -> None:
+        """Look at the file now, so that a process that is forked next begins with what it says."""
+        if self._file is not None:
+            self._again(self._file)
+
     def _again(self, file: Path) -> None:
         """Read a changed file; one that cannot be used changes nothing and is told in the log."""
         self._look = time.monotonic() + LOOK_AGAIN
         try:
             if _state(file) != self._seen:
-                self.callers = self._read(file)
+                # A file of comments alone lets nobody in: a key that leaked must not stay because it was the only one. A file
+                # without a single character is one that is being written.
+                self.callers = self._read(file, empty=file.stat().st_size > 0)
         except KeysError as error:
             logging.getLogger("serving").error("the keys stay as they were: %s", error)
 
-    def _read(self, file: Path) -> list[Caller]:
+    def _read(self, file: Path, empty: bool = False) -> list[Caller]:
         try:
             self._seen = _state(file)
-            return read_keys(file.read_text(encoding="utf-8"), str(file))
+            return read_keys(file.read_text(encoding="utf-8"), str(file), empty)
         except (OSError, UnicodeDecodeError) as error:
             raise KeysError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -53,7 +53,7 @@ class Metrics:
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count one request; a path or status that is not ours counts as "other" or as 500."""
         own, at = self.own, self.paths.get(path, len(self.paths) - 1)
-        own[self.requests + at * len(STATUSES) + self.statuses.get(status, -2)] += 1
+        own[self.requests + at * len(STATUSES) + self.statuses.get(status, self.statuses[500])] += 1
         at = self.seconds + at * (len(BUCKETS) + 2)
         own[at + bisect_left(BUCKETS, seconds)] += 1
         own[at + len(BUCKETS) + 1] += seconds

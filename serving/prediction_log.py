@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -20,11 +21,12 @@ import msgspec
 
 from serving.config import Config
 from serving.metrics import LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
-from serving.store import RefusedError, Store, StoreError
+from serving.store import CHUNK, RefusedError, Store, StoreError
 
 HAND_ON = 0.1  # seconds for which a worker collects records
 WRITE = 0.25  # seconds for which the writer collects them; both together are what a killed process can lose
 QUEUE = 32_000_000  # bytes that a worker, and the writer, keep at most
+RECORD = 500  # bytes that a record takes in memory beyond what it holds
 LAST_TRY = 5.0  # seconds in which the last records must reach the database
 RETENTION = 3600.0  # seconds between two looks for what is too old
 PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
@@ -45,6 +47,7 @@ class PredictionLog:
         self._records: tuple[list[tuple], list[tuple]] = [], []  # predictions and outcomes
         self._size = 0
         self._rest = memoryview(b"")
+        self._on_their_way = 0  # records in it
         self._timer: asyncio.TimerHandle | None = None
 
     def predicted(self, record: tuple, size: int) -> None:
@@ -56,11 +59,11 @@ class PredictionLog:
         self._add(self._records[1], record, len(record[2]))
 
     def _add(self, records: list[tuple], record: tuple, size: int) -> None:
-        self._size += size
-        if self._size > QUEUE:
-            self._size -= size
+        size += RECORD
+        if self._size + size + len(self._rest) > QUEUE:
             self._numbers[LOG_LOST] += 1
             return
+        self._size += size
         records.append(record)
         self._numbers[LOG_QUEUE] += 1
         if self._timer is None:
@@ -81,7 +84,7 @@ class PredictionLog:
             return False
         frame = _encode(self._records)
         self._rest = memoryview(_HEAD.pack(len(frame)) + frame)
-        self._forget()
+        self._on_their_way = self._forget()
         return True
 
     def _forget(self) -> int:
@@ -93,7 +96,7 @@ class PredictionLog:
 
     def _give_up(self) -> None:
         """The writer has gone, and with it the channel: the worker is replaced, and what it holds is lost."""
-        self._numbers[LOG_LOST] += self._forget()
+        self._numbers[LOG_LOST] += self._forget() + (self._on_their_way if self._rest else 0)
         self._rest = memoryview(b"")
 
     def close(self) -> None:
@@ -131,17 +134,20 @@ class _Writer:
         self._failures = 0
         self._due = time.monotonic() + WRITE
         self._prune = time.monotonic() + 10  # not while services start
+        self._control: socket.socket | None = control
         self._inputs = selectors.DefaultSelector()
         self._inputs.register(control, selectors.EVENT_READ, None)
 
     def run(self) -> None:
         while self._inputs.get_map():
-            full = self._size > QUEUE
-            timeout = max(0.0, self._due - time.monotonic()) if self._waiting() else RETENTION
-            for key, _ in self._inputs.select(min(timeout, 10.0)) if not full else ():
-                self._read(key)
-            if full:
-                time.sleep(min(timeout, 0.1))
+            timeout = max(0.0, self._due - time.monotonic()) if self._waiting() else 10.0
+            if self._control is not None and self._size > QUEUE:
+                # Nothing more is read, but for the word that the end has come: then what is still on its way is little.
+                if select.select([self._control], [], [], min(timeout, 0.1))[0]:
+                    self._take_channel(self._control)
+            else:
+                for key, _ in self._inputs.select(timeout):
+                    self._read(key)
             if self._waiting() and time.monotonic() >= self._due:
                 self._flush()
             if self._days and time.monotonic() >= self._prune:
@@ -184,6 +190,7 @@ class _Writer:
             self._inputs.register(socket.socket(fileno=descriptor), selectors.EVENT_READ, bytearray())
         if not descriptors:
             self._inputs.unregister(control)
+            self._control = None
 
     def _take(self, frame: bytes) -> None:
         predictions, outcomes = _decode(frame)
@@ -225,20 +232,28 @@ class _Writer:
             self._store.insert(self._predictions, self._outcomes)
             self._numbers[LOG_WRITTEN] += self._waiting()
         except RefusedError:
-            alone = [((one,), ()) for one in self._predictions] + [((), (one,)) for one in self._outcomes]
-            for predictions, outcomes in alone:
-                try:
-                    self._store.insert(predictions, outcomes)
-                    self._numbers[LOG_WRITTEN] += 1
-                except RefusedError as error:
-                    self._numbers[LOG_LOST] += 1
-                    _log.error("a record of the prediction log was refused: %s", error)
+            for records, alone in (
+                (self._predictions, lambda one: ((one,), ())),
+                (self._outcomes, lambda one: ((), (one,))),
+            ):
+                while records:  # settled one by one, so that none is written twice when the connection breaks meanwhile
+                    try:
+                        self._store.insert(*alone(records[-1]))
+                        self._numbers[LOG_WRITTEN] += 1
+                    except RefusedError as error:
+                        self._numbers[LOG_LOST] += 1
+                        _log.error("a record of the prediction log was refused: %s", error)
+                    records.pop()
+                    self._numbers[LOG_QUEUE] -= 1
 
     def _delete_old(self) -> None:
         self._prune = time.monotonic() + RETENTION
         try:
             self._store = self._store or Store(self._url, *self._about)
-            if deleted := self._store.delete_older(time.time() - self._days * 86_400):
+            deleted = self._store.delete_older(time.time() - self._days * 86_400, steps=1)
+            if deleted:
                 _log.info("%d predictions older than %g days were deleted", deleted, self._days)
+            if deleted >= CHUNK:
+                self._prune = time.monotonic()  # the next step after what has come meanwhile
         except StoreError as error:
             _log.error("old predictions cannot be deleted: %s", error)

@@ -1,7 +1,6 @@
 """The HTTP server of one worker: uvicorn, with limits on slow callers and an end that loses no request."""
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -45,7 +44,8 @@ class Protocol(HttpToolsProtocol):
 
     app: HotPath
     server_state: State
-    head = 0  # bytes of a head that is not whole yet
+    head = 0  # bytes of a head, or of the lines after a body in chunks, that are not whole yet
+    trailing = False
     body: bytes | None = None  # what has come of a request that is answered without a task
 
     def data_received(self, data: bytes) -> None:
@@ -57,14 +57,24 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A new request; what only a task needs is made when there is one."""
-        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.url, self.headers, self.expect_100_continue, self.trailing = b"", [], False, False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what comes after a body is none (RFC 9110, 6.5.1), and is dropped."""
+        if not self.trailing:
+            super().on_header(name, value)
+
+    def on_chunk_header(self) -> None:
+        """A piece of a body in chunks begins, or the lines after the last one, which may not be endless."""
+        self.head = 0
 
     def on_headers_complete(self) -> None:
         """The head is whole: what follows is a body, which has its own limit."""
-        self.head = -1 << 62
+        self.head, self.trailing = -1 << 62, True
         if self._is_usual():
             self.body = b""
             return
+        self._unset_keepalive_if_required()  # an answer just given has set it, and this one may take longer
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
@@ -74,6 +84,8 @@ class Protocol(HttpToolsProtocol):
     def _is_usual(self) -> bool:
         """A POST of a declared, moderate length to a hot path, over a connection that is kept and has nothing else to do."""
         if self.url not in DIRECT or self.parser.get_method() != b"POST" or not self.server_state.direct:
+            return False
+        if self.parser.get_http_version() != "1.1":
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return False  # an answer of before is still to be given
@@ -89,6 +101,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self.head = -1 << 62
         if self.body is None:
             super().on_body(body)
         else:
@@ -108,7 +121,10 @@ class Protocol(HttpToolsProtocol):
             content += (header, b": ", value, b"\r\n")
         content.append(b"content-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (len(answer), name, answer))
         self.transport.write(b"".join(content))
-        self.on_response_complete()
+        if self.server_state.direct:
+            self.on_response_complete()
+        else:  # the end began while the request arrived, and the answer has said so
+            self.transport.close()
 
     def _defaults(self) -> bytes:
         """The headers that every answer has; the server makes a new list of them each second, with the date."""
@@ -146,7 +162,7 @@ class Server(uvicorn.Server):
         )
         self.server_state: State = State()
         self._started, self._ended = started, ended
-        self._arriving: dict[object, tuple[object, float]] = {}
+        self._arriving: dict[Protocol, tuple[tuple[int, int], float]] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
@@ -167,19 +183,28 @@ class Server(uvicorn.Server):
         self._ended()
 
     def _look(self) -> None:
-        """Close connections whose request has been arriving for too long: a slow sender must not hold one for ever."""
+        """End connections on which the caller is too slow, in sending or in taking: it must not hold one for ever."""
         now, seen = time.monotonic(), self._arriving
         self._arriving = {}
         for connection in cast(list[Protocol], list(self.server_state.connections)):
-            cycle = connection.cycle
-            idle = connection.timeout_keep_alive_task is not None  # for which the server has a limit of its own
-            if idle or (cycle is not None and not cycle.response_complete and not cycle.more_body):
+            state = _pending(connection)
+            if state is None:
                 continue
-            # Each request has a list of headers of its own.
-            was, since = seen.get(connection, (connection.headers, now))
-            arriving = was is connection.headers
-            self._arriving[connection] = (connection.headers, since if arriving else now)
-            if arriving and now - since > PATIENCE:
-                with contextlib.suppress(OSError):
-                    connection.transport.close()
+            was, since = seen.get(connection, (state, now))
+            since = since if was == state else now
+            self._arriving[connection] = (state, since)
+            if now - since > PATIENCE:
+                connection.transport.abort()
         self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
+
+
+def _pending(connection: Protocol) -> tuple[int, int] | None:
+    """What the caller's side of a connection is at, None when it is not the caller who is waited for."""
+    if unsent := connection.transport.get_write_buffer_size():
+        return id(connection), unsent
+    if connection.timeout_keep_alive_task is not None and not connection.transport.is_closing():
+        return None  # idle, for which the server has a limit of its own
+    cycle = connection.cycle
+    if cycle is not None and not cycle.response_complete and not cycle.more_body:
+        return None  # being answered
+    return id(connection.headers), 0  # each request has a list of headers of its own

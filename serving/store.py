@@ -1,7 +1,7 @@
 """The prediction log in a database: what was asked, what was answered, and what turned out to be true.
 
     python -m serving.store delete-older --days 90
-    python -m serving.store delete-subject --subject customer-17
+    python -m serving.store delete-subject --subject=customer-17
 
 The database is the one that SLIPWAY_DATABASE_URL names: sqlite:///PATH (embedded) or postgresql://… (for teams).
 """
@@ -14,6 +14,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,8 @@ CREATE TABLE IF NOT EXISTS outcomes (
     time DOUBLE PRECISION NOT NULL,
     caller TEXT NOT NULL,
     PRIMARY KEY (request_id, row_index)
-)
+);
+CREATE INDEX IF NOT EXISTS outcomes_time ON outcomes (time)
 """
 _UPSERT = (
     " ON CONFLICT (request_id, row_index)"
@@ -88,6 +90,7 @@ class Store:
 
     def __init__(self, url: str, model: str = "", version: str = ""):
         """Connect, to write predictions of this version of a model; raises StoreError."""
+        self._url = url
         self._sqlite = url.startswith("sqlite:")
         self._mark, self._place = ("?", "rowid") if self._sqlite else ("%s", "ctid")
         # Names that are the same in every row stand in the statement, and bytes become text in the database: at thousands of
@@ -108,7 +111,7 @@ class Store:
 
             self._driver = psycopg
         with self._told():
-            self._connection = _sqlite(url) if self._sqlite else self._driver.connect(url, connect_timeout=5)
+            self._connection = _sqlite(url) if self._sqlite else _postgres(self._driver, url)
             for statement in _TABLES.format(json="TEXT" if self._sqlite else "JSON").split(";"):
                 self._connection.execute(statement)
             self._connection.commit()
@@ -123,10 +126,13 @@ class Store:
             if outcomes:
                 cursor.executemany(self._insert_outcome, outcomes)
 
-    def delete_older(self, before: float) -> int:
-        """Delete what was answered, or told of it, before this time (seconds since 1970); the number of predictions."""
-        deleted = self._delete("predictions", f"time < {self._mark}", before)
-        self._delete("outcomes", f"time < {self._mark}", before)
+    def delete_older(self, before: float, steps: int | None = None) -> int:
+        """Delete what was answered, or told of it, before this time (seconds since 1970); the number of predictions.
+
+        All of it, or at most so many steps of CHUNK rows.
+        """
+        deleted = self._delete("predictions", f"time < {self._mark}", before, steps)
+        self._delete("outcomes", f"time < {self._mark}", before, steps)
         return deleted
 
     def delete_subject(self, subject: str) -> int:
@@ -142,15 +148,25 @@ class Store:
         with contextlib.suppress(Exception):
             self._connection.close()
 
-    def _delete(self, table: str, condition: str, value: Any) -> int:
+    def _delete(self, table: str, condition: str, value: Any, steps: int | None = None) -> int:
         chosen = f"SELECT {self._place} FROM {table} WHERE {condition} LIMIT {CHUNK}"
         deleted = 0
-        while True:
+        for step in count(1):
             with self._told(), self._transaction() as cursor:
                 cursor.execute(f"DELETE FROM {table} WHERE {self._place} IN ({chosen})", [value])
                 deleted += cursor.rowcount
-                if cursor.rowcount < CHUNK:
-                    return deleted
+                last = cursor.rowcount < CHUNK
+            if last or step == steps:
+                break
+        return deleted
+
+    def _unsaid(self, words: str) -> str:
+        """Words of a driver without what a password may be, also one that is not written as a URL wants it."""
+        hidden = re.sub(r"://\S*@", "://…@", words)
+        secret = self._url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        for piece in re.split(r"[@:/?#]", secret):
+            hidden = hidden.replace(piece, "…") if len(piece) > 2 else hidden
+        return hidden
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -173,7 +189,13 @@ class Store:
         except (self._driver.Error, OSError) as error:
             words = " ".join(str(error).split()) or type(error).__name__
             refused = isinstance(error, (self._driver.DataError, self._driver.IntegrityError))
-            raise (RefusedError if refused else StoreError)(re.sub(r"://[^@\s]*@", "://…@", words)[:300]) from None
+            raise (RefusedError if refused else StoreError)(self._unsaid(words)[:300]) from None
+
+
+def _postgres(driver: Any, url: str) -> Any:
+    """A connection that gives up within seconds when the other side falls silent."""
+    limits = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c statement_timeout=30000"}
+    return driver.connect(url, **limits)
 
 
 def _sqlite(url: str) -> sqlite3.Connection:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from serving import request_ids
 from serving.config import Config
 from serving.hot import HotPath
-from serving.metrics import IN_FLIGHT, LOG_QUEUE, RESTARTS, WORKERS
-from serving.prediction_log import PredictionLog, write
+from serving.metrics import IN_FLIGHT, LOG_LOST, LOG_QUEUE, RESTARTS, WORKERS
+from serving.prediction_log import LAST_TRY, PredictionLog, write
 
 BACK_OFF = (0.0, 0.5, 1, 2, 5)  # seconds before a worker is started again that keeps ending
 STEADY = 30  # seconds after which a worker no longer counts as one that keeps ending
 END = 30  # seconds in which workers must end, more than all that they may wait for
 GARBAGE = 10_000  # objects after which the collector looks for cycles; records that wait for the log are no garbage
+END_OF_WRITER = LAST_TRY + 2  # seconds that the writer of the log gets after them
 FAILED = 70  # exit status of a worker after an error of its own
 
 _log = logging.getLogger("serving")
@@ -59,6 +60,7 @@ class _Minder:
         self._wanted = workers
         self._workers: dict[int, _Worker] = {}
         self._writer = 0
+        self._writer_started = 0.0
         self._control: socket.socket | None = None
         self._failures = 0
         self._start_at = 0.0
@@ -75,18 +77,23 @@ class _Minder:
     def run(self) -> int:
         if self._wanted > 1:
             _load(self._app)  # once for all, in memory that they share
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
-        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         while not self._ending:
-            self._fill()
-            self._replace()
+            try:
+                self._fill()
+                self._replace()
+            except OSError as error:  # no process or descriptor is to be had at the moment; those that run go on
+                _log.error("a process of the service cannot be started, trying again: %s", error.strerror)
+                self._failed()
             self._wait(self._pause())
         return self._end()
 
     def _pause(self) -> float | None:
-        missing = self._wanted > len(self._staying())
-        return max(0.0, self._start_at - time.monotonic()) if missing else None
+        missing = self._wanted > len(self._staying()) or (self._config.database and not self._writer)
+        waiting = missing or (self._to_replace and time.monotonic() < self._start_at)
+        return max(0.0, self._start_at - time.monotonic()) if waiting else None
 
     def _wait(self, seconds: float | None) -> None:
         """Wait for a signal or a worker's word, and act on it."""
@@ -117,7 +124,7 @@ class _Minder:
 
     def _fill(self) -> None:
         """Start what is missing."""
-        if self._config.database and not self._writer:
+        if self._config.database and not self._writer and time.monotonic() >= self._start_at:
             self._start_writer()
         while len(self._staying()) < self._wanted and time.monotonic() >= self._start_at:
             self._start_worker()
@@ -126,7 +133,9 @@ class _Minder:
 
     def _replace(self) -> None:
         """One by one: the next leaves when its successor answers."""
-        if not self._to_replace or any(not worker.ready or worker.leaving for worker in self._workers.values()):
+        self._to_replace = [pid for pid in self._to_replace if pid in self._workers]
+        unsettled = any(not worker.ready or worker.leaving for worker in self._workers.values())
+        if not self._to_replace or unsettled or time.monotonic() < self._start_at:
             return
         if len(self._workers) <= self._wanted:
             self._start_worker()
@@ -151,22 +160,31 @@ class _Minder:
 
     def _ended(self, pid: int, worker: _Worker, status: int) -> None:
         numbers = self._app.metrics.numbers.row(worker.row)
-        numbers[IN_FLIGHT] = numbers[LOG_QUEUE] = 0  # what it was doing went with it
+        self._own[LOG_LOST] += numbers[LOG_QUEUE]  # what it was doing went with it
+        numbers[IN_FLIGHT] = numbers[LOG_QUEUE] = 0
         self._own[WORKERS] = len(self._workers)
         if worker.leaving or self._ending:
             return
         self._own[RESTARTS] += 1
-        self._failures = 0 if time.monotonic() - worker.started > STEADY else self._failures + 1
-        self._start_at = (
-            time.monotonic() + BACK_OFF[min(self._failures - 1, len(BACK_OFF) - 1) if self._failures else 0]
-        )
+        if time.monotonic() - worker.started > STEADY:
+            self._failures = 0
+        self._failed()
         _log.error("worker %d ended %s and is replaced", pid, _how(status))
+
+    def _failed(self) -> None:
+        """Wait before the next start, ever longer while one failure follows the other."""
+        self._start_at = time.monotonic() + BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
+        self._failures += 1
 
     def _lost_writer(self, status: int) -> None:
         """The channels went with it: a new one is started, and the workers are replaced to get new channels."""
         self._writer = 0
+        self._own[LOG_LOST] += self._own[LOG_QUEUE]
         self._own[LOG_QUEUE] = 0
         if not self._ending:
+            if time.monotonic() - self._writer_started > STEADY:
+                self._failures = 0
+            self._failed()
             _log.error("the writer of the prediction log ended %s and is replaced, with its workers", _how(status))
             self._to_replace = list(self._staying())
 
@@ -181,9 +199,10 @@ class _Minder:
             release = self._app.release
             _leave_with(lambda: write(self._config, release.name, release.version, theirs, self._own))
         theirs.close()
-        self._writer, self._control = pid, ours
+        self._writer, self._control, self._writer_started = pid, ours, time.monotonic()
 
     def _start_worker(self) -> None:
+        self._app.callers.refresh()
         taken = {worker.row for worker in self._workers.values()}
         row = min(set(range(self._wanted + 1)) - taken)
         ours = theirs = None
@@ -245,11 +264,11 @@ class _Minder:
             if app.log is not None:
                 app.log.close()
 
-        # uvicorn raises the signal again when it is done; without this the exit status would say "killed".
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         server = Server(app, started, ended)
+        # From here on, also before the server listens to signals itself, and after: it raises them again when it is done.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         server.run(sockets=[self._listener])
 
     def _end(self) -> int:
@@ -264,6 +283,7 @@ class _Minder:
             os.kill(pid, signal.SIGKILL)
         if self._control is not None:
             self._control.close()
+        end = time.monotonic() + END_OF_WRITER
         while self._writer and time.monotonic() < end:
             self._wait_a_moment()
         return 0

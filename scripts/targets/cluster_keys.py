@@ -40,7 +40,7 @@ def prepared(cluster: Cluster, objects: list[dict[str, Any]]) -> str:
     elif not elsewhere:
         print(f"making Secret {KEYS}: callers are asked for keys (docs/service.md)", flush=True)
         _create(cluster, KEYS, LINES, "".join(f"{line}\n" for line in lines))
-    elif f"secret/{OURS}" not in found:
+    elif f"secret/{METRICS}" not in found:  # this is the first time: the lines were never told
         raise DeployError(
             f"the keys of {cluster.environment} come from your secret store, which does not have those of delivery yet",
             f"add these lines there, then run this again: {'; '.join(lines)}",

@@ -101,7 +101,7 @@ def forget(environment: str, settings: Settings, subject: str) -> str:
                 f"{environment} serves nothing whose prediction log could be opened",
                 f"`make deploy ENVIRONMENT={environment}`, then run this again: the log is kept",
             )
-        command = ["python", "-m", "serving.store", "delete-subject", "--subject", subject]
+        command = ["python", "-m", "serving.store", "delete-subject", f"--subject={subject}"]
         status, said = live.exec_run(command)
     words = said.decode(errors="replace").strip().removeprefix("error: ")
     if status:

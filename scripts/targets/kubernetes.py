@@ -170,7 +170,7 @@ def forget(environment: str, settings: Settings, subject: str) -> str:
     where = f"kubectl --context {cluster.context} --namespace {cluster.namespace}"
     raise DeployError(
         f"the prediction log of {environment} is reached from its pods",
-        f"`{where} exec deployment/model -- python -m serving.store delete-subject --subject {shlex.quote(subject)}`",
+        f"`{where} exec deployment/model -- python -m serving.store delete-subject --subject={shlex.quote(subject)}`",
     )
 
 

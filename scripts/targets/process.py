@@ -75,7 +75,7 @@ def database(environment: str) -> str:
 
 def forget(environment: str, settings: Settings, subject: str) -> str:
     """Delete all predictions about a subject from the prediction log; what that says. Raises DeployError."""
-    command = [sys.executable, "-m", "serving.store", "delete-subject", "--subject", subject]
+    command = [sys.executable, "-m", "serving.store", "delete-subject", f"--subject={subject}"]
     surroundings = _surroundings(environment)
     done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:

@@ -184,5 +184,5 @@ def test_forgetting_is_left_to_people_with_the_command_to_run(world):
         kubernetes.forget("production", world.settings, "a customer; rm")
     assert (
         f"--namespace {world.namespace()} exec deployment/model -- python -m serving.store delete-subject "
-        "--subject 'a customer; rm'" in raised.value.then
+        "--subject='a customer; rm'" in raised.value.then
     )

@@ -165,6 +165,10 @@ def test_keys_change_without_a_restart(folder, tmp_path):
                 lambda t=told: status(new) and service.logged.count("the keys stay as they were") > t, "nothing told"
             )
             assert (status(old), status(new)) == (401, 200)
+        _put(file, "# nobody\n")
+        _until(lambda: status(new) == 401, "the last key is still let in")
+        _put(file, caller("us", _key("new")))
+        _until(lambda: status(new) == 200, "the key is not let in again")
         file.unlink()
         _until(lambda: status(new) and "cannot be read" in service.logged, "a file that has gone is not told")
         assert status(new) == 200

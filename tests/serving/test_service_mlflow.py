@@ -185,6 +185,28 @@ def test_what_is_wrong_is_named(binary, body, words):
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {"instances": [{}] * 10_001},
+        {"dataframe_records": [{}] * 10_001},
+        {"dataframe_split": {"columns": [], "data": [[]] * 10_001}},
+        {"inputs": {"mass": [1] * 10_001}},
+    ],
+)
+def test_too_many_rows_are_refused_before_they_are_read(binary, body):
+    """The number of rows is what is told, not what is missing in the first."""
+    response = binary.post("/invocations", body)
+    assert response.status_code == 422
+    assert response.json()["detail"] == "10001 rows were given, allowed are 1 to 10000"
+
+
+def test_too_many_lines_are_refused_before_they_are_read(binary):
+    """The same for CSV."""
+    response = binary.post("/invocations", data=b"colour\n" + b"x\n" * 10_001, headers={"Content-Type": "text/csv"})
+    assert response.json()["detail"] == "10001 rows were given, allowed are 1 to 10000"
+
+
+@pytest.mark.parametrize(
     ("text", "status", "words"),
     [
         (b"", 422, "no line of names"),

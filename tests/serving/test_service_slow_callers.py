@@ -94,3 +94,35 @@ def test_many_requests_at_once_in_one_connection_are_answered(impatient):
             arrived = connection.recv(1 << 20)
             assert arrived
             seen += arrived
+
+
+def test_lines_after_a_body_are_no_headers(impatient):
+    """What follows a body in chunks names no request and opens nothing."""
+    with _connect(impatient) as connection:
+        head = HEAD.replace(b"Content-Length: 35", b"Transfer-Encoding: chunked")
+        connection.sendall(head + b"23\r\n" + BODY + b"\r\n0\r\nX-Request-ID: trailer\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(10_000)
+        assert b"HTTP/1.1 200" in answer and b"trailer" not in answer
+
+
+def test_lines_after_a_body_without_end_are_closed(impatient):
+    """More than 64 KB of them are not read on, whether they are one line or many."""
+    for line in (b"a:b\r\n" * 200, b"a" * 1000):
+        with _connect(impatient) as connection, pytest.raises(OSError):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+            for _ in range(100_000):
+                connection.sendall(line)
+
+
+def test_a_caller_that_does_not_read_is_closed(impatient):
+    """An answer that nobody takes does not hold its connection."""
+    with _connect(impatient) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        time.sleep(3)
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                time.sleep(0.05)
