@@ -57,10 +57,10 @@ def test_release_that_dies_after_its_trial_is_replaced_by_what_served(two, clien
     """When a release passes its trial but fails behind the door, what served before serves again, and the record says why."""
     before = two.json(".slipway/production.json")
     line = "        contract = self.contract\n"
-    dying = f"{line}        self.asked = getattr(self, 'asked', 0) + 1\n        if self.asked > 1 and self.release.version == '1':\n            __import__('os')._exit(3)\n"
-    two.edit("serving/app.py", line, dying)
+    dying = f"{line}        self.asked = getattr(self, 'asked', 0) + 1\n        if self.asked > 1 and self.release.version == '1':\n            __import__('os').kill(__import__('os').getppid(), 9)\n            __import__('os')._exit(3)\n"
+    two.edit("serving/rest.py", line, dying)
     said = two.refused("-m", "scripts.rollback")
-    two.edit("serving/app.py", dying, line)
+    two.edit("serving/rest.py", dying, line)
     assert "smoke test" in said and "version 2 was restored" in said
     assert two.json(".slipway/production.json") == before
     assert requests.get(f"{before['url']}/model/info", timeout=5).json()["version"] == "2"
