@@ -32,7 +32,7 @@ def releases(engine, tmp_path_factory):
         make_bundle("binary", folder, version)
         about = read(folder, "release.json")
         name = f"slipway-test-keys:{uuid.uuid4().hex[:12]}"
-        builder.build(client, images.context(ROOT, folder), name, {}, 0)
+        builder.build(client, images.context(ROOT, folder), name, {}, 0, images.requirements(folder))
         made[version] = Release(about["name"], version, about["digest"], folder, name)
     yield made
     for release in made.values():

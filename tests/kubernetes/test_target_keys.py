@@ -95,7 +95,7 @@ def test_keys_change_in_running_pods(world):
     """A line that is added to the Secret is known to pods that run, and one that is removed no longer."""
     lines, (key, line) = world.secret(KEYS, "keys"), make_key("billing", "predict")
     row = json.loads((world.release(1).bundle / "golden.json").read_text(encoding="utf-8"))["inputs"][0]
-    before = [pod["metadata"]["name"] for pod in world.get("pods")["items"]]
+    before = {pod["metadata"]["name"] for pod in world.get("pods")["items"]}
     with kubernetes.reach("production", world.settings) as url:
         for text, wanted in ((f"{lines}{line}\n", 200), (lines, 401)):
             make_secret(world, KEYS, "keys", text)
@@ -108,7 +108,9 @@ def test_keys_change_in_running_pods(world):
             ):
                 assert time.monotonic() < deadline, f"it never answered {wanted}"
                 time.sleep(0.2)
-    assert [pod["metadata"]["name"] for pod in world.get("pods")["items"]] == before
+    # None is new; those of a canary that had done its work may have ended meanwhile.
+    after = {pod["metadata"]["name"] for pod in world.get("pods")["items"]}
+    assert after and after <= before
 
 
 def test_keys_without_deliverys_own_are_refused_with_the_line_to_add(empty):
