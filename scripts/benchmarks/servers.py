@@ -183,6 +183,7 @@ def _variables(server: Server, python: Path, subject: Subject, folder: Path) -> 
         "ONNX": str(subject.folder / "bundle" / "model.onnx"),
         "BENTOML_HOME": str(folder / "bentoml"),
     }
+    variables["SLIPWAY_RATE_LIMIT"] = "0"
     if server.switched_on:
         variables |= {
             "SLIPWAY_API_KEYS": f"benchmark predict,metrics {hashlib.sha256(KEY.encode()).hexdigest()}",
