@@ -31,6 +31,8 @@ PROBLEM = b'{"type":"about:blank","title":"Service Unavailable","status":503,"de
 
 Address = tuple[str, int]
 
+_passing: set[asyncio.Task] = set()
+
 
 def main(argv: list[str] | None = None) -> int:
     """Stand open until SIGTERM or Ctrl-C; when it cannot listen, say why in one line and return 1."""
@@ -88,6 +90,9 @@ async def _stand(host: str, port: int, find: Callable[[], list[Address]]) -> Non
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, find: Callable[[], list[Address]]) -> None:
     """One caller's connection, from its first byte to its last, or to the end of the door."""
+    if task := asyncio.current_task():
+        _passing.add(task)  # the loop itself holds tasks weakly: one that waits could be collected
+        task.add_done_callback(_passing.discard)
     with suppress(OSError, asyncio.CancelledError):
         try:
             behind = await _connect(find)
