@@ -1,6 +1,6 @@
 """The prediction log: a worker hands its records on, and one process beside the workers writes them to the database.
 
-A process of its own, of low priority, because writing takes as long as predicting and must not hold up an answer. Its
+A process of its own, because writing takes a good part of the time of predicting and must not hold up an answer. Its
 memory is bounded on both sides: while the database does not answer, the writer stops reading, the worker's queue fills,
 and what no longer fits is counted as lost.
 """
@@ -119,7 +119,7 @@ def write(config: Config, model: str, version: str, control: socket.socket, numb
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when those who write to it have ended
     with contextlib.suppress(OSError):
-        os.nice(1)
+        os.nice(1)  # answers come first, but barely: a writer that starves loses what it should keep
     _Writer(config, model, version, control, numbers).run()
 
 

@@ -14,7 +14,7 @@ from serving.hot import LARGE, HotPath
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked
 GRACE = 10  # seconds that requests under way get to end after that
-PATIENCE = 60  # seconds in which a request must have arrived
+PATIENCE = 60  # seconds in which a request must have arrived, and a caller take something of its answer
 LOOK = 5  # seconds between two looks at the connections
 HEAD = 65_536  # bytes that the head of a request may have
 DIRECT = frozenset(path.encode() for path in HotPath.PATHS)

@@ -24,7 +24,7 @@ from serving.prediction_log import LAST_TRY, PredictionLog, write
 
 BACK_OFF = (0.0, 0.5, 1, 2, 5)  # seconds before a worker is started again that keeps ending
 STEADY = 30  # seconds after which a worker no longer counts as one that keeps ending
-END = 30  # seconds in which workers must end, more than all that they may wait for
+END = 23  # seconds in which workers must end, more than all that they may wait for; with the writer, 30
 GARBAGE = 10_000  # objects after which the collector looks for cycles; records that wait for the log are no garbage
 END_OF_WRITER = LAST_TRY + 2  # seconds that the writer of the log gets after them
 FAILED = 70  # exit status of a worker after an error of its own
@@ -46,7 +46,7 @@ def processes(workers: int) -> int:
 
 
 def serve(app: HotPath, listener: socket.socket, config: Config, workers: int, ready: Callable[[], None]) -> int:
-    """Serve until SIGTERM or Ctrl-C; call `ready` when the first worker answers. The exit status: 0, or 1 when none can.
+    """Serve until SIGTERM or Ctrl-C; call `ready` when the first worker answers. The exit status is 0.
 
     SIGHUP replaces all workers, one after the other. A worker that ends by itself is replaced.
     """
@@ -129,7 +129,7 @@ class _Minder:
         while len(self._staying()) < self._wanted and time.monotonic() >= self._start_at:
             self._start_worker()
             if self._failures:
-                self._start_at = time.monotonic() + BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
+                self._hold_back()
 
     def _replace(self) -> None:
         """One by one: the next leaves when its successor answers."""
@@ -173,8 +173,11 @@ class _Minder:
 
     def _failed(self) -> None:
         """Wait before the next start, ever longer while one failure follows the other."""
-        self._start_at = time.monotonic() + BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
+        self._hold_back()
         self._failures += 1
+
+    def _hold_back(self) -> None:
+        self._start_at = time.monotonic() + BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
 
     def _lost_writer(self, status: int) -> None:
         """The channels went with it: a new one is started, and the workers are replaced to get new channels."""
