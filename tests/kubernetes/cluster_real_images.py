@@ -30,7 +30,7 @@ def build(bundle: Path, fault: str) -> str:
     tag = hashlib.sha256(context + fault.encode()).hexdigest()[:12]
     name = f"{address}/slipway-test/model:{tag}"
     engine.get_base(docker, images.base())
-    image = engine.build(docker, context, name, {}, 0)
+    image = engine.build(docker, context, name, {}, 0, images.requirements(bundle))
     if fault:
         image = with_fault(docker, image.id, name, fault)
     return f"{address}/slipway-test/model@{image_registry.push(docker, name.rpartition(':')[0], tag, None)}"

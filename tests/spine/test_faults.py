@@ -137,13 +137,19 @@ def test_every_stage_can_be_killed_and_run_again(new_fork):
         fork.ok(*command)
     status = fork.status()["production"]
     assert (status["version"], status["alias"], status["agree"]) == ("1", "1", True)
-    commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    processes = [one.info for one in psutil.process_iter(["pid", "ppid", "cmdline"])]
     for environment in ("staging", "production"):
         state = str(fork.root / ".slipway" / environment)
-        assert sum(f"{state}/" in command for command in commands) == 1  # the service
-        assert sum(f"{state}.json" in command for command in commands) == 1  # its door
+        assert len(first_of(f"{state}/", processes)) == 1  # the service
+        assert len(first_of(f"{state}.json", processes)) == 1  # its door
     fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "keep"
+
+
+def first_of(word: str, processes: list[dict]) -> list[int]:
+    """The processes with a word on their command line, without those that such a process has started."""
+    parents = {one["pid"]: one["ppid"] for one in processes if word in " ".join(one["cmdline"] or [])}
+    return [process for process, parent in parents.items() if parent not in parents]
 
 
 def test_killed_ship_can_be_run_again(new_fork):
