@@ -22,11 +22,13 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True)
 class Body:
-    """What a caller asks for; `features` is checked against the contract later."""
+    """What a caller asks for."""
 
     features: Any
     request_id: str | None
     subject: str | None
+    checked: bool = False  # whether `features` are rows that the contract takes
+    written: bytes = b""  # the rows as the caller wrote them, where nothing about them changes
 
 
 async def receive_body(declared: int, receive: Callable[[], Awaitable[Any]]) -> bytes:

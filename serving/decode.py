@@ -4,6 +4,8 @@ What these types take is right, and it is most of what ever comes. What they ref
 `rows`, which have the words for every fault, and take a few spellings beyond these types (1 for true, 3.0 for 3).
 """
 
+import contextlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,6 +13,7 @@ from msgspec import Meta
 
 from serving.body import LONGEST_SUBJECT, REQUEST_ID, Body, check_batch, parse_body
 from serving.contract import Contract, Input
+from serving.invocations import FORMS, read_invocation
 from serving.rows import Row, read_row, read_rows
 
 REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -20,15 +23,33 @@ class Named(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """A row given by name; each contract makes a class of its own from it."""
 
 
+_NONE = msgspec.Raw()
+
+
+class _Split(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    columns: list[str]
+    data: msgspec.Raw
+
+
+class _Invocation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    dataframe_split: _Split | None = None
+    dataframe_records: msgspec.Raw = _NONE
+    instances: msgspec.Raw = _NONE
+    inputs: msgspec.Raw = _NONE
+
+
 class Decoder:
     """Reads bodies of one row and of many."""
 
     def __init__(self, contract: Contract):
-        self._contract = contract
+        self._contract, self._names = contract, list(contract.names)
         self._texts = any(column.nullable and column.type == "text" for column in contract.inputs)
-        row = _row(contract)
-        self._one = _decoder(row)
-        self._many = _decoder(list[row])  # type: ignore[valid-type]  # made at run time
+        listed, named = _rows(contract)
+        self._one = _decoder(listed | named)
+        self._many = _decoder(msgspec.Raw)
+        self._listed = msgspec.json.Decoder(list[listed])  # type: ignore[valid-type]  # made at run time
+        self._invocation = msgspec.json.Decoder(_Invocation)
+        self._any = msgspec.json.Decoder(list[listed | named])  # type: ignore[valid-type]
 
     def one(self, raw: bytes) -> Any:
         """The body of a request for one row: its `features` and its `request_id` or None; raises Problem 400 or 422."""
@@ -37,14 +58,48 @@ class Decoder:
         except REFUSED:
             return parse_body(raw)
 
-    def many(self, raw: bytes) -> Any:
-        """The same for a batch; the number of its rows is checked."""
+    def many(self, raw: bytes) -> Body:
+        """The body of a request for a batch; the number of its rows is checked. Raises Problem 400 or 422."""
         try:
-            body = self._many.decode(raw)
+            request = self._many.decode(_text(raw))
+            rows, written = self._read(request.features)
+            body = Body(rows, request.request_id, request.subject, True, written)
         except REFUSED:
             body = parse_body(raw)
         check_batch(body.features)
         return body
+
+    def invocation(self, raw: bytes, content_type: str) -> tuple[Sequence[Row], bytes]:
+        """The rows of a request of MLflow's protocol, and as the caller wrote them where nothing about them changes.
+
+        Raises Problem 400, 415 or 422, or RowError.
+        """
+        if content_type == "application/json":
+            with contextlib.suppress(*REFUSED):
+                rows, written = self._read(self._rows_of(self._invocation.decode(_text(raw))))
+                check_batch(rows)
+                return rows, written
+        return read_invocation(self._contract, raw, content_type), b""
+
+    def _rows_of(self, body: "_Invocation") -> msgspec.Raw:
+        """The rows of the one form that a body has, which are in the contract's order; raises ValidationError."""
+        given = [form for form in (getattr(body, name) for name in FORMS) if form is not None and form is not _NONE]
+        if len(given) == 1:
+            if isinstance(given[0], msgspec.Raw):
+                return given[0]
+            if given[0].columns == self._names:
+                return given[0].data
+        raise msgspec.ValidationError
+
+    def _read(self, written: msgspec.Raw) -> tuple[Sequence[Row], bytes]:
+        try:
+            rows = self._listed.decode(written)
+        except msgspec.ValidationError:
+            rows = self._any.decode(written)
+        else:
+            if not self._texts:
+                return rows, bytes(written)
+        return [self._plain(features) for features in rows], b""
 
     def row(self, body: Any) -> Row:
         """The row of a body from `one`; raises RowError naming each wrong feature."""
@@ -52,11 +107,9 @@ class Decoder:
             return read_row(self._contract, body.features)
         return self._plain(body.features)
 
-    def rows(self, body: Any) -> list[Row]:
+    def rows(self, body: Body) -> Sequence[Row]:
         """The rows of a body from `many`; raises RowError for the first row that breaks the contract."""
-        if type(body) is Body:
-            return read_rows(self._contract, body.features)
-        return [self._plain(features) for features in body.features]
+        return body.features if body.checked else read_rows(self._contract, body.features)
 
     def _plain(self, features: Any) -> Row:
         row = msgspec.structs.astuple(features) if isinstance(features, Named) else features
@@ -64,6 +117,13 @@ class Decoder:
             texts = (column.type == "text" for column in self._contract.inputs)
             return ["" if value is None and text else value for value, text in zip(row, texts, strict=True)]
         return row
+
+
+def _text(raw: bytes) -> bytes:
+    """The same, when it is UTF-8 everywhere: a key that stands twice is read only where it stands last."""
+    if not raw.isascii():
+        raw.decode()
+    return raw
 
 
 def _decoder(features: Any) -> msgspec.json.Decoder:
@@ -77,15 +137,15 @@ def _decoder(features: Any) -> msgspec.json.Decoder:
     return msgspec.json.Decoder(msgspec.defstruct("Request", fields, gc=False, forbid_unknown_fields=True))
 
 
-def _row(contract: Contract) -> Any:
-    """A row as a list in contract order or by name."""
+def _rows(contract: Contract) -> tuple[Any, Any]:
+    """The types of a row as a list in contract order and by name."""
     kinds = [_kind(column, contract.largest) for column in contract.inputs]
     fields = [
         (f"f{number}", kind, msgspec.field(name=column.name))
         for number, (kind, column) in enumerate(zip(kinds, contract.inputs, strict=True))
     ]
     named = msgspec.defstruct("Row", fields, bases=(Named,), gc=False, forbid_unknown_fields=True)
-    return tuple[tuple(kinds)] | named  # type: ignore[misc]
+    return tuple[tuple(kinds)], named  # type: ignore[misc]
 
 
 def _kind(column: Input, largest: float) -> Any:

@@ -3,13 +3,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 
 from serving import problems
+from serving.answers import AnswerWriter
 from serving.body import Disconnected, receive_body
 from serving.bundle import Bundle
 from serving.callers import GUEST, Callers
@@ -17,12 +18,11 @@ from serving.config import Config
 from serving.decode import Decoder
 from serving.feedback import read_feedback
 from serving.identity import identity
-from serving.invocations import read_invocation
 from serving.keys import Caller
 from serving.logs import RequestLog
 from serving.metrics import IN_FLIGHT, Metrics
 from serving.prediction_log import PredictionLog
-from serving.predictor import Answer, Predictor
+from serving.predictor import Outputs, Predictor
 from serving.problems import GONE, Problem
 from serving.request_ids import new_request_id, request_id
 from serving.rows import Row
@@ -71,6 +71,7 @@ class HotPath:
         self._config = config
         self._decoder = Decoder(bundle.contract)
         self._encode = msgspec.json.Encoder().encode
+        self._write = AnswerWriter(bundle.contract).write
         self._version = self._encode(bundle.release.version)
         self._thread = ThreadPoolExecutor(1, "batch")
         self._rest: Callable[..., Awaitable[None]] | None = None
@@ -198,42 +199,42 @@ class HotPath:
             call.request_id = body.request_id
         row = self._decoder.row(body)
         answer = self.predictor.predict_one(row)
-        self.metrics.predicted((answer,))
+        self.metrics.predicted(answer)
         encoded = self._encode(answer)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
             self._keep(call, body.subject, 1, self._encode((row,)), b"[%b]" % encoded, latency)
         return b"%b%b" % (encoded[:-1], self._tail(call, latency))
 
-    def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, list[Row], list[Answer], bytes, bytes]:
+    def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, int, Outputs, bytes, bytes]:
         body = self._decoder.many(raw)
         if body.request_id:
             call.request_id = body.request_id
         rows = self._decoder.rows(body)
-        answers = self.predictor.predict(rows)
-        return body, rows, answers, self._encode(answers), self._features(rows)
+        outputs = self.predictor.predict(rows)
+        return body, len(rows), outputs, self._write(outputs), body.written or self._features(rows)
 
-    def _answer_batch(self, call: Call, result: tuple[Any, list[Row], list[Answer], bytes, bytes]) -> bytes:
-        body, rows, answers, encoded, features = result
-        self.metrics.predicted(answers)
+    def _answer_batch(self, call: Call, result: tuple[Any, int, Outputs, bytes, bytes]) -> bytes:
+        body, rows, outputs, written, features = result
+        self.metrics.predicted_many(outputs)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
-            self._keep(call, body.subject, len(rows), features, encoded, latency)
-        return b'{"predictions":%b%b' % (encoded, self._tail(call, latency))
+            self._keep(call, body.subject, rows, features, written, latency)
+        return b'{"predictions":%b%b' % (written, self._tail(call, latency))
 
-    def _run_invocation(self, call: Call, raw: bytes) -> tuple[list[Row], list[Answer], bytes, bytes]:
-        rows = read_invocation(self.contract, raw, call.content_type.decode("latin-1"))
-        answers = self.predictor.predict(rows)
+    def _run_invocation(self, call: Call, raw: bytes) -> tuple[int, Outputs, bytes, bytes]:
+        rows, written = self._decoder.invocation(raw, call.content_type.decode("latin-1"))
+        outputs = self.predictor.predict(rows)
         # The model was trained on the numbers of the classes, and MLflow's server answers them.
-        plain = [answer["value"] if "value" in answer else answer["class_id"] for answer in answers]
-        return rows, answers, self._encode({"predictions": plain}), self._features(rows)
+        encoded = self._encode({"predictions": outputs[0].reshape(-1).tolist()})
+        return len(rows), outputs, encoded, written or self._features(rows)
 
-    def _answer_invocation(self, call: Call, result: tuple[list[Row], list[Answer], bytes, bytes]) -> bytes:
-        rows, answers, encoded, features = result
-        self.metrics.predicted(answers)
+    def _answer_invocation(self, call: Call, result: tuple[int, Outputs, bytes, bytes]) -> bytes:
+        rows, outputs, encoded, features = result
+        self.metrics.predicted_many(outputs)
         if self.log is not None:
             latency = (time.perf_counter() - call.began) * 1000
-            self._keep(call, None, len(rows), features, self._encode(answers), latency)
+            self._keep(call, None, rows, features, self._write(outputs), latency)
         return encoded
 
     def _feedback(self, call: Call, raw: bytes) -> bytes:
@@ -244,7 +245,7 @@ class HotPath:
         self.log.told((about, row, encoded.decode(), time.time(), call.caller.id))
         return self._encode({"request_id": about, "row": row, "outcome": outcome})
 
-    def _features(self, rows: list[Row]) -> bytes:
+    def _features(self, rows: Sequence[Row]) -> bytes:
         return self._encode(rows) if self.log is not None else b""
 
     def _keep(

@@ -3,9 +3,11 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 
+import numpy as np
+
 from serving.bundle import Bundle
 from serving.numbers import Numbers
-from serving.predictor import Answer
+from serving.predictor import Answer, Outputs
 
 # Seconds. One row takes well under a millisecond, so the first buckets lie there; the last are batches.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -58,19 +60,34 @@ class Metrics:
         own[at + bisect_left(BUCKETS, seconds)] += 1
         own[at + len(BUCKETS) + 1] += seconds
 
-    def predicted(self, answers: Sequence[Answer]) -> None:
-        """Count predictions by class, a regression's all as "value", and where their values lie."""
-        own, first, values, limits = self.own, self.predictions, self.values, self.limits
-        for answer in answers:
-            if "label" in answer:
-                own[first + answer["class_id"]] += 1
-                probabilities = answer["probabilities"]
-                value = probabilities[self._positive or answer["label"]]
-            else:
-                own[first] += 1
-                value = answer["value"]
-            own[values + bisect_left(limits, value)] += 1
-            own[values + len(limits) + 1] += value
+    def predicted(self, answer: Answer) -> None:
+        """Count a prediction by its class, a regression's as "value", and where its value lies."""
+        own = self.own
+        if "label" in answer:
+            own[self.predictions + answer["class_id"]] += 1
+            value = answer["probabilities"][self._positive or answer["label"]]
+        else:
+            own[self.predictions] += 1
+            value = answer["value"]
+        own[self.values + bisect_left(self.limits, value)] += 1
+        own[self.values + len(self.limits) + 1] += value
+
+    def predicted_many(self, outputs: Outputs) -> None:
+        """The same for all rows of a model's outputs."""
+        positions, values = outputs[0].reshape(-1), outputs[-1]
+        if self.contract.task == "regression":
+            self.own[self.predictions] += len(values)
+        else:
+            self._add(self.predictions, np.bincount(positions))
+            asked = self.contract.classes.index(self._positive) if self._positive else positions
+            values = values[np.arange(len(values)), asked]
+        values = values.reshape(-1)
+        self._add(self.values, np.bincount(np.searchsorted(self.limits, values)))
+        self.own[self.values + len(self.limits) + 1] += values.sum(dtype=float)
+
+    def _add(self, first: int, counts: np.ndarray) -> None:
+        for number, count in enumerate(counts.tolist(), first):
+            self.own[number] += count
 
     def workers(self) -> int:
         """How many processes answer requests."""

@@ -40,13 +40,15 @@ class Predictor:
         self.contract = contract
         self._model = model
 
-    def example(self) -> Answer:
-        """The answer to the contract's example row."""
-        return self.predict([self.contract.example_row])[0]
+    def example(self) -> Outputs:
+        """The outputs for the contract's example row; raises NoAnswer."""
+        return self.predict([self.contract.example_row])
 
-    def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        """One answer per row: {label, class_id, probabilities} or {value}; raises NoAnswer."""
-        return self._answers(self.outputs(rows))
+    def predict(self, rows: Sequence[Row]) -> Outputs:
+        """The outputs for many rows, all of them finite; raises NoAnswer."""
+        outputs = self.outputs(rows)
+        _finite(outputs[-1])
+        return outputs
 
     def outputs(self, rows: Sequence[Row]) -> Outputs:
         """What the model itself gives for many rows, finite or not; raises NoAnswer where it gives nothing."""
@@ -56,7 +58,7 @@ class Predictor:
             raise NoAnswer from error
 
     def predict_one(self, row: Row) -> Answer:
-        """The same for one row, in half the time; from one thread only. Raises NoAnswer."""
+        """The answer to one row, {label, class_id, probabilities} or {value}; from one thread only. Raises NoAnswer."""
         try:
             outputs = self._model.run_one(row)
         except Exception as error:
@@ -75,27 +77,6 @@ class Predictor:
             "class_id": position,
             "probabilities": dict(zip(classes, probabilities, strict=True)),
         }
-
-    def _answers(self, outputs: Outputs) -> list[Answer]:
-        if self.contract.task == "regression":
-            return self._values(outputs[0])
-        return self._labels(*outputs)
-
-    def _values(self, values: np.ndarray) -> list[Answer]:
-        _finite(values)
-        return [{"value": value} for value in values.reshape(-1).tolist()]
-
-    def _labels(self, labels: np.ndarray, probabilities: np.ndarray) -> list[Answer]:
-        _finite(probabilities)
-        classes = self.contract.classes
-        return [
-            {
-                "label": classes[position],
-                "class_id": position,
-                "probabilities": dict(zip(classes, row, strict=True)),
-            }
-            for position, row in zip(labels.reshape(-1).tolist(), probabilities.tolist(), strict=True)
-        ]
 
 
 def load_predictor(bundle: Bundle) -> Predictor:
@@ -134,6 +115,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _finite(values: np.ndarray) -> None:
-    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    if bad.any():
-        raise NoAnswer(int(bad.argmax()))
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise NoAnswer(int(finite.reshape(len(values), -1).all(axis=1).argmin()))

@@ -107,7 +107,7 @@ def build_rest(hot: HotPath, config: Config) -> Observe:
         app.get(path)(endpoint)
     for path, endpoint in texts.items():
         app.get(path, response_class=PlainTextResponse)(endpoint)
-    described = document(app, contract, hot.predictor.example(), release.version, config)
+    described = document(app, contract, hot.predictor.predict_one(contract.example_row), release.version, config)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     observe.install(app)
     pages.install(app)

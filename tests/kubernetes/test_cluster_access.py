@@ -99,7 +99,7 @@ def test_no_process_outlives_the_test_that_is_killed(pod_bundle):
         assert test.stdout.readline() == "ready\n"
         family = psutil.Process(test.pid).children(recursive=True)
         services = [one for one in family if "cluster_service.py" in " ".join(one.cmdline())]
-        assert len([one for one in services if one.parent() not in services]) == 2  # a pod's service has processes of its own
+        assert len([one for one in services if one.parent() not in services]) == 2  # each may have processes of its own
         test.send_signal(signal.SIGKILL)
     gone(family)
 

@@ -1,14 +1,17 @@
 """Reading bodies in one pass: never another answer than reading them with care."""
 
+import contextlib
 import json
 import random
 
 import numpy as np
 import pytest
 
+from serving import decode
 from serving.body import Body, check_batch, parse_body
 from serving.bundle import open_bundle
 from serving.decode import Decoder
+from serving.invocations import FORMS, read_invocation
 from serving.problems import Problem
 from serving.rows import RowError, read_row, read_rows
 from tests.serving.bundles import KINDS, make_bundle
@@ -46,25 +49,54 @@ def test_what_is_taken_at_once_is_what_care_takes(contract):
     """Whatever the types of the contract accept, the careful reader accepts with the same values, for one row and for many."""
     decoder, rng = Decoder(contract), random.Random(5)
     example = {column.name: column.example for column in contract.inputs}
-    at_once = 0
+    at_once = {"one": 0, "many": 0}
+    for number in range(BODIES):
+        raw = random_body(rng, example, ("/predict", "/predict/batch")[number % 2])
+        with contextlib.suppress(Problem):
+            body = decoder.one(raw)
+            if not isinstance(body, Body):
+                at_once["one"] += 1
+                _same(contract, raw, ([decoder.row(body)], body.request_id), _one_with_care(contract, raw))
+        with contextlib.suppress(Problem):
+            body = decoder.many(raw)
+            if body.checked:
+                at_once["many"] += 1
+                _same(contract, raw, (decoder.rows(body), body.request_id), _many_with_care(contract, raw))
+                _same_as_written(contract, body.written, decoder.rows(body))
+    assert min(at_once.values()) > BODIES / 200
+
+
+def test_what_is_taken_at_once_of_mlflows_protocol_is_what_care_takes(contract, monkeypatch):
+    """The same for each form of MLflow's protocol in JSON."""
+    careful = []
+    monkeypatch.setattr(decode, "read_invocation", lambda *args: careful.append(args) or [])
+    decoder, rng = Decoder(contract), random.Random(6)
+    example = {column.name: column.example for column in contract.inputs}
+    forms = set()
     for _ in range(BODIES):
-        raw = random_body(rng, example)
-        for read, rows_of, careful in (
-            (decoder.one, lambda body: [decoder.row(body)], _one_with_care),
-            (decoder.many, decoder.rows, _many_with_care),
-        ):
-            try:
-                body = read(raw)
-            except Problem:
-                continue
-            if isinstance(body, Body):
-                continue  # it was read with care
-            at_once += 1
-            rows, request_id = careful(contract, raw)
-            assert body.request_id == request_id
-            for quick, slow in zip(rows_of(body), rows, strict=True):
-                assert _as_the_model_gets(contract, quick) == _as_the_model_gets(contract, slow), raw
-    assert at_once > BODIES / 100
+        raw = random_body(rng, example, "/invocations")
+        careful.clear()
+        with contextlib.suppress(Problem):
+            rows, written = decoder.invocation(raw, "application/json")
+            if not careful:
+                forms |= json.loads(raw).keys()
+                _same(contract, raw, (rows, None), (read_invocation(contract, raw, "application/json"), None))
+                _same_as_written(contract, written, rows)
+    assert forms == set(FORMS)
+
+
+def _same(contract, raw, at_once, careful):
+    (quick, one), (slow, other) = at_once, careful
+    assert one == other
+    for left, right in zip(quick, slow, strict=True):
+        assert _as_the_model_gets(contract, left) == _as_the_model_gets(contract, right), raw
+
+
+def _same_as_written(contract, written, rows):
+    """What the log keeps as it was written are the rows that the model got."""
+    if written:
+        for left, right in zip(json.loads(written), rows, strict=True):
+            assert _as_the_model_gets(contract, left) == _as_the_model_gets(contract, right), written
 
 
 def test_a_right_body_is_read_at_once(contract):
@@ -73,7 +105,7 @@ def test_a_right_body_is_read_at_once(contract):
     named = {column.name: column.example for column in contract.inputs}
     for features in (contract.example, named):
         assert not isinstance(decoder.one(json.dumps({"features": features}).encode()), Body)
-        assert not isinstance(decoder.many(json.dumps({"features": [features, named]}).encode()), Body)
+        assert decoder.many(json.dumps({"features": [features, named]}).encode()).checked
 
 
 @pytest.mark.parametrize("values", [[0.5, 1.5], [True], [], ["a", 1]])

@@ -1,0 +1,89 @@
+"""Answers and counts of many rows are those of the same rows one by one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from serving.answers import AnswerWriter
+from serving.bundle import open_bundle
+from serving.metrics import Metrics
+from serving.predictor import NoAnswer, Predictor, load_predictor
+from tests.serving.bundles import KINDS, make_bundle
+
+ODD = [5e-324, 1e-7, 0.1, 1 / 3, 1e22, -1.5, -0.0]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bundle(request, tmp_path_factory):
+    """A bundle of each kind of model in turn."""
+    return open_bundle(make_bundle(request.param, tmp_path_factory.mktemp("answers") / "bundle"))
+
+
+class Told:
+    """A model that says what it is told to."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def run(self, rows):
+        """All of it."""
+        return self.outputs
+
+    def run_one(self, row):
+        """The part for the row of this number."""
+        return [output[row : row + 1] for output in self.outputs]
+
+
+def _told(bundle, dtype):
+    """A predictor whose model says odd numbers, and its outputs."""
+    classes = len(bundle.contract.classes)
+    values = np.array(ODD * max(classes, 1), dtype)
+    if bundle.contract.task == "regression":
+        outputs = [values.reshape(-1, 1)]
+    else:
+        positions = np.arange(len(ODD)) % classes
+        outputs = [positions, np.abs(values.reshape(-1, classes))]
+    return Predictor(bundle.contract, Told(outputs)), outputs
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_batch_is_written_as_its_rows_are(bundle, dtype):
+    """The JSON of many answers holds, to the last digit, what the answers one by one hold."""
+    predictor, outputs = _told(bundle, dtype)
+    written = json.loads(AnswerWriter(bundle.contract).write(outputs))
+    assert written == [predictor.predict_one(row) for row in range(len(ODD))]
+    assert [list(answer) for answer in written] == [list(predictor.predict_one(row)) for row in range(len(ODD))]
+
+
+def test_a_batch_of_one_row_is_a_batch(bundle):
+    """One row is written as a list of one answer, from the model itself."""
+    predictor = load_predictor(bundle)
+    row = bundle.contract.example_row
+    written = json.loads(AnswerWriter(bundle.contract).write(predictor.predict([row])))
+    assert written == [predictor.predict_one(row)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_batch_is_counted_as_its_rows_are(bundle, dtype):
+    """Classes, buckets and sums are the same whether rows are counted together or one by one, on a limit of a bucket also."""
+    predictor, outputs = _told(bundle, dtype)
+    together, alone = Metrics(bundle, ()), Metrics(bundle, ())
+    on_a_limit = [output.copy() for output in outputs]
+    on_a_limit[-1][0] = together.limits[1]
+    for said in (outputs, on_a_limit):
+        predictor._model.outputs = said
+        together.predicted_many(said)
+        for row in range(len(ODD)):
+            alone.predicted(predictor.predict_one(row))
+    assert list(together.own) == pytest.approx(list(alone.own), rel=1e-12)
+    assert sum(together.own[together.predictions : together.values]) == 2 * len(ODD)
+
+
+def test_the_first_row_without_an_answer_is_named(bundle):
+    """Where the model says NaN or infinity, the first such row is told, and nothing is answered."""
+    predictor, outputs = _told(bundle, "float32")
+    outputs[-1][4], outputs[-1][2] = np.nan, np.inf
+    with pytest.raises(NoAnswer) as found:
+        predictor.predict(range(len(ODD)))
+    assert found.value.row == 2
