@@ -23,9 +23,9 @@ from serving.config import Config
 from serving.metrics import LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 from serving.store import CHUNK, RefusedError, Store, StoreError
 
-HAND_ON = 0.05  # seconds for which a worker collects records
-WRITE = 0.1  # seconds for which the writer collects them; both together are what a killed process can lose
-QUEUE = 64_000_000  # bytes that a worker, and the writer, keep at most
+HAND_ON = 0.01  # seconds for which a worker collects records
+WRITE = 0.02  # seconds for which the writer collects them; both together are what a killed process can lose
+QUEUE = 32_000_000  # bytes that a worker, and the writer, keep at most
 RECORD = 500  # bytes that a record takes in memory beyond what it holds
 LAST_TRY = 5.0  # seconds in which the last records must reach the database
 RETENTION = 3600.0  # seconds between two looks for what is too old
