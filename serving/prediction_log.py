@@ -23,8 +23,8 @@ from serving.config import Config
 from serving.metrics import LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 from serving.store import CHUNK, RefusedError, Store, StoreError
 
-HAND_ON = 0.01  # seconds for which a worker collects records
-WRITE = 0.02  # seconds for which the writer collects them; both together are what a killed process can lose
+HAND_ON = 0.05  # seconds for which a worker collects records
+WRITE = 0.1  # seconds for which the writer collects them; both together are what a killed process can lose
 QUEUE = 32_000_000  # bytes that a worker, and the writer, keep at most
 RECORD = 500  # bytes that a record takes in memory beyond what it holds
 LAST_TRY = 5.0  # seconds in which the last records must reach the database
@@ -48,7 +48,8 @@ class PredictionLog:
         self._size = 0
         self._rest = memoryview(b"")
         self._on_their_way = 0  # records in it
-        self._timer: asyncio.TimerHandle | None = None
+        self._due = False  # whether records will be handed on, by a timer or when the channel takes more
+        self._full = False  # whether the channel is waited for
 
     def predicted(self, record: tuple, size: int) -> None:
         """Keep the fields of a Prediction, of about so many bytes; where there is no room it is counted as lost."""
@@ -66,18 +67,25 @@ class PredictionLog:
         self._size += size
         records.append(record)
         self._numbers[LOG_QUEUE] += 1
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
 
     def _hand_on(self) -> None:
-        self._timer = None
+        loop = asyncio.get_running_loop()
         try:
             while self._rest or self._next():
                 self._rest = self._rest[self._channel.send(self._rest) :]
         except BlockingIOError:
-            self._timer = asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
+            if not self._full:
+                self._full = True
+                loop.add_writer(self._channel, self._hand_on)
+            return
         except OSError:
             self._give_up()
+        if self._full:
+            loop.remove_writer(self._channel)
+        self._due = self._full = False
 
     def _next(self) -> bool:
         if not any(self._records):

@@ -203,7 +203,7 @@ def _sqlite(url: str) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # what people sent is nobody else's on this machine
     connection = sqlite3.connect(path, timeout=5)
-    connection.execute("PRAGMA page_size = 16384")  # of a new file; the features of a batch are long
+    connection.execute("PRAGMA page_size = 8192")  # of a new file; the features of a batch are long
     # Readers and the writer do not wait for each other, and a power cut takes at most the last moments.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
