@@ -56,7 +56,7 @@ def test_what_the_channel_does_not_take_at_once_follows_as_soon_as_it_does(chann
 def test_a_writer_that_takes_nothing_costs_neither_time_nor_memory_without_end(channel, monkeypatch):
     """While nobody reads, the loop rests, and what exceeds the queue is counted as lost."""
     monkeypatch.setattr(prediction_log, "QUEUE", 1_000_000)
-    log, theirs, numbers = channel
+    log, _theirs, numbers = channel
 
     async def work():
         for _ in range(500):
