@@ -203,7 +203,8 @@ class HotPath:
         encoded = self._encode(answer)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
-            self._keep(call, body.subject, 1, self._encode((row,)), b"[%b]" % encoded, latency)
+            features = self._decoder.written(body, raw) or self._encode((row,))
+            self._keep(call, body.subject, 1, features, b"[%b]" % encoded, latency)
         return b"%b%b" % (encoded[:-1], self._tail(call, latency))
 
     def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, int, Outputs, bytes, bytes]:

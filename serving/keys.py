@@ -88,12 +88,21 @@ class Keys:
     def __init__(self, text: str = "", file: Path | None = None):
         """Read them; raises KeysError when they cannot be used, or when there is none."""
         self._file, self._seen, self._look = file, (0, 0, 0), 0.0
+        self._shown: dict[
+            bytes, Caller
+        ] = {}  # right keys that were shown: a hash takes as long as all the rest of this
         self.callers = read_keys(text, "SLIPWAY_API_KEYS") if file is None else self._read(file)
 
     def find(self, key: bytes) -> Caller | None:
-        """Whose key this is; takes as long for a wrong key as for any right one."""
+        """Whose key this is; takes as long for any wrong key as for a right one that is shown for the first time."""
         if self._file is not None and time.monotonic() > self._look:
             self._again(self._file)
+        found = self._shown.get(key)
+        if found is None and (found := self._compare(key)):
+            self._shown[key] = found
+        return found
+
+    def _compare(self, key: bytes) -> Caller | None:
         digest, found = hashlib.sha256(key).digest(), None
         for caller in self.callers:
             if hmac.compare_digest(digest, caller.digest):
@@ -113,6 +122,7 @@ class Keys:
                 # A file of comments alone lets nobody in: a key that leaked must not stay because it was the only one. A file
                 # without a single character is one that is being written.
                 self.callers = self._read(file, empty=file.stat().st_size > 0)
+                self._shown = {}
         except KeysError as error:
             logging.getLogger("serving").error("the keys stay as they were: %s", error)
 

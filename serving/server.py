@@ -47,6 +47,7 @@ class Protocol(HttpToolsProtocol):
     head = 0  # bytes of a head, or of the lines after a body in chunks, that are not whole yet
     trailing = False
     body: bytes | None = None  # what has come of a request that is answered without a task
+    idle_since: float | None = None  # by the loop's time; None while something is asked, or nothing was yet
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the parser, and count those of an unfinished head."""
@@ -126,6 +127,41 @@ class Protocol(HttpToolsProtocol):
         else:  # the end began while the request arrived, and the answer has said so
             self.transport.close()
 
+    def on_response_complete(self) -> None:
+        """An answer was given: go on with what was asked behind it, or wait. One timer serves many waits: to set one takes long."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self.idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Something is asked; the timer sees that when it is due."""
+        self.idle_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for the time; else look again when it may have been."""
+        self.timeout_keep_alive_task = None
+        if self.idle_since is None:
+            return
+        left = self.idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._wait(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _wait(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and what waits for it with it."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+
     def _defaults(self) -> bytes:
         """The headers that every answer has; the server makes a new list of them each second, with the date."""
         state = self.server_state
@@ -202,7 +238,7 @@ def _pending(connection: Protocol) -> tuple[int, int] | None:
     """What the caller's side of a connection is at, None when it is not the caller who is waited for."""
     if unsent := connection.transport.get_write_buffer_size():
         return id(connection), unsent
-    if connection.timeout_keep_alive_task is not None and not connection.transport.is_closing():
+    if connection.idle_since is not None and not connection.transport.is_closing():
         return None  # idle, for which the server has a limit of its own
     cycle = connection.cycle
     if cycle is not None and not cycle.response_complete and not cycle.more_body:
