@@ -40,6 +40,68 @@ def impatient(bundle, monkeypatch):
         yield port
 
 
+@pytest.fixture
+def brisk(bundle, monkeypatch):
+    """The port of a service in this process that closes a connection half a second after its last answer."""
+    configure = server.uvicorn.Config
+    monkeypatch.setattr(
+        server.uvicorn, "Config", lambda *args, **more: configure(*args, **more, timeout_keep_alive=0.5)
+    )
+    with serving_here(bundle) as port:
+        yield port
+
+
+def _answered(connection, request=HEAD + BODY):
+    """Ask, and read the answer."""
+    connection.sendall(request)
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("request_", [HEAD + BODY, HEALTH], ids=["direct", "task"])
+def test_a_connection_in_use_stays_and_an_idle_one_is_closed(brisk, request_):
+    """Asked again within the limit it stays, many limits long; then it is closed one limit after its last answer."""
+    with _connect(brisk) as connection:
+        for _ in range(8):
+            _answered(connection, request_)
+            time.sleep(0.25)
+        _answered(connection, request_)
+        began = time.monotonic()
+        assert connection.recv(1) == b""
+        assert 0.4 < time.monotonic() - began < 5
+
+
+def test_a_request_that_takes_longer_than_the_limit_is_answered(brisk):
+    """The timer of an earlier answer does not close a connection on which a request arrives slowly."""
+    with _connect(brisk) as connection:
+        _answered(connection)
+        connection.sendall(HEAD)
+        time.sleep(1.2)
+        _answered(connection, BODY)
+
+
+def test_a_caller_that_leaves_leaves_no_timer(bundle, monkeypatch):
+    """What waited for the next request of a connection is gone with it."""
+    made = []
+    set_up = server.Protocol.connection_made
+    monkeypatch.setattr(
+        server.Protocol, "connection_made", lambda self, transport: made.append(self) or set_up(self, transport)
+    )
+    with serving_here(bundle) as port:
+        with _connect(port) as connection:
+            _answered(connection)
+            assert not made[0].timeout_keep_alive_task.cancelled()
+        end = time.monotonic() + 5
+        while not made[0].timeout_keep_alive_task.cancelled():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
 def _connect(port):
     return socket.create_connection(("127.0.0.1", port), 10)
 
