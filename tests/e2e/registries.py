@@ -1,5 +1,6 @@
 """An image registry of the test's own (Debian's docker-registry), which can be killed, started again and given a log-in."""
 
+import resource
 import shutil
 import subprocess
 import threading
@@ -53,7 +54,11 @@ class OwnRegistry:
             self.process = None
 
     def kill_at(self, size: int, back_after: float | None) -> None:
-        """Kill it once it holds so many bytes; start it again so many seconds later, or never."""
+        """Kill it once it holds so many bytes; start it again so many seconds later, or never.
+
+        Until then no file of it can grow larger than that, so that no push of a larger layer ends before it is killed.
+        """
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, size))
 
         def watch():
             while not self.ended.wait(0.01) and self._held() < size:
@@ -66,13 +71,11 @@ class OwnRegistry:
         self.watcher.start()
 
     def _held(self) -> int:
-        total = 0
-        for path in (self.folder / "data").rglob("data"):
-            try:
-                total += path.stat().st_size
-            except FileNotFoundError:  # moved to its place in between
-                continue
-        return total
+        """How many bytes it holds, or 0 when a file or folder was moved to its place while this looked."""
+        try:
+            return sum(path.stat().st_size for path in (self.folder / "data").rglob("data"))
+        except FileNotFoundError:
+            return 0
 
     def forget(self, repository: str, digest: str) -> None:
         """Delete an image, as a clean-up rule of a registry would."""

@@ -23,12 +23,14 @@ def serving_here(bundle):
     running = server.Server(app, up.set, lambda: None)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])))
+    thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])), daemon=True)
     thread.start()
-    assert up.wait(20)
-    yield port
-    running.should_exit = running.force_exit = True
-    thread.join(20)
+    try:
+        assert up.wait(20)
+        yield port
+    finally:
+        running.should_exit = running.force_exit = True
+        thread.join(20)
 
 
 @pytest.fixture
@@ -95,11 +97,16 @@ def test_a_caller_that_leaves_leaves_no_timer(bundle, monkeypatch):
     with serving_here(bundle) as port:
         with _connect(port) as connection:
             _answered(connection)
+            _wait_until(lambda: made[0].timeout_keep_alive_task is not None)
             assert not made[0].timeout_keep_alive_task.cancelled()
-        end = time.monotonic() + 5
-        while not made[0].timeout_keep_alive_task.cancelled():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        _wait_until(lambda: made[0].timeout_keep_alive_task.cancelled())
+
+
+def _wait_until(holds):
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def _connect(port):
