@@ -3,28 +3,26 @@
 import json
 import math
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import msgspec
 
 # The largest finite value; what is beyond would silently become infinity inside the model.
 LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 
 
-class Part(BaseModel):
+class Part(msgspec.Struct, frozen=True, dict=True):
     """A piece of the contract: frozen; keys that a newer pipeline adds are ignored."""
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
-
-class Observed(Part):
+class Observed(Part, frozen=True):
     """What training saw; for documentation only, never enforced."""
 
     minimum: float | None = None
     maximum: float | None = None
 
 
-class Onnx(Part):
+class Onnx(Part, frozen=True):
     """How the ONNX graph is fed, and what its outputs are called."""
 
     layout: Literal["matrix", "columns"]
@@ -33,7 +31,7 @@ class Onnx(Part):
     probabilities: str | None = None
 
 
-class Skops(Part):
+class Skops(Part, frozen=True):
     """How a stored scikit-learn model is fed, and the types that it may hold beyond the library's own."""
 
     layout: Literal["matrix", "frame"]
@@ -41,10 +39,10 @@ class Skops(Part):
     scikit_learn: str = ""
 
 
-class Input(Part):
+class Input(Part, frozen=True, kw_only=True):
     """One feature: its type, what it may be, and an example."""
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, msgspec.Meta(min_length=1)]
     type: Literal["number", "integer", "boolean", "text"]
     nullable: bool = False
     minimum: float | None = None
@@ -111,27 +109,22 @@ class Input(Part):
         return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
 
-class Contract(Part):
+class Contract(Part, frozen=True, kw_only=True):
     """The whole of contract.json."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[1] = msgspec.field(name="schema")
     name: str
     task: Literal["binary", "multiclass", "regression"]
     format: Literal["onnx", "skops"]
-    inputs: list[Input] = Field(min_length=1)
-    classes: list[str] = []
+    inputs: Annotated[list[Input], msgspec.Meta(min_length=1)]
+    named: list[str] | None = msgspec.field(name="classes", default=None)  # null for a regression
     positive: str | None = None
     target: str
     onnx: Onnx | None = None
     skops: Skops | None = None
 
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _no_classes(cls, value: Any) -> Any:
-        return [] if value is None else value
-
-    @model_validator(mode="after")
-    def _hangs_together(self):
+    def __post_init__(self) -> None:
+        """Raise ValueError unless the parts fit together."""
         if len(self.names) != len(self.inputs):
             raise ValueError("two inputs have the same name")
         form = self.form
@@ -145,7 +138,11 @@ class Contract(Part):
                 column.read(column.example, self.largest)
             except ValueError as error:
                 raise ValueError(f"the example of {column.name!r} breaks the contract: {error}") from error
-        return self
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in the order of the model's probabilities; none for a regression."""
+        return self.named or []
 
     @cached_property
     def names(self) -> dict[str, int]:

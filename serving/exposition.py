@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -35,7 +36,7 @@ class _Counted(Collector):
             yield family(name, text, value=total[place])
         yield from self._request_families(total)
         yield from self._prediction_families(total)
-        about = {**metrics.release.model_dump(), "task": metrics.contract.task}
+        about = {**msgspec.structs.asdict(metrics.release), "task": metrics.contract.task}
         info = GaugeMetricFamily("slipway_model_info", "Which model serves; always 1.", labels=list(about))
         info.add_metric(list(about.values()), 1)
         yield info

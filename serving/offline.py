@@ -62,7 +62,9 @@ class _Only(MetaPathFinder):
 
     def find_spec(self, name: str, path=None, target=None) -> None:
         """Leave a known package to the others; raise ModuleNotFoundError for the rest."""
-        if name.partition(".")[0] not in self._known:
+        package = name.partition(".")[0]
+        # The standard library's list of itself lacks the module that is written when Python is built.
+        if package not in self._known and not package.startswith("_sysconfigdata"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 

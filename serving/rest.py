@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -49,8 +50,10 @@ class Service:
         """Which model this is, where it comes from, and what it takes."""
         contract = self.contract
         about = {"task": contract.task, "target": contract.target, "positive": contract.positive}
-        inputs = [column.model_dump(mode="json") for column in contract.inputs]
-        return JSONResponse({**self.release.model_dump(), **about, "classes": contract.classes, "inputs": inputs})
+        inputs = [msgspec.to_builtins(column) for column in contract.inputs]
+        return JSONResponse(
+            {**msgspec.structs.asdict(self.release), **about, "classes": contract.classes, "inputs": inputs}
+        )
 
     async def metrics_text(self, request: Request) -> Response:
         """Metrics in the Prometheus format; needs a key of the scope metrics."""
@@ -65,7 +68,7 @@ class Service:
         log = self.config.database.split(":")[0] or None
         return JSONResponse(
             {
-                **self.release.model_dump(),
+                **msgspec.structs.asdict(self.release),
                 "uptime_seconds": self._uptime(),
                 "workers": self.metrics.workers(),
                 "callers": callers,

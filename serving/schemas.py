@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+import msgspec
 
 from serving.body import LARGEST_BATCH, LONGEST_SUBJECT
 from serving.bundle import Release
@@ -42,10 +42,7 @@ def many(items: Schema, description: str = "") -> Schema:
 
 def components(contract: Contract) -> Schema:
     """The schemas that the paths refer to, by name."""
-    _, made = models_json_schema(
-        [(Input, "serialization"), (Observed, "serialization")],
-        ref_template="#/components/schemas/{model}",
-    )
+    _, made = msgspec.json.schema_components([Input, Observed], ref_template="#/components/schemas/{name}")
     tail = {
         "model_version": {**TEXT, "description": "The version of the model that answered."},
         "request_id": {**REQUEST_ID, "description": "That of the body, else of X-Request-ID, else a new one."},
@@ -59,7 +56,7 @@ def components(contract: Contract) -> Schema:
         "Prediction": closed({**answer, **tail}),
         "Predictions": closed({"predictions": many(ref("Answer"), "One for each row, in order."), **tail}),
         "Problem": _problem(),
-        **made["$defs"],
+        **{name: {**schema, "required": list(schema["properties"])} for name, schema in made.items()},
     }
 
 
@@ -140,7 +137,7 @@ def feedback_answer(contract: Contract) -> Schema:
 
 def about(contract: Contract) -> Schema:
     """The answer of each path that is no prediction, by path."""
-    release = Release.model_json_schema(mode="serialization")["properties"]
+    release = dict.fromkeys(Release.__struct_fields__, TEXT)
     model = {
         "task": {"enum": ["binary", "multiclass", "regression"]},
         "target": TEXT,

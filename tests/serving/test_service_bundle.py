@@ -92,11 +92,11 @@ def test_a_manifest_that_cannot_be_read_is_refused(bundle):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"schema": 2}, "schema: Input should be 1"),
-        ({"format": "pickle"}, "format: Input should be 'onnx' or 'skops'"),
+        ({"schema": 2}, "schema: Invalid enum value 2"),
+        ({"format": "pickle"}, "format: Invalid enum value 'pickle'"),
         ({"format": "skops"}, "the format 'skops' needs a part of that name"),
-        ({"task": "ranking"}, "task: Input should be"),
-        ({"inputs": []}, "inputs: List should have at least 1 item"),
+        ({"task": "ranking"}, "task: Invalid enum value 'ranking'"),
+        ({"inputs": []}, "inputs: Expected `array` of length >= 1"),
         ({"classes": ["only"]}, "a classifier needs two or more classes"),
         ({"name": "other"}, "release.json is of model 'cars', contract.json of 'other'"),
     ],
@@ -118,7 +118,7 @@ def _with_input(bundle, position, **changes):
         ({"example": -1}, "the example of 'mass' breaks the contract: -1 was given"),
         ({"name": "doors"}, "two inputs have the same name"),
         ({"type": "text", "example": "a"}, 'a text input needs the layout "columns"'),
-        ({"type": "date"}, "inputs.0.type: Input should be"),
+        ({"type": "date"}, "inputs[0].type: Invalid enum value 'date'"),
     ],
 )
 def test_a_contract_that_contradicts_itself_is_refused(bundle, changes, words):
@@ -129,7 +129,7 @@ def test_a_contract_that_contradicts_itself_is_refused(bundle, changes, words):
 def test_a_contract_that_is_not_json_is_refused(bundle):
     """A contract that is not JSON is refused by name, even when the manifest fits."""
     (bundle / "contract.json").write_text("{")
-    assert "contract.json cannot be used: Invalid JSON" in _refusal(seal(bundle))
+    assert "contract.json cannot be used: Input data was truncated" in _refusal(seal(bundle))
 
 
 def test_a_regression_needs_no_classes(tmp_path):
