@@ -26,9 +26,11 @@ def main(argv: list[str] | None = None) -> int:
     from serving.config import ConfigError, read_config
     from serving.keys import KeysError
     from serving.logs import set_up
+    from serving.memory import return_freed
     from serving.workers import processes, serve
 
     set_up()
+    return_freed()
     try:
         config = read_config(os.environ, args.open, _is_loopback(args.host))
         listener = _listen(args.host, args.port)

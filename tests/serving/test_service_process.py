@@ -5,11 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
+from serving.body import LARGEST_BATCH
 from tests.serving.bundles import change, make_bundle, read
-from tests.serving.service import ROOT, serving
+from tests.serving.service import HEADERS, ROOT, serving, with_keys
 
 
 def _start(*options):
@@ -104,3 +107,20 @@ def test_a_request_under_way_is_answered_before_the_end(bundle):
             connection.sendall(body[5:])
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert service.process.wait(10) == 0
+
+
+def test_memory_that_large_batches_needed_is_given_back(tmp_path):
+    """After batches of as many rows as are allowed, answered and logged, the processes hold little more than before."""
+    with serving(make_bundle("columns", tmp_path / "bundle"), **with_keys(tmp_path)) as service:
+        service.session.headers.update(HEADERS)
+        row = service.golden["inputs"][0]
+
+        def ask(rows, times):
+            for _ in range(times):
+                assert service.post("/predict/batch", {"features": [row] * rows}).status_code == 200
+            time.sleep(0.5)  # until the log is written
+            parent = psutil.Process(service.process.pid)
+            return sum(one.memory_full_info().uss for one in (parent, *parent.children())) / 1e6
+
+        before, after = ask(10, 20), ask(LARGEST_BATCH, 40)
+        assert after < before + 20, f"{before:.0f} MB before, {after:.0f} MB after"
