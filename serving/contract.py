@@ -101,8 +101,14 @@ class Input(Part, frozen=True, kw_only=True):
         return self.values is None or value in self.values
 
     def _is_in_range(self, value: Any, largest: float) -> bool:
-        # NaN fails each comparison, infinity and integers of 400 digits fail the first.
-        if not is_number(value) or not -largest <= value <= largest:
+        if not is_number(value):
+            return False
+        try:
+            value = float(value)  # JSON's numbers are doubles here, however many digits they are written with
+        except OverflowError:
+            return False
+        # NaN fails each comparison, infinity the first.
+        if not -largest <= value <= largest:
             return False
         if self.type == "integer" and value != math.floor(value):
             return False

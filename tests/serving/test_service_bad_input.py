@@ -384,3 +384,24 @@ def test_a_value_on_which_the_graph_itself_fails_is_refused(tmp_path):
         assert service.predict({**VISIT, "note": "2.5"}).json()["probabilities"]["stayed"] > 0.9
         problem = _problem(service.predict({**VISIT, "note": "no number"}), 422)
         assert problem["detail"] == "the model has no finite answer for these values"
+
+
+@pytest.mark.parametrize("row", [list, dict], ids=["list", "map"])
+def test_a_number_is_the_double_nearest_to_it(binary, row):
+    """More digits than a double has say nothing: in a list and in a map alike, 100 is the limit, and this is 100."""
+    written = json.dumps({"features": row(ROW.items()) if row is dict else list(ROW.values())})
+    for mass, status in (("100.00000000000000000001", 200), ("100.0000000000001", 422), ("1" + "0" * 400, 422)):
+        answer = binary.post("/predict", data=written.replace("12.5", mass))
+        assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations"])
+def test_a_whole_number_is_the_double_nearest_to_it_too(binary, path):
+    """Whichever reader a body takes, the largest number and one more is the largest number, which is allowed."""
+    most = int(3.4028234663852886e38)
+    for tilt, status in ((most, 200), (most + 1, 200), (most * 2, 422)):
+        row = ROW | {"tilt": tilt}
+        bodies = [{"features": row}, {"features": list(row.values())}] if path == "/predict" else [
+            {"instances": {name: [value] for name, value in row.items()}}, {"dataframe_records": [row]}]  # fmt: skip
+        for body in bodies:
+            assert binary.post(path, body).status_code == status, (tilt, body)
