@@ -106,8 +106,8 @@ cluster: .venv/ready  ## write the kubeconfig that the environment carries, for 
 verify-image: .venv/ready  ## prove that the image of VERSION=n was made and attested by this repository
 	@$(PY) -m scripts.verify_image --version "$$VERSION"
 
-reconcile: .venv/ready  ## deploy what MLflow's alias production says, where that is not what serves
-	@$(PY) -m scripts.reconcile $(ARGS)
+reconcile: .venv/ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
+	@$(PY) -m scripts.reconcile $(if $(ENVIRONMENT),--environment "$$ENVIRONMENT") $(ARGS)
 
 summary: .venv/ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
 	@$(PY) -m scripts.summary

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import bundle, lineage, processes, registry, workflow
+from pipeline import bundle, desired, lineage, processes, registry, workflow
 from pipeline.artifacts import STATE, read_json, replace_directory
 from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
 from pipeline.release import Release
@@ -63,11 +63,7 @@ def chosen(client, settings: Settings, environment: str, number: str | None):
 
 def approved(client, settings: Settings, environment: str, version) -> None:
     """Refuse a version that was not accepted, or not against the model that is in production now."""
-    if version.tags.get("verdict") != "accept":
-        raise DeployError(
-            f"version {version.version} has no accepted verdict",
-            "`make evaluate` and `make register` give it one",
-        )
+    desired.check_allowed(version)
     if environment != "production":
         return
     now = registry.by_alias(client, settings.name, "production")
@@ -109,7 +105,9 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
     except BaseException as error:
         record_failure(client, settings, environment, about, error)
         raise
-    registry.record_deployment(client, settings.name, environment, **about, result="deployed")
+    reason = desired.forced(version)
+    detail = f"forced: {reason}" if reason else ""
+    registry.record_deployment(client, settings.name, environment, **about, result="deployed", detail=detail)
     tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
     return record
 

@@ -35,15 +35,25 @@ class NotElsewhere(urllib.request.HTTPRedirectHandler):
 def main(argv: list[str] | None = None) -> None:
     """Send the message, or say why there is none."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    url = os.environ.get("SLIPWAY_WEBHOOK", "").strip()
-    if not url:
+    if not _url():
         print(f"notification: {configured.notification({})[1]}")
-        return
-    if problem := wrong(url) or send(url, message(jobs(os.environ.get("NEEDS", "")))):
+    elif tell(message(jobs(os.environ.get("NEEDS", "")))):
+        print("told SLIPWAY_WEBHOOK how this ended")
+
+
+def tell(text: str) -> bool:
+    """Send a message where SLIPWAY_WEBHOOK is set, and say whether it arrived; one that does not is a warning."""
+    if not (url := _url()):
+        return False
+    problem = wrong(url) or send(url, text)
+    if problem:
         # Neither the address nor the library's words, which may repeat it: whoever knows it may write there.
         print(f"{'::warning::' if workflow.is_workflow() else 'warning: '}nobody was told: SLIPWAY_WEBHOOK {problem}")
-        return
-    print("told SLIPWAY_WEBHOOK how this ended")
+    return not problem
+
+
+def _url() -> str:
+    return os.environ.get("SLIPWAY_WEBHOOK", "").strip()
 
 
 def jobs(needs: str) -> dict[str, str]:

@@ -1,10 +1,12 @@
-"""Make true what MLflow says: deploy the version that the alias `production` is on, where that is not what serves.
+"""Make true what MLflow says: deploy the versions that the aliases `production` and `staging` are on, where others serve.
 
-    make reconcile                  # for a version that somebody promoted in MLflow's own pages
-    make reconcile ARGS=--compare   # only say whether there is something to do
+    make reconcile                      # for a version that somebody promoted in MLflow's own pages
+    make reconcile ENVIRONMENT=staging  # only there
+    make reconcile ARGS=--compare       # only say whether there is something to do
 
-The version goes the way of every other: an accepted verdict (or it was in production before), its image, staging, the tests
-there, production. When that fails, the alias goes back to what serves, and the deployment record says why.
+The version goes the way of every other: an accepted verdict (or it was in production before, or its tag `forced` says why it
+has none), its image, staging, the tests there, production. When that fails, the alias goes back to what serves, the deployment
+record says why, and SLIPWAY_WEBHOOK hears of it.
 """
 
 import argparse
@@ -12,14 +14,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from pipeline import carrier, configured, lineage, processes, registry, workflow
+from pipeline import carrier, configured, desired, lineage, processes, registry, workflow
 from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
 from pipeline.settings import Settings, load_settings
-from scripts import integration_test, smoke_test, targets
-from scripts.deploy import approved, deploy, record_failure
+from scripts import integration_test, notify, smoke_test, targets
+from scripts.deploy import deploy, record_failure
 from scripts.rollback import last_served, remember
 
 WAIT_SECONDS = (
@@ -30,82 +32,50 @@ Served = dict[str, Any] | None
 
 @edge
 def main(argv: list[str] | None = None) -> None:
-    """Compare, and deploy the difference."""
+    """Compare, and deploy the difference, in production first: a version goes there by way of staging."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--environment", type=targets.environment, action="append", help="only there (default: both)")
     parser.add_argument("--compare", action="store_true", help="only say whether there is something to do")
     options = parser.parse_args(argv)
+    environments = [one for one in ("production", "staging") if one in (options.environment or targets.ENVIRONMENTS)]
     asked, says = configured.production(os.environ)
-    if workflow.is_workflow() and not asked:
+    if workflow.is_workflow() and not asked and "production" in environments:
         print(f"production: {says}")
-        workflow.output(changed="false")
+        workflow.output(production="false")
+        environments.remove("production")
+    if not environments:
         return
     settings = load_settings()
     carrier.refuse_unknown()
     client = registry.connect(settings)
-    if options.compare:
-        workflow.output(changed=str(difference(client, settings) is not None).lower())
-        return
-    with processes.lock("delivery", "reconcile", WAIT_SECONDS):
-        version = difference(client, settings)
-        if version is not None:
-            reconcile(client, settings, version)
-    workflow.output(changed=str(version is not None).lower())
+    with nullcontext() if options.compare else processes.lock("delivery", "reconcile", WAIT_SECONDS):
+        for environment in environments:
+            version = difference(client, settings, environment)
+            workflow.output(**{environment: str(version is not None).lower()})
+            if version is not None and not options.compare:
+                (reconcile if environment == "production" else stage)(client, settings, version)
 
 
-def difference(client, settings: Settings):
-    """The version that production should serve and does not, or None; raises RegistryError when MLflow needs a person."""
-    version = registry.by_alias(client, settings.name, "production")
-    strays = list(misnamed(client, settings.name))
+def difference(client, settings: Settings, environment: str):
+    """The version that an environment should serve and does not, or None; raises RegistryError when MLflow needs a person."""
+    version = registry.by_alias(client, settings.name, environment)
+    if environment == "production":
+        strays = list(desired.misnamed(client, settings.name))
+        if version is None:
+            print(f"nothing to do: {desired.without_alias(client, settings.name, strays)}")
+            return None
+        for what, then in strays:
+            print(f"note: {what}; {then}")
     if version is None:
-        without_alias(client, settings, strays)
+        print(f"nothing to do: no version of {settings.name} has the alias {environment}")
         return None
-    for what, then in strays:
-        print(f"note: {what}; {then}")
-    served = last_served(client, settings, "production")
-    if served and (served["version"], served["digest"]) == (version.version, version.tags.get("digest")):
-        print(f"nothing to do: production serves version {version.version}, as MLflow's alias says")
+    served = last_served(client, settings, environment)
+    if desired.is_served(version, served):
+        print(f"nothing to do: {environment} serves version {version.version}, as MLflow's alias says")
         return None
     now = f"version {served['version']}" if served else "nothing"
-    print(f"MLflow's alias production is on version {version.version}, and production serves {now}", flush=True)
+    print(f"MLflow's alias {environment} is on version {version.version}, and {environment} serves {now}", flush=True)
     return version
-
-
-def misnamed(client, name: str) -> Iterator[tuple[str, str]]:
-    """What somebody may have meant for the alias `production`: one in other letters, or a legacy stage; and what to do."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        aliases = client.get_registered_model(name).aliases
-    except MlflowException:  # no model yet
-        return
-    for alias, number in aliases.items():
-        if alias != "production" and alias.lower() == "production":
-            yield (
-                f"{name} has the alias {alias} on version {number}, but the alias that counts is production",
-                f"if version {number} is meant, set the alias production on it; remove {alias}",
-            )
-    for version in registry.versions(client, name):
-        if version.current_stage == "Production":
-            yield (
-                f"{name} version {version.version} is in the legacy stage Production, which counts for nothing here",
-                f"if it is meant, set the alias production on version {version.version}; end its stage",
-            )
-
-
-def without_alias(client, settings: Settings, strays: list[tuple[str, str]]) -> None:
-    """Say why there is nothing to do; raises RegistryError when something was in production, or was meant to be."""
-    if strays:
-        raise RegistryError(*strays[0])
-    last = registry.last_deployment(client, settings.name, "production")
-    if last is None or not registry.was_promoted(client, settings.name, last["version"]):
-        print(f"nothing to do: no version of {settings.name} has the alias production; `make ship` promotes the first")
-        return
-    there = ", ".join(found.version for found in registry.versions(client, settings.name)) or "none"
-    raise RegistryError(
-        f"the alias production of {settings.name} is gone; version {last['version']} was deployed last",
-        f"set the alias on the version that production is to serve; versions in MLflow: {there}. "
-        "Where that one was deleted, `make rollback VERSION=n` brings another back",
-    )
 
 
 def reconcile(client, settings: Settings, version) -> None:
@@ -113,16 +83,60 @@ def reconcile(client, settings: Settings, version) -> None:
     served = last_served(client, settings, "production")
     served = served or registry.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
     before = in_mlflow(client, settings.name, served)
-    with given_back(client, settings.name, version.version, before):
-        with recorded(client, settings, version, served):
-            if "promoted" not in version.tags:
-                approved(client, settings, "staging", version)
-            prove(client, settings, version)
-        if before and before.version != version.version:  # first, so that a kill in between forgets nothing
-            client.set_registered_model_alias(settings.name, "previous", before.version)
-        record = deploy(client, settings, "production", version, "reconcile")
-    finish(client, settings.name, version, before)
+    with told(settings, version, "production"):
+        with given_back(client, settings.name, version.version, before):
+            with recorded(client, settings, "production", version, served), wish_kept(client, settings):
+                if "promoted" not in version.tags:
+                    desired.check_allowed(version)
+                prove(client, settings, version)
+            if before and before.version != version.version:  # first, so that a kill in between forgets nothing
+                client.set_registered_model_alias(settings.name, "previous", before.version)
+            record = deploy(client, settings, "production", version, "reconcile")
+        finish(client, settings.name, version, before)
     print(f"production serves version {record['version']} at {record['url']}, as MLflow's alias says")
+
+
+def stage(client, settings: Settings, version) -> None:
+    """Bring a version into staging and test it there; when it fails, the alias goes to what staging serves, and it raises."""
+    served = last_served(client, settings, "staging")
+    with told(settings, version, "staging"):
+        try:
+            with recorded(client, settings, "staging", version, served):
+                desired.check_allowed(version)
+                prove(client, settings, version)
+        except BaseException:
+            now = in_mlflow(client, settings.name, last_served(client, settings, "staging"))
+            if now and registry.move_alias(client, settings.name, "staging", now.version, expected=version.version):
+                print(f"alias staging is on version {now.version} again", flush=True)
+            raise
+    print(f"staging serves version {version.version}, as MLflow's alias says")
+
+
+@contextmanager
+def told(settings: Settings, version, environment: str) -> Iterator[None]:
+    """Tell SLIPWAY_WEBHOOK, where it is set, how a version that was promoted in MLflow fared."""
+    what = f"{settings.name}: version {version.version}, given the alias {environment} in MLflow,"
+    link = f"\n{lineage.link()}" if lineage.link() else ""
+    try:
+        yield
+    except BaseException as error:
+        why = error.what if isinstance(error, SlipwayError) else type(error).__name__
+        notify.tell(f"{what} was not deployed: {why}. What served before serves on{link}")
+        raise
+    notify.tell(f"{what} is deployed{link}")
+
+
+@contextmanager
+def wish_kept(client, settings: Settings) -> Iterator[None]:
+    """When staging is on the way to another version, its alias, which a proof moves, is put back for the next look."""
+    wish = registry.by_alias(client, settings.name, "staging")
+    if wish is None or desired.is_served(wish, last_served(client, settings, "staging")):
+        yield
+        return
+    try:
+        yield
+    finally:
+        client.set_registered_model_alias(settings.name, "staging", wish.version)
 
 
 def in_mlflow(client, name: str, served: Served):
@@ -160,8 +174,8 @@ def move_back(client, name: str, wanted: str, before, previous) -> None:
 
 
 @contextmanager
-def recorded(client, settings: Settings, version, served: Served) -> Iterator[None]:
-    """Append what fails on the way to production to the deployment records; what fails there, `deploy` records itself."""
+def recorded(client, settings: Settings, environment: str, version, served: Served) -> Iterator[None]:
+    """Append what fails on the way to an environment to the deployment records; what fails there, `deploy` records itself."""
     about = {
         "version": version.version,
         "before": served["version"] if served else None,
@@ -174,7 +188,7 @@ def recorded(client, settings: Settings, version, served: Served) -> Iterator[No
     try:
         yield
     except BaseException as error:
-        record_failure(client, settings, "production", about, error)
+        record_failure(client, settings, environment, about, error)
         raise
 
 

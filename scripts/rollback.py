@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from pipeline import processes, registry, workflow
+from pipeline import desired, processes, registry, workflow
 from pipeline.errors import RegistryError, edge
 from pipeline.settings import Settings, load_settings
 from scripts import targets
@@ -83,7 +83,7 @@ def not_left(previous, present):
 def fit_to_return(version, environment: str):
     """The version, if it served before; what never did goes through the gate and staging first."""
     mark = "promoted" if environment == "production" else "bundle"
-    if version.tags.get("verdict") != "accept" or mark not in version.tags:
+    if mark not in version.tags or not desired.is_allowed(version):
         raise RegistryError(
             f"version {version.version} was never in {environment}", "`make ship` is the way there for a new version"
         )

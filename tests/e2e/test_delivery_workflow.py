@@ -348,9 +348,9 @@ def test_a_hostile_report_gets_no_comment(report, change):
 def test_a_version_promoted_in_mlflow_is_deployed(story):
     """The schedule finds the alias moved, only compares in its first job, and deploys by way of staging in its second."""
     run, mlflow = story.promoted
-    assert run.results() == {"compare": "success", "reconcile": "success"}, run.log()
+    assert run.results() == {"compare": "success", "production": "success", "staging": "skipped"}, run.log()
     assert "starting version" not in run.jobs["compare"].log, "deployed where nobody could refuse it"
-    log = run.jobs["reconcile"].log
+    log = run.jobs["production"].log
     assert (
         log.index("starting version 2 for staging")
         < log.index(" passed")

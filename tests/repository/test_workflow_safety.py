@@ -108,11 +108,11 @@ def test_production_must_be_asked_for():
     assert production["if"] == "${{ needs.plan.outputs.production == 'true' }}"
     assert {"plan", "checks", "staging"} <= set(production["needs"])
     assert jobs("deploy.yml")["deploy"]["environment"] == "${{ inputs.environment }}"
-    assert (
-        jobs("rollback.yml")["rollback"]["environment"]
-        == jobs("promote.yml")["reconcile"]["environment"]
-        == "production"
-    )
+    assert jobs("rollback.yml")["rollback"]["environment"] == "production"
+    promoted = jobs("promote.yml")["production"]
+    assert promoted["if"] == "${{ needs.compare.outputs.production == 'true' }}"
+    assert promoted["with"] == {"environment": "production"}
+    assert jobs("reconcile.yml")["reconcile"]["environment"] == "${{ inputs.environment }}"
 
 
 def test_an_image_is_verified_before_it_is_deployed():

@@ -1,13 +1,21 @@
 """What a person says in MLflow becomes true: in a fork with two versions, on this machine and on the fresh ones of workflows."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
+from pipeline.bundle import digest, seal
+from scripts.rehearse import otherwise
 from tests.conftest import clean_environment
+from tests.scripts.test_notify import webhook
+from tests.serving.load import constant_load
 
 NAME = "breast-cancer"
 JOB = {"GITHUB_ACTIONS": "true"}
@@ -63,11 +71,17 @@ def another_machine(fork) -> None:
 
 
 def changed(fork, *arguments: str) -> tuple[str, str]:
-    """Reconcile as a job does; the output `changed` and what was printed."""
+    """Reconcile as a job does; the output `production` and what was printed."""
+    outputs, said = both(fork, *arguments)
+    return outputs["production"], said
+
+
+def both(fork, *arguments: str) -> tuple[dict[str, str], str]:
+    """Reconcile as a job does; its outputs and what was printed."""
     file = fork.root / "output"
     file.unlink(missing_ok=True)
     said = fork.ok("-m", "scripts.reconcile", *arguments, GITHUB_OUTPUT=str(file), **JOB)
-    return file.read_text(encoding="utf-8").splitlines()[1], said
+    return dict(re.findall(r"^(\w+)<<.*\n(\w+)$", file.read_text(encoding="utf-8"), re.M)), said
 
 
 def by_hand(client) -> str:
@@ -79,7 +93,9 @@ def by_hand(client) -> str:
 def test_nothing_to_do_when_mlflow_says_what_serves(two, mlflow):
     """Alias and service agree: nothing is deployed, here and on a machine where nothing serves but the record says so."""
     before = records(mlflow)
-    assert changed(two) == ("false", "nothing to do: production serves version 2, as MLflow's alias says\n")
+    outputs, said = both(two)
+    assert outputs == {"production": "false", "staging": "false"}
+    assert "nothing to do: production serves version 2, as MLflow's alias says" in said
     another_machine(two)
     client = two.mlflow()
     assert changed(two)[0] == "false" and changed(two, "--compare")[0] == "false"
@@ -141,6 +157,119 @@ def test_a_version_without_verdict_is_not_deployed(two, mlflow):
     mlflow.delete_model_version(NAME, number)
 
 
+@pytest.fixture
+def unaccepted(mlflow):
+    """Version 1 as it would be had the gate refused it, and nobody deployed it."""
+    was = dict(mlflow.get_model_version(NAME, "1").tags)
+    mlflow.set_model_version_tag(NAME, "1", "verdict", "refuse")
+    mlflow.delete_model_version_tag(NAME, "1", "promoted")
+    yield "1"
+    mlflow.delete_model_version_tag(NAME, "1", "forced")
+    for tag in ("verdict", "promoted"):
+        mlflow.set_model_version_tag(NAME, "1", tag, was[tag])
+
+
+def test_a_version_without_verdict_is_deployed_for_a_reason(two, mlflow, unaccepted):
+    """The tag `forced` alone is refused; with a reason as its value it deploys, and the record keeps the reason."""
+    mlflow.set_registered_model_alias(NAME, "production", unaccepted)
+    mlflow.set_model_version_tag(NAME, unaccepted, "forced", " ")
+    assert "its tag forced gives no reason" in two.refused("-m", "scripts.reconcile")
+    assert aliases(mlflow)["production"] == "2" == served(two)
+    mlflow.set_model_version_tag(NAME, unaccepted, "forced", "the gate's data is known to be wrong")
+    mlflow.set_registered_model_alias(NAME, "production", unaccepted)
+    two.ok("-m", "scripts.reconcile")
+    assert served(two) == unaccepted
+    newest = records(mlflow)[0]
+    assert (newest["result"], newest["detail"]) == ("deployed", "forced: the gate's data is known to be wrong")
+    mlflow.set_registered_model_alias(NAME, "production", "2")
+    two.ok("-m", "scripts.reconcile")
+    two.ok("-m", "scripts.rollback", "--version", unaccepted)  # it was there before, so it may come back
+
+
+def test_a_version_for_staging_goes_there_alone(two, mlflow):
+    """Moving the alias staging deploys and tests there; production is not touched."""
+    before = "1" if served(two, "staging") == "2" else "2"
+    mlflow.set_registered_model_alias(NAME, "staging", before)
+    outputs, said = both(two)
+    assert outputs == {"production": "false", "staging": "true"} and "passed" in said
+    assert (served(two, "staging"), served(two), aliases(mlflow)["staging"]) == (before, "2", before)
+    assert records(mlflow)[0]["environment"] == "staging"
+
+
+def test_a_version_that_staging_refuses_leaves_its_alias(two, mlflow):
+    """What staging may not serve does not keep the alias: it goes back to what staging serves."""
+    number, serves = by_hand(mlflow), served(two, "staging")
+    mlflow.set_registered_model_alias(NAME, "staging", number)
+    said = two.refused("-m", "scripts.reconcile", "--environment", "staging")
+    assert f"version {number} has no accepted verdict" in said and f"alias staging is on version {serves} again" in said
+    assert aliases(mlflow)["staging"] == served(two, "staging") == serves
+    assert (records(mlflow)[0]["environment"], records(mlflow)[0]["result"]) == ("staging", "failed")
+    mlflow.delete_model_version(NAME, number)
+
+
+def test_two_wishes_at_once_both_come_true(two, mlflow):
+    """Production on one version and staging on another: each serves its own in the end, although one went through staging."""
+    two.ok("-m", "scripts.rollback", "--environment", "staging", "--version", "1")
+    for alias, version in (("production", "1"), ("staging", "2")):
+        mlflow.set_registered_model_alias(NAME, alias, version)
+    assert both(two)[0] == {"production": "true", "staging": "true"}
+    assert (served(two), served(two, "staging")) == ("1", "2")
+    assert (aliases(mlflow)["production"], aliases(mlflow)["staging"]) == ("1", "2")
+
+
+def broken_version(client, folder) -> str:
+    """A version that the gate accepted and whose golden predictions are not its model's; its number."""
+    first = client.get_model_version(NAME, "1")
+    bundle = Path(client.download_artifacts(first.run_id, "bundle-1", str(folder)))
+    golden, release = (json.loads((bundle / file).read_text()) for file in ("golden.json", "release.json"))
+    golden["expected"] = [otherwise(answer) for answer in golden["expected"]]
+    (bundle / "golden.json").write_text(json.dumps(golden))
+    tags = {key: value for key, value in first.tags.items() if key != "promoted"} | {"digest": digest(bundle)}
+    version = client.create_model_version(NAME, f"runs:/{first.run_id}/model", first.run_id, tags=tags).version
+    (bundle / "release.json").write_text(json.dumps(release | {"version": version, "digest": tags["digest"]}))
+    seal(bundle)
+    client.log_artifacts(first.run_id, str(bundle), f"broken-{version}")
+    client.set_model_version_tag(NAME, version, "bundle", f"runs:/{first.run_id}/broken-{version}")
+    return version
+
+
+def test_a_version_that_breaks_its_golden_predictions_harms_nobody(two, mlflow, tmp_path):
+    """Production answers every request with its own version throughout; alias, record and a message say what happened."""
+    number = broken_version(mlflow, tmp_path)
+    mlflow.set_registered_model_alias(NAME, "production", number)
+    url = two.json(".slipway/production.json")["url"]
+    example = [column["example"] for column in requests.get(f"{url}/model/info", timeout=5).json()["inputs"]]
+    with webhook() as hook, constant_load(url, example) as load:
+        said = two.refused("-m", "scripts.reconcile", SLIPWAY_WEBHOOK=hook.url)
+    texts = [one["text"] for one in hook.got]
+    assert set(load.answers) == {"2"} and not load.failures and load.requests > 100
+    assert "± 1e-05" in said and (aliases(mlflow)["production"], aliases(mlflow)["previous"]) == ("2", "1")
+    record = records(mlflow)[0]
+    assert (record["version"], record["result"]) == (number, "failed") and "± 1e-05" in record["detail"]
+    assert len(texts) == 1 and f"version {number}, given the alias production in MLflow, was not deployed" in texts[0]
+    assert "± 1e-05" in texts[0] and "What served before serves on" in texts[0]
+    mlflow.delete_model_version(NAME, number)
+
+
+def test_what_is_deployed_is_told(two, mlflow):
+    """A promotion that goes well is one message, too."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    with webhook() as hook:
+        two.ok("-m", "scripts.reconcile", SLIPWAY_WEBHOOK=hook.url)
+    assert hook.got == [{"text": f"{NAME}: version 1, given the alias production in MLflow, is deployed"}]
+
+
+def test_a_server_that_died_after_the_alias_was_moved_loses_nothing(two, mlflow):
+    """MLflow killed between the alias and its delivery: the next reconcile starts it, finds the wish and fulfils it."""
+    mlflow.set_registered_model_alias(NAME, "production", "1")
+    server = psutil.Process(two.json(".mlflow/server.json")["pid"])
+    for process in (*server.children(recursive=True), server):
+        process.kill()
+    server.wait(10)
+    two.ok("-m", "scripts.reconcile")
+    assert served(two) == "1" == aliases(two.mlflow())["production"]
+
+
 def test_a_version_that_fails_in_staging_never_gets_to_production(two, mlflow):
     """A red integration test undoes the promotion: production serves on, the alias is back, the reason is recorded."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
@@ -175,7 +304,7 @@ def test_two_at_once_deploy_once(two, mlflow):
     ]  # fmt: skip
     said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert len(records(mlflow)) == before + 2 and sum("nothing to do" in words for words in said) == 1
+    assert len(records(mlflow)) == before + 2 and sum("nothing to do: production" in words for words in said) == 1
 
 
 def test_a_promotion_that_was_moved_meanwhile_is_told(two, mlflow):
@@ -244,7 +373,7 @@ def test_production_that_nobody_asked_for_is_left_alone(two, mlflow):
     file = two.root / "output"
     file.unlink(missing_ok=True)
     team = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "GITHUB_OUTPUT": str(file)}
-    said = two.ok("-m", "scripts.reconcile", **team, **JOB)
+    said = two.ok("-m", "scripts.reconcile", "--environment", "production", **team, **JOB)
     assert "SLIPWAY_DEPLOY_PRODUCTION to true" in said
     assert file.read_text(encoding="utf-8").splitlines()[1] == "false"
     assert "cannot be reached" in two.refused(
