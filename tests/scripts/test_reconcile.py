@@ -350,7 +350,8 @@ def test_an_alias_that_was_removed_is_told(two, mlflow):
 def test_a_version_that_was_deleted_is_told(two, mlflow):
     """Deleting the version in production takes its alias with it: that is told, and nothing is changed."""
     third = mlflow.copy_model_version(f"models:/{NAME}/2", NAME).version
-    newest = mlflow.search_runs([mlflow.get_experiment_by_name(f"{NAME}-deployments").experiment_id])[0]
+    experiment = mlflow.get_experiment_by_name(f"{NAME}-deployments").experiment_id
+    newest = mlflow.search_runs([experiment], "tags.environment = 'production' and tags.result = 'deployed'")[0]
     was = newest.data.tags["version"]
     mlflow.set_tag(newest.info.run_id, "version", third)
     mlflow.delete_registered_model_alias(NAME, "production")
