@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     address = mlflow_server.uri(settings)
     webhook, done = registration.put(address, settings.name, url, key)
     print(f"{done} the webhook {registration.name(settings.name)} on {mlflow_server.shown(address)}")
+    if mlflow_server.remote_uri():
+        print(f"note: it survives a restart of MLflow only where that server has {registration.KEY}")
     result = registration.attempt(address, webhook)
     if not result.get("success"):
         what, then = registration.failure(result)

@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from pipeline import mlflow_server
 from pipeline.errors import RegistryError
 from scripts.relay.remote import Answer, ask, mlflow
 
@@ -10,13 +11,11 @@ EVENTS = [{"entity": "MODEL_VERSION_ALIAS", "action": action} for action in ("CR
 TRY_SECONDS = 60  # MLflow tries four times, with pauses
 KEY = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"
 # What MLflow says, and what to do on its side.
+PRIVATE = "start the MLflow server with MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true where the relay is on a private address"
 REMEDIES = (
     ("URL scheme", "start the MLflow server with MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https, or give the relay https"),
+    ("non-public", PRIVATE),
     ("resolve", "the MLflow server cannot find that host: use a name that is known where MLflow runs"),
-    (
-        "public",
-        "start the MLflow server with MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true where the relay is on a private address",
-    ),
     ("hostname", "an example is https://relay.example.com/webhook"),
 )
 
@@ -66,11 +65,11 @@ def refused(answer: Answer) -> RegistryError:
     then = next((then for words, then in REMEDIES if answer.status == 400 and words in answer.what), "")
     if answer.status == 500:
         then = (
-            f"it answers so when its {KEY} is not the one that a webhook's secret was stored with, or is set to none of "
-            "Fernet's keys: docs/promote-in-mlflow.md says how to mend it"
+            f"it answers so when {KEY} on the MLflow server is not the key that a webhook's secret was stored with; "
+            "docs/promote-in-mlflow.md says how to mend it"
         )
     elif answer.status == 404:
-        then = "webhooks need MLflow 3.3 or newer, on a database"
+        then = "that server has no webhooks: they need a newer MLflow, on a database"
     elif answer.status in (401, 403):
         then = "see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; it takes a user who may manage"
     return RegistryError(f"MLflow {answer.what}", then)
@@ -85,7 +84,7 @@ def failure(result: dict[str, Any]) -> tuple[str, str]:
         return f"something at that address answered {status}", "the address ends in /webhook, where the relay listens"
     short = " ".join(error.split())[:300]
     if "not a public IP" in error:
-        return "MLflow may not reach a private address", REMEDIES[2][1]
+        return "MLflow may not reach a private address", PRIVATE
     return f"MLflow did not reach it ({short})", "is the relay running, and may MLflow's machine reach it?"
 
 
@@ -104,11 +103,11 @@ def state(address: str | None, model: str) -> tuple[str, str]:
         return "note", f"MLflow does not list its webhooks ({answer.what}); {refused(answer).then or schedule}"
     if not there:
         return "ok", f"schedule only: {schedule}; `make webhook` makes it immediate"
-    url = there[0].get("url", "")
+    url = mlflow_server.shown(there[0].get("url", ""))
     if there[0].get("status") != "ACTIVE":
         return "note", f"the webhook to {url} is switched off in MLflow; `make webhook` switches it on"
     try:
-        ask("GET", health(url), {}, 2)
+        ask("GET", health(there[0]["url"]), {}, 2)
     except Answer as answer:
         return "note", f"MLflow tells {url}, which from here {answer.what}"
     return "ok", f"MLflow tells {url}, and the relay answers"
