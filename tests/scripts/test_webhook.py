@@ -6,10 +6,10 @@ import secrets
 import time
 
 import pytest
-from relays import relay_to, server, wait
 
 from pipeline import carried
 from pipeline.processes import free_port
+from tests.scripts.relays import relay_to, server, wait
 
 NAME = "breast-cancer"
 SECRET = secrets.token_hex(16)

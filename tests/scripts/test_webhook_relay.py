@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from relays import QUICK, SECRET, TOKEN, Relay, event, metric, registry, relay_to, server, signed, wait
 
 from pipeline.processes import free_port
 from pipeline.webhooks import Seen
 from scripts.relay.metrics import Metrics
 from scripts.relay.worker import Worker
+from tests.scripts.relays import QUICK, SECRET, TOKEN, Relay, event, metric, registry, relay_to, server, signed, wait
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from relays import metric, wait
 
 from pipeline.processes import free_port
 from tests.conftest import clean_environment
+from tests.scripts.relays import metric, wait
 
 NAME = "breast-cancer"
 SECONDS = 10  # promised from the click to the answer
