@@ -76,6 +76,9 @@ def read(environment: Mapping[str, str], reconciles: bool) -> Config:
         api=get("GITHUB_API_URL", "https://api.github.com"),
         port=port(get("SLIPWAY_RELAY_PORT", str(PORT))),
     )
+    unset = [name for name in ("SLIPWAY_RELAY_MODEL", "MLFLOW_TRACKING_URI") if get(name) == "set-me"]
+    if unset:
+        raise SettingsError(f'{unset[0]} is still "set-me"', "fill it in")
     needed = {"SLIPWAY_RELAY_MODEL": config.model}
     if not reconciles:
         needed |= {
