@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import requests
 
 from pipeline.processes import free_port
-from pipeline.webhooks import Seen
+from pipeline.webhooks import Seen, sign
 from scripts.relay.metrics import Metrics
 from scripts.relay.worker import Worker
 from tests.scripts.relays import QUICK, SECRET, TOKEN, Relay, event, metric, registry, relay_to, server, signed, wait
@@ -490,3 +491,25 @@ def _answers(url: str) -> bool:
         return requests.get(f"{url}/healthz", timeout=2).ok
     except requests.ConnectionError:
         return False
+
+
+def test_settings_and_metrics_are_documented():
+    """docs/promote-in-mlflow.md has a row for each variable that the relay reads and each series that it counts, and for no other."""
+    page = (ROOT / "docs/promote-in-mlflow.md").read_text(encoding="utf-8")
+    source = (ROOT / "scripts/webhook_relay.py").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(SLIPWAY_RELAY_[A-Z]+)` \|", page, re.M)
+    assert sorted(listed) == sorted(set(re.findall(r"SLIPWAY_RELAY_[A-Z]+", source)))
+    metrics = Metrics()
+    metrics.delivery("accepted")
+    counted = re.findall(r"^# TYPE (\w+) (?:counter|gauge)$", metrics.text().decode(), re.M)
+    assert set(re.findall(r"^\| `(slipway_relay_\w+)` \|", page, re.M)) == {
+        name for name in counted if not name.endswith("_created")
+    }
+
+
+def test_the_signature_is_mlflows_own():
+    """What is verified is what MLflow's own code signs."""
+    from mlflow.webhooks.delivery import _generate_hmac_signature
+
+    body = '{"größe": "ü"}'
+    assert sign(SECRET, "id", "1700000000", body.encode()) == _generate_hmac_signature(SECRET, "id", "1700000000", body)
