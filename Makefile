@@ -106,6 +106,12 @@ cluster: .venv/ready  ## write the kubeconfig that the environment carries, for 
 verify-image: .venv/ready  ## prove that the image of VERSION=n was made and attested by this repository
 	@$(PY) -m scripts.verify_image --version "$$VERSION"
 
+relay: .venv/ready  ## have a promotion follow at once when an alias is moved in MLflow; ARGS=--reconcile: on this machine
+	@$(PY) -m scripts.webhook_relay $(ARGS)
+
+webhook: .venv/ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
+	@$(PY) -m scripts.webhook --url "$$URL"
+
 reconcile: .venv/ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
 	@$(PY) -m scripts.reconcile $(if $(ENVIRONMENT),--environment "$$ENVIRONMENT") $(ARGS)
 
@@ -179,4 +185,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget
+.PHONY: help relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget

@@ -4,6 +4,7 @@ The embedded server keeps everything under .mlflow/ (SQLite and artifacts, which
 embedded default and a team's server are one code path.
 """
 
+import base64
 import http.client
 import json
 import os
@@ -17,13 +18,14 @@ from pathlib import Path
 import psutil
 
 from pipeline import processes
-from pipeline.artifacts import ROOT, write_json
+from pipeline.artifacts import ROOT, write_json, write_text
 from pipeline.errors import RegistryError
 from pipeline.settings import Settings
 
 HOME = ROOT / ".mlflow"
 STATE = HOME / "server.json"
 LOG = HOME / "server.log"
+KEY = HOME / "webhook.key"
 APPLICATION = "mlflow.server.fastapi_app:app"
 START_SECONDS = 90  # a cold first start on a busy two-core machine took up to 40
 
@@ -106,7 +108,15 @@ def begin(settings: Settings) -> dict:
 
 def _server_environment() -> dict[str, str]:
     database = f"sqlite:///{HOME / 'mlflow.db'}"
-    return os.environ | {
+    # A relay on this machine may be told of moved aliases (docs/promote-in-mlflow.md), and at once: what MLflow knows of
+    # its webhooks is a second old, not a minute.
+    webhooks = {
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _webhook_key(),
+    }
+    server = {
         "_MLFLOW_SERVER_FILE_STORE": database,
         "_MLFLOW_SERVER_REGISTRY_STORE": database,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
@@ -115,6 +125,14 @@ def _server_environment() -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runner is for generative models, and weighs 260 MB
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+    return webhooks | os.environ | server
+
+
+def _webhook_key() -> str:
+    """The key that webhooks' secrets are stored under, made once; beside the database, but it never travels with it."""
+    if not KEY.exists():
+        write_text(KEY, base64.urlsafe_b64encode(os.urandom(32)).decode(), mode=0o600)
+    return KEY.read_text(encoding="ascii")
 
 
 def uri(settings: Settings) -> str:

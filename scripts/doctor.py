@@ -23,6 +23,7 @@ from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
 from scripts import keys, targets
+from scripts.relay import registration
 from scripts.targets import docker, process
 
 FREE_GB = 2  # what environment, MLflow and builds take together, with some air
@@ -59,7 +60,7 @@ def examine() -> list[Finding]:
     except SlipwayError as error:
         return [*findings, Finding("pipeline.toml", "fault", error.what)]
     findings.append(Finding("pipeline.toml", "ok", f'model "{settings.name}", task {settings.data.task}'))
-    looks: list[Callable[[Settings], Finding]] = [data, mlflow, target, image, callers]
+    looks: list[Callable[[Settings], Finding]] = [data, mlflow, webhook, target, image, callers]
     findings += [look(settings) for look in looks]
     return findings + [served(settings, environment) for environment in targets.ENVIRONMENTS] + workflows()
 
@@ -141,6 +142,14 @@ def mlflow(settings: Settings) -> Finding:
     if record:
         return Finding("MLflow", "ok", f"MLFLOW_TRACKING_URI is not set: the server on this machine, {record['uri']}")
     return Finding("MLflow", "ok", "MLFLOW_TRACKING_URI is not set: a server on this machine is started when needed")
+
+
+def webhook(settings: Settings) -> Finding:
+    """Whether MLflow tells a relay when an alias is moved; nothing is started or sent for that."""
+    record = None if mlflow_server.remote_uri() else mlflow_server.running()
+    return Finding(
+        "webhook", *registration.state(mlflow_server.remote_uri() or (record or {}).get("uri"), settings.name)
+    )
 
 
 def target(settings: Settings) -> Finding:

@@ -16,6 +16,7 @@ GROUPS = (
     "serving",
     "serving-sklearn",
     "server",
+    "relay",
     "installer",
 )  # dev holds the others but the installer and the server's driver: it decides the versions
 

@@ -50,7 +50,7 @@ def test_no_file_names_a_package_index():
         assert not [name for name in names if name in text and not file.endswith("lock.py")], file
 
 
-@pytest.mark.parametrize("group", ["serving", "serving-sklearn", "pipeline", "server", "dev", "installer"])
+@pytest.mark.parametrize("group", ["serving", "serving-sklearn", "pipeline", "server", "relay", "dev", "installer"])
 def test_every_requirement_is_locked_with_hashes(group):
     """Each requirement is one version with at least one hash."""
     text = (ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
@@ -68,9 +68,10 @@ def test_the_smaller_locks_agree_with_the_largest():
                 re.M,
             )
         )
-        for group in ("serving", "serving-sklearn", "pipeline", "server", "dev")
+        for group in ("serving", "serving-sklearn", "pipeline", "server", "relay", "dev")
     }
     assert pins["serving"] | pins["serving-sklearn"] <= pins["pipeline"] <= pins["dev"]
+    assert pins["relay"] <= pins["serving"] and "mlflow" not in str(pins["relay"])
     assert "onnxruntime" not in {pin.split("==")[0] for pin in pins["serving-sklearn"]}
     own = {pin for pin in pins["server"] if pin.startswith("psycopg")}  # its driver is needed nowhere else
     assert own and pins["server"] - own <= pins["dev"]

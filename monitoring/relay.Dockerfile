@@ -1,0 +1,28 @@
+# The webhook relay (docs/promote-in-mlflow.md): what MLflow tells becomes a workflow on GitHub. From the root of the repository:
+#   docker build -f monitoring/relay.Dockerfile -t slipway-relay .
+# Of the repository it holds what it imports, and no MLflow.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+COPY requirements/relay.txt /tmp/relay.txt
+# Wheels only: nothing is compiled, so no compiler is needed, and no package runs code of its own here.
+RUN python -m venv --without-pip /opt/venv \
+ && pip --python /opt/venv install --quiet --disable-pip-version-check --root-user-action=ignore --no-cache-dir \
+    --only-binary=:all: --require-hashes -r /tmp/relay.txt
+COPY pipeline/__init__.py pipeline/artifacts.py pipeline/configured.py pipeline/errors.py pipeline/webhooks.py pipeline/workflow.py /app/pipeline/
+COPY scripts/__init__.py scripts/notify.py scripts/webhook_relay.py /app/scripts/
+COPY scripts/relay/__init__.py scripts/relay/app.py scripts/relay/metrics.py scripts/relay/remote.py scripts/relay/worker.py /app/scripts/relay/
+RUN chmod -R u=rwX,go=rX /app
+
+FROM ${PYTHON_IMAGE}
+# The root file system may be read-only: nothing is written.
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+WORKDIR /app
+EXPOSE 8010
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "scripts.webhook_relay"]
+CMD ["--host", "0.0.0.0"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-ISc", "import socket; s = socket.create_connection(('127.0.0.1', 8010), 2); s.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n'); raise SystemExit(b' 200 ' not in s.recv(64))"]
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app /app

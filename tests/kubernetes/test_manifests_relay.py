@@ -1,0 +1,108 @@
+"""The manifests of the webhook relay: valid, restricted, and agreeing with the relay itself."""
+
+import copy
+import subprocess
+
+import manifest_pod_rules as pod_rules
+import pytest
+import yaml
+from manifest_objects import containers, of, pods, selects
+from manifest_schemas import NEWEST, OLDEST, schema_faults
+from manifest_trees import copy_of_k8s, needs_kubectl
+
+from pipeline.errors import SettingsError
+from scripts import webhook_relay
+
+pytestmark = needs_kubectl
+RULES = (
+    pod_rules.image_is_named_by_digest,
+    pod_rules.nobody_runs_as_root,
+    pod_rules.containers_have_no_privileges,
+    pod_rules.pods_get_no_token,
+    pod_rules.probes_ask_the_right_endpoint,
+    pod_rules.requests_and_limits_are_set,
+    pod_rules.no_secret_stands_in_a_manifest,
+)
+
+
+def rendered(root, filled: bool = True) -> list[dict]:
+    """What `kubectl apply -k` would apply, with the image filled in."""
+    path = copy_of_k8s(root) / "k8s/webhook-relay/kustomization.yaml"
+    text = path.read_text(encoding="utf-8")
+    if filled:
+        text = text.replace("newName: set-me", "newName: team/relay").replace(
+            "digest: set-me", f"digest: sha256:{'ab' * 32}"
+        )
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run(["kubectl", "kustomize", str(path.parent)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory) -> list[dict]:
+    """The objects of the relay."""
+    return rendered(tmp_path_factory.mktemp("relay"))
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_relay_is_valid(objects, version):
+    """No object has a field, value or type that Kubernetes does not know."""
+    assert [fault for item in objects for fault in schema_faults(item, version)] == []
+
+
+def test_the_relay_keeps_the_rules_of_pods(objects):
+    """Restricted, by digest, with probes and limits, and its secrets by reference."""
+    assert [fault for rule in RULES for fault in rule(objects)] == []
+
+
+def test_a_breach_of_a_rule_is_found(objects):
+    """The rules look at the relay too: a root user and a secret in the open are named."""
+    spoilt = copy.deepcopy(objects)
+    (pod,) = [spec for _, _, spec in pods(spoilt)]
+    pod["securityContext"]["runAsUser"] = 0
+    pod["containers"][0]["env"][0] = {"name": "SLIPWAY_RELAY_SECRET", "value": "abc"}
+    assert len([fault for rule in RULES for fault in rule(spoilt)]) == 2
+
+
+def test_everything_is_in_one_place_and_leads_to_the_one_pod(objects):
+    """One namespace, one pod, and Service and policy select it, at the port where the relay listens."""
+    assert {item["metadata"]["namespace"] for item in objects} == {"slipway-relay"}
+    ((_, labels, spec),) = pods(objects)
+    (service,), (policy,), (deployment,) = (of(objects, kind) for kind in ("Service", "NetworkPolicy", "Deployment"))
+    assert selects({"matchLabels": service["spec"]["selector"]}, labels) and selects(
+        policy["spec"]["podSelector"], labels
+    )
+    (port,) = spec["containers"][0]["ports"]
+    assert port == {"name": service["spec"]["ports"][0]["targetPort"], "containerPort": webhook_relay.PORT}
+    assert deployment["spec"]["replicas"] == 1
+
+
+def test_traffic_is_refused_by_default(objects):
+    """In is the relay's port alone and from named places; out is by ports alone, and to anywhere only 443."""
+    (policy,) = (item["spec"] for item in of(objects, "NetworkPolicy"))
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [[webhook_relay.PORT]]
+    assert all(rule["from"] for rule in policy["ingress"]) and all(rule["ports"] for rule in policy["egress"])
+    assert [[port["port"] for port in rule["ports"]] for rule in policy["egress"] if "to" not in rule] == [[443]]
+
+
+def test_what_it_is_given_is_what_the_relay_reads(objects):
+    """With settings and Secret filled in the relay starts; while a value is "set-me" it names that one."""
+    (settings,) = (item["data"] for item in of(objects, "ConfigMap"))
+    ((_, container),) = containers(objects)
+    given = {
+        one["name"]: "9f2c5b7de01a4e6c8d3b"
+        for one in container["env"]
+        if not one["valueFrom"]["secretKeyRef"].get("optional")
+    }
+    right = (
+        settings
+        | given
+        | {"SLIPWAY_RELAY_REPOSITORY": "octo/cars", "MLFLOW_TRACKING_URI": "https://mlflow.example.com"}
+    )
+    right["SLIPWAY_RELAY_MODEL"] = "cars"
+    assert webhook_relay.read(right, reconciles=False).ref == "main"
+    for name in (name for name, value in settings.items() if value == "set-me"):
+        with pytest.raises(SettingsError, match=name):
+            webhook_relay.read(right | {name: "set-me"}, reconciles=False)

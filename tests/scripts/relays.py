@@ -1,0 +1,150 @@
+"""A relay under test, GitHub's API and an MLflow that may be down: all on loopback, each ended by its own handle."""
+
+import json
+import re
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import requests
+import uvicorn
+
+from pipeline.processes import free_port
+from pipeline.webhooks import sign
+from scripts import webhook_relay
+from scripts.relay import app
+from scripts.relay.metrics import Metrics
+from scripts.relay.worker import Pace
+
+SECRET = "9f2c5b7de01a4e6c8d3b"
+TOKEN = "ghp_never-in-a-log"
+QUICK = Pace(quiet=0.2, first=0.05, longest=0.2, after=0.5, tries=6)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps what it was asked and answers what its server says."""
+
+    def answer(self):
+        """One request."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.got.append((self.command, self.path, dict(self.headers), json.loads(body or b"null")))
+        time.sleep(self.server.seconds)
+        status = self.server.statuses.pop(0) if self.server.statuses else self.server.status
+        said = json.dumps(self.server.body).encode() if status != 204 else b""
+        self.send_response(status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@contextmanager
+def server(status: int = 204, body=None, port: int = 0):
+    """A server on loopback whose `got`, `status`, `statuses`, `headers` and `seconds` a test reads and sets."""
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as made:
+        made.got, made.statuses, made.headers, made.seconds = [], [], {}, 0
+        made.status, made.body, made.daemon_threads = status, body or {}, True
+        made.url = f"http://127.0.0.1:{made.server_port}"
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield made
+        finally:
+            made.shutdown()
+
+
+def registry(**aliases: str) -> dict:
+    """What MLflow answers about a model with these aliases."""
+    listed = [{"alias": alias, "version": version} for alias, version in aliases.items()]
+    return {"registered_model": {"name": "cars", "aliases": listed}}
+
+
+class Relay:
+    """A relay that runs in this process, and the requests of MLflow to it."""
+
+    def __init__(self, worker, metrics: Metrics, seen=None, model: str = "cars", secret: str = SECRET):
+        self.worker = worker
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        made = app.make(secret, model, worker, metrics, seen)
+        config = uvicorn.Config(made, port=self.port, log_level="warning", access_log=False, limit_concurrency=64)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        wait(lambda: self.server.started)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join(30)
+
+    def send(self, body: bytes | None = None, **changed: str | None) -> requests.Response:
+        """A delivery as MLflow makes it; what is named is another than right, and None is left out."""
+        body = event() if body is None else body
+        return requests.post(f"{self.url}/webhook", data=body, headers=signed(body, **changed), timeout=20)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A metric's value, 0 when it is not there."""
+        return metric(self.url, name, **labels)
+
+    def deliveries(self, result: str, reason: str = "") -> float:
+        """How many deliveries ended so."""
+        return self.metric("slipway_relay_deliveries_total", result=result, reason=reason)
+
+    def promotions(self, result: str) -> float:
+        """How many promotions ended so."""
+        return self.metric("slipway_relay_promotions_total", result=result)
+
+    def settled(self, after: float = 0.0) -> None:
+        """Wait until nothing is pending."""
+        time.sleep(after)
+        wait(lambda: self.metric("slipway_relay_pending") == 0)
+
+
+def metric(url: str, name: str, **labels: str) -> float:
+    """A metric of the relay at this address."""
+    for line in requests.get(f"{url}/metrics", timeout=20).text.splitlines():
+        series, _, value = line.rpartition(" ")
+        if series.split("{")[0] == name and dict(re.findall(r'(\w+)="([^"]*)"', series)) == labels:
+            return float(value)
+    return 0.0
+
+
+def signed(body: bytes, secret: str = SECRET, **changed: str | None) -> dict[str, str]:
+    """The headers of a delivery."""
+    when, delivery = changed.get("timestamp") or str(int(time.time())), changed.get("delivery") or str(uuid.uuid4())
+    right = {"signature": sign(secret, delivery, when, body), "timestamp": when, "delivery": delivery} | changed
+    names = {"signature": "X-MLflow-Signature", "timestamp": "X-MLflow-Timestamp", "delivery": "X-MLflow-Delivery-Id"}
+    return {names[key]: value for key, value in right.items() if value is not None}
+
+
+def event(alias: str = "production", model: str = "cars", action: str = "created", entity: str = "model_version_alias"):
+    """The body of a delivery."""
+    data = {"name": model, "alias": alias} | ({"version": "99"} if action == "created" else {})
+    return json.dumps({"entity": entity, "action": action, "timestamp": "2026-11-28T00:00:00", "data": data}).encode()
+
+
+def wait(condition, seconds: float = 20) -> None:
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@contextmanager
+def relay_to(github, mlflow: str, pace: Pace = QUICK, seen=None, model: str = "cars", secret: str = SECRET):
+    """A relay that dispatches to this GitHub and reads that MLflow."""
+    metrics = Metrics()
+    config = webhook_relay.Config(secret, model, mlflow, "octo/cars", TOKEN, "main", github.url)
+    with Relay(webhook_relay.elsewhere(config, metrics, pace), metrics, seen, model, secret) as relay:
+        yield relay

@@ -1,0 +1,118 @@
+"""From the click to the answer: the relay with --reconcile on one machine, with a real MLflow, a real webhook and a real service."""
+
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+import requests
+
+from pipeline.processes import free_port
+from tests.conftest import clean_environment
+from tests.scripts.relays import metric, wait
+
+NAME = "breast-cancer"
+SECONDS = 10  # promised from the click to the answer
+
+
+@pytest.fixture(scope="module")
+def two(fork):
+    """A fork in which version 2 has replaced version 1."""
+    fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
+    fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
+    fork.ok("-m", "scripts.ship")
+    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
+    fork.ok("-m", "scripts.ship")
+    return fork
+
+
+@pytest.fixture(scope="module")
+def relay(two):
+    """The relay, whose webhook MLflow has."""
+    port = free_port()
+    environment = {"SLIPWAY_RELAY_SECRET": secrets.token_hex(16), "SLIPWAY_RELAY_PORT": str(port)}
+    command = [sys.executable, "-m", "scripts.webhook_relay", "--reconcile"]
+    with (two.root / "relay.log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command, cwd=two.root, env=clean_environment() | environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait(lambda: _healthy(url), 60)
+            assert "answered 202" in two.ok("-m", "scripts.webhook", "--url", f"{url}/webhook", **environment)
+            time.sleep(8)  # the imports of the process that reconciles
+            yield SimpleNamespace(url=url, process=process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def _healthy(url: str) -> bool:
+    with suppress(requests.ConnectionError):
+        return requests.get(f"{url}/healthz", timeout=5).ok
+    return False
+
+
+def production(fork) -> str:
+    """The version that production answers with."""
+    with suppress(requests.ConnectionError):
+        return requests.get(f"{fork.json('.slipway/production.json')['url']}/model/info", timeout=5).json()["version"]
+    return ""
+
+
+def log(fork) -> str:
+    """What the relay printed."""
+    return (fork.root / "relay.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_production_answers_within_ten_seconds_of_the_click(two, relay, version, capsys):
+    """The alias is moved as MLflow's page does it; production answers with that version in time, by way of staging's tests."""
+    before = metric(relay.url, "slipway_relay_promotions_total", result="started")
+    client = two.mlflow()
+    began = time.monotonic()
+    client.set_registered_model_alias(NAME, "production", version)
+    wait(lambda: production(two) == version, 60)
+    seconds = time.monotonic() - began
+    with capsys.disabled():
+        print(f"\nversion {version} answers {seconds:.1f} s after the alias was moved", end=" ")
+    wait(lambda: metric(relay.url, "slipway_relay_promotions_total", result="started") > before, 30)
+    wait(lambda: metric(relay.url, "slipway_relay_pending") == 0, 30)
+    assert f"production serves version {version}" in log(two) and "passed" in log(two)
+    assert client.get_model_version_by_alias(NAME, "production").version == version
+    assert seconds < SECONDS
+
+
+def test_a_promotion_that_fails_is_told(two, relay):
+    """A version without a verdict: production stays, the alias is back, and the relay counts and shows why."""
+    client = two.mlflow()
+    first = client.get_model_version(NAME, "1")
+    number = client.create_model_version(NAME, f"runs:/{first.run_id}/model", run_id=first.run_id).version
+    client.set_registered_model_alias(NAME, "production", number)
+    wait(lambda: metric(relay.url, "slipway_relay_promotions_total", result="failed") == 1, 60)
+    wait(lambda: metric(relay.url, "slipway_relay_pending") == 0, 30)
+    assert f"version {number} has no accepted verdict" in log(two)
+    assert client.get_model_version_by_alias(NAME, "production").version == production(two) == "2"
+
+
+def test_a_relay_that_is_ended_while_it_deploys_undoes_it(two, relay):
+    """The last test: SIGTERM ends the reconcile under way as Ctrl-C does, and the alias says what serves."""
+    client = two.mlflow()
+    client.set_registered_model_alias(NAME, "production", "1")
+    wait(lambda: "MLflow's alias production is on version 1, and" in _reconcile_log(two), 30)
+    began = time.monotonic()
+    relay.process.terminate()
+    relay.process.wait(30)
+    seconds = time.monotonic() - began
+    assert seconds < 15
+    assert client.get_model_version_by_alias(NAME, "production").version == production(two)
+    assert "schedule of promote.yml" in log(two)
+
+
+def _reconcile_log(fork) -> str:
+    path = fork.root / ".slipway/relay-reconcile.log"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
