@@ -27,6 +27,7 @@ from scripts.rollback import last_served, remember
 WAIT_SECONDS = (
     1800  # for another delivery on this machine: it may build an image, and then there is perhaps nothing to do
 )
+DELIVERY_SECONDS = 1800  # within which a delivery promotes what it has deployed, if it lives
 Served = dict[str, Any] | None
 
 
@@ -73,9 +74,23 @@ def difference(client, settings: Settings, environment: str):
     if desired.is_served(version, served):
         print(f"nothing to do: {environment} serves version {version.version}, as MLflow's alias says")
         return None
+    if environment == "production" and served and is_about_to_be_promoted(client, settings, served):
+        print(
+            f"nothing to do yet: a delivery has just put version {served['version']} into production, and promotes it next"
+        )
+        return None
     now = f"version {served['version']}" if served else "nothing"
     print(f"MLflow's alias {environment} is on version {version.version}, and {environment} serves {now}", flush=True)
     return version
+
+
+def is_about_to_be_promoted(client, settings: Settings, served: dict[str, Any]) -> bool:
+    """Whether what serves was put there by a delivery that tests it now and moves the alias then, or died on the way just now."""
+    last = registry.last_deployment(client, settings.name, "production")
+    if last is None or (last["version"], last["action"]) != (served["version"], "deploy"):
+        return False
+    recent = time.time() - last["started"] < DELIVERY_SECONDS
+    return recent and not registry.was_promoted(client, settings.name, served["version"])
 
 
 def reconcile(client, settings: Settings, version) -> None:

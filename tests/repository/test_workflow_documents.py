@@ -59,7 +59,10 @@ def all_commands(job_id: str) -> list[str]:
 
 def test_every_job_has_its_line_for_a_red_day():
     """docs/when-a-check-is-red.md names each job of every workflow by the name that GitHub shows, and no other."""
-    shown = {job_id for name in NAMES for job_id, job in jobs(name).items() if not called(job)} - {"deploy", "reconcile"}
+    shown = {job_id for name in NAMES for job_id, job in jobs(name).items() if not called(job)} - {
+        "deploy",
+        "reconcile",
+    }
     assert first_cells(RED, "# When a check is red") == shown | {"staging", "production"}
 
 

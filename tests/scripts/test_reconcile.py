@@ -157,6 +157,17 @@ def test_a_version_without_verdict_is_not_deployed(two, mlflow):
     mlflow.delete_model_version(NAME, number)
 
 
+def test_a_delivery_is_not_undone_before_it_has_promoted(two, mlflow):
+    """Between its deployment and its promotion production serves what the alias does not say: that is left to the delivery."""
+    mlflow.delete_model_version_tag(NAME, "1", "promoted")
+    mlflow.set_model_version_tag(NAME, "1", "compared_with", "2")
+    two.ok("-m", "scripts.deploy", "--environment", "production", "--version", "1")
+    assert "nothing to do yet: a delivery has just put version 1 into production" in changed(two)[1]
+    assert served(two) == "1" and aliases(mlflow)["production"] == "2"
+    two.ok("-m", "scripts.promote")
+    assert changed(two)[0] == "false" and aliases(mlflow)["production"] == "1"
+
+
 @pytest.fixture
 def unaccepted(mlflow):
     """Version 1 as it would be had the gate refused it, and nobody deployed it."""
