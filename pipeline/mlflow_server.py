@@ -14,6 +14,7 @@ import re
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -161,7 +162,7 @@ def health(address: str, timeout: float) -> str | None:
     if not address.startswith(("http://", "https://")):
         return "is not an http address: slipway reaches MLflow over HTTP only"
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=timeout):
+        with urllib.request.urlopen(f"{shown(address).rstrip('/')}/health", timeout=timeout):
             return None
     except urllib.error.HTTPError as error:
         # A hosted MLflow may keep /health for itself (401, 403, 404); only a server error means that it is broken.
@@ -172,9 +173,9 @@ def health(address: str, timeout: float) -> str | None:
 
 def refuses_login(address: str, timeout: float) -> str | None:
     """What is wrong with how we log in to an MLflow that asks who we are, in words, or None; other services' log-ins are theirs to judge."""
-    user, password = login()
+    user, password = login(address)
     plain = base64.b64encode(f"{user}:{password}".encode()).decode()
-    request = urllib.request.Request(f"{address.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
+    request = urllib.request.Request(f"{shown(address).rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
     if user:
         request.add_header("Authorization", f"Basic {plain}")
     try:
@@ -190,8 +191,11 @@ def refuses_login(address: str, timeout: float) -> str | None:
     return "answers 401: it asks who we are, and no account is set"
 
 
-def login() -> tuple[str, str]:
-    """User and password as MLflow's client finds them: in the environment, else in ~/.mlflow/credentials; empty without."""
+def login(address: str) -> tuple[str, str]:
+    """User and password as MLflow's client finds them: in the address, the environment or ~/.mlflow/credentials; empty without."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.username:
+        return urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
     stored = configparser.ConfigParser(interpolation=None)
     with contextlib.suppress(configparser.Error, UnicodeDecodeError, RuntimeError):
         stored.read(Path.home() / ".mlflow" / "credentials")

@@ -28,4 +28,6 @@ def keep_password(model: dict, address: str) -> None:
     api = f"{address}/api/2.0/mlflow/users/current"
     if requests.get(api, auth=("admin", password), timeout=30).status_code == 401:
         said = compose("exec", "-T", "mlflow", "python", "-", input=SET_PASSWORD)
-        done(said, "MLflow's admin does not take its password", "`docker compose -f monitoring/compose.yaml logs mlflow`")
+        done(
+            said, "MLflow's admin does not take its password", "`docker compose -f monitoring/compose.yaml logs mlflow`"
+        )

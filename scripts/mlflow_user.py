@@ -79,16 +79,19 @@ def grant(address: str, name: str, permission: str, settings: Settings) -> None:
         what = {"username": name, "resource_type": kind, "resource_id": each}
         now = call("GET", address, "3.0/mlflow/users/permissions/get", **what)
         if now and now["permission"] != permission:
-            call("POST", address, "3.0/mlflow/users/permissions/revoke", **what)  # MLflow does not replace one by another
+            call(
+                "POST", address, "3.0/mlflow/users/permissions/revoke", **what
+            )  # MLflow does not replace one by another
             call("POST", address, "3.0/mlflow/users/permissions/grant", **what, permission=permission)
 
 
 def call(method: str, address: str, path: str, **said: str) -> dict | None:
     """What MLflow answers, None for an account that is not there; raises RegistryError in words for whatever else it refuses."""
     how = {"params": said} if method == "GET" else {"json": said}
-    answer = requests.request(method, f"{address}/api/{path}", auth=mlflow_server.login(), timeout=30, **how)
+    login, api = mlflow_server.login(address), f"{mlflow_server.shown(address)}/api/{path}"
+    answer = requests.request(method, api, auth=login, timeout=30, **how)
     if answer.status_code == 403:
-        raise RegistryError(f"MLflow does not let {mlflow_server.login()[0]} do that", "only its admin gives accounts")
+        raise RegistryError(f"MLflow does not let {login[0]} do that", "only its admin gives accounts")
     if answer.status_code == 404 and "RESOURCE_DOES_NOT_EXIST" not in answer.text:
         raise RegistryError(
             "this MLflow has no accounts", "start it so that it asks who one is: docs/mlflow-server.md says how"

@@ -219,7 +219,9 @@ def say_next(model: dict, settings) -> None:
         print('  export MLFLOW_TRACKING_PASSWORD="$(sed -n s/^SLIPWAY_MLFLOW_ADMIN_PASSWORD=//p monitoring/.env)"')
     print("  make ship")
     if mlflow_admin.asks(model):
-        print("\nMLflow asks who one is; this gives somebody an account (READ, EDIT or MANAGE: docs/mlflow-server.md):\n")
+        print(
+            "\nMLflow asks who one is; this gives somebody an account (READ, EDIT or MANAGE: docs/mlflow-server.md):\n"
+        )
         print("  make mlflow-user NAME=anna PERMISSION=READ")
     print("\nwhere the service asks for keys, this line among them lets Prometheus in:\n")
     print(f"  prometheus metrics {hashlib.sha256(metrics_key().encode()).hexdigest()}")

@@ -18,10 +18,8 @@ def auth_server(folder: Path, **more: str) -> Iterator[str]:
     """Start it with the shipped settings, but SQLite in the place of PostgreSQL; yields its address."""
     shipped = (ROOT / "monitoring/mlflow/basic_auth.ini").read_text(encoding="utf-8")
     settings = folder / "basic_auth.ini"
-    address = f"sqlite:///{folder}/users.db"
-    settings.write_text(
-        shipped.replace("postgresql+psycopg://mlflow@postgres:5432/mlflow", address), encoding="utf-8"
-    )
+    assert "postgresql+psycopg://" in shipped
+    settings.write_text(shipped.replace("postgresql+psycopg://", f"sqlite:///{folder}/users.db"), encoding="utf-8")
     with server(
         folder,
         "--app-name",

@@ -1,6 +1,7 @@
 """`make mlflow-user` on a real MLflow that asks who one is: who may move the alias `production`, and who may not."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -189,3 +190,16 @@ def test_the_login_is_also_found_where_mlflow_keeps_it(admin, tmp_path, monkeypa
     lines = "\n".join(f"{key.lower()} = {value}" for key, value in ADMIN.items())
     (tmp_path / ".mlflow/credentials").write_text(f"[mlflow]\n{lines}\n", encoding="utf-8")
     assert doctor.mlflow(load_settings()).says.endswith("answers")
+
+
+def test_the_login_may_stand_in_the_address(admin, monkeypatch, capsys):
+    """As a secret of a workflow, the address carries the account: commands reach MLflow by it, and never show the password."""
+    user, password = ADMIN.values()
+    for name in ADMIN:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", admin.replace("://", f"://{user}:{quote(password)}@"))
+    found = doctor.mlflow(load_settings())
+    assert found.state == "ok" and password not in found.says and quote(password) not in found.says
+    assert registry.by_alias(registry.connect(load_settings()), NAME, "production")
+    made(capsys, "by-address")
