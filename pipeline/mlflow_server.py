@@ -200,7 +200,7 @@ def login(address: str) -> tuple[str, str]:
     with contextlib.suppress(configparser.Error, UnicodeDecodeError, RuntimeError):
         stored.read(Path.home() / ".mlflow" / "credentials")
     keys = ("mlflow_tracking_username", "mlflow_tracking_password")
-    user, password = (os.environ.get(key.upper()) or stored.get("mlflow", key, fallback="") for key in keys)
+    user, password = (os.environ.get(key.upper()) or stored.get("mlflow", key, fallback=None) or "" for key in keys)
     return user, password
 
 

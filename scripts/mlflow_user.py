@@ -87,9 +87,9 @@ def grant(address: str, name: str, permission: str, settings: Settings) -> None:
 
 def call(method: str, address: str, path: str, **said: str) -> dict | None:
     """What MLflow answers, None for an account that is not there; raises RegistryError in words for whatever else it refuses."""
-    how = {"params": said} if method == "GET" else {"json": said}
+    params, json = (said, None) if method == "GET" else (None, said)
     login, api = mlflow_server.login(address), f"{mlflow_server.shown(address)}/api/{path}"
-    answer = requests.request(method, api, auth=login, timeout=30, **how)
+    answer = requests.request(method, api, auth=login, timeout=30, params=params, json=json)
     if answer.status_code == 403:
         raise RegistryError(f"MLflow does not let {login[0]} do that", "only its admin gives accounts")
     if answer.status_code == 404 and "RESOURCE_DOES_NOT_EXIST" not in answer.text:

@@ -1,5 +1,7 @@
 """k8s/mlflow with each combination of its components: valid for Kubernetes, and keeping the rules that hold for its pods."""
 
+import base64
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 import manifest_pod_rules as pod_rules
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 from manifest_objects import containers, of, pods, selects
 from manifest_schemas import NEWEST, OLDEST, schema_faults
 from manifest_trees import ROOT, needs_kubectl
@@ -96,6 +99,26 @@ def test_no_secret_stands_in_it(objects):
             assert not (secret and "value" in variable), f"{name}: {variable['name']}"
 
 
+def test_the_secrets_that_the_page_makes_hold_what_the_pods_read(objects):
+    """The commands of docs/mlflow-server.md, run without a cluster, make Secrets with each key that a pod takes from them."""
+    page = (ROOT / "docs/mlflow-server.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^python3 -c .*\n.*create secret generic.*$", page, re.M)
+    made = {}
+    for line in lines:
+        command = f"{line} --dry-run=client --output json"
+        said = subprocess.run(["bash", "-ec", command], capture_output=True, text=True, check=True).stdout
+        item = json.loads(said)
+        made[item["metadata"]["name"]] = item["data"]
+    assert set(made) == {"mlflow", "mlflow-database"}
+    for name, each in containers(objects):
+        for variable in each.get("env", []):
+            taken = variable.get("valueFrom", {}).get("secretKeyRef")
+            if taken and taken["name"] != "mlflow-s3":  # whose lines are the reader's own
+                assert taken["key"] in made[taken["name"]], f"{name}: {variable['name']}"
+    assert {"PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD"} == set(made["mlflow-database"])
+    assert Fernet(base64.b64decode(made["mlflow"]["webhook-key"]))
+
+
 def test_traffic_is_refused_by_default(objects):
     """Each pod has a policy for both directions, no policy opens every port, and PostgreSQL is reached by MLflow and backups alone."""
     policies = [item["spec"] for item in of(objects, "NetworkPolicy")]
@@ -160,8 +183,8 @@ def test_it_is_given_what_one_host_is_given(objects):
 def test_with_s3_the_bucket_takes_the_place_of_the_volume(tmp_path):
     """The component s3 has MLflow write into the bucket of its Secret, and leaves the database's Secret where it was."""
     mlflow = container(rendered(tmp_path, "postgres", "s3"), "mlflow")
-    place = [each["value"] for each in mlflow["env"] if each["name"] == "MLFLOW_ARTIFACTS_DESTINATION"]
-    assert place == ["$(SLIPWAY_ARTIFACTS)"]
+    place = [each for each in mlflow["env"] if each.pop("name") == "MLFLOW_ARTIFACTS_DESTINATION"]
+    assert place == [{"valueFrom": {"secretKeyRef": {"name": "mlflow-s3", "key": "SLIPWAY_ARTIFACTS"}}}]
     assert [each["secretRef"]["name"] for each in mlflow["envFrom"]] == ["mlflow-database", "mlflow-s3"]
 
 
