@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,7 +227,6 @@ def test_what_mlflow_holds_is_not_overwritten_unasked(host, before, tmp_path):
     mlflow.log_text(run.info.run_id, "later", "later.txt")
     said = host.refuses("restore_backup")
     assert "MLflow here holds" in said and "2 versions" in said and "REPLACE=yes" in said
-    host.up()
     assert client(host).get_registered_model(NAME).aliases["production"] == "2"
     host.restore("--replace")
     assert everything(host, tmp_path) == known
@@ -239,15 +239,27 @@ def test_what_mlflow_holds_is_not_overwritten_unasked(host, before, tmp_path):
 def test_a_damaged_backup_is_refused_before_anything_is_touched(host, before):
     """One wrong byte, a short file or a missing one is found by the checksums; MLflow goes on with what it has."""
     _, copy = before
-    for name in ("mlflow.dump", "artifacts.tar.gz", "backup.json"):
+    for name, damaged in (
+        ("mlflow.dump", lambda whole: whole[:-1] + bytes([whole[-1] ^ 1])),
+        ("artifacts.tar.gz", lambda whole: whole[:-1]),
+        ("backup.json", lambda whole: whole[:-20]),
+    ):
         whole = (copy / name).read_bytes()
-        for damaged in (whole[:-1], whole[:100] + bytes([whole[100] ^ 1]) + whole[101:]):
-            (copy / name).write_bytes(damaged)
-            if name != "backup.json" or damaged != whole[:-1]:  # its last byte is the end of the line
-                assert "is damaged" in host.refuses("restore_backup", "--backup", copy.name, "--replace")
+        (copy / name).write_bytes(damaged(whole))
+        assert "is damaged" in host.refuses("restore_backup", "--backup", copy.name, "--replace")
         (copy / name).write_bytes(whole)
     assert "there is no backup of-never" in host.refuses("restore_backup", "--backup", "of-never")
     assert len(client(host).search_model_versions(f"name='{NAME}'")) == 2
+
+
+def test_of_artifacts_in_s3_the_database_alone_is_copied(host, before):
+    """With a bucket the backup says who has to keep its versions; brought back where artifacts are elsewhere, it is refused."""
+    said = host.fork.ok("-m", "scripts.backup", **host.environment, SLIPWAY_ARTIFACTS="s3://bucket/prefix")
+    made = host.fork.root / "backups" / said.split("BACKUP=")[-1].strip()
+    assert "not copied: they are in s3://bucket/prefix, whose bucket is to keep versions" in said
+    assert sorted(path.name for path in made.iterdir()) == ["backup.json", "mlflow.dump"]
+    assert "belong into s3://bucket/prefix" in host.refuses("restore_backup", "--backup", made.name, "--replace")
+    shutil.rmtree(made)
 
 
 def test_a_full_disk_leaves_no_half_backup(host, before):
@@ -287,14 +299,14 @@ def killed(host, script: str, after: str, *options: str) -> None:
     process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("moment", ["filling in the database", "putting both in place"])
-def test_a_killed_restore_can_be_run_again(host, before, tmp_path, moment):
+def test_a_killed_restore_can_be_run_again(host, before, tmp_path):
     """Killed midway, `make up` starts an MLflow that is whole; run again, the restore brings back everything."""
     known, _ = before
-    killed(host, "restore_backup", moment, "--replace")
-    time.sleep(3)  # what the killed command had asked of the engine comes to its end
+    killed(host, "restore_backup", "filling in the database", "--replace")
     host.up()
     assert len(client(host).search_model_versions(f"name='{NAME}'")) == 2
+    killed(host, "restore_backup", "putting both in place", "--replace")
+    time.sleep(2)  # what the killed command had asked of the engine comes to its end
     host.restore("--replace")
     assert everything(host, tmp_path) == known
 

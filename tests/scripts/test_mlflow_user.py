@@ -5,14 +5,15 @@ from urllib.parse import quote
 
 import pytest
 import requests
+import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline import registry
 from pipeline.errors import SlipwayError
 from pipeline.settings import load_settings
-from scripts import doctor, mlflow_user
-from tests.scripts.mlflow_auth import ADMIN, auth_server, server
+from scripts import doctor, mlflow_user, passwords
+from tests.scripts.mlflow_auth import ADMIN, ROOT, auth_server, server
 
 NAME = load_settings().name
 
@@ -20,7 +21,7 @@ NAME = load_settings().name
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A server with two versions of this repository's model, the first in production."""
-    with auth_server(tmp_path_factory.mktemp("auth")) as started, pytest.MonkeyPatch.context() as patch:
+    with auth_server(tmp_path_factory.mktemp("auth"), **webhooks()) as started, pytest.MonkeyPatch.context() as patch:
         log_in(patch, started, ADMIN)
         client = MlflowClient(started, started)
         client.create_registered_model(NAME)
@@ -29,6 +30,14 @@ def address(tmp_path_factory):
             client.create_model_version(NAME, f"{run.info.artifact_uri}/model", run.info.run_id)
         client.set_registered_model_alias(NAME, "production", "1")
         yield started
+
+
+def webhooks() -> dict[str, str]:
+    """What monitoring/compose.yaml tells MLflow of webhooks, with a key as `make up` makes it."""
+    given = yaml.safe_load((ROOT / "monitoring/compose.yaml").read_text(encoding="utf-8"))["services"]["mlflow"]
+    told = {name: value for name, value in given["environment"].items() if name.startswith("MLFLOW_WEBHOOK_")}
+    key = passwords.make_password("SLIPWAY_MLFLOW_WEBHOOK_KEY")
+    return {name: key if value.startswith("$") else value for name, value in told.items()}
 
 
 @pytest.fixture
@@ -131,6 +140,18 @@ def test_only_the_admin_gives_accounts(admin, monkeypatch, capsys):
     log_in(monkeypatch, admin, made(capsys, "climber"))
     assert "does not let climber do that" in refused(capsys, "--name", "friend")
     assert "does not let climber do that" in refused(capsys, "--name", "climber", "--permission", "MANAGE")
+
+
+def test_the_admin_alone_makes_webhooks_and_they_reach_a_relay_nearby(admin, monkeypatch, capsys):
+    """A webhook with a secret, by http to a private address, is made by the admin and listed again; another account is answered 403."""
+    relay = {"name": "relay", "url": "http://127.0.0.1:8080/webhook", "events": ["model_version_alias.created"]}
+    client = MlflowClient(admin, admin)
+    client.create_webhook(**relay, secret="a secret")
+    assert [one.url for one in client.list_webhooks()] == [relay["url"]]
+    log_in(monkeypatch, admin, made(capsys, "listener", "--permission", "MANAGE"))
+    with pytest.raises(MlflowException) as caught:
+        client.create_webhook(**relay)
+    assert caught.value.get_http_status_code() == 403
 
 
 def test_mlflow_does_not_tell_who_moved_an_alias(admin, monkeypatch, capsys):
