@@ -26,7 +26,8 @@ def keep_password(model: dict, address: str) -> None:
     """Give MLflow's admin the password that stands in monitoring/.env: its database may be older than that file."""
     password = model["services"]["mlflow"]["environment"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
     api = f"{address}/api/2.0/mlflow/users/current"
-    if requests.get(api, auth=("admin", password), timeout=30).status_code == 401:
+    as_localhost = {"Host": "localhost:5000"}  # by the address that it is bound to, it may not know itself
+    if requests.get(api, auth=("admin", password), headers=as_localhost, timeout=30).status_code == 401:
         said = compose("exec", "-T", "mlflow", "python", "-", input=SET_PASSWORD)
         done(
             said, "MLflow's admin does not take its password", "`docker compose -f monitoring/compose.yaml logs mlflow`"

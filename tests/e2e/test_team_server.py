@@ -35,11 +35,10 @@ class Team(Host):
         password = self.secret("SLIPWAY_MLFLOW_ADMIN_PASSWORD")
         return {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
 
-    def log_in(self, patch: pytest.MonkeyPatch) -> None:
+    def log_in(self) -> None:
         """Be MLflow's admin, here and in what is run in the fork."""
         self.environment |= self.login() | {"MLFLOW_TRACKING_URI": self.url("mlflow")}
-        for key, value in self.login().items():
-            patch.setenv(key, value)
+        os.environ.update(self.login())
 
     def backups(self) -> list[Path]:
         """Everything in the folder of backups."""
@@ -64,11 +63,13 @@ def host(engine, tmp_path_factory):
     """One host on which `make up` ran with accounts, and `make ship` with the admin's; production is a process."""
     require_compose()
     with forked(tmp_path_factory.mktemp("team")) as fork, pytest.MonkeyPatch.context() as patch:
+        for key in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            patch.setenv(key, "")  # taken back at the end
         made = Team(fork)
         made.environment["SLIPWAY_MLFLOW_AUTH"] = "basic"
         try:
             made.said = made.up()
-            made.log_in(patch)
+            made.log_in()
             fork.ok("-m", "scripts.ship", **made.environment)
             more(made)
             yield made
@@ -190,21 +191,28 @@ def test_the_image_can_reach_s3(host):
     host.compose("exec", "-T", "mlflow", "python", "-c", "import boto3, flask_wtf")
 
 
-def test_everything_comes_back_after_the_volumes_are_lost(host, before, tmp_path):
-    """Copied, destroyed and restored, MLflow knows what it knew, byte for byte; production answers alike all the while."""
+def test_everything_comes_back_on_a_host_that_lost_all(host, before, tmp_path):
+    """With volumes and passwords gone, MLflow knows what it knew, byte for byte; production answers alike all the while.
+
+    The admin has the new password and not the old one; of the webhooks' key, which went with the passwords, the words say so.
+    """
     known, copy = before
-    answers, stop = [], threading.Event()
+    old, answers, stop = auth(host), [], threading.Event()
     watching = threading.Thread(target=watch, args=(host, answers, stop))
     watching.start()
     try:
         destroy(host)
+        (host.fork.root / "monitoring/.env").unlink()
         said = host.restore("--backup", copy.name)
     finally:
         stop.set()
         watching.join()
-    assert "2 versions" in said and "note:" not in said
+    host.log_in()
+    assert "2 versions" in said and "the key of the webhooks is another one since" in said
     assert everything(host, tmp_path) == known
     assert len(answers) > 10 and set(answers) == {answers[0]} and answers[0] != "no answer"
+    api = f"{host.url('mlflow')}/api/2.0/mlflow/users/current"
+    assert requests.get(api, auth=old, timeout=30).status_code == 401
 
 
 def watch(host, answers: list, stop: threading.Event) -> None:
@@ -218,22 +226,30 @@ def watch(host, answers: list, stop: threading.Event) -> None:
             answers.append("no answer")
 
 
-def test_what_mlflow_holds_is_not_overwritten_unasked(host, before, tmp_path):
-    """A restore onto an MLflow that holds something is refused with what that is, and changes nothing; asked by name it replaces it."""
-    known, _ = before
+def test_what_mlflow_holds_is_not_overwritten_unasked(host, before):
+    """A restore onto an MLflow that holds something is refused with what that is, and changes nothing."""
     mlflow = client(host)
     mlflow.set_registered_model_alias(NAME, "production", "2")
     run = mlflow.create_run(mlflow.get_experiment_by_name("more").experiment_id)
     mlflow.log_text(run.info.run_id, "later", "later.txt")
     said = host.refuses("restore_backup")
     assert "MLflow here holds" in said and "2 versions" in said and "REPLACE=yes" in said
+    assert mlflow.get_registered_model(NAME).aliases["production"] == "2"
+
+
+def test_a_killed_restore_changes_nothing_or_can_be_run_again(host, before, tmp_path):
+    """Killed while it fills in, `make up` starts the MLflow of before; run again, the backup takes its place, and what came later goes."""
+    known, copy = before
+    chosen = ("--backup", copy.name, "--replace")
+    killed(host, "restore_backup", "filling in the database", *chosen)
+    host.up()
     assert client(host).get_registered_model(NAME).aliases["production"] == "2"
-    host.restore("--replace")
+    killed(host, "restore_backup", "putting both in place", *chosen)
+    time.sleep(2)  # what the killed command had asked of the engine comes to its end
+    host.restore(*chosen)
     assert everything(host, tmp_path) == known
-    volume = host.compose(
-        "exec", "-T", "mlflow", "find", "/artifacts", "-name", "later.txt", "-o", "-name", ".restoring"
-    )
-    assert volume == ""
+    left = ("find", "/artifacts", "-name", "later.txt", "-o", "-name", ".restoring")
+    assert host.compose("exec", "-T", "mlflow", *left) == ""
 
 
 def test_a_damaged_backup_is_refused_before_anything_is_touched(host, before):
@@ -297,26 +313,3 @@ def killed(host, script: str, after: str, *options: str) -> None:
     else:
         raise AssertionError(f"{script} never said {after!r}")
     process.communicate(timeout=60)
-
-
-def test_a_killed_restore_can_be_run_again(host, before, tmp_path):
-    """Killed midway, `make up` starts an MLflow that is whole; run again, the restore brings back everything."""
-    known, _ = before
-    killed(host, "restore_backup", "filling in the database", "--replace")
-    host.up()
-    assert len(client(host).search_model_versions(f"name='{NAME}'")) == 2
-    killed(host, "restore_backup", "putting both in place", "--replace")
-    time.sleep(2)  # what the killed command had asked of the engine comes to its end
-    host.restore("--replace")
-    assert everything(host, tmp_path) == known
-
-
-def test_a_lost_password_file_locks_the_admin_out_of_nothing(host, before):
-    """When monitoring/.env is gone, `make up` makes a new admin's password and MLflow takes it."""
-    old = host.login()
-    (host.fork.root / "monitoring/.env").unlink()
-    host.up()
-    assert host.login() != old
-    api = f"{host.url('mlflow')}/api/2.0/mlflow/users/current"
-    assert requests.get(api, auth=auth(host), timeout=30).status_code == 200
-    assert requests.get(api, auth=tuple(old.values()), timeout=30).status_code == 401
