@@ -68,8 +68,9 @@ def test_each_manifest_opens_by_saying_what_it_is_for():
 
 
 def test_the_digest_is_in_none_of_the_files():
-    """The image of a release is put in by the deploy step alone; the files name a placeholder, once."""
-    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "k8s").rglob("*.yaml")}
+    """The image of a release is put in by the deploy step alone; the files name a placeholder, once. MLflow is no release."""
+    files = [path for path in (ROOT / "k8s").rglob("*.yaml") if ROOT / "k8s" / "mlflow" not in path.parents]
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
     assert [path.name for path, text in texts.items() if re.search(r"^\s*-? ?image: ", text, re.M)] == [
         "deployment.yaml"
     ]
