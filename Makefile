@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # Only what is said on the command line counts: other programs set such names for purposes of their own. Make would run what
 # stands behind a dollar sign, and some values are typed into a workflow's form.
-$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
+$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 # Tests that ship nothing.
@@ -136,6 +136,15 @@ up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this
 down: .venv/ready  ## end them; what they stored stays
 	@$(PY) -m scripts.up --down
 
+mlflow-user: .venv/ready  ## give NAME=anna an account of the team's MLflow; with PERMISSION=EDIT they may move production
+	@$(PY) -m scripts.mlflow_user --name "$$NAME" $(if $(PERMISSION),--permission "$$PERMISSION")
+
+backup: .venv/ready  ## copy all that MLflow of `make up` knows -> backups/, checked; the newest 7 are kept
+	@$(PY) -m scripts.backup
+
+restore-backup: .venv/ready  ## bring the newest copy (or BACKUP=name) back; REPLACE=yes where MLflow holds something
+	@$(PY) -m scripts.restore_backup $(if $(BACKUP),--backup "$$BACKUP") $(if $(filter yes,$(REPLACE)),--replace)
+
 # --- development ------------------------------------------------------------------------------------------------------
 setup: .venv/ready  ## make .venv with the locked requirements
 .venv/ready: requirements/dev.txt requirements/installer.txt
@@ -185,4 +194,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget
+.PHONY: help relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup

@@ -5,6 +5,8 @@ embedded default and a team's server are one code path.
 """
 
 import base64
+import configparser
+import contextlib
 import http.client
 import json
 import os
@@ -12,6 +14,7 @@ import re
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -149,6 +152,12 @@ def uri(settings: Settings) -> str:
                 f"MLflow at {shown(remote)} (MLFLOW_TRACKING_URI) {problem}",
                 "start it or correct the address; without MLFLOW_TRACKING_URI a server on this machine is used",
             )
+        problem = refuses_login(remote, timeout=30)
+        if problem:
+            raise RegistryError(
+                f"MLflow at {shown(remote)} (MLFLOW_TRACKING_URI) {problem}",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of an account there",
+            )
         return remote
     record = begin(settings)
     wait(record)
@@ -170,13 +179,46 @@ def health(address: str, timeout: float) -> str | None:
     if not address.startswith(("http://", "https://")):
         return "is not an http address: slipway reaches MLflow over HTTP only"
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=timeout):
+        with urllib.request.urlopen(f"{shown(address).rstrip('/')}/health", timeout=timeout):
             return None
     except urllib.error.HTTPError as error:
         # A hosted MLflow may keep /health for itself (401, 403, 404); only a server error means that it is broken.
         return f"answers {error.code} {error.reason}" if error.code >= 500 else None
     except (OSError, ValueError, http.client.HTTPException) as error:
         return f"cannot be reached ({getattr(error, 'reason', error)})"
+
+
+def refuses_login(address: str, timeout: float) -> str | None:
+    """What is wrong with how we log in to an MLflow that asks who we are, in words, or None; other services' log-ins are theirs to judge."""
+    user, password = login(address)
+    plain = base64.b64encode(f"{user}:{password}".encode()).decode()
+    request = urllib.request.Request(f"{shown(address).rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
+    if user:
+        request.add_header("Authorization", f"Basic {plain}")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout):
+            return None
+    except urllib.error.HTTPError as error:
+        if error.code != 401 or 'realm="mlflow"' not in error.headers.get("WWW-Authenticate", ""):
+            return None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None  # whoever asks next is told why
+    if user:
+        return f"answers 401: it does not know the user {user}, or the password is another"
+    return "answers 401: it asks who we are, and no account is set"
+
+
+def login(address: str) -> tuple[str, str]:
+    """User and password as MLflow's client finds them: in the address, the environment or ~/.mlflow/credentials; empty without."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.username:
+        return urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
+    stored = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error, UnicodeDecodeError, RuntimeError):
+        stored.read(Path.home() / ".mlflow" / "credentials")
+    keys = ("mlflow_tracking_username", "mlflow_tracking_password")
+    user, password = (os.environ.get(key.upper()) or stored.get("mlflow", key, fallback=None) or "" for key in keys)
+    return user, password
 
 
 def stop() -> bool:

@@ -9,7 +9,13 @@ from pipeline.artifacts import ROOT
 from pipeline.errors import OneHostError
 
 FOLDER = ROOT / "monitoring"
-PASSWORDS = ("SLIPWAY_POSTGRES_PASSWORD", "SLIPWAY_GRAFANA_PASSWORD")
+PASSWORDS = (
+    "SLIPWAY_POSTGRES_PASSWORD",
+    "SLIPWAY_GRAFANA_PASSWORD",
+    "SLIPWAY_MLFLOW_ADMIN_PASSWORD",
+    "SLIPWAY_MLFLOW_SECRET_KEY",  # by which MLflow's pages know a form as their own
+    "SLIPWAY_MLFLOW_WEBHOOK_KEY",
+)
 INSTALL = "https://docs.docker.com/engine/install/"
 
 

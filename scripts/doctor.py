@@ -132,7 +132,7 @@ def mlflow(settings: Settings) -> Finding:
     mlflow_server.quiet_environment()
     remote = mlflow_server.remote_uri()
     if remote:
-        problem = mlflow_server.health(remote, timeout=5)
+        problem = mlflow_server.health(remote, timeout=5) or mlflow_server.refuses_login(remote, timeout=30)
         return Finding(
             "MLflow",
             "fault" if problem else "ok",

@@ -11,19 +11,15 @@ import argparse
 import hashlib
 import os
 import re
-import secrets
 import sys
 import time
 from subprocess import PIPE, STDOUT
 
 from pipeline import processes
-from pipeline.artifacts import write_text
 from pipeline.errors import OneHostError, edge
 from pipeline.settings import load_settings
-from scripts import targets
+from scripts import mlflow_admin, targets
 from scripts.compose import (
-    FOLDER,
-    PASSWORDS,
     compose,
     containers,
     described,
@@ -34,11 +30,8 @@ from scripts.compose import (
     require_engine,
     without_passwords,
 )
-from serving.keys import make_key
+from scripts.passwords import make_metrics_key, make_passwords, metrics_key
 
-ENV = FOLDER / ".env"
-KEY = FOLDER / "keys" / "prometheus" / "metrics"
-HEAD = "# Made by `make up`. Ports, images and more may be set here too: docs/one-host.md.\n"
 WAIT_SECONDS = 300
 LOGS = "docker compose -f monitoring/compose.yaml logs"
 
@@ -70,6 +63,8 @@ def up() -> dict:
     start("postgres")
     set_password(model)
     start(*(set(model["services"]) - {"postgres"}))
+    if mlflow_admin.asks(model):
+        mlflow_admin.keep_password(model, addresses(model)["mlflow"])
     compose("kill", "--signal", "SIGHUP", "prometheus")  # it reads its file again
     return model
 
@@ -79,43 +74,6 @@ def down() -> None:
     ended = sorted(containers())
     done(compose("down", env=without_passwords()), "not everything could be ended", f"`{LOGS}` may say why")
     print(f"ended: {', '.join(ended)}; what they stored stays" if ended else "nothing was running")
-
-
-def make_passwords() -> None:
-    """Add to monitoring/.env each password that it lacks; whatever else stands there is kept."""
-    try:
-        text = ENV.read_text(encoding="utf-8") if ENV.exists() else HEAD
-    except UnicodeDecodeError:
-        raise OneHostError("monitoring/.env is damaged: it is not text", "correct or remove it") from None
-    for key in PASSWORDS:
-        if not re.search(rf"^{key}=\S", text, re.M):
-            text = re.sub(rf"^{key}=.*\n?", "", text, flags=re.M)
-            text = f"{text.rstrip()}\n{key}={secrets.token_hex(16)}\n"
-    write_text(ENV, text, mode=0o600)
-
-
-def make_metrics_key() -> None:
-    """Make the key that Prometheus shows to the service, unless there is one.
-
-    Prometheus runs as another user and must be able to read it: the folder above keeps everybody else of this machine out.
-    """
-    KEY.parent.mkdir(parents=True, exist_ok=True)
-    KEY.parent.parent.chmod(0o700)
-    KEY.parent.chmod(0o755)
-    if not metrics_key():
-        key, _ = make_key("prometheus", "metrics")
-        write_text(KEY, key + "\n", mode=0o644)
-    KEY.chmod(0o644)
-
-
-def metrics_key() -> str:
-    """The key that Prometheus shows; empty when there is none."""
-    try:
-        return KEY.read_text(encoding="ascii").strip() if KEY.exists() else ""
-    except UnicodeDecodeError:
-        raise OneHostError(
-            "monitoring/keys/prometheus/metrics is damaged: it is not a key", "remove it: a new one is made"
-        ) from None
 
 
 def refuse_taken_ports(model: dict) -> None:
@@ -243,14 +201,28 @@ def reached(port: dict) -> str:
     return "127.0.0.1" if bound == "0.0.0.0" else bound
 
 
+def addresses(model: dict) -> dict[str, str]:
+    """Where each service is reached from this machine."""
+    ports = {service: one["ports"][0] for service, one in model["services"].items() if one.get("ports")}
+    return {service: f"http://{reached(port)}:{port['published']}" for service, port in ports.items()}
+
+
 def say_next(model: dict, settings) -> None:
     """Print where everything is, and the commands that put a model there."""
-    ports = {service: one["ports"][0] for service, one in model["services"].items() if one.get("ports")}
-    urls = {service: f"http://{reached(port)}:{port['published']}" for service, port in ports.items()}
+    urls = addresses(model)
     print(f"\nMLflow      {urls['mlflow']}\nPrometheus  {urls['prometheus']}")
     print(f"Grafana     {urls['grafana']}  (admin; its password is SLIPWAY_GRAFANA_PASSWORD in monitoring/.env)")
     print("\nnext, in each shell that works with this MLflow, and once per model:\n")
-    print(f"  export MLFLOW_TRACKING_URI={urls['mlflow']}\n  make ship")
+    print(f"  export MLFLOW_TRACKING_URI={urls['mlflow']}")
+    if mlflow_admin.asks(model):
+        print("  export MLFLOW_TRACKING_USERNAME=admin")
+        print('  export MLFLOW_TRACKING_PASSWORD="$(sed -n s/^SLIPWAY_MLFLOW_ADMIN_PASSWORD=//p monitoring/.env)"')
+    print("  make ship")
+    if mlflow_admin.asks(model):
+        print(
+            "\nMLflow asks who one is; this gives somebody an account (READ, EDIT or MANAGE: docs/mlflow-server.md):\n"
+        )
+        print("  make mlflow-user NAME=anna PERMISSION=READ")
     print("\nwhere the service asks for keys, this line among them lets Prometheus in:\n")
     print(f"  prometheus metrics {hashlib.sha256(metrics_key().encode()).hexdigest()}")
     target = targets.choose(settings).NAME

@@ -21,6 +21,7 @@ LEFT_OUT = (
     "build",
     ".mlflow",
     ".slipway",
+    "backups",
     "__pycache__",
     ".pytest_cache",
     ".ruff_cache",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.compose import PASSWORDS
 from tests.conftest import Fork, clean_environment, free_port
 
 IMAGES = Path(__file__).parent / "images"
@@ -62,8 +63,7 @@ class Host:
         """Standard output of `docker compose` on the fork's file."""
         command = ["docker", "compose", "--file", str(self.fork.root / "monitoring/compose.yaml"), *arguments]
         # for what only asks or ends, a password is needed by the file, not by what is done
-        words = {"SLIPWAY_POSTGRES_PASSWORD": "-", "SLIPWAY_GRAFANA_PASSWORD": "-"}
-        environment = clean_environment() | self.environment | words
+        environment = clean_environment() | self.environment | dict.fromkeys(PASSWORDS, "-")
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
     def run(self, lines: str) -> None:

@@ -11,13 +11,14 @@ def of(objects: list[dict], *kinds: str) -> list[dict]:
 
 def pods(objects: list[dict]) -> Iterator[tuple[str, dict, dict]]:
     """Name, labels and specification of each kind of pod."""
-    for item in of(objects, "Deployment"):
-        template = item["spec"]["template"]
+    for item in of(objects, "Deployment", "StatefulSet", "CronJob"):
+        spec = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item["spec"]
+        template = spec["template"]
         yield item["metadata"]["name"], template["metadata"]["labels"], template["spec"]
 
 
 def containers(objects: list[dict]) -> Iterator[tuple[str, dict]]:
-    """Every container, the ones that run first included, with the name of its Deployment."""
+    """Every container, the ones that run first included, with the name of what makes its pod."""
     for name, _, spec in pods(objects):
         for container in chain(spec["containers"], spec.get("initContainers", [])):
             yield name, container

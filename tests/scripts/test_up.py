@@ -3,15 +3,19 @@
 import json
 import os
 import re
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
+from mlflow import environment_variables
 
 from pipeline.errors import SlipwayError
 from pipeline.settings import load_settings
-from scripts import compose, up
+from scripts import compose, mlflow_admin, passwords, up
 from serving.keys import Keys
 from tests.monitoring.rules import recorded
 
@@ -25,8 +29,8 @@ PAGE = (ROOT / "docs/one-host.md").read_text(encoding="utf-8")
 @pytest.fixture
 def env(tmp_path, monkeypatch) -> Path:
     """A monitoring/.env and a monitoring/keys/ of our own."""
-    monkeypatch.setattr(up, "KEY", tmp_path / "keys" / "prometheus" / "metrics")
-    monkeypatch.setattr(up, "ENV", tmp_path / ".env")
+    monkeypatch.setattr(passwords, "KEY", tmp_path / "keys" / "prometheus" / "metrics")
+    monkeypatch.setattr(passwords, "ENV", tmp_path / ".env")
     return tmp_path / ".env"
 
 
@@ -36,21 +40,23 @@ def values(file: Path) -> dict[str, str]:
 
 
 def test_passwords_are_made_once_and_for_their_owner_only(env):
-    """Two long passwords are written to a file of mode 600, and the next time they are the same."""
-    up.make_passwords()
+    """Long passwords, each its own, are written to a file of mode 600, and the next time they are the same."""
+    passwords.make_passwords()
     made = values(env)
-    assert set(made) == set(compose.PASSWORDS) and len(set(made.values())) == 2
-    assert all(re.fullmatch(r"[0-9a-f]{32}", password) for password in made.values())
+    assert set(made) == set(compose.PASSWORDS) and len(set(made.values())) == len(made)
+    others = {key: value for key, value in made.items() if key != "SLIPWAY_MLFLOW_WEBHOOK_KEY"}
+    assert all(re.fullmatch(r"[0-9a-f]{32}", password) for password in others.values())
+    assert Fernet(made["SLIPWAY_MLFLOW_WEBHOOK_KEY"])  # of the form that MLflow asks for
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
-    up.make_passwords()
+    passwords.make_passwords()
     assert values(env) == made
 
 
 def test_a_file_that_others_could_read_is_closed(env):
     """A password file that was made readable for others is closed again."""
-    up.make_passwords()
+    passwords.make_passwords()
     env.chmod(0o644)
-    up.make_passwords()
+    passwords.make_passwords()
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
 
 
@@ -58,7 +64,7 @@ def test_a_file_that_others_could_read_is_closed(env):
 def test_what_a_team_wrote_is_kept(env, written):
     """Settings, comments and a password of the team's own stay; only a password that is missing or empty is made."""
     env.write_text(f"# ours\nSLIPWAY_POSTGRES_PASSWORD=own-one\n{written}SLIPWAY_MLFLOW_PORT=5600", encoding="utf-8")
-    up.make_passwords()
+    passwords.make_passwords()
     assert env.read_text(encoding="utf-8").startswith("# ours\n")
     assert values(env)["SLIPWAY_POSTGRES_PASSWORD"] == "own-one"
     assert values(env)["SLIPWAY_MLFLOW_PORT"] == "5600"
@@ -70,51 +76,54 @@ def test_a_file_that_is_no_text_is_refused_and_kept(env):
     """A damaged password file is named, and is left as it is."""
     env.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SlipwayError, match="is damaged"):
-        up.make_passwords()
+        passwords.make_passwords()
     assert env.read_bytes() == b"\xff\xfe\x00"
 
 
 def test_prometheus_is_given_a_key_once(env):
     """The key that Prometheus shows is made once, one that a team wrote is kept, and an empty file counts as none."""
-    up.make_metrics_key()
-    made = up.metrics_key()
-    up.make_metrics_key()
-    assert re.fullmatch(r"slipway_[\w-]{43}", made) and up.metrics_key() == made
-    up.KEY.write_text("our own\n", encoding="utf-8")
-    up.make_metrics_key()
-    assert up.metrics_key() == "our own"
-    up.KEY.write_text("\n", encoding="utf-8")
-    up.make_metrics_key()
-    assert up.metrics_key() not in ("", made)
+    passwords.make_metrics_key()
+    made = passwords.metrics_key()
+    passwords.make_metrics_key()
+    assert re.fullmatch(r"slipway_[\w-]{43}", made) and passwords.metrics_key() == made
+    passwords.KEY.write_text("our own\n", encoding="utf-8")
+    passwords.make_metrics_key()
+    assert passwords.metrics_key() == "our own"
+    passwords.KEY.write_text("\n", encoding="utf-8")
+    passwords.make_metrics_key()
+    assert passwords.metrics_key() not in ("", made)
 
 
 def test_the_key_is_open_to_prometheus_and_to_no_neighbour(env):
     """The file is readable for another user, as Prometheus' container is, behind a folder that only its owner may enter."""
     before = os.umask(0o077)
     try:
-        up.make_metrics_key()
+        passwords.make_metrics_key()
     finally:
         os.umask(before)
-    modes = [stat.S_IMODE(path.stat().st_mode) for path in (up.KEY, up.KEY.parent, up.KEY.parent.parent)]
+    modes = [
+        stat.S_IMODE(path.stat().st_mode) for path in (passwords.KEY, passwords.KEY.parent, passwords.KEY.parent.parent)
+    ]
     assert modes == [0o644, 0o755, 0o700]
 
 
 def test_a_damaged_key_is_refused_and_kept(env):
     """A key file that holds something else is named, and is left as it is."""
-    up.KEY.parent.mkdir(parents=True)
-    up.KEY.write_bytes(b"\xff\xfe")
+    passwords.KEY.parent.mkdir(parents=True)
+    passwords.KEY.write_bytes(b"\xff\xfe")
     with pytest.raises(SlipwayError, match="is damaged"):
-        up.make_metrics_key()
-    assert up.KEY.read_bytes() == b"\xff\xfe"
+        passwords.make_metrics_key()
+    assert passwords.KEY.read_bytes() == b"\xff\xfe"
 
 
 def test_the_line_that_is_printed_lets_the_key_in(env, capsys):
     """What `make up` prints is a line by which the service knows the key, with the scope metrics alone."""
-    up.make_metrics_key()
-    ports = {"ports": [{"published": "1"}]}
+    passwords.make_metrics_key()
+    loopback = {"SLIPWAY_MLFLOW_AUTH": "auto", "SLIPWAY_ADDRESS": "127.0.0.1"}
+    ports = {"ports": [{"published": "1"}], "environment": loopback}
     up.say_next({"services": dict.fromkeys(("mlflow", "prometheus", "grafana"), ports)}, load_settings())
     line = re.search(r"^  (prometheus metrics \w+)$", capsys.readouterr().out, re.M)[1]
-    caller = Keys(line).find(up.metrics_key().encode())
+    caller = Keys(line).find(passwords.metrics_key().encode())
     assert caller and caller.scopes == {"metrics"}
 
 
@@ -210,11 +219,87 @@ def test_no_password_has_a_default():
     assert SERVICES["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
 
 
+def started(folder: Path, **environment: str) -> list[str]:
+    """The arguments of `mlflow server` that the command in compose.yaml comes to; `mlflow` is a script that prints them."""
+    (folder / "mlflow").write_text(
+        '#!/bin/sh\necho "$@" "endpoint=${MLFLOW_S3_ENDPOINT_URL-unset}"\n', encoding="utf-8"
+    )
+    (folder / "mlflow").chmod(0o755)
+    shell, option, command = SERVICES["mlflow"]["command"]
+    environment |= {"PATH": f"{folder}:{os.environ['PATH']}", "MLFLOW_BACKEND_STORE_URI": "postgresql://"}
+    said = subprocess.run([shell, option, command.replace("$$", "$")], env=environment, capture_output=True, text=True)
+    return said.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "address", "asks"),
+    [
+        ("auto", "127.0.0.1", False),
+        ("auto", "127.0.0.2", False),
+        ("auto", "localhost", False),
+        ("auto", "::1", False),
+        ("auto", "0.0.0.0", True),
+        ("auto", "::", True),
+        ("auto", "192.168.1.5", True),
+        ("auto", "1127.0.0.1", True),
+        ("auto", "", True),
+        ("basic", "127.0.0.1", True),
+        ("none", "0.0.0.0", False),
+        ("of", "127.0.0.1", True),
+        ("", "127.0.0.1", True),
+    ],
+)
+def test_mlflow_asks_who_one_is_where_others_can_reach_it(tmp_path, chosen, address, asks):
+    """Beyond loopback it asks unless it is told not to; so it does for a word that it does not know. Container and `make up` agree."""
+    environment = {"SLIPWAY_MLFLOW_AUTH": chosen, "SLIPWAY_ADDRESS": address}
+    assert ("basic-auth" in started(tmp_path, **environment)) is asks
+    assert mlflow_admin.asks({"services": {"mlflow": {"environment": environment}}}) is asks
+
+
+def test_an_endpoint_of_s3_that_is_not_set_is_not_there(tmp_path):
+    """An empty endpoint would be taken for an address; one that is set arrives."""
+    auth = {"SLIPWAY_MLFLOW_AUTH": "auto", "SLIPWAY_ADDRESS": "127.0.0.1"}
+    assert started(tmp_path, **auth, MLFLOW_S3_ENDPOINT_URL="")[-1] == "endpoint=unset"
+    assert started(tmp_path, **auth, MLFLOW_S3_ENDPOINT_URL="http://s3:9000")[-1] == "endpoint=http://s3:9000"
+
+
+def resolved(folder: Path, **environment: str) -> dict[str, str]:
+    """The environment of MLflow as compose resolves it, from an env file and a shell of its own."""
+    lines = dict.fromkeys(compose.PASSWORDS, "made") | environment
+    (folder / "env").write_text("".join(f"{key}={value}\n" for key, value in lines.items()), encoding="utf-8")
+    command = ["docker", "compose", "--file", ROOT / "monitoring/compose.yaml", "--env-file", folder / "env"]
+    shell = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "AWS_SECRET_ACCESS_KEY": "of somebody's shell"}
+    said = subprocess.run([*command, "config", "--format", "json"], env=shell, capture_output=True, text=True)
+    if "is not a docker command" in said.stderr:
+        pytest.skip("Docker's compose plugin is missing")
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout)["services"]["mlflow"]["environment"]
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="there is no docker command")
+def test_keys_of_a_bucket_reach_mlflow_only_where_there_is_one(tmp_path):
+    """With SLIPWAY_ARTIFACTS its keys arrive; without, MLflow gets none, not even those that somebody has in the shell."""
+    keys = {"AWS_ACCESS_KEY_ID": "of the bucket", "MLFLOW_S3_ENDPOINT_URL": "http://s3:9000"}
+    without, with_it = (resolved(tmp_path, **keys, **more) for more in ({}, {"SLIPWAY_ARTIFACTS": "s3://b/p"}))
+    names = ("MLFLOW_ARTIFACTS_DESTINATION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL")
+    assert [without[name] for name in names] == ["/artifacts", "", "", ""]
+    assert [with_it[name] for name in names] == ["s3://b/p", "of the bucket", "of somebody's shell", "http://s3:9000"]
+
+
+def test_mlflow_knows_the_variables_that_it_is_given():
+    """Each MLFLOW_ variable of compose.yaml is one that the installed MLflow reads; a misspelt one would be ignored silently."""
+    known = {one.name for one in vars(environment_variables).values() if hasattr(one, "name")}
+    known |= {"MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI"}  # options of `mlflow server`
+    given = {name for name in SERVICES["mlflow"]["environment"] if name.startswith("MLFLOW_")}
+    assert len(given) >= 10 and given <= known
+
+
 def test_every_setting_is_documented_with_its_default():
     """docs/one-host.md lists each variable of compose.yaml, with the default that it has there, and no other."""
     used = dict.fromkeys(re.findall(r"\$\{(\w+):\?", COMPOSE), "made by `make up`")
     used |= dict(re.findall(r"\$\{(\w+):-([^}]+)\}", COMPOSE))
-    listed = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", PAGE, re.M))
+    used |= dict.fromkeys(re.findall(r"\$\{(\w+):-\}", COMPOSE), "none")
+    listed = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| ([^|]+) \|", PAGE, re.M))
     assert {name: default.strip("`") for name, default in listed.items()} == {n: d.strip("`") for n, d in used.items()}
 
 
@@ -286,7 +371,7 @@ def test_prometheus_finds_its_key_where_it_is_mounted():
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     named = Path(config["scrape_configs"][0]["authorization"]["credentials_file"])
     here = next(source for source, place in mounts.items() if place == str(named.parent))
-    assert (ROOT / "monitoring" / here / named.name).resolve() == up.KEY
+    assert (ROOT / "monitoring" / here / named.name).resolve() == passwords.KEY
     assert "/monitoring/keys/" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
 
 
