@@ -25,7 +25,8 @@ def give_alias(browser, mlflow: str, model: str, version: str, alias: str, pictu
 
 def _row(browser, version: str):
     return _until(
-        browser, lambda: next((row for row in browser.all("[role=row]") if row.text.startswith(f"Version {version}\n")), None)
+        browser,
+        lambda: next((row for row in browser.all("[role=row]") if row.text.startswith(f"Version {version}\n")), None),
     )
 
 
