@@ -14,13 +14,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 from mlflow import MlflowClient
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
-from pipeline import oci
-from tests.conftest import free_port
+from pipeline import model_card
+from pipeline.settings import load_settings
+from tests.conftest import ROOT, free_port
 from tests.e2e.carried_machine import Machine, tag
+from tests.pipeline.evaluations import DATA, RUN, evaluation
+from tests.serving.browser import browsing
 
 NAME = "breast-cancer"
 BUTTON = "https://github.com/octo/model/actions/workflows/promote.yml"
+ALIASES = "button[data-component-id*=modelversiontablealiasescell]"
 DISPATCH = "/repos/octo/model/actions/workflows/promote.yml/dispatches"
 
 
@@ -182,6 +188,45 @@ def test_a_moved_alias_is_put_back_and_deployed_once(seeded, repository, machine
     assert api.got == []
 
 
+def test_a_click_in_mlflows_own_pages_deploys(seeded, tmp_path):
+    """With the mouse alone, as MLflow's pages have it: the version's aliases, `production`, save; then it is put back and started."""
+    with github() as api, browsing(tmp_path / "profile") as browser:
+        person = Person(seeded, **api.environment)
+        person.looks()
+        browser.open(person.said.split("\nMLflow: ")[1].split()[0], ALIASES)
+        (row,) = [row for row in browser.all("[role=row]") if "Version 1" in row.get_attribute("textContent")]
+        row.find_element(By.CSS_SELECTOR, ALIASES).click()
+        browser.wait("[role=dialog] input")
+        browser.one("[role=dialog] input").send_keys("production", Keys.ENTER)
+        browser.wait("[role=dialog] button[data-component-id$=save-button]:not([disabled])")
+        browser.one("[role=dialog] button[data-component-id$=save-button]").click()
+        browser.wait(f"{ALIASES}:not([disabled])")
+        deadline = time.monotonic() + 20
+        while production(seeded) != "1" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "alias production  version 2 → version 1" in person.ends()
+    assert [path for method, path, *_ in api.got if method == "POST"] == [DISPATCH]
+
+
+def test_a_card_is_tables_and_text_in_mlflows_own_pages(seeded, tmp_path):
+    """MLflow draws the card's tables and links, and nothing that a team wrote loads a picture or leads elsewhere."""
+    hostile = "<img src=http://evil.invalid/x.png> ![p](http://evil.invalid/y.png) [l](http://evil.invalid) http://evil.invalid |"
+    shipped = load_settings(ROOT / "tests/example/pipeline.toml")
+    words = shipped.model_copy(update={"model": shipped.model.model_copy(update={"purpose": hostile})})
+    card = model_card.markdown(evaluation("binary", reasons=[hostile]), RUN | {"trained_by": hostile}, DATA, words)
+    person = Person(seeded)
+    person.looks().update_model_version(NAME, "1", card)
+    with browsing(tmp_path / "profile") as browser:
+        browser.open(person.said.split("\nMLflow: ")[1].split()[0] + "/versions/1", "td code")
+        assert {"Purpose", "Metrics", "Data", "Limits", "Slices", "Approvals"} <= set(browser.texts("h3"))
+        assert {"log loss", "Brier score", "parity"} <= set(browser.texts("td"))
+        assert browser.all(f"a[href$='#/experiments/1/runs/{RUN['run_id']}']")
+        assert not browser.all("[src*=evil], [href*=evil]")
+        assert not [url for url in browser.asked() if "evil" in url]
+        assert any("evil.invalid" in text.replace("\u2060", "") for text in browser.texts("p")), "it is there to read"
+    person.ends()
+
+
 def test_other_changes_are_saved_and_start_nothing(seeded, repository):
     """A description, a run or an alias without meaning is put back, and no workflow is started."""
     before = tag(repository, "state")
@@ -217,9 +262,9 @@ def test_a_refused_start_is_told_and_the_change_is_saved(seeded, status):
         said = person.ends(status=1)
     assert f"MLflow is saved, but promote.yml was not started: GitHub answers {status}" in said
     assert f"next: press “Run workflow” on {BUTTON}" in said and "hunter2" not in said
-    person = Person(seeded)
-    assert person.looks().get_model_version_by_alias(NAME, "staging").version == "1"
-    assert "nothing was changed" in person.ends()
+    seeded.run("-m", "scripts.restore_mlflow", "--read-only")
+    with closing(sqlite3.connect(seeded.home / "mlflow.db")) as connection:
+        assert ("staging", 1) in connection.execute("SELECT alias, version FROM registered_model_aliases").fetchall()
 
 
 def test_a_conflict_shows_both_and_overwrites_nothing(seeded, repository, machine):
@@ -330,4 +375,5 @@ def test_a_state_is_the_same_however_often_it_is_put(seeded, repository):
     assert tag(repository, "state")["digest"] != before["base"]
     person = Person(seeded)
     person.looks()
-    assert "going on with" in person.ends() and oci.Repository(f"{repository}/mlflow").get("state")
+    said = person.ends()
+    assert "going on with" in said and "meanwhile" not in said
