@@ -146,6 +146,15 @@ def test_a_promotion_is_written_into_the_description_once(client):
     assert "nothing → version 3, deployed" in client.get_run(record).data.tags["mlflow.note.content"]
 
 
+def test_a_scheduled_run_speaks_for_nobody(client, monkeypatch):
+    """GitHub gives a scheduled run somebody's name; the approval is not put into that mouth."""
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    registry.promoted(client, "m", "1", "MLflow alias")
+    said = client.get_model_version("m", "1").description
+    assert "put into production by `the schedule` (MLflow alias)" in said and "octocat" not in said
+
+
 def test_version_without_bundle_is_refused(client, tmp_path):
     """A version that was registered by other means has no bundle, and that is said."""
     with pytest.raises(RegistryError, match="m version 1 has no bundle"):
