@@ -130,6 +130,9 @@ pr-comment: .venv/ready  ## build/incoming/pull_request.json, trusted in nothing
 mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
 	@$(PY) -m scripts.start_mlflow
 
+ui: .venv/ready  ## open MLflow's pages, put back what is changed there and have it deployed; ARGS=--no-browser
+	@$(PY) -m scripts.ui $(ARGS)
+
 up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
 	@$(PY) -m scripts.up
 
@@ -194,4 +197,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup
+.PHONY: help relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow ui up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup

@@ -121,7 +121,11 @@ def main(argv: list[str] | None = None) -> None:
         "confidence": settings.gate.confidence,
         "resamples": settings.gate.resamples,
         "comparison": {"metric": metric.name} | comparisons[metric.name].plain() if both else None,
-        "metrics": [metric_row(one, values[name], comparisons.get(name)) for name, one in known.items()],
+        "metrics": [
+            metric_row(one, values[name], comparisons.get(name))
+            | {"interval": gate.interval(one, y[common], answers[common], **drawn)}
+            for name, one in known.items()
+        ],
         "slices": [slice_row(one, rules) for one in slices],
         "limits": [asdict(one) | {"value": or_none(one.value), "success": one.success} for one in limits],
         "checks": [asdict(one) | {"success": one.success} for one in checks],

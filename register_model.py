@@ -9,7 +9,7 @@ half-way is completed.
 import shutil
 import sys
 
-from pipeline import bundle, registry, workflow
+from pipeline import bundle, model_card, registry, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
@@ -19,7 +19,7 @@ from pipeline.settings import TRAINING, Settings, load_settings
 def main() -> None:
     """Register what evaluate.py accepted."""
     settings = load_settings()
-    run, evaluation = read_json(BUILD / "run.json"), read_json(BUILD / "evaluation.json")
+    run, evaluation, data = (read_json(BUILD / name) for name in ("run.json", "evaluation.json", "data.json"))
     digest = accepted(settings, run, evaluation)
 
     # The version: its tags come with its creation, so there is none without them.
@@ -27,7 +27,7 @@ def main() -> None:
     compared = evaluation["production"]["version"] if evaluation["production"] else "none"
     version = registry.by_tag(client, settings.name, "digest", digest)
     if version is None:
-        version = create(client, settings, run, evaluation)
+        version = create(client, settings, run, evaluation, data)
     client.set_model_version_tag(settings.name, version.version, "compared_with", compared)
 
     # The bundle: with the version inside, kept beside the run, and named by a tag once it is complete.
@@ -78,7 +78,7 @@ def accepted(settings: Settings, run: dict, evaluation: dict) -> str:
     return digest
 
 
-def create(client, settings, run: dict, evaluation: dict):
+def create(client, settings: Settings, run: dict, evaluation: dict, data: dict):
     """A new version of the registered model, which is made if this is its first."""
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -88,6 +88,8 @@ def create(client, settings, run: dict, evaluation: dict):
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise RegistryError(f"MLflow: {error.message}") from error
+    if not client.get_registered_model(settings.name).description:  # a person's words are never overwritten
+        client.update_registered_model(settings.name, model_card.of_model(settings))
     tags = (
         {
             "commit": f"{run['commit']}-dirty" if run["dirty"] else run["commit"],
@@ -111,7 +113,7 @@ def create(client, settings, run: dict, evaluation: dict):
         source=run["model_uri"],
         run_id=run["run_id"],
         tags=tags,
-        description="\n".join(evaluation["reasons"]),
+        description=model_card.markdown(evaluation, run, data, settings),
         model_id=run["model_id"],
     )
     return client.get_model_version(settings.name, created.version)

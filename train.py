@@ -248,6 +248,8 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         "run_url": f"{mlflow_server.shown(mlflow.get_tracking_uri())}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
         "model_id": logged.model_id,
         "model_uri": logged.model_uri,
+        "trained_by": registry.actor(),
+        "trained_at": registry.timestamp(run.info.start_time / 1000),
     }
 
 

@@ -60,17 +60,39 @@ def check_overwrite(store: Repository) -> None:
     """Raise RegistryError when there is something in the MLflow here that neither came from the registry nor is in it."""
     if not _of_worth(mlflow_server.HOME / carried.DATABASE):
         return
-    with tempfile.TemporaryDirectory() as folder:
-        parts = carried.snapshot(mlflow_server.HOME, Path(folder))
-        here = sorted(carried.content(files) for files in parts.values())
+    here = content()
     if here == record().get("content"):
         return
     found = store.get(TAG)
     if found is None or here != sorted(carried.contents(found[1]["layers"])):
         raise RegistryError(
             f"the MLflow in {mlflow_server.HOME} holds something that {store.name} does not, and would be overwritten",
-            "`make save-mlflow` if it was changed since the last restore; else move that folder away, or delete it",
+            "`make save-mlflow` if it was changed since the last restore (`make ui`, if it was changed there); else move that "
+            "folder away, or delete it",
         )
+
+
+def content() -> list[str]:
+    """What names all that is in the MLflow here; raises RegistryError when its database is damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        parts = carried.snapshot(mlflow_server.HOME, Path(folder))
+        return sorted(carried.content(files) for files in parts.values())
+
+
+def database(store: Repository, layers: Layers, folder: Path) -> Path:
+    """Fetch the database of a state, and nothing else of it, into a folder; what it holds is then read from there."""
+    for layer in carried.contents(layers).values():
+        if layer["annotations"].get(carried.TITLE) == f"{carried.DATABASE}.tar.gz":
+            store.download(layer, folder / "database.tar.gz")
+            carried.unpack(folder / "database.tar.gz", folder)
+    return folder / carried.DATABASE
+
+
+def set_aside(folder: Path) -> None:
+    """Move the MLflow here to another place, where nothing touches it; none is left."""
+    mlflow_server.stop()
+    shutil.rmtree(STATE / "mlflow.old", ignore_errors=True)  # else `recover` would take it for what was moved
+    mlflow_server.HOME.rename(folder)
 
 
 def _of_worth(database: Path) -> bool:

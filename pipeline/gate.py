@@ -5,7 +5,7 @@ Shapes as in pipeline/metrics.py: y (n,), predictions (n, k) probabilities or (n
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Literal
@@ -94,6 +94,29 @@ def compare(
     return Comparison(*reported, difference, difference - t * error, difference + t * error, detectable)
 
 
+def interval(
+    metric: Metric, y: np.ndarray, prediction: np.ndarray, *, confidence: float, resamples: int, seed: int
+) -> tuple[float, float] | None:
+    """Bounds of a metric of one model, each with that confidence: percentiles of a bootstrap over the rows.
+
+    None, where the rows allow no statement: the metric is undefined on them or on more than a tenth of the resamples, or
+    the same on all. It is for people to read; the verdict rests on `compare`.
+    """
+    value = metric.value(y, prediction)
+    if math.isnan(value):
+        return None
+    drawn = min(resamples, max(FEWEST, BUDGET // len(y)))
+    pool = _Pool(y, prediction, prediction, rows=len(y), slots=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_model = metric.on(y, prediction)
+        values = np.concatenate([of_model(weights) for weights in _draws(pool, drawn, seed)])
+    known = values[~np.isnan(values)]
+    if len(known) < (1 - UNDEFINED) * drawn or known.min() == known.max():
+        return None
+    lower, upper = np.quantile(known, [1 - confidence, confidence])
+    return min(value, float(lower)), max(value, float(upper))
+
+
 @dataclass(frozen=True)
 class _Pool:
     """What resamples are drawn from. A real row fills `slots` slots, each of the virtual rows after it one."""
@@ -169,16 +192,18 @@ def _ranks(prediction: np.ndarray) -> np.ndarray:
 
 
 def _resampled_differences(metric: Metric, pool: _Pool, resamples: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    step = max(1, CHUNK // len(pool.y))
-    parts = []
     with np.errstate(divide="ignore", invalid="ignore"):
         of_candidate = metric.on(pool.y, pool.candidate)
         of_production = metric.on(pool.y, pool.production)
-        for start in range(0, resamples, step):
-            weights = pool.draw(min(step, resamples - start), rng)
-            parts.append(of_candidate(weights) - of_production(weights))
+        parts = [of_candidate(weights) - of_production(weights) for weights in _draws(pool, resamples, seed)]
     return np.concatenate(parts)
+
+
+def _draws(pool: _Pool, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    step = max(1, CHUNK // len(pool.y))
+    for start in range(0, resamples, step):
+        yield pool.draw(min(step, resamples - start), rng)
 
 
 # --- slices ---

@@ -7,11 +7,13 @@ Aliases, never stages: `production` is what serves, `previous` what served befor
 import getpass
 import os
 import socket
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import mlflow_server, processes
+from pipeline import mlflow_server, model_card, processes, report
 from pipeline.errors import RegistryError
 from pipeline.settings import Settings
 
@@ -147,7 +149,7 @@ def record_deployment(client, name: str, environment: str, *, version: str, befo
     run = client.create_run(
         experiment(client, f"{name}-deployments"),
         run_name=f"{environment}: version {version} {result}",
-        tags=tags,
+        tags=tags | {"mlflow.note.content": told(tags)},
     )
     client.set_terminated(run.info.run_id, "FINISHED" if result == "deployed" else "FAILED")
 
@@ -163,7 +165,51 @@ def last_deployment(client, name: str, environment: str) -> dict[str, Any] | Non
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
-    return dict(runs[0].data.tags, started=runs[0].info.start_time / 1000) if runs else None
+    if not runs:
+        return None
+    info = runs[0].info
+    return dict(
+        runs[0].data.tags,
+        started=info.start_time / 1000,
+        run_id=info.run_id,
+        experiment_id=info.experiment_id,
+    )
+
+
+def told(record: Mapping[str, str]) -> str:
+    """A deployment record as Markdown, for the page of its run: who, what, from where to where, how it ended and why."""
+    who, target = report.code(record["actor"]), report.code(record["target"])
+    before = "nothing" if record["before"] == "none" else f"version {report.prose(record['before'])}"
+    lines = [
+        f"**{record['environment']}: {before} → version {report.prose(record['version'])}, {record['result']}**",
+        f"{report.code(record['action'])} by {who} on {report.code(record['host'])}, to target {target}",
+        f"image {report.code(record['image'])}" if record["image"] != "none" else "",
+        report.line_of(report.clean(record["detail"], 1000)),
+        report.code(record["link"]) if record["link"] else "",
+    ]
+    return "\n\n".join(line for line in lines if line)
+
+
+def promoted(client, name: str, version: str, how: str) -> None:
+    """Mark a version as one that was in production, and say in its description who put it there, when and how.
+
+    A description that cannot be written is told and no more: it must not undo what serves.
+    """
+    from mlflow.exceptions import MlflowException
+
+    now = timestamp(time.time())
+    client.set_model_version_tag(name, version, "promoted", now)
+    record = last_deployment(client, name, "production")
+    record = record if record and record["version"] == version else None
+    try:
+        before = client.get_model_version(name, version).description or ""
+        # GitHub's name for a scheduled run is that of whoever last changed the schedule, who approved nothing.
+        who = "the schedule" if os.environ.get("GITHUB_EVENT_NAME") == "schedule" else actor()
+        after = model_card.approved(before, now[:16], who, how, record)
+        if after != before:
+            client.update_model_version(name, version, after)
+    except MlflowException as error:
+        print(f"note: the description of version {version} could not be written: {error.message}", file=sys.stderr)
 
 
 def actor() -> str:

@@ -22,6 +22,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Model(Section):
+    """What people should know of the model, in the team's own words; it decides nothing."""
+
+    purpose: str = Field(default="", max_length=600)
+    not_for: str = Field(default="", max_length=600)
+
+
 class Data(Section):
     """What the rows mean."""
 
@@ -119,6 +126,7 @@ class Settings(Section):
     """The whole of pipeline.toml."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")
+    model: Model = Model()
     data: Data
     split: Split
     train: Train

@@ -8,7 +8,6 @@ meanwhile, production goes back to what the alias says.
 
 import argparse
 import sys
-import time
 
 from pipeline import processes, registry
 from pipeline.errors import DeployError, RegistryError, edge
@@ -32,7 +31,9 @@ def main(argv: list[str] | None = None) -> None:
         version = registry.by_number(client, settings.name, record["version"])
         compared = version.tags.get("compared_with", "none")
         try:
-            before = swap_aliases(client, settings.name, version.version, None if compared == "none" else compared)
+            before = swap_aliases(
+                client, settings.name, version.version, None if compared == "none" else compared, "make promote"
+            )
         except RegistryError:
             now = registry.by_alias(client, settings.name, "production")
             if now and now.version != version.version:
@@ -41,10 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     print(f"alias production is on version {version.version}" + (f", previous on {before}" if before else ""))
 
 
-def swap_aliases(client, name: str, version: str, expected: str | None) -> str | None:
+def swap_aliases(client, name: str, version: str, expected: str | None, how: str) -> str | None:
     """Move `production` to a version if it is on `expected`, and `previous` to where it was; return that version."""
     before = registry.move_alias(client, name, "production", version, expected, left="previous")
-    client.set_model_version_tag(name, version, "promoted", registry.timestamp(time.time()))
+    registry.promoted(client, name, version, how)
     return before
 
 

@@ -12,7 +12,6 @@ record says why, and SLIPWAY_WEBHOOK hears of it.
 import argparse
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -222,7 +221,7 @@ def prove(client, settings: Settings, version) -> None:
 def finish(client, name: str, version, before) -> None:
     """Remember that the version was in production, and, where it is an older one again, that the newer one was left."""
     back = "promoted" in version.tags and before and int(before.version) > int(version.version)
-    client.set_model_version_tag(name, version.version, "promoted", registry.timestamp(time.time()))
+    registry.promoted(client, name, version.version, "MLflow alias")
     remember(client, name, version.version, before.version if back else None)
     now = registry.by_alias(client, name, "production")
     if now is None or now.version != version.version:

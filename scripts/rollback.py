@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         now = registry.by_alias(client, settings.name, "production")
         record = deploy(client, settings, options.environment, version, "rollback")
         if options.environment == "production":
-            left = swap_aliases(client, settings.name, version.version, now.version if now else None)
+            left = swap_aliases(client, settings.name, version.version, now.version if now else None, "rollback")
             left = served["version"] if served else left
             remember(client, settings.name, version.version, left if left != version.version else None)
         else:

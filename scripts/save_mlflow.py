@@ -65,7 +65,7 @@ def save(repository: str, held: dict[str, Any]) -> None:
     """Send what is new, move the tag, free the lease; raises Lost, and then still holds it, or RegistryError when refused."""
     mlflow_server.stop()  # what it was asked for is written, and nothing is half written
     try:
-        _send(Repository(repository), Claimant(repository, held["who"], held["holder"]))
+        send(Repository(repository), Claimant(repository, held["who"], held["holder"]))
     except Lost:
         raise  # the lease lives on: the same command may do better
     except RegistryError:
@@ -74,7 +74,8 @@ def save(repository: str, held: dict[str, Any]) -> None:
     heartbeat.end()
 
 
-def _send(store: Repository, claimant: Claimant) -> None:
+def send(store: Repository, claimant: Claimant) -> None:
+    """Send what is new and move the tag, under the claimant's lease; raises Lost, or RegistryError when refused."""
     record = carrier.record()
     base = record["base"]
     found = store.get(carrier.TAG)

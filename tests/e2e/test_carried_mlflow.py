@@ -1,139 +1,19 @@
 """The embedded MLflow between machines: carried through a real registry, held by one job at a time, never lost halfway."""
 
 import json
-import shutil
-import sqlite3
 import subprocess
-import sys
 import time
-import uuid
 from contextlib import closing
-from pathlib import Path
 
 import psutil
 import pytest
-import requests
 
 from pipeline import lease, oci
-from tests.conftest import ROOT, clean_environment, free_port
+from tests.conftest import free_port
+from tests.e2e.carried_machine import QUICK, Machine, tag
 from tests.e2e.registries import OwnRegistry
-from tests.e2e.registry_proxy import Proxy
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 ROUNDS = 3  # 20 were run by hand
-QUICK = "Timing(settle=0.5, beat=0.3, poll=0.2, dead=3, tell=0.5, patience=60)"
-RESTORE = "import sys; from pipeline.errors import edge; from pipeline.lease import Timing; from scripts.restore_mlflow import restore; sys.exit(edge(restore)(sys.argv[1], {timing}))"  # fmt: skip
-
-
-class Machine:
-    """A folder with the template's code, as a job has it, and one database that stands for MLflow's."""
-
-    def __init__(self, root: Path, repository: str):
-        self.root, self.repository, self.environment = root, repository, {"IMAGE_REPOSITORY": repository}
-        for name in ("pipeline", "scripts", "serving"):
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "tests/example/pipeline.toml", root)
-
-    def command(self, *arguments: str) -> dict:
-        """How one of its commands is started."""
-        return {
-            "args": [sys.executable, *arguments],
-            "cwd": self.root,
-            "env": clean_environment() | self.environment,
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "text": True,
-        }
-
-    def run(self, *arguments: str, status: int = 0) -> str:
-        """Run a command that must end with this status and without a traceback; return what it said."""
-        done = subprocess.run(timeout=120, **self.command(*arguments))
-        assert done.returncode == status, done.stdout
-        assert "Traceback" not in done.stdout, done.stdout
-        return done.stdout
-
-    def restore(self, status: int = 0, timing: str = QUICK) -> str:
-        """Restore with short intervals."""
-        return self.run("-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow", status=status)
-
-    def start_restore(self, timing: str = QUICK) -> subprocess.Popen:
-        """The same, and go on."""
-        return subprocess.Popen(**self.command("-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow"))
-
-    def save(self, status: int = 0) -> str:
-        """Save."""
-        return self.run("-m", "scripts.save_mlflow", status=status)
-
-    @property
-    def home(self) -> Path:
-        """Its folder of MLflow."""
-        return self.root / ".mlflow"
-
-    def write(self, name: str, artifact: bytes = b"weights") -> None:
-        """Log a run of this name, with one file."""
-        self.home.mkdir(exist_ok=True)
-        with closing(sqlite3.connect(self.home / "mlflow.db")) as connection, connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS runs (name TEXT)")
-            connection.execute("CREATE TABLE IF NOT EXISTS registered_models (name TEXT)")
-            connection.execute("INSERT INTO runs VALUES (?)", (name,))
-        folder = self.home / "artifacts" / "1" / name / "artifacts"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.bin").write_bytes(artifact)
-
-    def names(self) -> list[str]:
-        """The names of its runs, each with its file there."""
-        with closing(sqlite3.connect(self.home / "mlflow.db")) as connection:
-            names = [row[0] for row in connection.execute("SELECT name FROM runs")]
-        assert all((self.home / "artifacts/1" / name / "artifacts/model.bin").exists() for name in names)
-        return names
-
-    def lease(self) -> dict:
-        """The record of its lease."""
-        return json.loads((self.root / ".slipway/lease.json").read_text())
-
-    def heartbeat(self) -> psutil.Process:
-        """The process of its heartbeat."""
-        return psutil.Process(self.lease()["process"]["pid"])
-
-
-@pytest.fixture
-def repository(registry) -> str:
-    """A repository of this test's own, empty."""
-    return f"{registry}/carried/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def machine(tmp_path, repository):
-    """Make machines; their heartbeats end with the test."""
-    made = []
-
-    def make(at: str = repository) -> Machine:
-        made.append(Machine(tmp_path / f"machine {len(made)}" / "our model", at))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.run("-c", "from pipeline import heartbeat, mlflow_server; heartbeat.end(); mlflow_server.stop()")
-
-
-@pytest.fixture
-def proxy(registry):
-    """A registry that can be spoiled."""
-    made = Proxy(registry)
-    yield made
-    made.close()
-
-
-def tag(repository: str, name: str) -> dict | None:
-    """The manifest under a tag, with its digest."""
-    host, _, path = repository.partition("/")
-    while True:
-        answer = requests.get(
-            f"http://{host}/v2/{path}/mlflow/manifests/{name}", headers={"Accept": MANIFEST}, timeout=5
-        )
-        if answer.status_code != 500:  # which a registry answers while the tag is being written
-            return answer.json() | {"digest": oci.digest(answer.content)} if answer.ok else None
 
 
 def test_what_one_machine_saves_another_restores(machine, repository):

@@ -108,7 +108,10 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
         "confidence": 0.95,
         "resamples": 400,
         "comparison": {"metric": decides.name} | found[decides.name].plain() if production else None,
-        "metrics": [_row(one, values[name], found.get(name)) for name, one in known.items()],
+        "metrics": [
+            _row(one, values[name], found.get(name)) | {"interval": gate.interval(one, data.y, ours, **drawn)}
+            for name, one in known.items()
+        ],
         "slices": [
             {"slice": one.slice, "rows": one.rows, "judged": one.judged, "worse": gate.is_worse(one, rules)}
             | one.comparison.plain()
@@ -116,6 +119,7 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
         ],
         "limits": [asdict(one) | {"success": one.success} for one in limits],
         "checks": [asdict(one) | {"success": one.success} for one in checks],
+        "format": {"format": "onnx", "format_reason": None},
     } | changes
 
 
@@ -133,6 +137,12 @@ RUN = {
     "lock_hash": "e" * 64,
     "seed": 42,
     "rows": {"train": 341, "holdout": 228},
+    "split": {"holdout": 0.25, "salt": "slipway", "id": "id"},
+    "features": ["mean_radius", "mean_texture"],
+    "experiment_id": "1",
+    "run_url": "http://127.0.0.1:5000/#/experiments/1/runs/" + "a" * 32,
+    "trained_at": "2026-11-02 09:15:00",
+    "trained_by": "octocat",
 }
 
 DATA = {

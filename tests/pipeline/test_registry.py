@@ -132,6 +132,29 @@ def test_deployments_are_recorded_and_the_newest_success_is_found(client):
     assert registry.timestamp(found["started"])[:2] == "20"
 
 
+def test_a_promotion_is_written_into_the_description_once(client):
+    """The tag, and one line with the deployment record, below what a person wrote; a second call adds nothing."""
+    about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
+    registry.record_deployment(client, "m", "production", version="3", result="deployed", **about)
+    client.update_model_version("m", "3", "A person's words.")
+    for _ in range(2):
+        registry.promoted(client, "m", "3", "make promote")
+    found = client.get_model_version("m", "3")
+    record = registry.last_deployment(client, "m", "production")["run_id"]
+    assert "promoted" in found.tags and found.description.startswith("A person's words.\n\n### Approvals\n\n- 20")
+    assert found.description.count("put into production by") == 1 and record in found.description
+    assert "nothing → version 3, deployed" in client.get_run(record).data.tags["mlflow.note.content"]
+
+
+def test_a_scheduled_run_speaks_for_nobody(client, monkeypatch):
+    """GitHub gives a scheduled run somebody's name; the approval is not put into that mouth."""
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    registry.promoted(client, "m", "1", "MLflow alias")
+    said = client.get_model_version("m", "1").description
+    assert "put into production by `the schedule` (MLflow alias)" in said and "octocat" not in said
+
+
 def test_version_without_bundle_is_refused(client, tmp_path):
     """A version that was registered by other means has no bundle, and that is said."""
     with pytest.raises(RegistryError, match="m version 1 has no bundle"):

@@ -148,6 +148,22 @@ def test_every_deployment_left_a_record(fork):
     assert all(tag["result"] == "deployed" and tag["actor"] and tag["digest"] for tag in tags)
 
 
+def test_every_version_carries_its_card_with_who_approved_it(fork):
+    """A description says verdict, purpose and metrics with intervals, and has a line for each time it went into production."""
+    client = fork.mlflow()
+    first, second = (client.get_model_version("breast-cancer", number).description for number in "12")
+    assert first.startswith("Accepted: ") and "the first model" in first.splitlines()[0]
+    assert "compared with version 1" in second.splitlines()[0] and "teaching data" in second
+    assert "| **log loss** |" in second and "medical device" in second
+    for card in (first, second):
+        lines = [line for line in card.splitlines() if "put into production by" in line]
+        assert ["make promote" in lines[0], "rollback" in lines[1], len(lines)] == [True, True, 2]
+    records = client.search_runs([client.get_experiment_by_name("breast-cancer-deployments").experiment_id])
+    assert all("version 2" in record.data.tags["mlflow.note.content"] for record in records[:2])
+    assert any(record.info.run_id in second for record in records)
+    assert "alias `production`" in client.get_registered_model("breast-cancer").description
+
+
 def test_run_in_mlflow_has_lineage_plots_and_model_without_pickle(fork):
     """The run carries commit, data and lock hash, data set, figures, signature and input example; no file of it is a pickle."""
     client = fork.mlflow()

@@ -1,0 +1,205 @@
+"""Open MLflow's pages, wherever MLflow is; put back what was changed there, and have it deployed.
+
+    make ui                    # ARGS=--no-browser: only print the address
+
+Where MLflow travels in the image registry it is fetched, opened, and put back when you are done, unless somebody saved
+another one meanwhile: then nothing is overwritten, and both are shown. Nobody has to wait while you look.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from pipeline import carried, carrier, github_actions, heartbeat, mlflow_server, processes, registry_changes
+from pipeline.artifacts import STATE, write_json
+from pipeline.errors import BusyError, DeployError, RegistryError, edge
+from pipeline.lease import Claimant
+from pipeline.oci import Repository
+from pipeline.registry_changes import Change
+from pipeline.settings import Settings, load_settings
+from scripts import save_mlflow
+
+DEPLOY = ("production", "staging")  # the aliases that mean more than a name
+WORKFLOW = "promote.yml"
+SESSION = STATE / "ui.json"  # what was fetched for a person: {"base": digest, "before": what its registry said}
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Open what there is, and where it travels bring it back."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    browser = not parser.parse_args(argv).no_browser
+    mlflow_server.quiet_environment()
+    settings = load_settings()
+    repository, reason = carrier.place(settings)
+    if reason:
+        show(settings, browser)
+        print(reason if mlflow_server.remote_uri() else f"{reason}, and so does what you change")
+        print(deployed_by())
+        return
+    with processes.lock("carried-mlflow", "make ui"):
+        carrier.recover()
+        refuse_held()
+        store = Repository(repository)
+        opened = fetched(store)
+        if opened is None:
+            print(f"{repository} holds no MLflow yet: the first delivery makes one")
+            return
+        show(settings, browser)
+        print("press Enter here (or Ctrl-C) when you are done: what you changed is then put back", flush=True)
+        wait()
+        with processes.lock("delivery", "make ui", save_mlflow.WAIT_SECONDS):
+            done(settings, store, opened)
+
+
+def deployed_by() -> str:
+    """Who finds an alias that was moved there."""
+    if mlflow_server.remote_uri():
+        return f"an alias that you move there is found by the schedule of {WORKFLOW}, or by what MLflow's webhook calls"
+    return "an alias that you move there is deployed by `make reconcile`"
+
+
+def show(settings: Settings, browser: bool) -> None:
+    """Print the address of the model's page, and open it where there is a screen."""
+    address = f"{mlflow_server.shown(mlflow_server.uri(settings)).rstrip('/')}/#/models/{settings.name}"
+    print(f"MLflow: {address}", flush=True)
+    # Without a screen Python would start a text browser, in the terminal that is read from here.
+    if browser and (sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+        webbrowser.open(address)
+
+
+def wait() -> None:
+    """Until Enter, Ctrl-C or a signal to end; where there is no keyboard, a signal alone."""
+    try:
+        if not sys.stdin.readline():
+            signal.pause()
+    except KeyboardInterrupt:
+        print(flush=True)
+
+
+def refuse_held() -> None:
+    """Raise BusyError while this folder holds MLflow for changes of its own."""
+    held = heartbeat.held()
+    if held and processes.find(held.get("process") or {}):
+        raise BusyError(
+            "MLflow was restored here to be changed", "`make save-mlflow` saves it, `make stop` lets go of it"
+        )
+    heartbeat.end()
+
+
+def fetched(store: Repository) -> dict[str, Any] | None:
+    """What is in the registry now, put in place here without holding it; None when there is nothing.
+
+    A session that was killed after something was changed goes on instead. Raises RegistryError when the MLflow here holds
+    what is neither, and Refused or Lost when the registry does not give it.
+    """
+    left = unfinished()
+    if left:
+        print("going on with what the `make ui` before this one left here", flush=True)
+        return left
+    carrier.check_overwrite(store)
+    found = store.get(carrier.TAG)
+    if found is None:
+        return None
+    carrier.fetch(store, found, holder=None)
+    opened = {"base": found[0], "before": registry_changes.read(mlflow_server.HOME / carried.DATABASE)}
+    write_json(SESSION, opened)
+    return opened
+
+
+def unfinished() -> dict[str, Any] | None:
+    """The session that left the MLflow here changed and not put back, or None."""
+    try:
+        left, record = json.loads(SESSION.read_text(encoding="utf-8")), carrier.record()
+        return left if left["base"] == record["base"] and carrier.content() != record["content"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:
+    """Say what was changed, put it back, and start what deploys it."""
+    mlflow_server.stop()  # what it was asked for is written, and nothing is half written
+    if carrier.content() == carrier.record()["content"]:
+        print("nothing was changed, and nothing is put back", flush=True)
+        SESSION.unlink(missing_ok=True)
+        return
+    changes = registry_changes.compare(opened["before"], registry_changes.read(mlflow_server.HOME / carried.DATABASE))
+    print("you changed:")
+    print("\n".join(registry_changes.table(changes) or ["  runs or experiments, no model"]), flush=True)
+    try:
+        put_back(store, opened, changes)
+    except BaseException:
+        if SESSION.exists():
+            print("what you changed is still here: `make ui` goes on with it", flush=True)
+        raise
+    SESSION.unlink(missing_ok=True)
+    if moved := registry_changes.moved(changes, settings.name, DEPLOY):
+        start(moved)
+
+
+def put_back(store: Repository, opened: dict[str, Any], changes: list[Change]) -> None:
+    """Compare and set, under the lease; raises RegistryError, with nothing overwritten, when somebody else saved meanwhile."""
+    if saved(store, opened, changes):
+        return
+    claimant = Claimant(store.name, carrier.who())
+    claimant.acquire()
+    try:
+        heartbeat.begin(claimant)
+        if not saved(store, opened, changes):
+            save_mlflow.send(store, claimant)
+    finally:
+        heartbeat.end()
+
+
+def saved(store: Repository, opened: dict[str, Any], changes: list[Change]) -> bool:
+    """Whether the registry has what is here, as after a put-back whose end was not heard of; raises RegistryError when it moved on."""
+    found = store.get(carrier.TAG)
+    if found and found[0] == opened["base"]:
+        return False
+    layers = found[1]["layers"] if found else []
+    if sorted(carried.contents(layers)) == carrier.content():
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = registry_changes.read(carrier.database(store, layers, Path(folder)))
+    raise conflict(store.name, changes, registry_changes.compare(opened["before"], theirs))
+
+
+def conflict(name: str, changes: list[Change], theirs: list[Change]) -> RegistryError:
+    """Show both sides, and keep what this person did in a folder, where nothing overwrites it."""
+    print(f"meanwhile {name} was saved by somebody else, who changed:")
+    print("\n".join(registry_changes.table(theirs) or ["  runs or experiments, no model"]), flush=True)
+    kept = STATE / f"ui-{time.strftime('%Y%m%d-%H%M%S')}"
+    carrier.set_aside(kept)
+    SESSION.unlink(missing_ok=True)
+    both = sorted({one[:2] for one in changes} & {one[:2] for one in theirs})
+    clash = f"; both changed {', '.join(f'{what} of {model}' for model, what in both)}" if both else ""
+    return RegistryError(
+        f"nothing was put back: {name} is no longer what was opened here{clash}",
+        f"`make ui` opens what it is now: change it again there, if that is still right. Yours is kept in {kept}",
+    )
+
+
+def start(moved: list[str]) -> None:
+    """Start the workflow that deploys what an alias says, or say where to; raises DeployError when GitHub refuses."""
+    names, page = " and ".join(moved), github_actions.page(WORKFLOW)
+    by_hand = f"press “Run workflow” on {page}; its schedule finds the change too, within hours"
+    try:
+        begun = github_actions.start(WORKFLOW)
+    except DeployError as error:
+        raise DeployError(f"MLflow is saved, but {WORKFLOW} was not started: {error.what}", by_hand) from error
+    if begun:
+        print(f"started {WORKFLOW}, which deploys what the alias {names} says: {page}")
+    else:
+        print(f"the alias {names} was moved. To have it deployed now, {by_hand}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
