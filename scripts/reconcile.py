@@ -12,6 +12,7 @@ record says why, and SLIPWAY_WEBHOOK hears of it.
 import argparse
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -50,10 +51,36 @@ def main(argv: list[str] | None = None) -> None:
     client = registry.connect(settings)
     with nullcontext() if options.compare else processes.lock("delivery", "reconcile", WAIT_SECONDS):
         for environment in environments:
-            version = difference(client, settings, environment)
+            if options.compare:
+                version = difference(client, settings, environment)
+            else:
+                version = follow(client, settings, environment)
             workflow.output(**{environment: str(version is not None).lower()})
-            if version is not None and not options.compare:
-                (reconcile if environment == "production" else stage)(client, settings, version)
+
+
+def follow(client, settings: Settings, environment: str):
+    """Deploy what MLflow says of an environment, where another version serves, and tell SLIPWAY_WEBHOOK; the version, or None."""
+    version = None
+    link = f"\n{lineage.link()}" if lineage.link() else ""
+    try:
+        version = difference(client, settings, environment)
+        if version is not None:
+            (reconcile if environment == "production" else stage)(client, settings, version)
+            notify.tell(f"{promoted(settings.name, version, environment)} is deployed{link}")
+    except BaseException as error:
+        why = error.what if isinstance(error, SlipwayError) else type(error).__name__
+        if version is None:
+            notify.tell(f"{settings.name}: what MLflow says of {environment} cannot be followed: {why}{link}")
+        else:
+            what = promoted(settings.name, version, environment)
+            notify.tell(f"{what} was not deployed: {why}. What served before serves on{link}")
+        raise
+    return version
+
+
+def promoted(name: str, version, environment: str) -> str:
+    """A promotion in words."""
+    return f"{name}: version {version.version}, given the alias {environment} in MLflow,"
 
 
 def difference(client, settings: Settings, environment: str):
@@ -97,47 +124,31 @@ def reconcile(client, settings: Settings, version) -> None:
     served = last_served(client, settings, "production")
     served = served or registry.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
     before = in_mlflow(client, settings.name, served)
-    with told(settings, version, "production"):
-        with given_back(client, settings.name, version.version, before):
-            with recorded(client, settings, "production", version, served), wish_kept(client, settings):
-                if "promoted" not in version.tags:
-                    desired.check_allowed(version)
-                prove(client, settings, version)
-            if before and before.version != version.version:  # first, so that a kill in between forgets nothing
-                client.set_registered_model_alias(settings.name, "previous", before.version)
-            record = deploy(client, settings, "production", version, "reconcile")
-        finish(client, settings.name, version, before)
+    with given_back(client, settings.name, version.version, before):
+        with recorded(client, settings, "production", version, served), wish_kept(client, settings):
+            if "promoted" not in version.tags:
+                desired.check_allowed(version)
+            prove(client, settings, version)
+        if before and before.version != version.version:  # first, so that a kill in between forgets nothing
+            client.set_registered_model_alias(settings.name, "previous", before.version)
+        record = deploy(client, settings, "production", version, "reconcile")
+    finish(client, settings.name, version, before)
     print(f"production serves version {record['version']} at {record['url']}, as MLflow's alias says")
 
 
 def stage(client, settings: Settings, version) -> None:
     """Bring a version into staging and test it there; when it fails, the alias goes to what staging serves, and it raises."""
     served = last_served(client, settings, "staging")
-    with told(settings, version, "staging"):
-        try:
-            with recorded(client, settings, "staging", version, served):
-                desired.check_allowed(version)
-                prove(client, settings, version)
-        except BaseException:
-            now = in_mlflow(client, settings.name, last_served(client, settings, "staging"))
-            if now and registry.move_alias(client, settings.name, "staging", now.version, expected=version.version):
-                print(f"alias staging is on version {now.version} again", flush=True)
-            raise
-    print(f"staging serves version {version.version}, as MLflow's alias says")
-
-
-@contextmanager
-def told(settings: Settings, version, environment: str) -> Iterator[None]:
-    """Tell SLIPWAY_WEBHOOK, where it is set, how a version that was promoted in MLflow fared."""
-    what = f"{settings.name}: version {version.version}, given the alias {environment} in MLflow,"
-    link = f"\n{lineage.link()}" if lineage.link() else ""
     try:
-        yield
-    except BaseException as error:
-        why = error.what if isinstance(error, SlipwayError) else type(error).__name__
-        notify.tell(f"{what} was not deployed: {why}. What served before serves on{link}")
+        with recorded(client, settings, "staging", version, served):
+            desired.check_allowed(version)
+            prove(client, settings, version)
+    except BaseException:
+        now = in_mlflow(client, settings.name, last_served(client, settings, "staging"))
+        if now and registry.move_alias(client, settings.name, "staging", now.version, expected=version.version):
+            print(f"alias staging is on version {now.version} again", flush=True)
         raise
-    notify.tell(f"{what} is deployed{link}")
+    print(f"staging serves version {version.version}, as MLflow's alias says")
 
 
 @contextmanager

@@ -138,7 +138,12 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
     mlflow_server.uri(settings)
     warm.prepare()
     return Worker(
-        lambda: remote.aliases(mlflow_server.uri(settings), config.model), reconcile, tell, metrics, pace, cancel
+        lambda: remote.aliases(mlflow_server.uri(settings), config.model),
+        reconcile,
+        lambda _: None,  # the command that it runs tells by itself
+        metrics,
+        pace,
+        cancel,
     )
 
 
@@ -163,9 +168,7 @@ def cancel() -> None:
 
 def tell(what: str) -> None:
     """One message to SLIPWAY_WEBHOOK, where that is set."""
-    url = os.environ.get("SLIPWAY_WEBHOOK", "").strip()
-    if url and (problem := notify.wrong(url) or notify.send(url, f"webhook relay: no promotion was started: {what}")):
-        say(f"nobody was told: SLIPWAY_WEBHOOK {problem}")
+    notify.tell(f"webhook relay says that a promotion failed: {what}")
 
 
 def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:
