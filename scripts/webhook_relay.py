@@ -90,6 +90,8 @@ def read(environment: Mapping[str, str], reconciles: bool) -> Config:
         raise SettingsError(f"the relay needs {', '.join(missing)}", "docs/promote-in-mlflow.md says what they are")
     if not reconciles and not re.fullmatch(r"[\w.-]+/[\w.-]+", config.repository):
         raise SettingsError("SLIPWAY_RELAY_REPOSITORY is not OWNER/NAME", "an example is octo/model")
+    if not reconciles and (problem := notify.wrong(config.api)):
+        raise SettingsError(f"GITHUB_API_URL {problem}", "the token would travel in the open")
     return config
 
 
@@ -135,7 +137,8 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
     from pipeline.settings import load_settings
 
     settings = load_settings()
-    mlflow_server.uri(settings)
+    if not mlflow_server.remote_uri():
+        mlflow_server.uri(settings)
     warm.prepare()
     return Worker(
         lambda: remote.aliases(mlflow_server.uri(settings), config.model), reconcile, tell, metrics, pace, cancel
@@ -164,7 +167,9 @@ def cancel() -> None:
 def tell(what: str) -> None:
     """One message to SLIPWAY_WEBHOOK, where that is set."""
     url = os.environ.get("SLIPWAY_WEBHOOK", "").strip()
-    if url and (problem := notify.wrong(url) or notify.send(url, f"webhook relay: no promotion was started: {what}")):
+    if url and (
+        problem := notify.wrong(url) or notify.send(url, f"webhook relay says that a promotion failed: {what}")
+    ):
         say(f"nobody was told: SLIPWAY_WEBHOOK {problem}")
 
 
