@@ -1,5 +1,7 @@
 """`make up` on a real engine: MLflow on a real PostgreSQL, a real Prometheus; only Grafana is a stand-in, unless public images can be had."""
 
+import base64
+import os
 import re
 import socket
 import time
@@ -12,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from tests.conftest import forked
 from tests.e2e.one_host import Host, require_compose
+from tests.scripts.relays import SECRET, relay_to, server, wait
 
 SERVICES = {"postgres", "mlflow", "prometheus", "grafana"}
 
@@ -231,3 +234,25 @@ def test_without_an_engine_it_says_so(host):
     for arguments in ([], ["--down"]):
         said = host.fork.refused("-m", "scripts.up", *arguments, DOCKER_HOST="unix:///nowhere/docker.sock")
         assert "no Docker engine answers" in said and "start it" in said
+
+
+def test_its_mlflow_tells_a_relay_on_this_host(host):
+    """With the three variables of docs/promote-in-mlflow.md, a moved alias reaches a relay outside of the containers, also after a restart."""
+    key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    webhooks = {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
+    host.up(**webhooks, MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=key)
+    uri, name = host.url("mlflow"), "breast-cancer"
+    client = MlflowClient(uri, uri)
+    client.create_registered_model(name)
+    client.create_model_version(name, "s3://nowhere/model")
+    ask = "import socket; print(socket.gethostbyname('host.docker.internal'))"
+    gateway = host.compose("exec", "-T", "mlflow", "python", "-c", ask).strip()
+    with server(204) as github, relay_to(github, uri, model=name, host=gateway) as relay:
+        url = f"http://host.docker.internal:{relay.port}/webhook"
+        given = {"MLFLOW_TRACKING_URI": uri, "SLIPWAY_RELAY_SECRET": SECRET}
+        assert "answered 202" in host.fork.ok("-m", "scripts.webhook", "--url", url, **given)
+        host.compose("restart", "mlflow")
+        host.up(**webhooks, MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=key)
+        client.set_registered_model_alias(name, "production", "1")
+        wait(lambda: relay.promotions("started") == 1)
+        assert len(github.got) == 1
