@@ -31,9 +31,9 @@ PACE = Pace()
 PLACEHOLDERS = ("change-me", "changeme", "set-me", "placeholder", "your-", "example", "<", "secretsecret")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Config:
-    """What the environment says."""
+    """What the environment says; it is never shown, for it holds secrets."""
 
     secret: str
     model: str
@@ -76,9 +76,12 @@ def read(environment: Mapping[str, str], reconciles: bool) -> Config:
         api=get("GITHUB_API_URL", "https://api.github.com"),
         port=port(get("SLIPWAY_RELAY_PORT", str(PORT))),
     )
-    unset = [name for name in ("SLIPWAY_RELAY_MODEL", "MLFLOW_TRACKING_URI") if get(name) == "set-me"]
-    if unset:
-        raise SettingsError(f'{unset[0]} is still "set-me"', "fill it in")
+    check(config, reconciles)
+    return config
+
+
+def check(config: Config, reconciles: bool) -> None:
+    """Raise SettingsError where something is missing, or GitHub cannot be asked with what is there."""
     needed = {"SLIPWAY_RELAY_MODEL": config.model}
     if not reconciles:
         needed |= {
@@ -86,11 +89,12 @@ def read(environment: Mapping[str, str], reconciles: bool) -> Config:
             "SLIPWAY_RELAY_REPOSITORY": config.repository,
             "SLIPWAY_RELAY_TOKEN": config.token,
         }
-    if missing := [name for name, value in needed.items() if not value]:
+    if missing := [name for name, value in needed.items() if value in ("", "set-me")]:
         raise SettingsError(f"the relay needs {', '.join(missing)}", "docs/promote-in-mlflow.md says what they are")
     if not reconciles and not re.fullmatch(r"[\w.-]+/[\w.-]+", config.repository):
         raise SettingsError("SLIPWAY_RELAY_REPOSITORY is not OWNER/NAME", "an example is octo/model")
-    return config
+    if not reconciles and (problem := notify.wrong(config.api)):
+        raise SettingsError(f"GITHUB_API_URL {problem}", "the token would travel in the open")
 
 
 def secret(value: str) -> str:
@@ -135,7 +139,8 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
     from pipeline.settings import load_settings
 
     settings = load_settings()
-    mlflow_server.uri(settings)
+    if not mlflow_server.remote_uri():
+        mlflow_server.uri(settings)
     warm.prepare()
     return Worker(
         lambda: remote.aliases(mlflow_server.uri(settings), config.model),

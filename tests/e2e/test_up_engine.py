@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from tests.conftest import forked
 from tests.e2e.one_host import Host, require_compose
+from tests.scripts.relays import SECRET, relay_to, server, wait
 
 SERVICES = {"postgres", "mlflow", "prometheus", "grafana"}
 
@@ -216,3 +217,23 @@ def test_without_an_engine_it_says_so(host):
     for arguments in ([], ["--down"]):
         said = host.fork.refused("-m", "scripts.up", *arguments, DOCKER_HOST="unix:///nowhere/docker.sock")
         assert "no Docker engine answers" in said and "start it" in said
+
+
+def test_its_mlflow_tells_a_relay_on_this_host(host):
+    """As it is started, a moved alias reaches a relay outside of the containers, also after a restart."""
+    host.up()
+    uri, name = host.url("mlflow"), "breast-cancer"
+    client = MlflowClient(uri, uri)
+    client.create_registered_model(name)
+    client.create_model_version(name, "s3://nowhere/model")
+    ask = "import socket; print(socket.gethostbyname('host.docker.internal'))"
+    gateway = host.compose("exec", "-T", "mlflow", "python", "-c", ask).strip()
+    with server(204) as github, relay_to(github, uri, model=name, host=gateway) as relay:
+        url = f"http://host.docker.internal:{relay.port}/webhook"
+        given = {"MLFLOW_TRACKING_URI": uri, "SLIPWAY_RELAY_SECRET": SECRET}
+        assert "answered 202" in host.fork.ok("-m", "scripts.webhook", "--url", url, **given)
+        host.compose("restart", "mlflow")
+        host.up()
+        client.set_registered_model_alias(name, "production", "1")
+        wait(lambda: relay.promotions("started") == 1)
+        assert len(github.got) == 1

@@ -69,12 +69,16 @@ def registry(**aliases: str) -> dict:
 class Relay:
     """A relay that runs in this process, and the requests of MLflow to it."""
 
-    def __init__(self, worker, metrics: Metrics, seen=None, model: str = "cars", secret: str = SECRET):
+    def __init__(
+        self, worker, metrics: Metrics, seen=None, model: str = "cars", secret: str = SECRET, host: str = "127.0.0.1"
+    ):
         self.worker = worker
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         made = app.make(secret, model, worker, metrics, seen)
-        config = uvicorn.Config(made, port=self.port, log_level="warning", access_log=False, limit_concurrency=64)
+        config = uvicorn.Config(
+            made, host=host, port=self.port, log_level="warning", access_log=False, limit_concurrency=64
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
@@ -142,9 +146,17 @@ def wait(condition, seconds: float = 20) -> None:
 
 
 @contextmanager
-def relay_to(github, mlflow: str, pace: Pace = QUICK, seen=None, model: str = "cars", secret: str = SECRET):
+def relay_to(
+    github,
+    mlflow: str,
+    pace: Pace = QUICK,
+    seen=None,
+    model: str = "cars",
+    secret: str = SECRET,
+    host: str = "127.0.0.1",
+):
     """A relay that dispatches to this GitHub and reads that MLflow."""
     metrics = Metrics()
     config = webhook_relay.Config(secret, model, mlflow, "octo/cars", TOKEN, "main", github.url)
-    with Relay(webhook_relay.elsewhere(config, metrics, pace), metrics, seen, model, secret) as relay:
+    with Relay(webhook_relay.elsewhere(config, metrics, pace), metrics, seen, model, secret, host) as relay:
         yield relay
