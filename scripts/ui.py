@@ -133,7 +133,12 @@ def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:
         return
     changes = registry_changes.compare(opened["before"], registry_changes.read(mlflow_server.HOME / carried.DATABASE))
     print("you changed:")
-    print("\n".join(registry_changes.table(changes) or ["  runs or experiments, no model"]), flush=True)
+    print(
+        "\n".join(
+            registry_changes.table(changes) or ["  nothing of a model, but runs, experiments or what was changed back"]
+        ),
+        flush=True,
+    )
     try:
         put_back(store, opened, changes)
     except BaseException:
@@ -175,7 +180,12 @@ def saved(store: Repository, opened: dict[str, Any], changes: list[Change]) -> b
 def conflict(name: str, changes: list[Change], theirs: list[Change]) -> RegistryError:
     """Show both sides, and keep what this person did in a folder, where nothing overwrites it."""
     print(f"meanwhile {name} was saved by somebody else, who changed:")
-    print("\n".join(registry_changes.table(theirs) or ["  runs or experiments, no model"]), flush=True)
+    print(
+        "\n".join(
+            registry_changes.table(theirs) or ["  nothing of a model, but runs, experiments or what was changed back"]
+        ),
+        flush=True,
+    )
     kept = STATE / f"ui-{time.strftime('%Y%m%d-%H%M%S')}"
     carrier.set_aside(kept)
     SESSION.unlink(missing_ok=True)

@@ -239,7 +239,7 @@ def test_other_changes_are_saved_and_start_nothing(seeded, repository):
     assert tag(repository, "state")["annotations"]["slipway.before"] == before["digest"]
     person = Person(seeded)
     person.looks().create_run("1")
-    assert "runs or experiments, no model" in person.ends()
+    assert "nothing of a model, but runs" in person.ends()
 
 
 def test_without_a_token_the_button_is_named(seeded):
