@@ -106,3 +106,14 @@ def test_what_it_is_given_is_what_the_relay_reads(objects):
     for name in (name for name, value in settings.items() if value == "set-me"):
         with pytest.raises(SettingsError, match=name):
             webhook_relay.read(right | {name: "set-me"}, reconciles=False)
+
+
+def test_mlflow_in_the_same_cluster_may_tell_it(tmp_path):
+    """The policy of k8s/mlflow lets MLflow out to the port on which the relay's pod listens, and the relay's lets it in."""
+    policies = [
+        yaml.safe_load((copy_of_k8s(tmp_path / name) / f"k8s/{name}/network-policy.yaml").read_text(encoding="utf-8"))
+        for name in ("mlflow", "webhook-relay")
+    ]
+    out = {port["port"] for rule in policies[0]["spec"]["egress"] for port in rule["ports"]}
+    into = {port["port"] for rule in policies[1]["spec"]["ingress"] for port in rule["ports"]}
+    assert into == {webhook_relay.PORT} and webhook_relay.PORT in out
