@@ -14,19 +14,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 from mlflow import MlflowClient
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 
 from pipeline import model_card
 from pipeline.settings import load_settings
 from tests.conftest import ROOT, free_port
 from tests.e2e.carried_machine import Machine, tag
 from tests.pipeline.evaluations import DATA, RUN, evaluation
+from tests.scripts.registry_page import give_alias
 from tests.serving.browser import browsing
 
 NAME = "breast-cancer"
 BUTTON = "https://github.com/octo/model/actions/workflows/promote.yml"
-ALIASES = "button[data-component-id*=modelversiontablealiasescell]"
 DISPATCH = "/repos/octo/model/actions/workflows/promote.yml/dispatches"
 
 
@@ -193,14 +191,7 @@ def test_a_click_in_mlflows_own_pages_deploys(seeded, tmp_path):
     with github() as api, browsing(tmp_path / "profile") as browser:
         person = Person(seeded, **api.environment)
         person.looks()
-        browser.open(person.said.split("\nMLflow: ")[1].split()[0], ALIASES)
-        (row,) = [row for row in browser.all("[role=row]") if "Version 1" in row.get_attribute("textContent")]
-        row.find_element(By.CSS_SELECTOR, ALIASES).click()
-        browser.wait("[role=dialog] input")
-        browser.one("[role=dialog] input").send_keys("production", Keys.ENTER)
-        browser.wait("[role=dialog] button[data-component-id$=save-button]:not([disabled])")
-        browser.one("[role=dialog] button[data-component-id$=save-button]").click()
-        browser.wait(f"{ALIASES}:not([disabled])")
+        give_alias(browser, person.said.split("\nMLflow: ")[1].split()[0].partition("/#")[0], NAME, "1", "production")
         deadline = time.monotonic() + 20
         while production(seeded) != "1" and time.monotonic() < deadline:
             time.sleep(0.1)
