@@ -89,7 +89,8 @@ def create(client, settings: Settings, run: dict, evaluation: dict, data: dict):
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise RegistryError(f"MLflow: {error.message}") from error
     if not client.get_registered_model(settings.name).description:  # a person's words are never overwritten
-        client.update_registered_model(settings.name, model_card.of_model(settings))
+        deployments = registry.experiment(client, f"{settings.name}-deployments")
+        client.update_registered_model(settings.name, model_card.of_model(settings, deployments))
     tags = (
         {
             "commit": f"{run['commit']}-dirty" if run["dirty"] else run["commit"],

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipeline import carried, images, mlflow_server, oci
+from pipeline import carried, images, mlflow_server, oci, registry
 from pipeline.artifacts import STATE, write_json
 from pipeline.errors import RegistryError
 from pipeline.oci import Repository
@@ -40,7 +40,7 @@ def who() -> str:
     server, path, run, job = (os.environ.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID", "JOB"))
     if path and run:
         return f"job {job} of {server}/{path}/actions/runs/{run}"
-    return f"{os.environ.get('USER') or os.getuid()} on {socket.gethostname()}"
+    return f"{registry.actor()} on {socket.gethostname()}"
 
 
 def record() -> dict[str, Any]:
@@ -58,7 +58,7 @@ def remember(folder: Path, base: str | None, holder: str | None, content: list[s
 
 def check_overwrite(store: Repository) -> None:
     """Raise RegistryError when there is something in the MLflow here that neither came from the registry nor is in it."""
-    if not _of_worth(mlflow_server.HOME / carried.DATABASE):
+    if not holds_something():
         return
     here = content()
     if here == record().get("content"):
@@ -67,9 +67,14 @@ def check_overwrite(store: Repository) -> None:
     if found is None or here != sorted(carried.contents(found[1]["layers"])):
         raise RegistryError(
             f"the MLflow in {mlflow_server.HOME} holds something that {store.name} does not, and would be overwritten",
-            "`make save-mlflow` if it was changed since the last restore (`make ui`, if it was changed there); else move that "
-            "folder away, or delete it",
+            "`make ui` puts back what was changed here since it was opened or restored to look at, `make save-mlflow` what was "
+            "restored to be changed; else `make stop`, and move that folder away",
         )
+
+
+def holds_something() -> bool:
+    """Whether the MLflow here holds any run or model."""
+    return _of_worth(mlflow_server.HOME / carried.DATABASE)
 
 
 def content() -> list[str]:

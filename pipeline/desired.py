@@ -68,6 +68,11 @@ def check_allowed(version) -> None:
     """Raise DeployError unless a version may be deployed."""
     if is_allowed(version):
         return
+    if "bundle" not in version.tags:
+        raise DeployError(
+            f"version {version.version} has no accepted verdict, and no bundle that could be served",
+            "it was not registered by this pipeline, and cannot be deployed; `make ship` makes a version that can",
+        )
     if FORCED in version.tags:
         raise DeployError(
             f"version {version.version} has no accepted verdict, and its tag {FORCED} gives no reason",

@@ -40,15 +40,19 @@ def markdown(evaluation: Mapping, run: Mapping, data: Mapping, settings: Setting
     return _fitted(first, {heading: lines for heading, lines in parts.items() if lines}, [APPROVALS, "", NOBODY])
 
 
-def of_model(settings: Settings) -> str:
-    """The description of the registered model as a whole: what it is, how it is deployed, where its history is."""
+def of_model(settings: Settings, deployments: str) -> str:
+    """The description of the registered model as a whole: what it is, how it is deployed, where its history is.
+
+    `deployments` is the id of the experiment of deployment records: without `/runs` MLflow opens it at another page.
+    """
     sentences = [_line(settings.model.purpose, WORDS)] if settings.model.purpose else []
     return "\n\n".join(
         [
             *sentences,
             "Whoever moves the alias `production` to another version deploys that version: by way of staging and its tests, "
             "and the alias goes back when they fail. Each version's description is its card.",
-            f"The history is in the experiment {report.code(f'{settings.name}-deployments')}: who deployed what, when, and how it ended.",
+            f"The history is in the experiment [{settings.name}-deployments](#/experiments/{deployments}/runs): "
+            "who deployed what, when, and how it ended.",
         ]
     )
 

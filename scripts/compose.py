@@ -69,7 +69,12 @@ def require_engine() -> None:
 
 
 def described() -> dict:
-    """What is to run, as compose understands the file with monitoring/.env and the environment."""
+    """What is to run, as compose understands the file with monitoring/.env and the environment.
+
+    Raises OneHostError, also where `make up` never ran here.
+    """
+    if not (FOLDER / ".env").exists() and not all(name in os.environ for name in PASSWORDS):
+        raise OneHostError("there is no MLflow of `make up` here: monitoring/.env is missing", "`make up` makes it")
     text = done(
         compose("config", "--format", "json"),
         "monitoring/compose.yaml cannot be read with what is set",

@@ -115,6 +115,8 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
 def record_failure(client, settings: Settings, environment: str, about: dict[str, Any], error: BaseException) -> None:
     """Append a deployment that failed; an MLflow that cannot take it must not hide why it failed."""
     detail = error.what if isinstance(error, SlipwayError) else type(error).__name__
+    if isinstance(error, KeyboardInterrupt):
+        detail = "stopped by the keyboard or a signal"
     try:
         registry.record_deployment(client, settings.name, environment, **about, result="failed", detail=detail)
     except Exception as other:

@@ -33,7 +33,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--permission", default="READ", help="READ (default), EDIT or MANAGE")
     options = parser.parse_args(argv)
     if not re.fullmatch(r"[A-Za-z0-9][\w.@-]*", options.name):
-        raise SettingsError(f"{options.name!r} is no name for an account", "make mlflow-user NAME=anna")
+        raise SettingsError(
+            f"{options.name!r} is no name for an account" if options.name else "NAME is needed",
+            "make mlflow-user NAME=anna",
+        )
     if options.permission not in PERMISSIONS:
         raise SettingsError(f"there is no permission {options.permission}", f"PERMISSION is {', '.join(PERMISSIONS)}")
     settings = load_settings()

@@ -67,9 +67,12 @@ def choose(name: str | None) -> Path:
     found = [path for path in there if name in (None, path.name)]
     if found:
         return found[0]
-    names = ", ".join(path.name for path in there) or "none"
+    names = ", ".join(path.name for path in there)
     what = f"there is no backup {name}" if name else "there is no backup"
-    raise OneHostError(f"{what} in {folder()}", f"there are: {names}; SLIPWAY_BACKUPS names another folder")
+    raise OneHostError(
+        f"{what} in {folder()}",
+        f"{f'there are: {names}' if names else '`make backup` makes one'}; SLIPWAY_BACKUPS names another folder",
+    )
 
 
 def prepare(manifest: dict) -> dict:

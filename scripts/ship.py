@@ -215,6 +215,12 @@ def last_words(text: str) -> str:
     return lines[-1] if lines else ""
 
 
+def notes() -> list[str]:
+    """What the deployment to production wanted people to know."""
+    text = (LOGS / "deploy-production.log").read_text(encoding="utf-8", errors="replace")
+    return [line for line in text.splitlines() if line.startswith("note: ")]
+
+
 def log_of(stage: Stage) -> Path:
     """The file with the stage's output."""
     return LOGS / f"{stage.verb.replace(' ', '-')}.log"
@@ -231,8 +237,8 @@ def show_end(settings: Settings, verdict: str, seconds: float, console: Console)
     record = targets.serving("production", settings)
     colour = {"accept": "green", "keep": "yellow", "refuse": "red"}[verdict]
     console.print(f"\n[bold {colour}]{verdict}[/]  after {seconds:.1f} s", highlight=False)
-    for reason in evaluation["reasons"]:
-        say(console, f"  {reason}")
+    for line in [*evaluation["reasons"], *(notes() if verdict == "accept" else [])]:
+        say(console, f"  {line}")
     lines = [("report", str(BUILD / "report.html")), ("MLflow", mlflow_server.shown(mlflow_server.uri(settings)))]
     if record:
         lines = [

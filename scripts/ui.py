@@ -28,7 +28,9 @@ from scripts import save_mlflow
 
 DEPLOY = ("production", "staging")  # the aliases that mean more than a name
 WORKFLOW = "promote.yml"
-SESSION = STATE / "ui.json"  # what was fetched for a person: {"base": digest, "before": what its registry said}
+SESSION = (
+    STATE / "ui.json"
+)  # what was fetched for a person: {"repository", "base": its digest, "before": what its registry said}
 
 
 @edge
@@ -96,32 +98,48 @@ def refuse_held() -> None:
 
 
 def fetched(store: Repository) -> dict[str, Any] | None:
-    """What is in the registry now, put in place here without holding it; None when there is nothing.
+    """What is in the registry now, put in place here without holding it; None when there is nothing, here neither.
 
-    A session that was killed after something was changed goes on instead. Raises RegistryError when the MLflow here holds
-    what is neither, and Refused or Lost when the registry does not give it.
+    What was changed here since the session before goes on instead. Where the registry holds nothing, it gets the MLflow of this
+    machine. Raises RegistryError when the MLflow here holds what is neither, and Refused or Lost when the registry does not give it.
     """
-    left = unfinished()
+    left = unfinished(store)
     if left:
-        print("going on with what the `make ui` before this one left here", flush=True)
+        print("going on with what was changed here since the last `make ui`", flush=True)
         return left
-    carrier.check_overwrite(store)
     found = store.get(carrier.TAG)
+    if found is None and carrier.holds_something():
+        print(f"{store.name} holds no MLflow yet: it gets the one of this machine when you are done", flush=True)
+        carrier.remember(mlflow_server.HOME, None, None, [])
+        return begun(store.name, None, [])
+    carrier.check_overwrite(store)
     if found is None:
         return None
     carrier.fetch(store, found, holder=None)
-    opened = {"base": found[0], "before": registry_changes.read(mlflow_server.HOME / carried.DATABASE)}
+    return begun(store.name, found[0], registry_changes.read(mlflow_server.HOME / carried.DATABASE))
+
+
+def begun(repository: str, base: str | None, before: registry_changes.State) -> dict[str, Any]:
+    """A session, written down so that it can go on after a kill, or with what other commands change here afterwards."""
+    opened = {"repository": repository, "base": base, "before": before}
     write_json(SESSION, opened)
     return opened
 
 
-def unfinished() -> dict[str, Any] | None:
-    """The session that left the MLflow here changed and not put back, or None."""
+def unfinished(store: Repository) -> dict[str, Any] | None:
+    """The session since which the MLflow here was changed, or None; raises RegistryError when it was of another repository."""
     try:
         left, record = json.loads(SESSION.read_text(encoding="utf-8")), carrier.record()
-        return left if left["base"] == record["base"] and carrier.content() != record["content"] else None
+        changed = left["base"] == record["base"] and carrier.content() != record["content"]
+        repository = left["repository"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if changed and repository != store.name:
+        raise RegistryError(
+            f"the MLflow here was opened from {repository} and changed since; now IMAGE_REPOSITORY says {store.name}",
+            "`make ui` with the IMAGE_REPOSITORY of then puts it back; else `make stop`, and move .mlflow away",
+        )
+    return left if changed else None
 
 
 def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:
@@ -129,9 +147,9 @@ def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:
     mlflow_server.stop()  # what it was asked for is written, and nothing is half written
     if carrier.content() == carrier.record()["content"]:
         print("nothing was changed, and nothing is put back", flush=True)
-        SESSION.unlink(missing_ok=True)
         return
-    changes = registry_changes.compare(opened["before"], registry_changes.read(mlflow_server.HOME / carried.DATABASE))
+    now = registry_changes.read(mlflow_server.HOME / carried.DATABASE)
+    changes = registry_changes.compare(opened["before"], now)
     print("you changed:")
     print(
         "\n".join(
@@ -145,7 +163,7 @@ def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:
         if SESSION.exists():
             print("what you changed is still here: `make ui` goes on with it", flush=True)
         raise
-    SESSION.unlink(missing_ok=True)
+    begun(store.name, carrier.record()["base"], now)
     if moved := registry_changes.moved(changes, settings.name, DEPLOY):
         start(moved)
 
@@ -167,7 +185,7 @@ def put_back(store: Repository, opened: dict[str, Any], changes: list[Change]) -
 def saved(store: Repository, opened: dict[str, Any], changes: list[Change]) -> bool:
     """Whether the registry has what is here, as after a put-back whose end was not heard of; raises RegistryError when it moved on."""
     found = store.get(carrier.TAG)
-    if found and found[0] == opened["base"]:
+    if (found[0] if found else None) == opened["base"]:
         return False
     layers = found[1]["layers"] if found else []
     if sorted(carried.contents(layers)) == carrier.content():

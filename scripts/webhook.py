@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--url", required=True, help="the relay's address, ending in /webhook")
     url = parser.parse_args(argv).url
     if not url.startswith(("http://", "https://")):
-        raise SettingsError("URL is needed", "make webhook URL=https://relay.example.com/webhook")
+        what = f"URL {url!r} does not begin with https:// or http://" if url else "URL is needed"
+        raise SettingsError(what, "make webhook URL=https://relay.example.com/webhook")
     key = secret(os.environ.get("SLIPWAY_RELAY_SECRET", "").strip())
     settings = load_settings()
     address = mlflow_server.uri(settings)

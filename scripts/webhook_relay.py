@@ -11,6 +11,7 @@ import argparse
 import multiprocessing
 import os
 import re
+import socket
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from pipeline.errors import SettingsError, SlipwayError, edge
 from scripts import notify
 from scripts.relay import remote
 from scripts.relay.metrics import Metrics
-from scripts.relay.worker import Pace, Worker, say
+from scripts.relay.worker import UNDONE, Pace, Worker, say
 
 PORT = 8010
 LOG = STATE / "relay-reconcile.log"
@@ -149,6 +150,7 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
         metrics,
         pace,
         cancel,
+        UNDONE,
     )
 
 
@@ -177,11 +179,18 @@ def tell(what: str) -> None:
 
 
 def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:
-    """Answer requests until a signal; a caller that is slow or one of too many is sent away."""
+    """Answer requests until a signal; a caller that is slow or one of too many is sent away. Raises SettingsError without a port."""
     import uvicorn
 
     from scripts.relay import app
 
+    try:
+        socket.create_server((host, config.port)).close()
+    except OSError as error:
+        raise SettingsError(
+            f"the relay cannot listen on {host}:{config.port}: {error.strerror}",
+            "SLIPWAY_RELAY_PORT names another port",
+        ) from None
     say(f"listening on {host}:{config.port} for the aliases of {config.model}")
     uvicorn.run(
         app.make(config.secret, config.model, worker, metrics),

@@ -82,6 +82,10 @@ def failure(result: dict[str, Any]) -> tuple[str, str]:
         return "the relay refused it with 401: it has another secret", "give both the same SLIPWAY_RELAY_SECRET"
     if status:
         return f"something at that address answered {status}", "the address ends in /webhook, where the relay listens"
+    if "refused" in error:
+        return "MLflow did not reach it: nothing listens there", "is the relay running, and is that its port?"
+    if "WRONG_VERSION_NUMBER" in error:
+        return "what listens there speaks http, not https", "give the address with http://, or put TLS before the relay"
     short = " ".join(error.split())[:300]
     if "not a public IP" in error:
         return "MLflow may not reach a private address", PRIVATE

@@ -10,7 +10,10 @@ from pipeline.errors import SlipwayError
 from scripts.relay.metrics import Metrics
 from scripts.relay.remote import Answer
 
-UNFINISHED = "a promotion was not finished; the schedule of promote.yml, or `make reconcile`, brings it about"
+LATER = "a promotion was not finished; the schedule of promote.yml, or `make reconcile`, brings it about"
+UNDONE = (
+    "a promotion was undone, and what served serves on: move the alias again, or `make reconcile` if it is still there"
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Worker:
     """Reads the aliases when it is told that one has moved, and starts a promotion.
 
     `read` raises SlipwayError when MLflow does not say; `start` raises Answer when it may be tried again, any other when not.
-    `tell` hears of what failed; `cancel` ends a start that is under way, when we are to end.
+    `tell` hears of what failed; `cancel` ends a start that is under way, when we are to end, and `unfinished` says what that means.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class Worker:
         metrics: Metrics,
         pace: Pace,
         cancel: Callable[[], None] = lambda: None,
+        unfinished: str = LATER,
     ):
         self.read, self.start, self.tell, self.cancel = read, start, tell, cancel
+        self.unfinished = unfinished
         self.metrics, self.pace = metrics, pace
         self.heard = threading.Event()
         self.ending = threading.Event()
@@ -62,7 +67,7 @@ class Worker:
         self.cancel()
         self.thread.join(seconds)
         if self.metrics.is_pending():
-            say(UNFINISHED)
+            say(self.unfinished)
 
     def _work(self) -> None:
         while not self.ending.is_set():

@@ -289,7 +289,7 @@ def test_killed_while_open_the_next_one_goes_on(seeded, repository, machine):
     person = Person(seeded)
     person.looks().set_registered_model_alias(NAME, "production", "1")
     person.ends(status=-signal.SIGKILL, by=signal.SIGKILL)
-    assert "`make ui`, if it was changed there" in seeded.restore(status=1), "it is not overwritten"
+    assert "`make ui` puts back what was changed here" in seeded.restore(status=1), "it is not overwritten"
     person = Person(seeded)
     person.looks()
     said = person.ends()
@@ -326,6 +326,49 @@ def test_own_data_and_a_lease_held_here_are_not_overwritten(seeded):
     assert seeded.heartbeat().is_running()
 
 
+def test_what_other_commands_change_afterwards_is_put_back_too(seeded):
+    """After a session that was put back, `make reconcile` or another command writes to the MLflow here: the next session goes on."""
+    person = Person(seeded)
+    person.looks().set_registered_model_alias(NAME, "challenger", "1")
+    assert "MLflow is saved" in person.ends()
+    uri = seeded.run("-m", "scripts.start_mlflow").split()[-1]
+    MlflowClient(uri, uri).set_model_version_tag(NAME, "1", "promoted", "today")
+    person = Person(seeded)
+    person.looks()
+    said = person.ends()
+    assert "going on with what was changed here" in said and "tag promoted" in said and "MLflow is saved" in said
+
+
+def test_a_session_belongs_to_its_repository(seeded):
+    """What was changed in one repository's MLflow is not held against another's: that one is refused, and nothing is lost."""
+    person = Person(seeded)
+    person.looks().set_registered_model_alias(NAME, "production", "1")
+    person.process.kill()
+    person.process.wait()
+    own = seeded.environment["IMAGE_REPOSITORY"]
+    seeded.environment["IMAGE_REPOSITORY"] = f"{own}-other"
+    said = Person(seeded).ends(status=1)
+    assert f"was opened from {own}/mlflow and changed since" in said
+    seeded.environment["IMAGE_REPOSITORY"] = own
+    person = Person(seeded)
+    person.looks()
+    assert "MLflow is saved" in person.ends() and production(seeded) == "1"
+
+
+def test_an_mlflow_that_began_on_a_machine_moves_to_an_empty_registry(machine, database):
+    """A history from before there was a registry is put there, and another machine has it."""
+    one, other = machine(), machine()
+    own_port(one)
+    one.home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(database, one.home)
+    person = Person(one)
+    person.looks()
+    said = person.ends()
+    assert "it gets the one of this machine" in said and "MLflow is saved" in said
+    other.restore()
+    assert production(other) == "2"
+
+
 def test_an_empty_registry_is_told(machine):
     """Before the first delivery there is nothing to open."""
     assert "holds no MLflow yet" in Person(machine()).ends()
@@ -360,7 +403,7 @@ def test_a_state_is_the_same_however_often_it_is_put(seeded, repository):
         "from scripts import save_mlflow, ui; from pipeline import carrier, mlflow_server; from pipeline.oci import Repository\n"
         "from pathlib import Path; import shutil; mlflow_server.stop(); record = Path('.mlflow/carried.json')\n"
         "shutil.copy(record, 'record'); store = Repository(carrier.place(ui.load_settings())[0])\n"
-        "ui.put_back(store, ui.unfinished(), []); shutil.copy('record', record)"
+        "ui.put_back(store, ui.unfinished(store), []); shutil.copy('record', record)"
     )
     seeded.run("-c", save)
     assert tag(repository, "state")["digest"] != before["base"]

@@ -193,5 +193,9 @@ def test_a_deployment_record_reads_as_a_sentence():
 
 def test_the_registered_model_says_what_its_alias_does():
     """Moving the alias deploys, and the history has a place."""
-    said = model_card.of_model(settings_of())
-    assert "alias `production`" in said and "`breast-cancer-deployments`" in said and report.prose("public") in said
+    said = model_card.of_model(settings_of(), "7")
+    assert (
+        "alias `production`" in said
+        and "[breast-cancer-deployments](#/experiments/7/runs)" in said
+        and report.prose("public") in said
+    )
