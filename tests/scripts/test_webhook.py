@@ -121,7 +121,7 @@ def test_a_relay_with_another_secret_is_told(mlflow, relay):
 def test_a_relay_that_does_not_run_is_told(mlflow):
     """Nobody listens there: the webhook is made, and what is wrong is said."""
     said = refused(mlflow, f"http://127.0.0.1:{free_port()}/webhook")
-    assert "MLflow did not reach it" in said and "is the relay running" in said
+    assert "MLflow did not reach it: nothing listens there" in said and "is the relay running" in said
 
 
 def test_something_else_at_that_address_is_told(mlflow, relay):
@@ -189,3 +189,4 @@ def test_a_secret_is_needed_and_an_address(mlflow):
     """Without them nothing is asked of MLflow, and what is missing is named."""
     assert "SLIPWAY_RELAY_SECRET" in refused(mlflow, "https://relay.example.com/webhook", SLIPWAY_RELAY_SECRET="")
     assert "URL is needed" in refused(mlflow, "")
+    assert "does not begin with https:// or http://" in refused(mlflow, "ftp://relay/webhook")

@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -470,6 +471,15 @@ def test_it_does_not_start_without_what_it_needs(changed, named):
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 1 and named in said and "Traceback" not in said
     assert not any(value in said for value in changed.values() if value and value != "eighty")
+
+
+def test_a_port_that_is_taken_is_told():
+    """Another program on the relay's port: one line with what to do, instead of a claim to listen."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        process = start(SLIPWAY_RELAY_PORT=str(other.getsockname()[1]))
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1 and "Address already in use" in said and "SLIPWAY_RELAY_PORT" in said
+    assert "listening" not in said and "Traceback" not in said
 
 
 def test_a_signal_ends_it_in_seconds_and_its_log_holds_no_secret(github):
