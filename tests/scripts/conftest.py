@@ -1,4 +1,4 @@
-"""A scratch project: a team's own files in an empty folder, for commands called in this process."""
+"""A fork with two versions; and a scratch project: a team's own files in an empty folder, for commands called in this process."""
 
 import importlib
 import sys
@@ -148,3 +148,14 @@ def scratch(tmp_path, monkeypatch, capsys):
     yield made
     forget()
     sys.modules.update(before)
+
+
+@pytest.fixture(scope="module")
+def two(fork):
+    """A fork in which version 2 has replaced version 1."""
+    fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
+    fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
+    fork.ok("-m", "scripts.ship")
+    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
+    fork.ok("-m", "scripts.ship")
+    return fork

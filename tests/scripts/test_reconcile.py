@@ -21,17 +21,6 @@ NAME = "breast-cancer"
 JOB = {"GITHUB_ACTIONS": "true"}
 
 
-@pytest.fixture(scope="module")
-def two(fork):
-    """A fork in which version 2 has replaced version 1."""
-    fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
-    fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
-    fork.ok("-m", "scripts.ship")
-    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
-    fork.ok("-m", "scripts.ship")
-    return fork
-
-
 @pytest.fixture
 def mlflow(two):
     """Its MLflow, in which production is on version 2 and previous on 1 before the test; whatever serves."""

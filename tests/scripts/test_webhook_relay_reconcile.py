@@ -22,17 +22,6 @@ SECONDS = 10  # promised from the click to the answer
 
 
 @pytest.fixture(scope="module")
-def two(fork):
-    """A fork in which version 2 has replaced version 1."""
-    fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
-    fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
-    fork.ok("-m", "scripts.ship")
-    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
-    fork.ok("-m", "scripts.ship")
-    return fork
-
-
-@pytest.fixture(scope="module")
 def relay(two):
     """The relay, whose webhook MLflow has."""
     port = free_port()
