@@ -98,7 +98,7 @@ def github(dispatch: int = 204):
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     """The database of a real MLflow with three versions, production on the second."""
-    one = Machine(tmp_path_factory.mktemp("seed") / "machine", "")
+    one = Machine(tmp_path_factory.mktemp("seed") / "our model", "")  # a name that coverage knows
     own_port(one)
     uri = one.run("-m", "scripts.start_mlflow").split()[-1]
     client = MlflowClient(uri, uri)
