@@ -155,7 +155,10 @@ def test_deployment_that_is_terminated_is_undone(two, client):
     assert two.json(".slipway/staging.json") == before
     started = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"]) if "serving" in (p.info["cmdline"] or [])]
     assert not any(f"{two.root}/.slipway/staging/version-1-" in part for command in started for part in command)
-    assert (deployments(client)[0]["result"], deployments(client)[0]["detail"]) == ("failed", "KeyboardInterrupt")
+    assert (deployments(client)[0]["result"], deployments(client)[0]["detail"]) == (
+        "failed",
+        "stopped by the keyboard or a signal",
+    )
 
 
 def test_auto_does_not_quietly_deploy_somewhere_else(two, client):
