@@ -67,8 +67,8 @@ def check_overwrite(store: Repository) -> None:
     if found is None or here != sorted(carried.contents(found[1]["layers"])):
         raise RegistryError(
             f"the MLflow in {mlflow_server.HOME} holds something that {store.name} does not, and would be overwritten",
-            "`make ui` puts back what was changed here since it was opened or restored to look at, `make save-mlflow` what was "
-            "restored to be changed; else `make stop`, and move that folder away",
+            "`make ui` puts back what was changed here since it opened this, `make save-mlflow` what was restored to be changed; "
+            "else `make stop`, and move that folder away",
         )
 
 

@@ -33,6 +33,13 @@ class SlipwayError(Exception):
         self.then = then
 
 
+def reason(error: BaseException) -> str:
+    """What went wrong, in words for a record or a message."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by the keyboard or a signal"
+    return error.what if isinstance(error, SlipwayError) else type(error).__name__
+
+
 class SettingsError(SlipwayError):
     """pipeline.toml, or a variable or secret of the repository, cannot be used as it stands."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline import bundle, desired, lineage, processes, registry, workflow
 from pipeline.artifacts import STATE, read_json, replace_directory
-from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
+from pipeline.errors import DeployError, RegistryError, edge, reason
 from pipeline.release import Release
 from pipeline.settings import Settings, load_settings
 from scripts import build_image, targets
@@ -105,8 +105,8 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
     except BaseException as error:
         record_failure(client, settings, environment, about, error)
         raise
-    reason = desired.forced(version)
-    detail = f"forced: {reason}" if reason else ""
+    forced = desired.forced(version)
+    detail = f"forced: {forced}" if forced else ""
     registry.record_deployment(client, settings.name, environment, **about, result="deployed", detail=detail)
     tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
     return record
@@ -114,11 +114,8 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
 
 def record_failure(client, settings: Settings, environment: str, about: dict[str, Any], error: BaseException) -> None:
     """Append a deployment that failed; an MLflow that cannot take it must not hide why it failed."""
-    detail = error.what if isinstance(error, SlipwayError) else type(error).__name__
-    if isinstance(error, KeyboardInterrupt):
-        detail = "stopped by the keyboard or a signal"
     try:
-        registry.record_deployment(client, settings.name, environment, **about, result="failed", detail=detail)
+        registry.record_deployment(client, settings.name, environment, **about, result="failed", detail=reason(error))
     except Exception as other:
         print(f"the failure could not be recorded in MLflow: {other}", file=sys.stderr)
 

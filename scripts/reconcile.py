@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pipeline import carrier, configured, desired, lineage, processes, registry, workflow
-from pipeline.errors import DeployError, RegistryError, SlipwayError, edge
+from pipeline.errors import DeployError, RegistryError, SlipwayError, edge, reason
 from pipeline.settings import Settings, load_settings
 from scripts import integration_test, notify, smoke_test, targets
 from scripts.deploy import deploy, record_failure
@@ -66,19 +66,19 @@ def follow(client, settings: Settings, environment: str):
         version = difference(client, settings, environment)
         if version is not None:
             (reconcile if environment == "production" else stage)(client, settings, version)
-            notify.tell(f"{promoted(settings.name, version, environment)} is deployed{link}")
+            notify.tell(f"{in_words(settings.name, version, environment)} is deployed{link}")
     except BaseException as error:
-        why = error.what if isinstance(error, SlipwayError) else type(error).__name__
+        why = reason(error)
         if version is None:
             notify.tell(f"{settings.name}: what MLflow says of {environment} cannot be followed: {why}{link}")
         else:
-            what = promoted(settings.name, version, environment)
+            what = in_words(settings.name, version, environment)
             notify.tell(f"{what} was not deployed: {why}. What served before serves on{link}")
         raise
     return version
 
 
-def promoted(name: str, version, environment: str) -> str:
+def in_words(name: str, version, environment: str) -> str:
     """A promotion in words."""
     return f"{name}: version {version.version}, given the alias {environment} in MLflow,"
 
