@@ -182,7 +182,7 @@ def test_without_a_login_each_command_says_what_to_set(admin, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--name", ""], "is no name for an account"),
+        (["--name", ""], "NAME is needed"),
         (["--name", "anna; --"], "is no name for an account"),
         (["--name", "anna", "--permission", "edit"], "there is no permission edit"),
     ],
