@@ -145,7 +145,7 @@ def mlflow(settings: Settings) -> Finding:
 
 
 def webhook(settings: Settings) -> Finding:
-    """Whether MLflow tells a relay when an alias is moved; nothing is started or sent for that."""
+    """Whether MLflow reaches a relay that takes what it tells; nothing is started for that."""
     record = None if mlflow_server.remote_uri() else mlflow_server.running()
     return Finding(
         "webhook", *registration.state(mlflow_server.remote_uri() or (record or {}).get("uri"), settings.name)

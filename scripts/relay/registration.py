@@ -1,14 +1,15 @@
 """The webhook on the MLflow server that tells the relay: found, made or brought up to date, tried. All by MLflow's REST interface."""
 
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from pipeline import mlflow_server
 from pipeline.errors import RegistryError
-from scripts.relay.remote import Answer, ask, mlflow
+from scripts.relay.remote import Answer, mlflow
 
 EVENTS = [{"entity": "MODEL_VERSION_ALIAS", "action": action} for action in ("CREATED", "DELETED")]
 TRY_SECONDS = 60  # MLflow tries four times, with pauses
+LOOK_SECONDS = 20  # the same, for somebody who has asked about everything
 KEY = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"
 # What MLflow says, and what to do on its side.
 PRIVATE = "start the MLflow server with MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true where the relay is on a private address"
@@ -52,11 +53,14 @@ def put(address: str, model: str, url: str, secret: str) -> tuple[str, str]:
         raise refused(answer) from None
 
 
-def attempt(address: str, webhook: str) -> dict[str, Any]:
-    """What came of MLflow's own try: {"success", "response_status", "response_body", "error_message"}."""
+def attempt(address: str, webhook: str, seconds: float = TRY_SECONDS) -> dict[str, Any]:
+    """What came of MLflow's own try: {"success", "response_status", "response_body", "error_message"}; raises RegistryError."""
     try:
-        return mlflow("POST", address, f"webhooks/{quote(webhook)}/test", TRY_SECONDS, {"event": EVENTS[0]})["result"]
+        return mlflow("POST", address, f"webhooks/{quote(webhook)}/test", seconds, {"event": EVENTS[0]})["result"]
     except Answer as answer:
+        if not answer.status:
+            what = f"no answer to MLflow's own try came within {seconds:g} s"
+            raise RegistryError(what, "is the relay running, and may MLflow's machine reach it?") from None
         raise refused(answer) from None
 
 
@@ -92,26 +96,23 @@ def failure(result: dict[str, Any]) -> tuple[str, str]:
     return f"MLflow did not reach it ({short})", "is the relay running, and may MLflow's machine reach it?"
 
 
-def health(url: str) -> str:
-    """The relay's health page, by its webhook's address."""
-    parts = urlsplit(url)
-    return parts._replace(path=parts.path.removesuffix("/webhook") + "/healthz", query="", fragment="").geturl()
-
-
 def state(address: str | None, model: str) -> tuple[str, str]:
-    """What `make doctor` says of the webhook: ok or note, and a sentence."""
+    """What `make doctor` says of the webhook: ok or note, and a sentence. MLflow tries it, with an event that the relay ignores."""
     schedule = "a moved alias is found by the schedule of promote.yml, or by `make reconcile`"
     try:
         there = find(address, model, seconds=3) if address else []
     except Answer as answer:
         return "note", f"MLflow does not list its webhooks ({answer.what}); {refused(answer).then or schedule}"
-    if not there:
+    if not address or not there:
         return "ok", f"schedule only: {schedule}; `make webhook` makes it immediate"
     url = mlflow_server.shown(there[0].get("url", ""))
     if there[0].get("status") != "ACTIVE":
         return "note", f"the webhook to {url} is switched off in MLflow; `make webhook` switches it on"
     try:
-        ask("GET", health(there[0]["url"]), {}, 2)
-    except Answer as answer:
-        return "note", f"MLflow tells {url}, which from here {answer.what}"
-    return "ok", f"MLflow tells {url}, and the relay answers"
+        result = attempt(address, there[0]["webhook_id"], LOOK_SECONDS)
+    except RegistryError as error:
+        return "note", f"MLflow is to tell {url}, but {error.what}; {error.then or schedule}"
+    if not result.get("success"):
+        what, then = failure(result)
+        return "note", f"MLflow is to tell {url}, but {what}; {then}"
+    return "ok", f"MLflow tells {url}, and the relay takes it"

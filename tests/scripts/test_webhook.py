@@ -155,21 +155,25 @@ def test_a_server_whose_key_has_changed_is_told(mlflow, relay):
 
 
 def test_the_doctor_says_whether_mlflow_tells_a_relay(mlflow, relay):
-    """Active and answering, not reachable, switched off, or not there: a sentence each, and nothing is sent to the relay."""
+    """Active and taken, another secret, not reachable, switched off, or not there: a sentence each, and nothing is started."""
     register(mlflow, f"{relay.url}/webhook")
-    before = relay.deliveries("ignored", "model")
     assert finding(mlflow) == {
         "what": "webhook",
         "state": "ok",
-        "says": f"MLflow tells {relay.url}/webhook, and the relay answers",
+        "says": f"MLflow tells {relay.url}/webhook, and the relay takes it",
     }
-    assert relay.deliveries("ignored", "model") == before
     remote = finding(mlflow, MLFLOW_TRACKING_URI=uri(mlflow))
-    assert remote["state"] == "ok" and "the relay answers" in remote["says"]
+    assert remote["state"] == "ok" and "the relay takes it" in remote["says"]
+    assert not relay.github.got
     client = mlflow.mlflow()
     (there,) = client.list_webhooks()
+    client.update_webhook(there.webhook_id, secret="another secret of the server")
+    other = finding(mlflow)
+    assert (
+        other["state"] == "note" and "it has another secret; give both the same SLIPWAY_RELAY_SECRET" in other["says"]
+    )
     client.update_webhook(there.webhook_id, url=f"http://127.0.0.1:{free_port()}/webhook")
-    assert "which from here cannot be reached" in finding(mlflow)["says"]
+    assert "MLflow did not reach it: nothing listens there" in finding(mlflow)["says"]
     client.update_webhook(there.webhook_id, status="DISABLED")
     assert "is switched off in MLflow" in finding(mlflow)["says"]
     client.delete_webhook(there.webhook_id)
