@@ -29,6 +29,7 @@ HOME = ROOT / ".mlflow"
 STATE = HOME / "server.json"
 LOG = HOME / "server.log"
 KEY = HOME / "webhook.key"
+DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 APPLICATION = "mlflow.server.fastapi_app:app"
 START_SECONDS = 90  # a cold first start on a busy two-core machine took up to 40
 
@@ -59,22 +60,45 @@ def shown(address: str) -> str:
 
 
 def running() -> dict | None:
-    """The embedded server's record ({uri, pid, created}) when its process lives, else None."""
+    """The embedded server's record ({uri, pid, created}) when its process lives and keeps this folder, else None."""
+    record = _recorded() or _unrecorded()
+    process = processes.find(record) if record else None
+    return record if process and not _bereft(process) else None
+
+
+def _recorded() -> dict | None:
+    """The record in this folder; None when the process has ended, or is another folder's, of which this one is a copy."""
     try:
         record = json.loads(STATE.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
-        record = {}
-    return record if processes.find(record) else _unrecorded()
+        return None
+    process = processes.find(record)
+    return record if process and _folder(process) in (str(HOME), None) else None
 
 
 def _unrecorded() -> dict | None:
     """The record of a server whose starter was killed before it could write one: two on one database must not be."""
-    for process in psutil.process_iter(["cmdline", "cwd"]):
+    for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if APPLICATION in command and process.info["cwd"] == str(HOME):
+        if APPLICATION in command and _folder(process) == str(HOME):
             port = command[command.index("--port") + 1]
             return {"uri": f"http://127.0.0.1:{port}", **processes.identity(process)}
     return None
+
+
+def _folder(process: psutil.Process) -> str | None:
+    """The folder that a server was started in, by its present name; None when the system does not say."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.cwd()
+    return None
+
+
+def _bereft(process: psutil.Process) -> bool:
+    """Whether the folder was moved or deleted under the server: it answers from files that nobody else will ever see."""
+    with contextlib.suppress(psutil.Error, OSError):
+        moved = process.environ().get(DESTINATION) != str(HOME / "artifacts")
+        return moved or str(LOG) not in {file.path for file in process.open_files()}
+    return False
 
 
 def begin(settings: Settings) -> dict:
@@ -83,6 +107,7 @@ def begin(settings: Settings) -> dict:
         record = running()
         if record:
             return record
+        stop()  # one whose folder was moved or deleted under it
         port = settings.mlflow.port if not processes.port_taken(settings.mlflow.port) else processes.free_port()
         HOME.mkdir(parents=True, exist_ok=True)
         process = processes.start(
@@ -123,7 +148,7 @@ def _server_environment() -> dict[str, str]:
         "_MLFLOW_SERVER_FILE_STORE": database,
         "_MLFLOW_SERVER_REGISTRY_STORE": database,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(HOME / "artifacts"),
+        DESTINATION: str(HOME / "artifacts"),
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runner is for generative models, and weighs 260 MB
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -223,7 +248,7 @@ def login(address: str) -> tuple[str, str]:
 
 def stop() -> bool:
     """End the embedded server; False when none ran."""
-    record = running()
+    record = _recorded() or _unrecorded()
     process = processes.find(record) if record else None
     if process:
         processes.stop(process)

@@ -1,6 +1,7 @@
 """The registry against a real MLflow server: aliases, versions, deployment records, and the server itself."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ import threading
 import psutil
 import pytest
 import requests
+from mlflow import MlflowClient
 
 from pipeline import lineage, mlflow_server, processes, registry
 from pipeline.errors import RegistryError
@@ -188,6 +190,59 @@ def test_server_whose_record_was_lost_is_found(server, client, tmp_path, monkeyp
     monkeypatch.setattr(mlflow_server, "STATE", tmp_path / "server.json")
     found = mlflow_server.running()
     assert (found["pid"], found["uri"]) == (before["pid"], before["uri"])
+
+
+def serve(home, monkeypatch, settings) -> tuple[dict, str]:
+    """The record of the embedded server of this folder, and an experiment that it is told of."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow's client leaves its own there
+    for name, path in (("HOME", home), ("STATE", home / "server.json"), ("LOG", home / "server.log")):
+        monkeypatch.setattr(mlflow_server, name, path)
+    MlflowClient(mlflow_server.uri(settings)).create_experiment(home.name)
+    return mlflow_server.running(), home.name
+
+
+def knows(settings) -> set[str]:
+    """The experiments of the server that is used now."""
+    return {found.name for found in MlflowClient(mlflow_server.uri(settings)).search_experiments()}
+
+
+def test_a_folder_that_was_deleted_under_its_server_begins_anew(server, tmp_path, monkeypatch):
+    """A server whose files are gone would take what is written into a database that ends with it: it is replaced."""
+    before, experiment = serve(tmp_path / "deleted", monkeypatch, server)
+    try:
+        shutil.rmtree(mlflow_server.HOME)
+        assert mlflow_server.running() is None
+        assert experiment not in knows(server)
+        assert processes.find(before) is None and (mlflow_server.HOME / "mlflow.db").exists()
+    finally:
+        mlflow_server.stop()
+
+
+def test_a_folder_that_was_moved_under_its_server_is_served_where_it_is(server, tmp_path, monkeypatch):
+    """The server that still writes to the old place is ended, and what it knew is there."""
+    before, experiment = serve(tmp_path / "before", monkeypatch, server)
+    try:
+        mlflow_server.HOME.rename(tmp_path / "after")
+        _, other = serve(tmp_path / "after", monkeypatch, server)
+        assert {experiment, other} <= knows(server)
+        assert processes.find(before) is None and not (tmp_path / "before").exists()
+    finally:
+        mlflow_server.stop()
+
+
+def test_a_copy_of_a_folder_has_a_server_of_its_own(server, client, tmp_path, monkeypatch):
+    """The record that came with the copy names the server of the other folder, which is left alone."""
+    before, home = mlflow_server.running(), mlflow_server.HOME
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(home / "server.json", copy)
+    try:
+        mine, experiment = serve(copy, monkeypatch, server)
+        assert mine["pid"] != before["pid"] and processes.find(before)
+        assert experiment in knows(server)
+    finally:
+        mlflow_server.stop()
+    assert processes.find(before)
 
 
 def test_user_and_password_are_not_shown():
