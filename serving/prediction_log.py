@@ -8,6 +8,7 @@ and what no longer fits is counted as lost.
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import select
 import selectors
@@ -15,24 +16,27 @@ import signal
 import socket
 import struct
 import time
+from collections import deque
 from typing import cast
 
 import msgspec
 
 from serving.config import Config
+from serving.memory import give_back
 from serving.metrics import LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 from serving.store import CHUNK, RefusedError, Store, StoreError
 
 HAND_ON = 0.05  # seconds for which a worker collects records
 WRITE = 0.1  # seconds for which the writer collects them; both together are what a killed process can lose
 QUEUE = 32_000_000  # bytes that a worker, and the writer, keep at most
+FRAME = 1_000_000  # bytes of records, about, that become one frame: what is encoded, decoded and written in one go
 RECORD = 500  # bytes that a record takes in memory beyond what it holds
 LAST_TRY = 5.0  # seconds in which the last records must reach the database
 RETENTION = 3600.0  # seconds between two looks for what is too old
 PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
 READ = 1 << 20
 
-_HEAD = struct.Struct("<I")
+HEAD = struct.Struct("<II")  # before each frame: its bytes, and the records in it
 _decode = msgspec.msgpack.Decoder(tuple[list[tuple], list[tuple]]).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("serving")
@@ -45,7 +49,9 @@ class PredictionLog:
         channel.setblocking(False)
         self._channel, self._numbers = channel, numbers
         self._records: tuple[list[tuple], list[tuple]] = [], []  # predictions and outcomes
-        self._size = 0
+        self._collected = 0  # bytes that they take
+        self._frames: deque[tuple[bytes, int]] = deque()  # encoded, each with the number of its records
+        self._encoded = 0  # bytes in them
         self._rest = memoryview(b"")
         self._on_their_way = 0  # records in it
         self._due = False  # whether records will be handed on, by a timer or when the channel takes more
@@ -61,15 +67,27 @@ class PredictionLog:
 
     def _add(self, records: list[tuple], record: tuple, size: int) -> None:
         size += RECORD
-        if self._size + size + len(self._rest) > QUEUE:
+        if self._collected + self._encoded + size + len(self._rest) > QUEUE:
             self._numbers[LOG_LOST] += 1
             return
-        self._size += size
         records.append(record)
+        self._collected += size
         self._numbers[LOG_QUEUE] += 1
+        if self._collected > FRAME:
+            self._close_frame()
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
+
+    def _close_frame(self) -> None:
+        """Make what was collected a frame: it takes less room, and none is large."""
+        number = sum(map(len, self._records))
+        if number:
+            content = _encode(self._records)
+            frame = HEAD.pack(len(content), number) + content
+            self._frames.append((frame, number))
+            self._encoded += len(frame)
+        self._records, self._collected = ([], []), 0
 
     def _hand_on(self) -> None:
         loop = asyncio.get_running_loop()
@@ -85,26 +103,26 @@ class PredictionLog:
             self._give_up()
         if self._full:
             loop.remove_writer(self._channel)
+            give_back()  # much may have waited
         self._due = self._full = False
 
     def _next(self) -> bool:
-        if not any(self._records):
+        if not self._frames:
+            self._close_frame()
+        if not self._frames:
             return False
-        frame = _encode(self._records)
-        self._rest = memoryview(_HEAD.pack(len(frame)) + frame)
-        self._on_their_way = self._forget()
+        frame, self._on_their_way = self._frames.popleft()
+        self._rest = memoryview(frame)
+        self._encoded -= len(frame)
+        self._numbers[LOG_QUEUE] -= self._on_their_way
         return True
-
-    def _forget(self) -> int:
-        """Hold no records any more; how many they were."""
-        number = sum(map(len, self._records))
-        self._numbers[LOG_QUEUE] -= number
-        self._records, self._size = ([], []), 0
-        return number
 
     def _give_up(self) -> None:
         """The writer has gone, and with it the channel: the worker is replaced, and what it holds is lost."""
-        self._numbers[LOG_LOST] += self._forget() + (self._on_their_way if self._rest else 0)
+        lost = self._on_their_way if self._rest else 0
+        while self._next():
+            lost += self._on_their_way
+        self._numbers[LOG_LOST] += lost
         self._rest = memoryview(b"")
 
     def close(self) -> None:
@@ -128,17 +146,20 @@ def write(config: Config, model: str, version: str, control: socket.socket, numb
         signal.signal(number, signal.SIG_IGN)  # it ends when those who write to it have ended
     with contextlib.suppress(OSError):
         os.nice(1)  # answers come first, but barely: a writer that starves loses what it should keep
-    _Writer(config, model, version, control, numbers).run()
+    Writer(config, model, version, control, numbers).run()
 
 
-class _Writer:
+class Writer:
+    """The process's side: takes frames from every channel and writes them in order."""
+
     def __init__(self, config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]"):
         self._url, self._days, self._about = config.database, config.retention_days, (model, version)
         self._numbers = numbers
         self._store: Store | None = None
-        self._predictions: list[tuple] = []
-        self._outcomes: list[tuple] = []
-        self._size = 0
+        # As they arrived: decoded, records take twice the room, and what held them does not all go back to the system.
+        self._frames: deque[bytes] = deque()
+        self._size = 0  # bytes in them
+        self._waiting = 0  # records in them
         self._failures = 0
         self._due = time.monotonic() + WRITE
         self._prune = time.monotonic() + 10  # not while services start
@@ -148,7 +169,7 @@ class _Writer:
 
     def run(self) -> None:
         while self._inputs.get_map():
-            timeout = max(0.0, self._due - time.monotonic()) if self._waiting() else 10.0
+            timeout = max(0.0, self._due - time.monotonic()) if self._waiting else 10.0
             if self._control is not None and self._size > QUEUE:
                 # Nothing more is read, but for the word that the end has come: then what is still on its way is little.
                 if select.select([self._control], [], [], min(timeout, 0.1))[0]:
@@ -156,16 +177,16 @@ class _Writer:
             else:
                 for key, _ in self._inputs.select(timeout):
                     self._read(key)
-            if self._waiting() and time.monotonic() >= self._due:
+            if self._waiting and time.monotonic() >= self._due:
                 self._flush()
             if self._days and time.monotonic() >= self._prune:
                 self._delete_old()
         end = time.monotonic() + LAST_TRY
-        while self._waiting() and time.monotonic() < end:
-            self._flush()
-            if self._waiting():
+        while self._waiting and time.monotonic() < end:
+            self._flush(end)
+            if self._waiting:
                 time.sleep(0.2)
-        if lost := self._waiting():
+        if lost := self._waiting:
             self._numbers[LOG_LOST] += lost
             _log.error("%d records of the prediction log were lost: the database did not take them", lost)
 
@@ -184,9 +205,12 @@ class _Writer:
             return
         buffer += arrived
         start = 0
-        while len(buffer) >= start + 4 and len(buffer) >= (end := start + 4 + _HEAD.unpack_from(buffer, start)[0]):
-            self._take(bytes(memoryview(buffer)[start + 4 : end]))
-            start = end
+        while len(buffer) >= (begin := start + HEAD.size):
+            size, records = HEAD.unpack_from(buffer, start)
+            if len(buffer) < begin + size:
+                break
+            self._take(bytes(memoryview(buffer)[begin : begin + size]), records)
+            start = begin + size
         del buffer[:start]
 
     def _take_channel(self, control) -> None:
@@ -200,22 +224,20 @@ class _Writer:
             self._inputs.unregister(control)
             self._control = None
 
-    def _take(self, frame: bytes) -> None:
-        predictions, outcomes = _decode(frame)
-        if not self._waiting():
+    def _take(self, frame: bytes, records: int) -> None:
+        if not self._waiting:
             self._due = max(self._due, time.monotonic() + WRITE) if self._failures else time.monotonic() + WRITE
-        self._predictions += predictions
-        self._outcomes += outcomes
+        self._frames.append(frame)
         self._size += len(frame)
-        self._numbers[LOG_QUEUE] += len(predictions) + len(outcomes)
+        self._waiting += records
+        self._numbers[LOG_QUEUE] += records
 
-    def _waiting(self) -> int:
-        """How many records are still to be written."""
-        return len(self._predictions) + len(self._outcomes)
-
-    def _flush(self) -> None:
+    def _flush(self, end: float = math.inf) -> None:
+        """Write what waits, but begin nothing after `end`."""
+        written = self._size
         try:
-            self._insert()
+            while self._frames and time.monotonic() < end:
+                self._insert()
         except StoreError as error:
             self._numbers[LOG_ERRORS] += 1
             if not self._failures:
@@ -229,30 +251,32 @@ class _Writer:
         if self._failures:
             _log.warning("the prediction log is written again")
         self._failures = 0
-        self._numbers[LOG_QUEUE] -= self._waiting()
-        self._predictions, self._outcomes, self._size = [], [], 0
+        if written > FRAME:
+            give_back()
 
     def _insert(self) -> None:
-        """Write what waits; when the database answers but refuses it, write what it takes, one by one."""
+        """Write the first frame. One that the database refuses is taken apart; a record that it refuses is lost."""
         if self._store is None:
             self._store = Store(self._url, *self._about)
+        frame = self._frames[0]
+        predictions, outcomes = _decode(frame)
+        number = len(predictions) + len(outcomes)
         try:
-            self._store.insert(self._predictions, self._outcomes)
-            self._numbers[LOG_WRITTEN] += self._waiting()
-        except RefusedError:
-            for records, alone in (
-                (self._predictions, lambda one: ((one,), ())),
-                (self._outcomes, lambda one: ((), (one,))),
-            ):
-                while records:  # settled one by one, so that none is written twice when the connection breaks meanwhile
-                    try:
-                        self._store.insert(*alone(records[-1]))
-                        self._numbers[LOG_WRITTEN] += 1
-                    except RefusedError as error:
-                        self._numbers[LOG_LOST] += 1
-                        _log.error("a record of the prediction log was refused: %s", error)
-                    records.pop()
-                    self._numbers[LOG_QUEUE] -= 1
+            self._store.insert(predictions, outcomes)
+            self._numbers[LOG_WRITTEN] += number
+        except RefusedError as error:
+            if number > 1:
+                alone = [_encode(([one], ())) for one in predictions] + [_encode(((), [one])) for one in outcomes]
+                self._frames.popleft()
+                self._frames.extendleft(reversed(alone))
+                self._size += sum(map(len, alone)) - len(frame)
+                return
+            self._numbers[LOG_LOST] += 1
+            _log.error("a record of the prediction log was refused: %s", error)
+        self._frames.popleft()
+        self._size -= len(frame)
+        self._waiting -= number
+        self._numbers[LOG_QUEUE] -= number
 
     def _delete_old(self) -> None:
         self._prune = time.monotonic() + RETENTION

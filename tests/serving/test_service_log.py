@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psutil
 import psycopg
@@ -245,6 +245,32 @@ def test_a_database_that_is_away_costs_no_answer_and_no_record(bundle, server):
         _until(lambda: _metric(service, "slipway_log_written_total") == 31, seconds=30)
         _ended(service)
     assert _rows(url, "SELECT count(*) FROM predictions") == [(31,)]
+
+
+def test_memory_that_waited_for_the_database_goes_back_to_the_system(tmp_path, bundle):
+    """While a database is locked, records take tens of megabytes; when all is written, the service is about as small as before."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    with _logging(bundle, url) as service:
+
+        def batches(number):
+            for _ in range(number):
+                assert service.post("/predict/batch", {"features": [service.example] * 50}).status_code == 200
+
+        batches(100)
+        _until(lambda: _metric(service, "slipway_log_written_total") == 100)
+        before = _own_memory(service)
+        with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            _until(lambda: batches(100) or _own_memory(service) > before + 40e6, seconds=60)
+        _until(lambda: _metric(service, "slipway_log_queue_records") == 0, seconds=30)
+        _until(lambda: _own_memory(service) < before + 10e6)
+        _ended(service)
+
+
+def _own_memory(service):
+    """Bytes that the service's processes hold and share with nobody."""
+    family = psutil.Process(service.process.pid)
+    return sum(one.memory_full_info().uss for one in (family, *family.children()))
 
 
 def test_a_database_that_never_answers_is_counted_and_told(tmp_path, bundle):

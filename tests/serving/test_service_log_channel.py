@@ -1,14 +1,16 @@
-"""The worker's side of the prediction log: records go to the writer as fast as it takes them, and no further."""
+"""The two sides of the prediction log: records go to the writer as fast as it takes them, and no further."""
 
 import asyncio
 import socket
+import sqlite3
 import threading
 import time
 
 import pytest
 
 from serving import prediction_log
-from serving.metrics import LOG_LOST, LOG_QUEUE
+from serving.config import read_config
+from serving.metrics import LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 from serving.prediction_log import PredictionLog
 
 RECORD = ("id", 0.0, "caller", None, 1, b"[" + b"1" * 10_000 + b"]", b"[]", 1.0)
@@ -89,3 +91,57 @@ def test_a_writer_that_has_gone_is_noticed_while_it_is_waited_for(channel):
 
     asyncio.run(work())
     assert numbers[LOG_LOST] == 200
+
+
+def test_no_frame_is_large(channel):
+    """Ten megabytes that were collected while the writer took nothing are handed on in pieces, none much above the limit."""
+    log, theirs, _ = channel
+    frames = []
+
+    def take():
+        stream = theirs.makefile("rb")
+        while head := stream.read(prediction_log.HEAD.size):
+            size, records = prediction_log.HEAD.unpack(head)
+            frames.append((len(stream.read(size)), records))
+
+    taking = threading.Thread(target=take, daemon=True)
+
+    async def work():
+        for _ in range(1000):
+            log.predicted(RECORD, 10_000)
+        taking.start()
+        log.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(work())
+    taking.join(10)
+    assert sum(records for _, records in frames) == 1000
+    assert len(frames) > 5
+    assert max(size for size, _ in frames) < prediction_log.FRAME + 20_000
+
+
+def test_a_record_that_the_database_refuses_is_lost_alone(tmp_path):
+    """Of a frame with one record that the table does not take, the writer keeps all others, in their order, and counts it."""
+    ours, theirs = socket.socketpair()
+    control, handed = socket.socketpair()
+    of_the_worker, of_the_writer = (memoryview(bytearray(8 * 16)).cast("d") for _ in range(2))
+    socket.send_fds(control, [b"\0"], [theirs.fileno()])
+    theirs.close()
+    control.close()
+
+    async def work():
+        log = PredictionLog(ours, of_the_worker)
+        for name in ("first", None, "last"):
+            log.predicted((name, *RECORD[1:]), 10_000)
+        for outcome in ("1", "0"):
+            log.told(("first", 0, outcome, 0.0, "caller"))
+        log.close()
+
+    asyncio.run(work())
+    config = read_config({"SLIPWAY_DATABASE_URL": f"sqlite:///{tmp_path}/log.db"}, open=True)
+    prediction_log.Writer(config, "model", "1", handed, of_the_writer).run()
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        kept = connection.execute("SELECT request_id FROM predictions ORDER BY rowid").fetchall()
+        told = connection.execute("SELECT request_id, outcome FROM outcomes").fetchall()
+    assert kept == [("first",), ("last",)] and told == [("first", "0")]
+    assert (of_the_writer[LOG_WRITTEN], of_the_writer[LOG_LOST], of_the_writer[LOG_QUEUE]) == (4, 1, 0)
