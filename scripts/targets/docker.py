@@ -155,7 +155,7 @@ def stop(environment: str) -> bool:
             f"`make stop` again when it does, with DOCKER_HOST as it was; if they are gone, delete {USED.relative_to(ROOT)}",
         )
     with _engine() as engine:
-        found = engine.containers.list(all=True, filters={"label": _labels(environment)})
+        found = engine.containers.list(all=True, ignore_removed=True, filters={"label": _labels(environment)})
         for container in found:
             _retire(container)
         return bool(found)
@@ -201,7 +201,7 @@ def _find(engine, environment: str, role: str):
 
 def _doors(engine, environment: str) -> list[Any]:
     """The containers that stand before them, newest first: one for each port, so more than one only in between."""
-    return engine.containers.list(all=True, filters={"label": [*_labels(environment), PUBLISHED]})
+    return engine.containers.list(all=True, ignore_removed=True, filters={"label": [*_labels(environment), PUBLISHED]})
 
 
 def _tidy(engine, environment: str) -> None:

@@ -148,7 +148,9 @@ class Machine:
                     process.wait(10)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
-        for container in engine.containers.list(all=True, filters={"label": f"slipway.checkout={self.clone}"}):
+        for container in engine.containers.list(
+            all=True, ignore_removed=True, filters={"label": f"slipway.checkout={self.clone}"}
+        ):
             container.remove(force=True)
         for image in engine.images.list(repository):
             engine.images.remove(image.id, force=True)

@@ -71,7 +71,9 @@ def ask(record: dict, key: str = "", path: str = "/predict") -> requests.Respons
 
 def logged(engine) -> list[str]:
     """The model versions in the prediction log, as the container that serves sees it."""
-    (live,) = [one for one in engine.containers.list() if one.name == docker._name("staging", "live")]
+    (live,) = [
+        one for one in engine.containers.list(ignore_removed=True) if one.name == docker._name("staging", "live")
+    ]
     code = (
         "import sqlite3; print([v for v, in sqlite3.connect('/data/predictions.db')"
         ".execute('SELECT DISTINCT model_version FROM predictions ORDER BY 1')])"
@@ -107,7 +109,9 @@ def test_a_generated_key_is_nowhere_in_the_engine(released, settings, engine, mo
     monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
     released("1")
     key = docker.key("staging", settings)
-    (live,) = [one for one in engine.containers.list() if one.name == docker._name("staging", "live")]
+    (live,) = [
+        one for one in engine.containers.list(ignore_removed=True) if one.name == docker._name("staging", "live")
+    ]
     assert hashlib.sha256(key.encode()).hexdigest() in json.dumps(live.attrs)
     assert key not in json.dumps(live.attrs) and key.encode() not in live.logs()
 

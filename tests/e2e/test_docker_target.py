@@ -56,6 +56,7 @@ class Containers:
         """The container in a role, or None."""
         found = self.engine.containers.list(
             all=True,
+            ignore_removed=True,  # one that goes while it is looked at is not there
             filters={"label": [f"slipway.checkout={self.fork.root}", f"slipway.environment={environment}"]},
         )
         return next((container for container in found if f"-{environment}-{role}" in container.name), None)
