@@ -156,7 +156,7 @@ class Writer:
         self._url, self._days, self._about = config.database, config.retention_days, (model, version)
         self._numbers = numbers
         self._store: Store | None = None
-        # As they arrived: decoded, records take twice the room, and what held them does not all go back to the system.
+        # As they arrived: decoded, all that wait would take more room, and pieces of it would stay with this process.
         self._frames: deque[bytes] = deque()
         self._size = 0  # bytes in them
         self._waiting = 0  # records in them

@@ -76,8 +76,7 @@ class _Minder:
 
     def run(self) -> int:
         if self._wanted > 1:
-            self._app.load_rest()  # once for all, in memory that they share
-            gc.collect()
+            _load(self._app)  # once for all, in memory that they share
         gc.freeze()  # what is loaded stays for good, and a collector that looks at it makes a copy in each process
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
