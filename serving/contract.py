@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -55,7 +56,7 @@ class Input(Part, frozen=True, kw_only=True):
     def allowed(self) -> str:
         """What may be given, in words."""
         if self.values is not None:
-            words = "one of " + ", ".join(shown(value) for value in self.values)
+            words = f"one of {listed(self.values)}"
         elif self.type == "boolean":
             words = "true or false"
         elif self.type == "text":
@@ -197,6 +198,12 @@ def shown(value: Any) -> str:
         return "an object"
     text = json.dumps(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:59] + "…"
+
+
+def listed(values: Sequence[Any]) -> str:
+    """Values in words, for messages: the first 20, and how many more there are."""
+    words = ", ".join(shown(value) for value in values[:20])
+    return words + (f" and {len(values) - 20} more" if len(values) > 20 else "")
 
 
 def _is_unicode(text: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from serving.body import LARGEST_BATCH, REQUEST_ID, parse_json
-from serving.contract import LARGEST, Contract, is_number, shown
+from serving.contract import LARGEST, Contract, is_number, listed, shown
 from serving.problems import Problem
 
 FIELDS = {"request_id", "outcome", "row"}
@@ -28,5 +28,5 @@ def read_feedback(contract: Contract, raw: bytes) -> tuple[str, int, Any]:
         if not is_number(outcome) or not abs(outcome) <= LARGEST["float64"]:
             raise Problem(422, f"outcome is {shown(outcome)}, allowed is a finite number")
     elif outcome not in contract.classes:
-        raise Problem(422, f"outcome is {shown(outcome)}, allowed is one of {', '.join(map(shown, contract.classes))}")
+        raise Problem(422, f"outcome is {shown(outcome)}, allowed is one of {listed(contract.classes)}")
     return request_id, int(row), outcome

@@ -16,6 +16,8 @@ from serving.problems import Problem
 from serving.rows import Fault, Row, RowError, read_rows
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+# No two parts can take the same digits: a number of many digits that ends in a letter must not be tried at each of them.
+NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d{1,3})?")
 EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # as pandas reads a CSV
 
 
@@ -122,4 +124,4 @@ def _cell(text: str, column: Input) -> Any:
         return None
     if column.type == "boolean" and bare in ("true", "false"):
         return bare == "true"
-    return float(bare) if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d{1,3})?", bare) else text
+    return float(bare) if NUMBER.fullmatch(bare) else text
