@@ -16,10 +16,11 @@ from dataclasses import asdict
 import numpy as np
 
 from pipeline import bundle, drift, lineage, metrics, portable, served, workflow
-from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
+from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
 from pipeline.settings import TRAINING, Settings, load_settings
+from serving.decode import contract_fault
 
 
 @edge
@@ -55,6 +56,7 @@ def main() -> None:
         f"served as {chosen.form['format']}"
         + (f": {chosen.form['format_reason']}" if chosen.form["format_reason"] else "")
     )
+    servable(contract_for(chosen.form))
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
     every = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
     scores = {name: value for name, value in every.items() if math.isfinite(value)}
@@ -256,6 +258,16 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
 def reason() -> str:
     """Why this was trained: what SLIPWAY_REASON says (a retraining begins with "retrain"), else "push" in a workflow, "local" here."""
     return os.environ.get("SLIPWAY_REASON", "").strip()[:200] or ("push" if workflow.is_workflow() else "local")
+
+
+def servable(contract: dict) -> None:
+    """Refuse a contract from which the service could not be made, while there is no MLflow run yet."""
+    fault = contract_fault(to_json(contract).encode())
+    if fault:
+        raise DataError(
+            f"the service cannot be made from this contract: {fault}",
+            "correct the column in load() of project/data.py, or what project/checks.py allows of it",
+        )
 
 
 def allowed(model, trusted: list[str]) -> None:

@@ -133,6 +133,7 @@ def _input(dataset: Dataset, name: str, checks: dict[str, Any], example: Any) ->
         or (dataset.kinds[name] == "text" and bool((dataset.features[name] == "").any())),
         "minimum": allowed.get("minimum"),
         "maximum": allowed.get("maximum"),
+        **{key: allowed[key] for key in ("exclusive_minimum", "exclusive_maximum") if key in allowed},
         "values": checks["values"].get(name),
         "observed": observed,
         "example": example,

@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -91,18 +92,25 @@ def limits(suite: Any) -> tuple[Limits, dict[str, list]]:
         if _severity(rule) != "critical" or asked.get("mostly", 1) != 1 or asked.get("row_condition"):
             continue
         if rule.type == "expect_column_values_to_be_between":
-            before = ranges.get(column, {"minimum": None, "maximum": None})
-            ranges[column] = {
-                "minimum": _tighter(max, before["minimum"], asked.get("min_value")),
-                "maximum": _tighter(min, before["maximum"], asked.get("max_value")),
-            }
+            ranges[column] = _narrowed(ranges.get(column, {"minimum": None, "maximum": None}), asked)
         elif rule.type == "expect_column_values_to_be_in_set":
             allowed = [value.item() if isinstance(value, np.generic) else value for value in asked["value_set"]]
             values[column] = [value for value in values.get(column, allowed) if value in allowed]
     return ranges, values
 
 
-def _tighter(choose: Any, before: float | None, limit: Any) -> float | None:
+def _narrowed(before: dict[str, float | None], asked: dict[str, Any]) -> dict[str, float | None]:
+    """A range made narrower by one more expectation; a strict bound stands under exclusive_minimum or exclusive_maximum."""
+    after = dict(before)
+    for side, name, choose in (("min", "minimum", max), ("max", "maximum", min)):
+        key = f"exclusive_{name}" if asked.get(f"strict_{side}") else name
+        limit = _tighter(choose, before.get(key), asked.get(f"{side}_value"))
+        if limit is not None:
+            after[key] = limit
+    return after
+
+
+def _tighter(choose: Callable[..., float], before: float | None, limit: Any) -> float | None:
     known = [value for value in (before, limit) if isinstance(value, int | float)]
     return choose(known) if known else None
 
@@ -201,7 +209,7 @@ def _observed(rule: Any, seen: dict, success: bool) -> str:
 def _rule(rule: Any) -> str:
     asked = {key: _short(value) for key, value in rule.kwargs.items() if key != "batch_id"}
     asked["shares"] = _shares(rule.kwargs.get("partition_object") or {})
-    asked["range"] = _range(rule.kwargs.get("min_value"), rule.kwargs.get("max_value"))
+    asked["range"] = _range(rule.kwargs)
     mostly = rule.kwargs.get("mostly", 1)
     most = "" if mostly == 1 else f" in at least {mostly:.1%} of rows"
     if rule.type in _RULES:
@@ -211,10 +219,14 @@ def _rule(rule: Any) -> str:
     return words + (f" ({', '.join(f'{key} {_short(value)}' for key, value in rest.items())})" if rest else "") + most
 
 
-def _range(low: Any, high: Any) -> str:
-    if low is None or high is None:
-        return f"at most {_short(high)}" if low is None else f"at least {_short(low)}"
-    return f"between {_short(low)} and {_short(high)}"
+def _range(asked: dict[str, Any]) -> str:
+    low, high = asked.get("min_value"), asked.get("max_value")
+    above, below = asked.get("strict_min"), asked.get("strict_max")
+    if low is not None and high is not None and not above and not below:
+        return f"between {_short(low)} and {_short(high)}"
+    said = [f"{'above' if above else 'at least'} {_short(low)}"] if low is not None else []
+    said += [f"{'below' if below else 'at most'} {_short(high)}"] if high is not None else []
+    return " and ".join(said)
 
 
 def _shares(partition: dict) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline import mlflow_names
 from pipeline.errors import ProjectError, SettingsError, in_project
 from pipeline.settings import Settings
 
@@ -52,11 +53,15 @@ def metrics_for(task: str, positive: int | None = None, extra: Extra | None = No
     """The metrics of a task by name, in the order of the report.
 
     `positive` is the position of the positive class (binary only). `extra` holds the team's own metrics: name to
-    (function of y and prediction, whether higher is better); raises ProjectError when one is not that, or takes the
-    name of a metric that is there already.
+    (function of y and prediction, whether higher is better); raises ProjectError when one is not that, has a name that
+    MLflow does not take, or that of a metric that is there already.
     """
     metrics = {metric.name: metric for metric in _of_task(task, positive)}
     for name, own in (extra or {}).items():
+        if wrong := mlflow_names.fault(name):
+            raise ProjectError(
+                f"METRICS in project/model.py: a metric cannot be called {name!r}: {wrong}", "choose another name"
+            )
         if name in metrics:
             raise ProjectError(f"METRICS in project/model.py: {name} is there already", "choose another name")
         if not (isinstance(own, tuple) and len(own) == 2 and callable(own[0]) and isinstance(own[1], bool)):

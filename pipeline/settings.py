@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import mlflow_names
 from pipeline.errors import SettingsError
 
 TRAINING = ("name", "data", "split", "train")  # the tables that decide what a trained model is
 Port = Annotated[int, Field(ge=1024, le=65535)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Section(BaseModel):
@@ -59,6 +60,18 @@ class Train(Section):
     seed: int = Field(ge=0, lt=2**32)
     trusted_types: list[str] = []
     parameters: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _parameters_fit_mlflow(self):
+        for name, value in self.parameters.items():
+            if wrong := mlflow_names.fault(name):
+                raise ValueError(f"the parameter {name!r} cannot be logged in MLflow: {wrong}")
+            if len(str(value)) > mlflow_names.LONGEST_VALUE:
+                raise ValueError(
+                    f"the value of parameter {name!r} has {len(str(value))} characters; MLflow keeps "
+                    f"{mlflow_names.LONGEST_VALUE}: put a long list into project/model.py"
+                )
+        return self
 
 
 class Gate(Section):

@@ -16,11 +16,13 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import artifacts, data_checks, expectations
+from pipeline import artifacts, bundle, data_checks, expectations
 from pipeline.data_checks import Check
-from pipeline.dataset import read_frame, take_apart
+from pipeline.dataset import Dataset, read_frame, take_apart
 from pipeline.errors import DataError, edge, in_project
 from pipeline.settings import Settings, load_settings
+from serving.contract import name_fault
+from serving.decode import contract_fault
 
 
 @edge
@@ -61,14 +63,18 @@ def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
         from project import checks as own
 
         known = list(getattr(own, "MAY_PREDICT_ALONE", []))
-    checks = folded([*expectations.run(suite, frame, settings), *data_checks.check(frame, settings, known)])
+    ranges, values = expectations.limits(suite)
+    names = servable_names(frame, settings)
+    checks = folded([*names, *expectations.run(suite, frame, settings), *data_checks.check(frame, settings, known)])
     data_hash = ""
     try:
-        data_hash = take_apart(frame, settings).hash
+        dataset = take_apart(frame, settings)
+        data_hash = dataset.hash
+        if not failed(checks, "critical") and dataset.holdout.any():
+            checks.append(servable(dataset, ranges, values))
     except DataError as error:
         if not failed(checks, "critical"):
             checks.append(Check("(table)", "the data can be used", "critical", False, error.what))
-    ranges, values = expectations.limits(suite)
     return {
         "success": not failed(checks, "critical"),
         "data_hash": data_hash,
@@ -78,6 +84,37 @@ def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
         "values": values,
         "checks": [asdict(one) for one in checks],
     }
+
+
+def servable_names(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+    """No feature has a name that the service refuses, by the service's own rule."""
+    rule = "the service takes features of these names"
+    faults = {name: name_fault(name) for name in data_checks.features(frame, settings)}
+    wrong = [
+        Check(shown(name), rule, "critical", False, f"{name!r} cannot be served: {fault}; {renamed(name)}")
+        for name, fault in faults.items()
+        if fault
+    ]
+    return wrong or [Check("(features)", rule, "critical", True, "it does")]
+
+
+def shown(name: str) -> str:
+    """A column's name on one line."""
+    return name if name.isprintable() else repr(name)
+
+
+def renamed(name: str) -> str:
+    """The line of load() that gives a column a name that can be served."""
+    better = " ".join("".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in name).split())
+    return f"rename it in load() of project/data.py: .rename(columns={{{name!r}: {better or 'unnamed'!r}}})"
+
+
+def servable(dataset: Dataset, ranges: dict, values: dict) -> Check:
+    """The service can be made from a contract of these features, ranges and values."""
+    form = {"format": "skops", "skops": {"layout": "frame"}}  # what the model will be does not matter here
+    contract = bundle.contract(dataset, form, {"ranges": ranges, "values": values}, "", 0.0)
+    fault = contract_fault(artifacts.to_json(contract).encode())
+    return Check("(table)", "the service can read such rows", "critical", not fault, fault or "it can")
 
 
 def folded(checks: Iterable[Check]) -> list[Check]:

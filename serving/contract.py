@@ -48,6 +48,8 @@ class Input(Part, frozen=True, kw_only=True):
     nullable: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    exclusive_minimum: float | None = None  # the value must lie above it, and below exclusive_maximum
+    exclusive_maximum: float | None = None
     values: list[Any] | None = None
     observed: Observed | None = None
     example: Any
@@ -65,17 +67,25 @@ class Input(Part, frozen=True, kw_only=True):
             words = ("a whole number" if self.type == "integer" else "a number") + self._range
         return words + (" or null" if self.nullable else "")
 
+    def bounds(self, largest: float) -> dict[str, float]:
+        """The two bounds of a number by their names in JSON Schema, the tighter one where there are two on a side."""
+        low = -largest if self.minimum is None else max(self.minimum, -largest)
+        high = largest if self.maximum is None else min(self.maximum, largest)
+        above, below = self.exclusive_minimum, self.exclusive_maximum
+        return {
+            **({"minimum": low} if above is None or above < low else {"exclusiveMinimum": above}),
+            **({"maximum": high} if below is None or below > high else {"exclusiveMaximum": below}),
+        }
+
     @property
     def _range(self) -> str:
-        match self.minimum, self.maximum:
-            case None, None:
-                return ""
-            case low, None:
-                return f" of at least {low:.12g}"
-            case None, high:
-                return f" of at most {high:.12g}"
-            case low, high:
-                return f" from {low:.12g} to {high:.12g}"
+        bounds = self.bounds(math.inf)
+        low, high = bounds.get("minimum", -math.inf), bounds.get("maximum", math.inf)
+        if -math.inf < low and high < math.inf:
+            return f" from {low:.12g} to {high:.12g}"
+        words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+        said = " and ".join(f"{words[name]} {bound:.12g}" for name, bound in bounds.items() if math.isfinite(bound))
+        return (" of " if said.startswith("at ") else " ") + said if said else ""
 
     def read(self, value: Any, largest: float) -> float | str:
         """The value as the model gets it (null: NaN or ""); raises ValueError: what is given and allowed."""
@@ -113,7 +123,12 @@ class Input(Part, frozen=True, kw_only=True):
             return False
         if self.type == "integer" and value != math.floor(value):
             return False
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+        return (
+            (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+            and (self.exclusive_minimum is None or value > self.exclusive_minimum)
+            and (self.exclusive_maximum is None or value < self.exclusive_maximum)
+        )
 
 
 class Contract(Part, frozen=True, kw_only=True):
@@ -134,6 +149,9 @@ class Contract(Part, frozen=True, kw_only=True):
         """Raise ValueError unless the parts fit together."""
         if len(self.names) != len(self.inputs):
             raise ValueError("two inputs have the same name")
+        for name in self.names:
+            if fault := name_fault(name):
+                raise ValueError(f"no input can be called {name!r}: {fault}")
         form = self.form
         if form.layout == "matrix" and any(column.type == "text" for column in self.inputs):
             raise ValueError(f'a text input needs the layout "{"columns" if isinstance(form, Onnx) else "frame"}"')
@@ -183,6 +201,16 @@ class Contract(Part, frozen=True, kw_only=True):
     def example_row(self) -> list[float | str]:
         """The same as the model takes it."""
         return [column.read(column.example, self.largest) for column in self.inputs]
+
+
+def name_fault(name: str) -> str:
+    """Why no feature can be called so, or "": the decoder takes names that stand in JSON as they are."""
+    if not name:
+        return "it is empty"
+    if not _is_unicode(name):
+        return "it holds half of a character, as text does that was read with the wrong encoding"
+    odd = sorted({sign for sign in name if sign in '"\\' or sign < " "})
+    return f"it holds {', '.join(map(repr, odd))}" if odd else ""
 
 
 def is_number(value: Any) -> bool:

@@ -24,6 +24,8 @@ class Named(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 _NONE = msgspec.Raw()
+# What msgspec calls the bounds of JSON Schema.
+_BOUNDS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
 
 
 class _Split(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -127,6 +129,15 @@ class Decoder:
         return row
 
 
+def contract_fault(raw: bytes) -> str:
+    """Why no service can be made from this contract.json, or "": for whoever writes one, before it becomes a bundle."""
+    try:
+        Decoder(msgspec.json.decode(raw, type=Contract))
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        return str(error).partition(" - at `$")[0]
+    return ""
+
+
 def _text(raw: bytes) -> bytes:
     """The same, when it is UTF-8 everywhere: a key that stands twice is read only where it stands last."""
     if not raw.isascii():
@@ -165,9 +176,8 @@ def _kind(column: Input, largest: float) -> Any:
     elif column.type == "boolean":
         kind = bool
     else:
-        low = -largest if column.minimum is None else max(column.minimum, -largest)
-        high = largest if column.maximum is None else min(column.maximum, largest)
-        kind = Annotated[float, Meta(ge=low, le=high, multiple_of=1.0 if column.type == "integer" else None)]
+        bounds = {_BOUNDS[name]: bound for name, bound in column.bounds(largest).items()}
+        kind = Annotated[float, Meta(**bounds, multiple_of=1.0 if column.type == "integer" else None)]
     return kind | None if column.nullable else kind
 
 

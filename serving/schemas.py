@@ -70,8 +70,7 @@ def feature(column: Input, largest: float) -> Schema:
         values = [value for value in (False, True, 0, 1) if column.values is None or value in column.values]
         schema["description"] += " 0 and 1 are read as false and true."
     elif column.type in ("number", "integer"):
-        schema["minimum"] = -largest if column.minimum is None else max(column.minimum, -largest)
-        schema["maximum"] = largest if column.maximum is None else min(column.maximum, largest)
+        schema |= column.bounds(largest)
     if column.nullable:
         types.append("null")
         values = values and [*values, None, *([""] if column.type == "text" else [])]

@@ -132,7 +132,8 @@ function field(input, position) {
 
 /** A telephone's numeric keyboards have no minus. */
 function numeric(input) {
-  if (input.minimum === null || input.minimum < 0) return "text";
+  const lowest = input.minimum ?? input.exclusive_minimum ?? null;
+  if (lowest === null || lowest < 0) return "text";
   return input.type === "integer" ? "numeric" : "decimal";
 }
 
@@ -190,11 +191,13 @@ function hints(field) {
   return [allowed, " ", make("span", outside ? { class: "outside" } : {}, `${outside ? "outside" : "in"} training ${limits}`)];
 }
 
-function range({ minimum, maximum }) {
-  if (minimum === null && maximum === null) return "";
-  if (maximum === null) return `, at least ${short.format(minimum)}`;
-  if (minimum === null) return `, at most ${short.format(maximum)}`;
-  return `, ${short.format(minimum)} to ${short.format(maximum)}`;
+function range(input) {
+  const { minimum, maximum, exclusive_minimum: above, exclusive_maximum: below } = input;
+  const strict = (above ?? below ?? null) !== null;
+  if (!strict && minimum !== null && maximum !== null) return `, ${short.format(minimum)} to ${short.format(maximum)}`;
+  const bounds = [["above", above], ["at least", minimum], ["below", below], ["at most", maximum]];
+  const said = bounds.filter(([, bound]) => (bound ?? null) !== null).map(([word, bound]) => `${word} ${short.format(bound)}`);
+  return said.length ? `, ${said.join(" and ")}` : "";
 }
 
 /** The request as a line for a shell; the key itself is never in it. */

@@ -111,7 +111,8 @@ def test_model_hash_is_of_the_model_and_its_code(content):
 def test_contract_describes_every_input():
     """Type, nullability, declared range and values, range seen and an example of each column."""
     dataset = made()
-    checks = {"ranges": {"count": {"minimum": 0, "maximum": 9}}, "values": {"town": ["Köln", "Paris"]}}
+    ranges = {"count": {"minimum": 0, "maximum": 9}, "size": {"minimum": None, "exclusive_minimum": -1e9}}
+    checks = {"ranges": ranges, "values": {"town": ["Köln", "Paris"]}}
     made_contract = bundle.contract(dataset, {"format": "onnx", "onnx": {"layout": "columns"}}, checks, "abc", 1e-5)
     inputs = {field["name"]: field for field in made_contract["inputs"]}
     assert {name: field["type"] for name, field in inputs.items()} == {
@@ -120,6 +121,7 @@ def test_contract_describes_every_input():
     assert {name for name, field in inputs.items() if field["nullable"]} == {"size", "town"}
     assert (inputs["count"]["minimum"], inputs["count"]["maximum"]) == (0, 9)
     assert (inputs["size"]["minimum"], inputs["size"]["maximum"]) == (None, None)
+    assert inputs["size"]["exclusive_minimum"] == -1e9 and "exclusive_minimum" not in inputs["count"]
     assert inputs["town"]["values"] == ["Köln", "Paris"] and inputs["town"]["observed"] is None
     training = dataset.features["size"][~dataset.holdout]
     assert inputs["size"]["observed"] == {"minimum": training.min(), "maximum": training.max()}

@@ -209,6 +209,12 @@ def test_a_metric_of_the_wrong_shape_is_refused_by_name(own):
     assert "METRICS = " in caught.value.then
 
 
+def test_a_metric_that_mlflow_cannot_name_is_refused():
+    """A name that MLflow would refuse after the training is refused when the metric is met, with what is allowed."""
+    with pytest.raises(ProjectError, match="a metric cannot be called 'recall@20': it holds '@'; allowed are letters"):
+        metrics_for("binary", 1, {"recall@20": (cost, False)})
+
+
 def test_a_metric_of_the_teams_own_cannot_replace_one_of_ours():
     """The report would not say which it shows."""
     with pytest.raises(ProjectError, match="f1 is there already"):

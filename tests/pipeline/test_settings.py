@@ -136,6 +136,19 @@ def test_keys_that_contradict_each_other_are_refused(settings_of, old, new, mess
     assert message in caught.value.what
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('"top@20" = 3', "the parameter 'top@20' cannot be logged in MLflow: it holds '@'; allowed are letters"),
+        ('C = "' + "x" * 6001 + '"', "the value of parameter 'C' has 6001 characters; MLflow keeps 6000"),
+    ],
+)
+def test_parameter_that_mlflow_does_not_take_is_refused(settings_of, line, message):
+    """A parameter that MLflow refuses or cuts off is named when the settings are read, not after the training."""
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        settings_of(changed("depth = 3", line))
+
+
 def test_all_faults_are_told_at_once(settings_of):
     """Two faults make one message with both, so that nobody mends them one by one."""
     with pytest.raises(SettingsError) as caught:

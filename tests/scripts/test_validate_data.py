@@ -68,6 +68,44 @@ def test_tightest_of_several_ranges_counts(scratch):
     assert report["values"]["colour"] == ["blue", "red"]
 
 
+def test_strict_range_stays_strict(scratch):
+    """A strict bound is asked as one: the report's words and ranges exclude it, so that the service does too."""
+    more = """expect.ExpectColumnValuesToBeBetween(column="income", min_value=0, strict_min=True, severity="critical"),
+        expect.ExpectColumnValuesToBeBetween(
+            column="age", min_value=0, max_value=100, strict_max=True, severity="critical"
+        ),
+    ])"""
+    scratch.edit("project/checks.py", "    ])", more)
+    _, report, _ = validate(scratch)
+    assert report["ranges"]["income"] == {"minimum": None, "maximum": None, "exclusive_minimum": 0}
+    assert report["ranges"]["age"] == {"minimum": 18, "maximum": 99, "exclusive_maximum": 100}
+    rules = {one["rule"] for one in report["checks"]}
+    assert {"above 0", "at least 0 and below 100", "between 18 and 99"} <= rules
+
+
+@pytest.mark.parametrize("name", ["Umsatz\n(EUR)", 'a "b"', "a\\b"])
+def test_name_that_the_service_cannot_take_is_refused(scratch, name):
+    """A column whose name the service refuses fails at once, shown as Python writes it, with the line that renames it."""
+    frame = customers(scratch).rename(columns={"income": name})
+    scratch.edit("project/checks.py", '"income"', repr(name))
+    scratch.edit(
+        "project/data.py", 'pd.read_csv("data.csv")', f'pd.read_csv("data.csv").rename(columns={{"x": {name!r}}})'
+    )
+    frame.rename(columns={name: "x"}).to_csv(scratch.root / "data.csv", index=False)
+    status, report, said = validate(scratch)
+    (found,) = [one for one in failures(report) if one["rule"] == "the service takes features of these names"]
+    assert status == 1 and repr(name) in found["observed"] and f"rename(columns={{{name!r}: " in found["observed"]
+    assert "rename it in load()" in said
+
+
+def test_values_that_the_service_cannot_take_are_refused(scratch, monkeypatch):
+    """Ranges and values from which no service can be made fail, in the words of the service."""
+    monkeypatch.setattr("scripts.validate_data.bundle.contract", lambda *_: {"schema": 1})
+    status, report, _ = validate(scratch)
+    (found,) = failures(report)
+    assert (status, found["rule"]) == (1, "the service can read such rows") and "required field" in found["observed"]
+
+
 def test_json_prints_the_report_alone(scratch):
     """--json puts the report, and nothing else, on standard output."""
     status, out, err = scratch.run("validate_data", "--json")

@@ -150,6 +150,8 @@ def _value(column, rng):
         case "text":
             return rng.choice(column["values"] or ["red", "green", "blue", "unseen", "ünïcode"])
     low = -5 if column["minimum"] is None else column["minimum"]
+    if column.get("exclusive_minimum") is not None:
+        low = math.nextafter(column["exclusive_minimum"], math.inf)
     high = 5 if column["maximum"] is None else column["maximum"]
     return rng.choice([low, high, rng.uniform(low, high), rng.uniform(low, high)])
 
@@ -239,7 +241,7 @@ def _regression():
     weights, bias = [3.0, 2.5], 10.0
     inputs = [
         _input("rooms", "integer", 3, minimum=1, maximum=20),
-        _input("area", "number", 80.0, observed={"minimum": 20.0, "maximum": 300.0}),
+        _input("area", "number", 80.0, exclusive_minimum=0.0, observed={"minimum": 20.0, "maximum": 300.0}),
     ]
     graph = helper.make_graph(
         [

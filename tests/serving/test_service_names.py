@@ -1,0 +1,37 @@
+"""Names of features: what the contract takes as one is exactly what the decoder can be made of."""
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from serving.contract import Contract, Input, name_fault
+from serving.decode import Decoder
+
+ODD = ["", " ", "Umsatz\n(EUR)", 'a"b', "a\\b", "\ud800", "größe.cm", "f0", "self", "x" * 10_000]
+CHARACTERS = [chr(code) for code in [*range(0x180), 0x2028, 0xD800, 0xDFFF, 0xFEFF, 0x1F600]]
+
+
+def decodable(name):
+    """Whether a decoder can be made of a contract with this name, which skips the contract's own rule."""
+    column = Input(name=name, type="number", example=1)
+    try:
+        Decoder(SimpleNamespace(inputs=[column], names={name: 0}, largest=1e38))
+    except ValueError:
+        return False
+    return name != ""  # the decoder could, but no caller could mean it
+
+
+@pytest.mark.parametrize("names", [ODD, CHARACTERS], ids=["names", "characters"])
+def test_rule_for_names_is_the_decoders(names):
+    """No name passes that the decoder refuses, and none is refused that it takes."""
+    assert {name: not name_fault(name) for name in names} == {name: decodable(name) for name in names}
+
+
+def test_contract_refuses_a_name_with_the_reason():
+    """A contract whose input has such a name is refused with the name as Python writes it, and what is wrong with it."""
+    column = {"name": "Umsatz\n(EUR)", "type": "number", "example": 1}
+    onnx = {"layout": "matrix", "dtype": "float64", "label": "value"}
+    rest = {"schema": 1, "name": "m", "task": "regression", "format": "onnx", "target": "t"}
+    with pytest.raises(msgspec.ValidationError, match=r"no input can be called 'Umsatz\\n\(EUR\)': it holds '\\n'"):
+        msgspec.convert(rest | {"inputs": [column], "onnx": onnx}, Contract)
