@@ -176,7 +176,7 @@ def _kind(column: Input, largest: float) -> Any:
     elif column.type == "boolean":
         kind = bool
     else:
-        bounds = {_BOUNDS[name]: bound for name, bound in column.bounds(largest).items()}
+        bounds: dict[str, Any] = {_BOUNDS[name]: bound for name, bound in column.bounds(largest).items()}
         kind = Annotated[float, Meta(**bounds, multiple_of=1.0 if column.type == "integer" else None)]
     return kind | None if column.nullable else kind
 
