@@ -53,10 +53,12 @@ def main(argv: list[str] | None = None) -> None:
     run, data = read_json(BUILD / "run.json"), read_json(BUILD / "data.json")
     answers, checks = candidate(settings, dataset, run)
     y = dataset.y[dataset.holdout]
+    together = settings.gate.repeated_rows == "together"
+    repeats = gate.repeated(dataset.features[dataset.holdout], y) if together else None
 
     # The production model, on the same rows.
     client = registry.connect(settings)
-    production = in_production(client, settings, dataset, options.first)
+    production = in_production(client, settings, dataset, options.first, repeats)
     common = production.rows if production and not production.problem else np.ones(len(y), dtype=bool)
 
     # Every metric with its interval, the slices, and the verdict.
@@ -69,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         "confidence": settings.gate.confidence,
         "resamples": settings.gate.resamples,
         "seed": settings.train.seed,
+        "repeats": None if repeats is None else repeats[common],
     }
     both = (answers[common], production.prediction) if production and not production.problem else None
     comparisons = {name: gate.compare(one, y[common], *both, **drawn) for name, one in known.items()} if both else {}
@@ -116,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
         "data": production.data if production else None,
         "next_version": next_version(client, settings, run),
         "rows": int(common.sum()),
+        "distinct_rows": distinct(common, repeats),
         "policy": settings.gate.policy,
         "margin": settings.gate.margin,
         "confidence": settings.gate.confidence,
@@ -143,6 +147,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(BUILD / "evaluation.json", evaluation)
     remember(client, run["run_id"], production.data if production else None)
     print("report: build/report.html")
+    if distinct(common, repeats) < common.sum():
+        print(f"  {report.repeated_rows(evaluation)}")
     for reason in verdict.reasons:
         print(f"  {reason}")
     if contract["format_reason"]:
@@ -185,7 +191,14 @@ def or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> Production | None:
+def distinct(rows: np.ndarray, repeats: np.ndarray | None) -> int:
+    """How many of the rows (mask over the hold-out) are no copy of another."""
+    return int(rows.sum()) if repeats is None else len(np.unique(repeats[rows]))
+
+
+def in_production(
+    client, settings: Settings, dataset: Dataset, anew: bool, repeats: np.ndarray | None = None
+) -> Production | None:
     """The production model's answers, or None when nothing has ever been put into production.
 
     Raises RegistryError when the deployment record speaks of a production version that MLflow no longer has, unless
@@ -220,7 +233,7 @@ def in_production(client, settings: Settings, dataset: Dataset, anew: bool) -> P
         shutil.rmtree(work)
     rows = unseen(version, settings, dataset)
     data = data_change(client, version, contract, reference, dataset)
-    problem = incomparable(contract, dataset, int(rows.sum()), version.version)
+    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.version)
     if problem:
         return Production(facts, rows, np.empty(0), data, problem)
     features = dataset.features.loc[dataset.holdout, [field["name"] for field in contract["inputs"]]][rows]
@@ -295,7 +308,7 @@ def unseen(version, settings: Settings, dataset: Dataset) -> np.ndarray:
     return is_holdout(ids, float(version.tags["split_holdout"]), version.tags["split_salt"])
 
 
-def incomparable(contract: dict, dataset: Dataset, rows: int, version: str) -> gate.Problem | None:
+def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, version: str) -> gate.Problem | None:
     """Why the production model cannot answer for this data, or None."""
     anew = "or give the new model a name of its own in pipeline.toml"
     for field in contract["inputs"]:
@@ -318,6 +331,13 @@ def incomparable(contract: dict, dataset: Dataset, rows: int, version: str) -> g
             "keep",
             f"only {rows} rows are held out from both models, because [split] or the id column changed since version "
             f"{version}; at least {COMMON_ROWS} are needed. Restore the split, {anew}.",
+        )
+    if distinct < COMMON_ROWS:
+        return gate.Problem(
+            "keep",
+            f"the {rows} rows that are held out from both models are copies of {distinct} distinct ones; at least {COMMON_ROWS} "
+            "are needed. Add data; or, where rows are alike by chance because the columns have few values, set "
+            '[gate] repeated_rows = "each".',
         )
     return None
 
@@ -355,6 +375,7 @@ def slice_row(one: gate.Slice, rules: gate.Rules) -> dict:
     row = {
         "slice": one.slice,
         "rows": one.rows,
+        "distinct_rows": one.rows if one.distinct is None else one.distinct,
         "judged": one.judged,
         "worse": one.judged and gate.is_worse(one, rules),
     }

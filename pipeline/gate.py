@@ -8,12 +8,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
 from pipeline.metrics import Metric, named
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK = 200_000  # weights handled at once (1.6 MB): several arrays of that size still fit the processor's cache
 BUDGET = 10_000_000  # resamples x rows of one comparison: keeps a million rows within a few seconds
@@ -63,8 +66,12 @@ def compare(
     confidence: float,
     resamples: int,
     seed: int,
+    repeats: np.ndarray | None = None,
 ) -> Comparison:
     """The difference of a metric with one-sided bounds, by a paired bootstrap over the rows.
+
+    `repeats` gives each row the number of its group, shape (n,): rows that are copies of one another have the same (see
+    `repeated`), and are drawn together or not at all. None: no row is a copy.
 
     Both models meet the same resampled rows. A bound is Student's t times the standard deviation of the resampled
     differences away from the difference; a few virtual rows on which the models disagree (see `_pool`) widen it on
@@ -78,12 +85,13 @@ def compare(
     difference = reported[0] - reported[1]
     if math.isnan(difference):
         return Comparison(*reported, math.nan, math.nan, math.nan, math.nan)
+    first, sizes = _groups(repeats)
+    y, candidate, production = y[first], candidate[first], production[first]
     drawn = min(resamples, max(FEWEST, BUDGET // len(y)))
-    differences = _resampled_differences(metric, _pool(metric, y, candidate, production), drawn, seed)
+    differences = _resampled_differences(metric, _pool(metric, y, candidate, production, sizes), drawn, seed)
     known = differences[~np.isnan(differences)]
     unbounded = Comparison(*reported, difference, -math.inf, math.inf, math.inf)
-    # An area under a curve compares classes: it is known no better than the rarest of them.
-    telling = int(np.unique(y, return_counts=True)[1].min()) if metric.kind == "rank" else len(y)
+    telling = _telling(metric, y, sizes)
     if telling < 2 or len(known) < (1 - UNDEFINED) * drawn:
         return unbounded
     error = float(known.std(ddof=1))
@@ -95,7 +103,14 @@ def compare(
 
 
 def interval(
-    metric: Metric, y: np.ndarray, prediction: np.ndarray, *, confidence: float, resamples: int, seed: int
+    metric: Metric,
+    y: np.ndarray,
+    prediction: np.ndarray,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+    repeats: np.ndarray | None = None,
 ) -> tuple[float, float] | None:
     """Bounds of a metric of one model, each with that confidence: percentiles of a bootstrap over the rows.
 
@@ -105,8 +120,10 @@ def interval(
     value = metric.value(y, prediction)
     if math.isnan(value):
         return None
+    first, sizes = _groups(repeats)
+    y, prediction = y[first], prediction[first]
     drawn = min(resamples, max(FEWEST, BUDGET // len(y)))
-    pool = _Pool(y, prediction, prediction, rows=len(y), slots=1)
+    pool = _Pool(y, prediction, prediction, rows=len(y), slots=1, sizes=sizes)
     with np.errstate(divide="ignore", invalid="ignore"):
         of_model = metric.on(y, prediction)
         values = np.concatenate([of_model(weights) for weights in _draws(pool, drawn, seed)])
@@ -117,18 +134,57 @@ def interval(
     return min(value, float(lower)), max(value, float(upper))
 
 
+def repeated(features: "pd.DataFrame", y: np.ndarray) -> np.ndarray | None:
+    """The number of each row's group, 0 … groups - 1, shape (n,); None when all rows are distinct.
+
+    Rows with the same features and target are one group: copies of one row, or rows that cannot be told from copies.
+    """
+    rows = features.assign(**{_unused(features): y})
+    if not rows.duplicated().any():
+        return None
+    return rows.groupby(list(rows.columns), dropna=False, sort=False).ngroup().to_numpy()
+
+
+def _unused(features: "pd.DataFrame") -> str:
+    """A name that no column has."""
+    return "target" + "_" * max((len(name) for name in features.columns), default=0)
+
+
+def _groups(repeats: np.ndarray | None) -> tuple[np.ndarray | slice, np.ndarray | None]:
+    """The first row of each group, and how many rows it has; without groups, every row and None."""
+    if repeats is None:
+        return slice(None), None
+    _, first, sizes = np.unique(repeats, return_index=True, return_counts=True)
+    return first, sizes
+
+
+def _telling(metric: Metric, y: np.ndarray, sizes: np.ndarray | None) -> float:
+    """How many observations the bounds rest on.
+
+    An area under a curve compares classes: it is known no better than the rarest of them. Groups of unlike sizes are worth
+    fewer of one size (Kish 1965): one that is half of the rows is not half of the evidence.
+    """
+    ones = np.ones(len(y), dtype=int) if sizes is None else sizes
+    classes = [ones[y == position] for position in np.unique(y)] if metric.kind == "rank" else [ones]
+    return min(float(each.sum() ** 2 / (each**2).sum()) for each in classes)
+
+
 @dataclass(frozen=True)
 class _Pool:
-    """What resamples are drawn from. A real row fills `slots` slots, each of the virtual rows after it one."""
+    """What resamples are drawn from. A real row fills `slots` slots, each of the virtual rows after it one.
+
+    `sizes` is how many rows each of them stands for; None: each for one.
+    """
 
     y: np.ndarray
     candidate: np.ndarray
     production: np.ndarray
     rows: int
     slots: int
+    sizes: np.ndarray | None = None
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """How often each row was drawn, (count, rows with the virtual ones), multinomial."""
+        """How often each row was drawn, (count, rows with the virtual ones), multinomial; copies are counted."""
         columns, real = len(self.y), self.rows * self.slots
         filled = real + columns - self.rows
         index = rng.integers(0, filled, size=(count, filled // self.slots))
@@ -136,10 +192,13 @@ class _Pool:
             index = np.where(index < real, index // self.slots, index - real + self.rows)
         index += np.arange(count)[:, None] * columns
         counts = np.bincount(index.ravel(), minlength=count * columns)
-        return counts.reshape(count, columns).astype(np.float64)
+        weights = counts.reshape(count, columns).astype(np.float64)
+        return weights if self.sizes is None else weights * self.sizes
 
 
-def _pool(metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> _Pool:
+def _pool(
+    metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.ndarray, sizes: np.ndarray | None
+) -> _Pool:
     """The rows, and virtual ones: what the hold-out, being small, may have missed.
 
     A bootstrap only knows the disagreements it has seen. Two models that agree on every row of a small hold-out would be
@@ -148,31 +207,37 @@ def _pool(metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.n
       class (the adjustment of Agresti and Min, and of Bonett and Price, for paired proportions);
     - everything else: the row on which the models differ most (for ranks one per class), once more as it is and once
       with the two answers exchanged.
+    Where rows are repeated, `sizes` says how often, and a virtual row is as well.
     """
     if metric.kind == "hit":
         k = candidate.shape[1]
         right, positions = np.eye(k), np.arange(k)
         wrong = np.roll(right, 1, axis=1)
         virtual = np.concatenate([positions, positions]), np.concatenate([right, wrong]), np.concatenate([wrong, right])
-        return _with_virtual_rows(y, candidate, production, virtual, slots=k)
+        typical = (
+            None if sizes is None else np.full(2 * k, (sizes**2).sum() / sizes.sum())
+        )  # as a row of the hold-out finds it
+        return _with_virtual_rows(y, candidate, production, virtual, k, sizes, typical)
     groups = [np.arange(len(y))]
     if metric.kind == "rank":
         # Scores of two models have no common scale; ranks have, and an area under a curve depends on nothing else.
         candidate, production = _ranks(candidate), _ranks(production)
         groups = [np.flatnonzero(y == position) for position in np.unique(y)]
-    gap = _gap(metric, y, candidate, production)
+    gap = _gap(metric, y, candidate, production) * (1 if sizes is None else sizes)
     widest = np.array([rows[gap[rows].argmax()] for rows in groups])
     virtual = (
         np.concatenate([y[widest], y[widest]]),
         np.concatenate([candidate[widest], production[widest]]),
         np.concatenate([production[widest], candidate[widest]]),
     )
-    return _with_virtual_rows(y, candidate, production, virtual, slots=1)
+    widest_sizes = None if sizes is None else np.concatenate([sizes[widest], sizes[widest]])
+    return _with_virtual_rows(y, candidate, production, virtual, 1, sizes, widest_sizes)
 
 
-def _with_virtual_rows(y, candidate, production, virtual, slots: int) -> _Pool:
+def _with_virtual_rows(y, candidate, production, virtual, slots: int, sizes, virtual_sizes) -> _Pool:
     together = [np.concatenate(pair) for pair in zip((y, candidate, production), virtual, strict=True)]
-    return _Pool(together[0], together[1], together[2], rows=len(y), slots=slots)
+    repeats = None if sizes is None else np.concatenate([sizes, virtual_sizes])
+    return _Pool(together[0], together[1], together[2], rows=len(y), slots=slots, sizes=repeats)
 
 
 def _gap(metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> np.ndarray:
@@ -213,7 +278,7 @@ def _draws(pool: _Pool, resamples: int, seed: int) -> Iterator[np.ndarray]:
 class Slice:
     """The comparison on some of the rows, `confidence` that of each bound.
 
-    Not judged: too few rows, or the metric is not defined on them (its comparison is then NaN).
+    Not judged: too few distinct rows, or the metric is not defined on them (its comparison is then NaN).
     """
 
     slice: str
@@ -221,6 +286,7 @@ class Slice:
     judged: bool
     comparison: Comparison
     confidence: float
+    distinct: int | None = None  # rows that are no copy of another; None: all of them
 
 
 def slice_masks(values: np.ndarray, name: str, holdout: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -265,19 +331,25 @@ def compare_slices(
     confidence: float,
     resamples: int,
     seed: int,
+    repeats: np.ndarray | None = None,
 ) -> list[Slice]:
-    """Compare on each slice; the more slices are judged, the surer each must be (Bonferroni)."""
+    """Compare on each slice; the more slices are judged, the surer each must be (Bonferroni).
+
+    A slice is judged from `minimum_rows` distinct rows on.
+    """
+    distinct = [None if repeats is None else len(np.unique(repeats[mask])) for _, mask in masks]
     judged = [
-        int(mask.sum()) >= minimum_rows
+        (int(mask.sum()) if groups is None else groups) >= minimum_rows
         and not any(math.isnan(metric.value(y[mask], model[mask])) for model in (candidate, production))
-        for _, mask in masks
+        for (_, mask), groups in zip(masks, distinct, strict=True)
     ]
     surer = 1 - (1 - confidence) / max(1, sum(judged))
     slices = []
-    for (label, mask), is_judged in zip(masks, judged, strict=True):
+    for (label, mask), is_judged, groups in zip(masks, judged, distinct, strict=True):
         rows = y[mask], candidate[mask], production[mask]
-        comparison = compare(metric, *rows, confidence=surer, resamples=resamples, seed=seed)
-        slices.append(Slice(label, int(mask.sum()), is_judged, comparison, surer))
+        copies = None if repeats is None else repeats[mask]
+        comparison = compare(metric, *rows, confidence=surer, resamples=resamples, seed=seed, repeats=copies)
+        slices.append(Slice(label, int(mask.sum()), is_judged, comparison, surer, groups))
     return slices
 
 

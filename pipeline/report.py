@@ -192,11 +192,14 @@ def _metrics(evaluation: Mapping) -> Section:
     names = [in_words(row["metric"]) + (", decides" if row["metric"] == decides else "") for row in rows]
     strong = next((place for place, row in enumerate(rows) if row["metric"] == decides), None)
     held = f"{evaluation['rows']:,} rows of the hold-out"
+    copies = (
+        [repeated_rows(evaluation)] if evaluation.get("distinct_rows", evaluation["rows"]) < evaluation["rows"] else []
+    )
     if evaluation["comparison"] is None:
         alone = "Nothing is in production yet." if evaluation["first"] else "It could not be compared with production."
         cells = [(name, number(row["candidate"])) for name, row in zip(names, rows, strict=True)]
         table = Table(("metric", "candidate"), cells, strong=strong)
-        return Section("The candidate", [f"On {held}. {alone}"], table)
+        return Section("The candidate", [f"On {held}. {alone}", *copies], table)
     table = Table(
         ("metric", "candidate", "production", "difference", "interval", "candidate is"),
         [(name, *_compared(row), change(row)) for name, row in zip(names, rows, strict=True)],
@@ -209,7 +212,15 @@ def _metrics(evaluation: Mapping) -> Section:
         f"Interval: {sure} % confidence in each bound, by a paired bootstrap over the rows.",
         "▲ ▼ the whole interval says so. △ ▽ the estimate says so, the interval does not.",
     ]
-    return Section("Candidate beside production", [f"Both models on the same {held}."], table, notes)
+    return Section("Candidate beside production", [f"Both models on the same {held}.", *copies], table, notes)
+
+
+def repeated_rows(evaluation: Mapping) -> str:
+    """How many rows of the hold-out are distinct, and what follows."""
+    return (
+        f"Only {evaluation['distinct_rows']:,} of the {evaluation['rows']:,} rows are distinct. Copies of a row tell no more "
+        'than the row, so they count together. If rows are alike by chance, set [gate] repeated_rows = "each".'
+    )
 
 
 def _compared(row: Mapping) -> tuple[str, str, str, str]:
@@ -254,7 +265,7 @@ def _slices(evaluation: Mapping) -> Section | None:
     cells = [
         (
             Name(row["slice"]),
-            f"{row['rows']:,}",
+            _counted(row),
             *_compared(row),
             _slice_mark(row, evaluation["higher_is_better"]),
         )
@@ -268,6 +279,12 @@ def _slices(evaluation: Mapping) -> Section | None:
         notes.append(f"{len(rows) - len(shown)} more are in evaluation.json.")
     sentence = f"The same comparison by {in_words(evaluation['metric'])}, on parts of the hold-out. {verdict}"
     return Section("Slices", [sentence], Table(heads, cells, words=(0, 6)), notes)
+
+
+def _counted(row: Mapping) -> str:
+    """The rows of a slice, and where some are copies how many are not."""
+    distinct = row.get("distinct_rows", row["rows"])
+    return f"{row['rows']:,}" if distinct == row["rows"] else f"{row['rows']:,} ({distinct:,} distinct)"
 
 
 def _slice_mark(row: Mapping, higher_is_better: bool) -> Mark:

@@ -34,6 +34,13 @@ RESAMPLES = 200  # the gate's 2000 sharpen the bounds by less than 1 %
 POLICIES = get_args(Policy)
 # How often the gate may be wrong; with slices, once in twenty overall and once in twenty on any of them.
 PROMISED = {"worse": 0.05, "equal": 0.05, "equal, 3 slices": 0.1, "better": 1.0}
+REPEATED = (
+    "worse, repeated",
+    "equal, repeated",
+)  # each row 2 to 10 times; "…, copies as rows" is a gate that does not notice
+COPIES_AS_ROWS = "worse, repeated, copies as rows"
+LARGEST_REPEATED = 1000
+PROMISED |= dict.fromkeys((*REPEATED, COPIES_AS_ROWS), 0.05)
 DOCUMENT = ROOT / "docs" / "decisions" / "0001-gate.md"
 FIGURE = DOCUMENT.with_name("0001-gate-power.svg")
 
@@ -129,9 +136,9 @@ class Cell:
 
     world: str
     metric: str
-    situation: str  # "worse" by the margin, "equal", "equal, 3 slices", or "better"
+    situation: str  # "worse" by the margin, "equal", "equal, 3 slices", "better", one of REPEATED, or COPIES_AS_ROWS
     gain: float  # the candidate's true one: below 0 is worse
-    rows: int
+    rows: int  # distinct ones
     trials: int
     accepted: dict[str, float]
     refused: dict[str, float]
@@ -157,10 +164,12 @@ def measured(world: str) -> dict[str, Metric]:
     return metrics_for(WORLDS[world].task, positive=1)
 
 
-def gather(metric: Metric, models: Models, seed: int, thirds: bool = False) -> Evidence:
+def gather(
+    metric: Metric, models: Models, seed: int, thirds: bool = False, repeats: np.ndarray | None = None
+) -> Evidence:
     """What the gate sees of one hold-out; with `thirds`, its thirds are slices to be judged as well."""
     y, candidate, production = models
-    how: dict[str, Any] = {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": seed}
+    how: dict[str, Any] = {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": seed, "repeats": repeats}
     third = np.arange(len(y)) % 3
     masks = [(f"third {number}", third == number) for number in range(3)] if thirds else []
     return Evidence(
@@ -171,21 +180,30 @@ def gather(metric: Metric, models: Models, seed: int, thirds: bool = False) -> E
     )
 
 
+def copies(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """So many distinct rows, each 2 to 10 times at random: the number of the distinct row, for every row."""
+    return np.repeat(np.arange(rows), rng.integers(2, 11, rows))
+
+
 def measure(world: str, metric_name: str, situation: str, noise: float, rows: int, trials: int) -> Cell:
     """Run one cell. Of two equal models each is the candidate in half of the trials, so that they are equal exactly."""
     models = population(world, noise)
     metric = measured(world)[metric_name]
     equal = situation.startswith("equal")
     gained = 0.0 if equal else true_gain(world, noise, metric)
-    margin = -gained if situation == "worse" else MARGIN
+    margin = -gained if situation.startswith("worse") else MARGIN
     rules = [Rules(metric_name, metric.higher_is_better, policy, margin, CONFIDENCE) for policy in POLICIES]
     rng = np.random.default_rng(rows)
     accepted, refused = (dict.fromkeys(POLICIES, 0) for _ in range(2))
     for trial in range(trials):
-        drawn = rng.integers(0, POPULATION, rows)
+        drawn, repeats = rng.integers(0, POPULATION, rows), None
+        if "repeated" in situation:
+            repeats = copies(rng, rows)
+            drawn = drawn[repeats]
+        noticed = None if "copies as rows" in situation else repeats
         y, candidate, production = (part[drawn] for part in models)
         pair = (production, candidate) if equal and trial % 2 else (candidate, production)
-        evidence = gather(metric, (y, *pair), seed=trial, thirds="slices" in situation)
+        evidence = gather(metric, (y, *pair), seed=trial, thirds="slices" in situation, repeats=noticed)
         for rule in rules:
             verdict = decide(evidence, rule).verdict
             accepted[rule.policy] += verdict == "accept"
@@ -197,7 +215,8 @@ def measure(world: str, metric_name: str, situation: str, noise: float, rows: in
 def plan(trials: int, sizes: tuple[int, ...]) -> list[tuple]:
     """Every cell to be measured, as arguments of `measure`; those of one population follow each other.
 
-    Above 1000 rows a third of the trials: these cells take most of the time and hold no surprise.
+    Above 1000 rows a third of the trials: these cells take most of the time and hold no surprise. Repeated rows: the same, and
+    no cell above 1000 rows.
     """
     cells = []
     for name, world in WORLDS.items():
@@ -206,10 +225,19 @@ def plan(trials: int, sizes: tuple[int, ...]) -> list[tuple]:
         situations += [(first, "better", noise) for noise in world.better]
         situations += [(metric, "equal", world.equal) for metric in MEASURED[name]]
         situations += [(first, "equal, 3 slices", world.equal)]
+        repeated = [(metric, REPEATED[0], world.worse) for metric in MEASURED[name]]
+        repeated += [(metric, REPEATED[1], world.equal) for metric in MEASURED[name]]
+        repeated += [(first, COPIES_AS_ROWS, world.worse)]
         cells += [
-            (name, *situation, rows, trials if rows <= 1000 else trials // 3)
+            (name, *situation, rows, trials if rows <= 1000 else max(1, trials // 3))
             for situation in situations
             for rows in sizes
+        ]
+        cells += [
+            (name, *situation, rows, max(1, trials // 3))
+            for situation in repeated
+            for rows in sizes
+            if rows <= LARGEST_REPEATED
         ]
     return cells
 
@@ -268,6 +296,9 @@ def tables(cells: list[Cell]) -> dict[str, str]:
         "superior": table(cells, "equal", "accepted", "superior"),
         "refused": table(cells, "equal", "refused", "better"),
         "slices": table(cells, "equal, 3 slices", "refused", "better"),
+        "repeated": table(cells, REPEATED[0], "accepted", "not_worse"),
+        "repeated-superior": table(cells, REPEATED[1], "accepted", "superior"),
+        "copies-as-rows": table(cells, COPIES_AS_ROWS, "accepted", "not_worse"),
     }
     return parts | {f"power-{policy}": table(cells, "better", "accepted", policy) for policy in POLICIES}
 

@@ -3,6 +3,7 @@
 Shared by the test of the gate and the test that breaks the gate on purpose, so every function takes the module to judge.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from types import ModuleType
@@ -225,6 +226,30 @@ def check_slices(gate: ModuleType) -> None:
     assert math.isclose(none[0].confidence, 0.95)
 
 
+def check_repeats(gate: ModuleType) -> None:
+    """Copies count together: every row three times over tells as much as once, and a slice counts its distinct rows."""
+    y = np.tile([0, 1], 10)
+    candidate, production = _answers(*np.linspace(0.1, 0.9, 20)), _answers(*np.linspace(0.3, 0.6, 20))
+    repeats = np.arange(20).repeat(3)
+    masks = [("seven", np.arange(20) < 7), ("all", np.arange(20) < 20)]
+    for metric in metrics_for(
+        "binary", 1, {"share": (lambda y, p: float(np.mean((p[:, 1] > 0.5) == y)), True)}
+    ).values():
+        once = gate.compare_slices(metric, y, candidate, production, masks, minimum_rows=7, **HOW)
+        thrice = gate.compare_slices(
+            metric, y.repeat(3), candidate.repeat(3, axis=0), production.repeat(3, axis=0),
+            [(label, mask.repeat(3)) for label, mask in masks], minimum_rows=7, repeats=repeats, **HOW,
+        )  # fmt: skip
+        for one, other in zip(once, thrice, strict=True):
+            assert (other.rows, other.distinct, one.distinct) == (3 * one.rows, one.rows, None)
+            assert (one.judged, one.confidence) == (other.judged, other.confidence)
+            expected = dataclasses.astuple(one.comparison)
+            assert np.allclose(dataclasses.astuple(other.comparison), expected, rtol=1e-9, atol=1e-12), metric.name
+    few = gate.compare_slices(metric, y[:18], candidate[:18], production[:18], [("six", np.ones(18, dtype=bool))],
+                              minimum_rows=7, repeats=repeats[:18], **HOW)  # fmt: skip
+    assert not few[0].judged
+
+
 def check_all(gate: ModuleType) -> None:
     """Every rule, for metrics of which more and of which less is better; raises AssertionError for one that is broken."""
     for higher in (True, False):
@@ -233,3 +258,4 @@ def check_all(gate: ModuleType) -> None:
     check_identical(gate)
     check_slices(gate)
     check_compare(gate)
+    check_repeats(gate)

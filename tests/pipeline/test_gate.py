@@ -5,6 +5,7 @@ import time
 
 import gate_cases
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline import gate
@@ -229,6 +230,37 @@ def test_ranks_are_known_no_better_than_the_rarest_class():
     assert t == pytest.approx(2.353, abs=0.001)
 
 
+def test_copies_of_a_row_tell_no_more_than_the_row():
+    """By every metric, overall and on a slice: the bounds are those of the distinct rows."""
+    gate_cases.check_repeats(gate)
+
+
+def test_a_row_that_is_most_of_the_hold_out_leaves_little_to_go_by():
+    """Twenty rows and a hundred copies of one are worth less than two rows: nothing is claimed."""
+    y, candidate, production = models("regression", 21)
+    repeats = np.concatenate([np.arange(20), np.full(100, 20)])
+    found = compare(
+        metrics_for("regression")["mae"], y[repeats], candidate[repeats], production[repeats], repeats=repeats, **HOW
+    )
+    assert math.isfinite(found.difference)
+    assert (found.lower, found.upper) == (-math.inf, math.inf)
+
+
+def test_rows_with_the_same_features_and_target_are_found():
+    """Empty cells are equal too; a column may have any name; distinct rows need no groups."""
+    features = pd.DataFrame({"target": [1.0, np.nan, 1.0, np.nan, 1.0], "city": ["a", "b", "a", "b", "b"]})
+    assert gate.repeated(features, np.array([0, 1, 0, 1, 0])).tolist() == [0, 1, 0, 1, 2]
+    assert gate.repeated(features, np.array([0, 1, 1, 0, 0])) is None
+
+
+def test_groups_of_one_row_change_no_figure():
+    """Bit for bit: what is compared is the same where no row is a copy."""
+    y, candidate, production = models("binary", 120)
+    for metric in metrics_for("binary", 1).values():
+        plain = compare(metric, y, candidate, production, **HOW)
+        assert compare(metric, y, candidate, production, repeats=np.arange(120), **HOW) == plain
+
+
 def test_what_is_infinite_or_undefined_is_none_in_json():
     """JSON has neither."""
     plain = gate.Comparison(0.9, math.nan, 0.1, -math.inf, math.inf, 0.2).plain()
@@ -276,6 +308,15 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
         truth = math.sqrt(2 / math.pi)
         outside = [outside[0] + (truth < lower), outside[1] + (truth > upper)]
     assert all(0.02 <= count / 400 <= 0.09 for count in outside), outside
+
+
+def test_copies_narrow_no_interval():
+    """Every row three times over: the interval of the distinct rows."""
+    y, answers, _ = models("binary", 90)
+    for metric in metrics_for("binary", 1).values():
+        plain = gate.interval(metric, y, answers, **HOW)
+        thrice = gate.interval(metric, y.repeat(3), answers.repeat(3, axis=0), repeats=np.arange(90).repeat(3), **HOW)
+        assert thrice == pytest.approx(plain, rel=1e-9)
 
 
 def test_a_metric_that_cannot_move_has_no_interval():

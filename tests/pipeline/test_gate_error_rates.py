@@ -27,6 +27,15 @@ def test_of_two_equal_models_one_is_hardly_ever_called_superior_or_worse(world, 
     assert cell.refused["better"] <= MOST
 
 
+@pytest.mark.parametrize(("world", "metric"), DEFAULTS)
+def test_repeated_rows_break_no_error_rate(world, metric):
+    """With each row 2 to 10 times, a model worse by the margin passes as rarely as without copies; counted as rows, far too often."""
+    cell = measure(world, metric, "worse, repeated", WORLDS[world].worse, 200, TRIALS)
+    assert max(cell.accepted.values()) <= MOST
+    naive = measure(world, metric, "worse, repeated, copies as rows", WORLDS[world].worse, 200, 100)
+    assert naive.accepted["not_worse"] > 0.1
+
+
 def test_looking_at_slices_as_well_refuses_no_more_equal_models():
     """Three slices and the whole: each is as sure as it must be for all slices to be wrong once in twenty."""
     cell = measure("binary", "log_loss", "equal, 3 slices", WORLDS["binary"].equal, 300, TRIALS)

@@ -577,3 +577,15 @@ def test_markdown_shows_plots_of_the_web_only():
     (picture,) = page.of("img")
     assert picture == {"src": addresses["roc"], "alt": report.PICTURES["roc"]}
     assert "<details>" not in report.markdown(state("accept"), DATA, {})
+
+
+@pytest.mark.parametrize("production", ["bad", None])
+def test_copies_of_rows_are_counted_and_said(production):
+    """How many rows are distinct, why that matters, and what to set where they are alike by chance."""
+    found = evaluation("binary", production=production)
+    found |= {"distinct_rows": 31, "slices": [row | {"distinct_rows": 12} for row in found["slices"]]}
+    text = report.markdown(found, DATA)
+    assert f"Only 31 of the {found['rows']} rows are distinct" in text
+    assert "repeated_rows" in text
+    assert (production is None) or f"{found['slices'][0]['rows']} (12 distinct)" in text
+    assert "distinct" not in report.markdown(found | {"distinct_rows": found["rows"], "slices": []}, DATA)
