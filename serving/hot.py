@@ -124,6 +124,19 @@ class HotPath:
         self._done(path, "POST", call, response[0])
         return call.request_id.encode(), *response
 
+    def abandoned(self, path: str, headers: list[Header]) -> None:
+        """Count a POST of one of PATHS whose caller left before it was whole."""
+        self.metrics.own[IN_FLIGHT] += 1
+        self._done(path, "POST", _read(headers)[0], GONE)
+
+    def refuse(self, problem: Problem, method: str, target: str, headers: list[Header], counted: bool) -> Response:
+        """The response to what cannot be read as a request, of which the server knows so much; counted here or elsewhere."""
+        call, _, _ = _read([one for one in headers if one[0] != b"content-length"])
+        if counted:
+            self.metrics.own[IN_FLIGHT] += 1
+            self._done(target.partition("?")[0], method, call, problem.status)
+        return call.request_id.encode(), *self._refusal(call, problem)
+
     async def __call__(self, scope, receive, send) -> None:
         """The same as an ASGI application, for every path."""
         path = scope["path"] if scope["type"] == "http" else ""
@@ -142,7 +155,7 @@ class HotPath:
             else:
                 response = 200, JSON, self._answers[path](call, raw), NONE
         except Disconnected:
-            self._done(path, scope["method"], call, GONE)
+            self._done(path, scope["method"], call, scope["state"].get("refused", GONE))
             return
         except Exception as error:
             response = self._refusal(call, error)

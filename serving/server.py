@@ -6,17 +6,21 @@ import time
 from collections.abc import Callable
 from typing import cast
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from serving.hot import LARGE, HotPath
+from serving.hot import LARGE, HotPath, Response
+from serving.problems import Problem
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked
 GRACE = 10  # seconds that requests under way get to end after that
 PATIENCE = 60  # seconds in which a request must have arrived, and a caller take something of its answer
 LOOK = 5  # seconds between two looks at the connections
 HEAD = 65_536  # bytes that the head of a request may have
+LAST_WORDS = 1.0  # seconds in which a caller that is refused for good can read why,
+UNREAD = 1_000_000  # and bytes that it may still send in them
 DIRECT = frozenset(path.encode() for path in HotPath.PATHS)
 HEADERS = [
     ("x-content-type-options", "nosniff"),
@@ -45,16 +49,45 @@ class Protocol(HttpToolsProtocol):
     app: HotPath
     server_state: State
     head = 0  # bytes of a head, or of the lines after a body in chunks, that are not whole yet
-    trailing = False
+    trailing = False  # the head was read, and the rest of the request was not yet
+    refused: Response | None = None  # why nothing more is read; sent when all that was asked before is answered
     body: bytes | None = None  # what has come of a request that is answered without a task
     idle_since: float | None = None  # by the loop's time; None while something is asked, or nothing was yet
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the parser, and count those of an unfinished head."""
         self.head += len(data)
-        super().data_received(data)
-        if self.head > HEAD:
-            self.transport.close()
+        if self.refused is not None:
+            if self.head > UNREAD:
+                self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+            if self.head > HEAD:
+                raise self._too_large()
+        except httptools.HttpParserError as error:
+            self._refuse(_unreadable(error))
+        except Problem as problem:
+            self._refuse(problem)
+
+    def _parse(self, data: bytes) -> None:
+        """Read requests; one that offers another protocol is read again without its offer (RFC 9110, 7.8).
+
+        The parser takes an accepted offer for granted, and what follows the head for the other protocol.
+        """
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                rest = memoryview(rest)[offer.args[0] :]
+                line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+                kept = [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets them
+                self.parser.feed_data(b"\r\n".join([line, *kept, b"\r\n"]))
 
     def on_message_begin(self) -> None:
         """A new request; what only a task needs is made when there is one."""
@@ -70,11 +103,20 @@ class Protocol(HttpToolsProtocol):
         self.head = 0
 
     def on_headers_complete(self) -> None:
-        """The head is whole: what follows is a body, which has its own limit."""
+        """The head is whole: what follows is a body, which has its own limit. Raises Problem."""
+        if self.head > HEAD and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD:
+            raise self._too_large()
+        usual = self._is_usual()
+        if not usual and self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise Problem(400, "CONNECT asks for a proxy, and this is none")
+            return  # it is read again without its offer
         self.head, self.trailing = -1 << 62, True
-        if self._is_usual():
+        if usual:
             self.body = b""
             return
+        if not self.url.startswith(b"/"):
+            self.url = _path(self.url)
         self._unset_keepalive_if_required()  # an answer just given has set it, and this one may take longer
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -110,27 +152,82 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: answer it, or let its task go on. The next bytes are a head again."""
-        self.head = 0
+        if not self.trailing:
+            return  # an offer, which is read again
+        self.head, self.trailing = 0, False
         body, self.body = self.body, None
         if body is None:
+            if not self.parser.should_keep_alive():
+                self.cycle.keep_alive = False  # so say the lines after the body, and the parser has ended
             super().on_message_complete()
             return
         address = self.client[0] if self.client else ""
-        name, status, kind, answer, more = self.app.respond(self.url.decode(), self.headers, body, address)
-        content = [STATUS_LINE[status], self._defaults()]
-        for header, value in (kind, *more):
-            content += (header, b": ", value, b"\r\n")
-        content.append(b"content-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (len(answer), name, answer))
-        self.transport.write(b"".join(content))
+        self._write(self.app.respond(self.url.decode(), self.headers, body, address))
         if self.server_state.direct:
             self.on_response_complete()
         else:  # the end began while the request arrived, and the answer has said so
             self.transport.close()
 
+    def _write(self, response: Response, *more: bytes) -> None:
+        name, status, kind, answer, headers = response
+        content = [STATUS_LINE[status], self._defaults(), *more]
+        for header, value in (kind, *headers):
+            content += (header, b": ", value, b"\r\n")
+        content.append(b"content-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (len(answer), name, answer))
+        self.transport.write(b"".join(content))
+
+    def _too_large(self) -> Problem:
+        if len(self.url) > HEAD:
+            return Problem(414, f"the request's target may have at most {HEAD} bytes")
+        return Problem(431, f"the head of a request may have at most {HEAD} bytes")
+
+    def _refuse(self, problem: Problem) -> None:
+        """Refuse what cannot be read, once all that was asked before is answered, and read no further."""
+        cycle = self.cycle
+        if self.trailing and cycle.response_started:  # answered before its body came, which turns out to be no body
+            self.refused = self._refusal(problem, counted=False)
+            self.transport.close()
+            return
+        waiting = bool(self.pipeline) and self.pipeline[0][0] is cycle
+        reading = self.trailing and not waiting  # a task waits for the rest of the body, and counts how that ends
+        self.refused = self._refusal(problem, counted=not reading)
+        if reading:
+            cycle.scope["state"]["refused"] = problem.status
+            cycle.disconnected = True
+            cycle.message_event.set()
+        elif self.trailing:
+            self.pipeline.popleft()
+        elif cycle is not None and not cycle.response_complete:
+            return
+        if reading or not waiting:
+            self._hang_up()
+
+    def _refusal(self, problem: Problem, counted: bool) -> Response:
+        method = self.parser.get_method().decode("latin-1") if self.url else ""
+        return self.app.refuse(problem, method, self.url.decode("latin-1"), self.headers or [], counted)
+
+    def _hang_up(self) -> None:
+        """Say why nothing more is read. A connection closed at once would take these words along."""
+        self._write(cast(Response, self.refused), *([b"connection: close\r\n"] if self.server_state.direct else []))
+        self.transport.write_eof()
+        self.head = 0
+        self.loop.call_later(LAST_WORDS, self.transport.close)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether to keep it open
+        """The caller sends no more; what it has asked as a whole is answered before the connection ends."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            return False
+        cycle.keep_alive = False
+        return True
+
     def on_response_complete(self) -> None:
         """An answer was given: go on with what was asked behind it, or wait. One timer serves many waits: to set one takes long."""
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
+            return
+        if self.refused is not None:
+            self._hang_up()
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
@@ -159,6 +256,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and what waits for it with it."""
         super().connection_lost(exc)
+        if self.body is not None:
+            self.app.abandoned(self.url.decode(), self.headers)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
 
@@ -232,6 +331,22 @@ class Server(uvicorn.Server):
             if now - since > PATIENCE:
                 connection.transport.abort()
         self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
+
+
+def _unreadable(error: httptools.HttpParserError) -> Problem:
+    """What a caller is told whose bytes are no request."""
+    cause = error.__context__
+    if isinstance(cause, Problem):
+        return cause
+    if isinstance(error, httptools.HttpParserCallbackError):
+        return Problem(400, "the request's target is neither a path nor an address with one")
+    return Problem(400, f"this is no request of HTTP/1.1: {error}")
+
+
+def _path(target: bytes) -> bytes:
+    """The path and query of a target that is a whole address, "/" where it names none (RFC 9112, 3.2.2)."""
+    url = httptools.parse_url(target)
+    return (url.path or b"/") + (b"?" + url.query if url.query else b"")
 
 
 def _pending(connection: Protocol) -> tuple[int, int] | None:

@@ -334,7 +334,7 @@ def test_a_body_that_is_neither_json_nor_csv_is_refused(binary, content_type):
         (b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
         (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
         (b"GET http://elsewhere/health HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
-        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
         (b"no request at all\r\n\r\n", b"400"),
         (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
         (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
