@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from pipeline import bundle, drift, lineage, metrics, portable, served, workflow
+from pipeline import bundle, conversion, drift, lineage, metrics, portable, served, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
@@ -29,6 +29,7 @@ def main() -> None:
     # Settings and data: those that were validated, no others.
     (BUILD / "run.json").unlink(missing_ok=True)  # an older run must not speak for this one, should it fail
     settings = load_settings()
+    conversion.prepare()
     dataset = load_dataset(settings)
     checks = validated(dataset)
     training, holdout = ~dataset.holdout, dataset.holdout

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import converters
+from pipeline import conversion
 from pipeline.dataset import Dataset
 from pipeline.errors import PortabilityError
 
-INPUT = "features"
 # In this order: one matrix is the fastest to serve, text needs a column each; trees compare in float32 and are most faithful
 # there, linear models in float64.
 FORMS = (("matrix", "float32"), ("columns", "float32"), ("matrix", "float64"), ("columns", "float64"))
@@ -78,28 +77,32 @@ def export(model: Any, dataset: Dataset, trials: Sequence[Trial], tolerance: flo
     When none is within the tolerance, the closest is returned with its figures. Raises PortabilityError when no form converts.
     """
     best: tuple[Portable, list[Parity]] | None = None
-    missing = converters.register()
-    problems: list[str] = []
-    for layout, dtype in FORMS:
-        if layout == "matrix" and "text" in dataset.kinds.values():
-            continue
-        try:
-            candidate = _convert(model, dataset, layout, dtype)
-            found = [
-                parity(one.trained, predict(candidate.onnx, candidate.form, one.rows, dataset.kinds), tolerance)
-                for one in trials
-            ]
-        except Exception as error:  # converters raise whatever they meet: KeyError, RuntimeError, their own
-            problems.append(f"{layout} of {dtype}: {_first_line(error)}")
-            continue
-        if best is None or _worst(found) < _worst(best[1]):
-            best = candidate, found
-        if all(one.holds(tolerance) for one in found):
-            break
+    problems: list[PortabilityError] = []
+    forms = [one for one in FORMS if one[0] == "columns" or "text" not in dataset.kinds.values()]
+    with conversion.converting(model, dataset.kinds, bool(dataset.classes)) as convert:
+        for layout, dtype in forms:
+            try:
+                candidate = Portable(*convert(layout, dtype))
+                found = [
+                    parity(one.trained, predict(candidate.onnx, candidate.form, one.rows, dataset.kinds), tolerance)
+                    for one in trials
+                ]
+            except conversion.UnendedError as error:
+                problems.insert(0, error)
+                break
+            except PortabilityError as error:
+                problems.append(error)
+                continue
+            except Exception as error:  # ONNX Runtime refuses a graph with exceptions of its own
+                problems.append(PortabilityError(f"ONNX Runtime does not run what it became: {_first_line(error)}"))
+                continue
+            if best is None or _worst(found) < _worst(best[1]):
+                best = candidate, found
+            if all(one.holds(tolerance) for one in found):
+                break
     if best is None:
         raise PortabilityError(
-            f"it cannot become ONNX: {problems[0]}{f' ({missing})' if missing else ''}",
-            "use estimators and transformers that skl2onnx supports in project/model.py",
+            problems[0].what, "use estimators and transformers that skl2onnx supports in project/model.py"
         )
     return best
 
@@ -112,41 +115,6 @@ def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     first = lines[0] if lines else ""
     return f"{type(error).__name__}: {first if len(first) <= 160 else first[:159] + '…'}"
-
-
-def _convert(model: Any, dataset: Dataset, layout: str, dtype: str) -> Portable:
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
-
-    number = FloatTensorType if dtype == "float32" else DoubleTensorType
-    if layout == "matrix":
-        inputs = [(INPUT, number([None, len(dataset.kinds)]))]
-    else:
-        types = [StringTensorType if kind == "text" else number for kind in dataset.kinds.values()]
-        inputs = [(name, tensor([None, 1])) for name, tensor in zip(dataset.kinds, types, strict=True)]
-    classifier = bool(dataset.classes)
-    # Without a name the converter makes one up, and the same model would give other bytes each time.
-    options = {"zipmap": False} if classifier else None
-    converted = convert_sklearn(model, "model", inputs, options=options, target_opset=converters.opsets())
-    if layout == "columns":
-        _number_inputs(converted)
-    outputs = [output.name for output in converted.graph.output]
-    form = {
-        "layout": layout,
-        "dtype": dtype,
-        "label": outputs[0],
-        "probabilities": outputs[1] if classifier else None,
-    }
-    return Portable(converted.SerializeToString(deterministic=True), form)
-
-
-def _number_inputs(model: Any) -> None:
-    """Name the inputs f0, f1, … in contract order: the converter turns two names such as "a b" and "a-b" into one another."""
-    names = {given.name: f"f{place}" for place, given in enumerate(model.graph.input)}
-    for given in model.graph.input:
-        given.name = names[given.name]
-    for node in model.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
 
 
 def predict(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str]) -> np.ndarray:
@@ -184,7 +152,7 @@ def _session(onnx: bytes) -> Any:
 def feeds(form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
     """The graph's inputs made from feature columns, by name: data may have more columns than the model, or others first."""
     if form["layout"] == "matrix":
-        return {INPUT: rows[list(kinds)].to_numpy(dtype=form["dtype"])}
+        return {conversion.INPUT: rows[list(kinds)].to_numpy(dtype=form["dtype"])}
     return {
         f"f{place}": rows[column].to_numpy(dtype=object if kind == "text" else form["dtype"])[:, None]
         for place, (column, kind) in enumerate(kinds.items())

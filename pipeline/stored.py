@@ -25,6 +25,7 @@ from pipeline.errors import PortabilityError, ProjectError
 
 OWN = "project"  # the package whose modules a bundle may carry
 REQUIREMENTS = "requirements/serving-sklearn.txt"
+SECONDS, SECONDS_PER_ROW = 300.0, 0.05  # that a stored model may take to load, and for each row that it is asked
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 
 
@@ -149,7 +150,14 @@ def ask(
         options = {"bundle": folder, "rows": f"{work}/rows.npz", "answers": f"{work}/answers.npz", "calls": calls}
         command = [sys.executable, "-m", "serving.offline", f"--only={','.join(packages())}"]
         command += [f"--{name}={value}" for name, value in options.items()]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        limit = SECONDS + len(rows) * SECONDS_PER_ROW
+        try:
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise PortabilityError(
+                f"the service did not answer {len(rows)} rows with the stored model within {limit:.0f} s",
+                "make the model's predict() faster in project/model.py",
+            ) from None
         if done.returncode:
             said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
             said = said.removeprefix("error: ").replace(f"{folder}: ", "")

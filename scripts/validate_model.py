@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts, bundle, metrics, portable, served
+from pipeline import artifacts, bundle, conversion, metrics, portable, served
 from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_project
@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     file = artifacts.BUILD / "model_checks.json"
     file.unlink(missing_ok=True)
 
-    outcomes = examine(load_dataset(load_settings()))
+    settings = load_settings()
+    conversion.prepare()
+    outcomes = examine(load_dataset(settings))
     broken = [one for one in outcomes if not one.success]
     report = {"success": not broken, "checks": [asdict(one) for one in outcomes]}
     artifacts.write_json(file, report)

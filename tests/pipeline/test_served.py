@@ -6,7 +6,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 
 from pipeline import bundle, portable, served, stored, ties
 from pipeline.errors import PortabilityError, ProjectError
@@ -62,6 +62,15 @@ def test_what_neither_format_carries_is_refused_with_both_reasons():
     with pytest.raises(PortabilityError) as caught:
         chosen(HistGradientBoostingClassifier(max_iter=5), made("binary"))
     assert "HistGradientBoostingClassifier: " in caught.value.what and HISTOGRAMS in caught.value.what
+
+
+def test_stored_model_that_never_answers_is_ended(monkeypatch):
+    """The trial of a stored model ends after its limit, and says so."""
+    monkeypatch.setattr(stored, "SECONDS", 0.01)
+    monkeypatch.setattr(stored, "SECONDS_PER_ROW", 0.0)
+    dataset = trusting(made("binary"), "numpy.dtype")
+    with pytest.raises(PortabilityError, match=r"the service did not answer \d+ rows with the stored model within 0 s"):
+        chosen(make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()), dataset)
 
 
 def test_the_same_model_is_stored_in_the_same_bytes():
