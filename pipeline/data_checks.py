@@ -5,6 +5,7 @@ suite cannot say. Rows are counted from 1, the header not included.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,11 +13,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.dataset import kind_of
+from pipeline import encodings, written_values
+from pipeline.dataset import in_index, index_names, kind_of
 from pipeline.errors import DataError
 from pipeline.settings import Settings
 
 EXAMPLES = 5  # rows shown per finding
+LOOKED_AT = 1000  # different texts of a column that are looked at
+FEW = 50  # rows below which nearly every category may be another one
+OWN_TEXT = 0.9  # share of different texts above which a column is no category
+INDEX = re.compile(r"Unnamed: \d+|index|level_\d+")  # what pandas calls an index that became a column
 SAMPLE = 50_000  # rows by which leakage is judged: enough for three digits of an AUC
 ENOUGH = 10  # rows of a class below which a perfect order may be chance
 CLASSES = 20  # a leak shows on the most common classes as well as on all
@@ -44,7 +50,13 @@ def check(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[s
     """Every check of this module that the frame allows; `may_predict_alone`: columns known not to leak."""
     data = settings.data
     there = present(frame, settings)
-    found = [*there, *ids(frame, settings), *usable(frame, settings), *finite(frame, settings)]
+    found = [
+        *there,
+        *ids(frame, settings),
+        *indexes(frame, settings),
+        *usable(frame, settings),
+        *finite(frame, settings),
+    ]
     if data.target in frame:
         found += target(frame, settings)
         if all(one.success for one in found if one.column in (data.target, data.id)):
@@ -58,9 +70,8 @@ def present(frame: pd.DataFrame, settings: Settings) -> list[Check]:
     found = []
     for name, role in ((settings.data.id, "id"), (settings.data.target, "target")):
         near = difflib.get_close_matches(name, list(frame), n=1)
-        observed = (
-            "present" if name in frame else f"column {name} is missing" + (f"; did you mean {near[0]}?" if near else "")
-        )
+        hint = f"; {in_index(name)}" if name in index_names(frame) else f"; did you mean {near[0]}?" if near else ""
+        observed = "present" if name in frame else f"column {name} is missing{hint}"
         found.append(Check(name, f"the {role} column is there", "critical", name in frame, observed))
     count = len(features(frame, settings))
     found.append(Check("(table)", "there is a feature column", "critical", count > 0, f"{count} features"))
@@ -93,7 +104,28 @@ def usable(frame: pd.DataFrame, settings: Settings) -> list[Check]:
             continue
         if kind == "text":
             found += _disguised(frame, settings, name)
+        elif kind == "integer":
+            found += _too_long(frame, settings, name)
     return found or [Check("(features)", rule, "critical", True, "all do")]
+
+
+def indexes(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+    """No feature is the index of a table that was saved with it: a row's number says nothing of a new row."""
+    names = [name for name in features(frame, settings) if INDEX.fullmatch(name)]
+    observed = "an index was saved with the data; add index_col=0 to pd.read_csv in project/data.py, or drop the column"
+    return [Check(name, "the table's index is no feature", "warning", False, observed, len(frame)) for name in names]
+
+
+def _too_long(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check]:
+    """Whole numbers fit the 53 bits that a model's numbers have; most that do not are ids."""
+    beyond = (frame[name].astype(object).map(lambda value: not pd.isna(value) and abs(int(value)) > 2**53)).to_numpy()
+    if not beyond.any():
+        return []
+    observed = (
+        f"{int(beyond.sum())} of {len(frame)} values are above 2^53 and lose their last digits as float64; "
+        f"if it is a key, drop it or make it text in project/data.py: frame[{name!r}].astype(str)"
+    )
+    return [judged(frame, settings, name, "whole numbers keep all digits", beyond, "warning", observed=observed)]
 
 
 def _disguised(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check]:
@@ -102,10 +134,55 @@ def _disguised(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check
     if len(first) and pd.to_numeric(first, errors="coerce").notna().mean() > 0.9:
         text = not_a_number(values)
         return [judged(frame, settings, name, "a column of numbers has no text in it", text, "warning")]
-    if len(first) and first.str.fullmatch(r"\d{4}-\d\d-\d\d([T ].*)?").all():
-        observed = "the text is dates; turn them into numbers (days since …) in project/data.py"
-        return [Check(name, "text means categories, not dates", "warning", False, observed, len(frame))]
-    return []
+    if written := written_values.recognise(name, values):
+        what = "dates" if "dates" in written.what else "numbers"
+        observed = f"{written.what}, such as {_first(first)!r}; {written.remedy}"
+        return [Check(name, f"text means categories, not {what}", "warning", False, observed, len(first))]
+    return [*_encoding(frame, settings, name, values), *_free_text(name, values)]
+
+
+def _first(texts: pd.Series) -> str:
+    return str(plain(texts.iloc[0]))
+
+
+def _encoding(frame: pd.DataFrame, settings: Settings, name: str, values: pd.Series) -> list[Check]:
+    """Text is what was written: not UTF-8 read as something else, nor halves of characters, which JSON cannot carry."""
+    kinds = values.dropna().drop_duplicates()
+    broken = [value for value in kinds if not is_unicode(value)]
+    if broken:
+        observed = 'it holds halves of characters; name the file\'s encoding in pd.read_csv, such as encoding="cp1252"'
+        rule = "text can be written as UTF-8"
+        return [judged(frame, settings, name, rule, values.isin(broken).to_numpy(), observed=observed)]
+    meant = {value: said for value in kinds.iloc[:LOOKED_AT] if (said := encodings.as_utf8(str(value)))}
+    if not meant:
+        return []
+    wrong, right = next(iter(meant.items()))
+    observed = (
+        f'{plain(wrong)!r} is UTF-8 read as another encoding and means {plain(right)!r}; encoding="utf-8" reads it'
+    )
+    rows = values.isin(list(meant)).to_numpy()
+    return [judged(frame, settings, name, "text is read with its encoding", rows, "warning", observed=observed)]
+
+
+def _free_text(name: str, values: pd.Series) -> list[Check]:
+    """Categories come again; text that is another one in nearly each row is a name, a key or prose."""
+    filled, different = int(values.notna().sum()), values.nunique()
+    if filled < FEW or different <= OWN_TEXT * filled:
+        return []
+    observed = (
+        f"{different} different texts in {filled} rows: a category that never comes again teaches nothing. Drop it in "
+        "project/data.py if it is a name or a key; a model that reads words (TfidfVectorizer) may keep it"
+    )
+    return [Check(name, "text repeats, as categories do", "warning", False, observed, different)]
+
+
+def is_unicode(text: Any) -> bool:
+    """Whether a text can be written as UTF-8; True for what is no text."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def not_a_number(column: pd.Series) -> np.ndarray:
@@ -131,7 +208,9 @@ def target(frame: pd.DataFrame, settings: Settings) -> list[Check]:
     empty = judged(frame, settings, name, "no target is empty", column.isna().to_numpy())
     if task == "regression":
         strange = not_a_number(column)
-        return [empty, judged(frame, settings, name, "a regression's target is a number", strange)]
+        written = written_values.recognise(name, column[strange]) if strange.any() else None
+        observed = f"{written.what}; {written.remedy}" if written else None
+        return [empty, judged(frame, settings, name, "a regression's target is a number", strange, observed=observed)]
     classes = sorted(column.dropna().astype(str).unique())
     shown = (", ".join(classes[:6]) + (", …" if len(classes) > 6 else "")) or "none"
     if task == "binary":

@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from pipeline import encodings, written_values
 from pipeline.errors import DataError, in_project
 from pipeline.settings import Settings
 from pipeline.split import is_holdout
 
+_INDEX_NAMES = "index names"  # key of a frame's attrs
 Kind = Literal["number", "integer", "boolean", "text"]
 
 
@@ -76,20 +78,46 @@ def read_frame() -> pd.DataFrame:
     if frame.empty:
         raise DataError("the data has no rows", then)
     names = frame.columns.map(str)
+    wrong, remedy = encodings.misread(names)
+    if wrong:
+        raise DataError(wrong, remedy)
     if names.has_duplicates:
         raise DataError(f"the data has more than one column named {names[names.duplicated()][0]!r}", then)
-    return frame.set_axis(names, axis=1).reset_index(drop=True)
+    indexed = [str(name) for name in frame.index.names if name is not None]
+    frame = frame.set_axis(names, axis=1).reset_index(drop=True)
+    frame.attrs[_INDEX_NAMES] = indexed
+    return frame
+
+
+def index_names(frame: pd.DataFrame) -> list[str]:
+    """What the index that load() returned was called; it is no part of the data."""
+    return frame.attrs.get(_INDEX_NAMES, [])
+
+
+def in_index(name: str) -> str:
+    """What to do when a column is the index."""
+    return f"{name} is the frame's index: remove index_col from pd.read_csv, or return frame.reset_index()"
+
+
+_ENCODING = 'name the right one in pd.read_csv in project/data.py, such as encoding="utf-8" or "cp1252"'
+_RAGGED = (
+    'correct that line; or, if the columns are separated by semicolons or tabs, add sep=";" or sep="\\t" '
+    '(and decimal="," for decimal commas) to pd.read_csv in project/data.py; data/README.md has more'
+)
 
 
 def _read(load):
     try:
         return load()
     except UnicodeDecodeError as error:
-        raise DataError(f"the data file is not UTF-8 text (byte {error.start}): is it a table at all?") from error
+        what, then = encodings.of_bytes(bytes(error.object), error.start)
+        raise DataError(f"the data file {what}", then) from error
+    except UnicodeError as error:
+        raise DataError(f"the data file is not of the encoding that load() names: {error}", _ENCODING) from error
     except pd.errors.EmptyDataError as error:
         raise DataError("the data file is empty") from error
     except pd.errors.ParserError as error:
-        raise DataError(f"the data file is not a readable table: {str(error).strip()}") from error
+        raise DataError(f"the data file is not a readable table: {str(error).strip()}", _RAGGED) from error
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: the data file is missing") from error
     except OSError as error:
@@ -103,6 +131,8 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
     data = settings.data
     for key, name in (("id", data.id), ("target", data.target)):
         if name not in frame:
+            if name in index_names(frame):
+                raise DataError(f"the data has no column {name!r}", in_index(name))
             near = difflib.get_close_matches(name, [str(column) for column in frame], n=1)
             raise DataError(
                 f"the data has no column {name!r}, which pipeline.toml [data] {key} names"
@@ -197,9 +227,13 @@ def _target(column: pd.Series, settings: Settings) -> np.ndarray:
     data = settings.data
     if data.task == "regression":
         if kind_of(column) == "text":
+            written = written_values.recognise(data.target, column)
             raise DataError(
-                f"target {data.target!r} is text, but a regression needs numbers",
-                'turn it into numbers in project/data.py, or set task = "multiclass" in pipeline.toml',
+                f"target {data.target!r} is text, but a regression needs numbers"
+                + (f": it holds {written.what}" if written else ""),
+                written.remedy
+                if written
+                else 'turn it into numbers in project/data.py, or set task = "multiclass" in pipeline.toml',
             )
         return _values(column, "number")
     names = column.astype(str).to_numpy(dtype=object)

@@ -224,6 +224,79 @@ def test_text_that_is_something_else_is_warned_of(values, rule, first):
     assert not first or found.examples == [{"id": 12, "row": 13, "value": first}]
 
 
+ROWS_OF_TEXT = 60
+POINTED_OUT = {
+    "decimal commas": ("x", [f"{n},5" for n in range(ROWS_OF_TEXT)], "not numbers", 'decimal=","'),
+    "euros": ("x", [f"{n} €" for n in range(ROWS_OF_TEXT)], "not numbers", "pd.to_numeric"),
+    "dates": ("x", [f"{1 + n % 28}.1.2026" for n in range(ROWS_OF_TEXT)], "not dates", "dayfirst=True"),
+    "prose": ("x", [f"word {n} of many" for n in range(ROWS_OF_TEXT)], "text repeats", "TfidfVectorizer"),
+    "large numbers": ("x", [2**53 + n for n in range(ROWS_OF_TEXT)], "whole numbers keep all digits", "astype(str)"),
+    "a saved index": ("Unnamed: 0", list(range(ROWS_OF_TEXT)), "index is no feature", "index_col=0"),
+    "another encoding": ("x", ["KÃ¶ln", "Bonn"] * (ROWS_OF_TEXT // 2), "with its encoding", "'Köln'"),
+}
+
+
+@pytest.mark.parametrize("case", POINTED_OUT)
+def test_what_is_not_what_it_seems_is_warned_of(case):
+    """Numbers, dates, prose, large keys and indexes among the features: one warning, with what to do."""
+    name, values, rule, remedy = POINTED_OUT[case]
+    frame = pd.DataFrame(
+        {"id": [f"c{n}" for n in range(ROWS_OF_TEXT)], name: values, "z": range(ROWS_OF_TEXT), "t": ["c0", "c1"] * 30}
+    )
+    found = [one for one in data_checks.check(frame, settings(), [name]) if not one.success]
+    assert [(one.column, one.severity) for one in found] == [(name, "warning")]
+    assert rule in found[0].rule and remedy in found[0].observed
+
+
+def test_target_written_as_text_gets_the_remedy():
+    """A regression whose target has decimal commas is told the argument that reads it."""
+    frame = pd.DataFrame({"id": range(60), "x": range(60), "t": [f"{n},5" for n in range(60)]})
+    (found,) = [one for one in data_checks.target(frame, settings("regression")) if not one.success]
+    assert found.severity == "critical" and 'decimal=","' in found.observed
+
+
+def adult(rows=400):
+    """A table like the census data of 1994: words with signs in them, question marks, whole numbers, a rare null."""
+    rng = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "id": [f"a{n}" for n in range(rows)],
+            "age": rng.integers(17, 90, rows),
+            "workclass": rng.choice(["Private", "Self-emp-not-inc", "?", "Local-gov"], rows),
+            "education": rng.choice(["HS-grad", "11th", "7th-8th", "Some-college"], rows),
+            "size": rng.choice(["38", "38,5", "40-42", "XL"], rows),
+            "zip": rng.choice(["01099", "53111", "12345-6789"], rows),
+            "fnlwgt": rng.integers(12285, 1484705, rows),
+            "hours": np.where(rng.random(rows) < 0.02, np.nan, rng.integers(1, 99, rows)),
+            "married": rng.random(rows) < 0.5,
+            "t": rng.choice(["<=50K", ">50K"], rows),
+        }
+    )
+
+
+def clean_tables():
+    """Clean tables by name, each with its task."""
+    from sklearn import datasets
+
+    from project.data import load
+
+    for name, task in (("wine", "multiclass"), ("iris", "multiclass"), ("diabetes", "regression")):
+        made = getattr(datasets, f"load_{name}")(as_frame=True).frame.rename(columns={"target": "t"})
+        yield name, task, made.assign(id=[f"r{n}" for n in range(len(made))])
+    example = load().rename(columns={"diagnosis": "t"})
+    yield "the example", "binary", example.assign(t=example["t"].map({"benign": "c0", "malignant": "c1"}))
+    yield "adult", "binary", adult().assign(t=lambda frame: frame["t"].map({"<=50K": "c0", ">50K": "c1"}))
+
+
+@pytest.mark.parametrize(
+    ("task", "frame"), [case[1:] for case in clean_tables()], ids=[case[0] for case in clean_tables()]
+)
+def test_clean_tables_raise_no_alarm(task, frame):
+    """The shipped example, wine, iris, diabetes and a census table pass without a word about the form of their values."""
+    found = [one for one in data_checks.check(frame, settings(task)) if not one.success]
+    assert [one.rule for one in found if "same" not in one.rule] == []
+
+
 def test_unusable_type_is_critical():
     """A column of dates, or one that mixes numbers and text, is a critical failure with what to do, and is not compared."""
     frame = pd.DataFrame(
