@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from serving import forms
 from serving.contract import shown
 from serving.problems import Problem
 from serving.request_ids import REQUEST_ID
@@ -53,13 +54,13 @@ async def receive_body(declared: int, receive: Callable[[], Awaitable[Any]]) -> 
     raise Disconnected
 
 
-def parse_body(raw: bytes) -> Body:
-    """The fields of a body; raises Problem 400 or 422."""
+def parse_body(raw: bytes, names: Collection[str] = ()) -> Body:
+    """The fields of a body, for a model whose features have these names; raises Problem 400 or 422."""
     body = parse_json(raw)
     if not isinstance(body, dict):
-        raise Problem(422, f'the body must be an object like {{"features": …}}, not {shown(body)}')
+        raise Problem(422, f'the body must be an object like {{"features": …}}, not {shown(body)}{forms.of_list(body)}')
     if "features" not in body:
-        raise Problem(422, "the body has no 'features'")
+        raise Problem(422, f"the body has no 'features'{forms.of_object(body, names)}")
     if unknown := body.keys() - set(FIELDS):
         raise Problem(422, f"the body has an unknown field {shown(min(unknown))}; it takes {', '.join(FIELDS)}")
     given = body.get("request_id")

@@ -29,7 +29,8 @@ class Callers:
         bare = key[len(BEARER) :] if key[: len(BEARER)].lower() == BEARER else key
         caller = self.keys.find(bare.strip())
         if caller is None:
-            raise Problem(401, "the key is not known here", headers=CHALLENGE)
+            several = "; more than one was sent" if b", " in key else ""
+            raise Problem(401, f"the key is not known here{several}", headers=CHALLENGE)
         if scope not in caller.scopes:
             raise Problem(403, f"the key of {caller.name!r} may not do this; it needs the scope {scope!r}")
         return caller

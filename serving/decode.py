@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from serving import forms
 from serving.body import LONGEST_SUBJECT, REQUEST_ID, Body, check_batch, parse_body
 from serving.contract import Contract, Input
-from serving.invocations import FORMS, read_invocation
+from serving.forms import FORMS
+from serving.invocations import read_invocation
 from serving.rows import Row, read_row, read_rows
 
 REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -58,7 +60,7 @@ class Decoder:
         try:
             return self._one.decode(raw)
         except REFUSED:
-            return parse_body(raw)
+            return parse_body(raw, self._contract.names)
 
     def written(self, body: Any, raw: bytes) -> bytes:
         """The row of a body from `one` as its caller wrote it, as a JSON list of one; b"" where that cannot be told at a glance."""
@@ -75,7 +77,8 @@ class Decoder:
             rows, written = self._read(request.features)
             body = Body(rows, request.request_id, request.subject, True, written)
         except REFUSED:
-            body = parse_body(raw)
+            body = parse_body(raw, self._contract.names)
+            forms.check_many(body.features)
         check_batch(body.features)
         return body
 
@@ -114,6 +117,7 @@ class Decoder:
     def row(self, body: Any) -> Row:
         """The row of a body from `one`; raises RowError naming each wrong feature."""
         if type(body) is Body:
+            forms.check_one(body.features)
             return read_row(self._contract, body.features)
         return self._plain(body.features)
 

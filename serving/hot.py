@@ -17,6 +17,7 @@ from serving.callers import GUEST, Callers
 from serving.config import Config
 from serving.decode import Decoder
 from serving.feedback import read_feedback
+from serving.headers import Header, by_name, shown_key
 from serving.identity import identity
 from serving.keys import Caller
 from serving.logs import RequestLog
@@ -29,7 +30,6 @@ from serving.rows import Row
 
 LARGE = 65_536  # bytes; a larger batch is answered in a thread, because it would hold up the health checks
 LARGEST_QUEUE = 50_000_000  # bytes of large batches that are answered or wait to be
-Header = tuple[bytes, bytes]
 
 JSON: Header = (b"content-type", b"application/json")
 PROBLEM: Header = (b"content-type", problems.MEDIA_TYPE.encode())
@@ -43,13 +43,14 @@ Response = tuple[bytes, int, Header, bytes, list[Header]]  # the same after the 
 class Call:
     """One request on its way: its id, which its body may replace, who asks, and when it began (`perf_counter`)."""
 
-    __slots__ = ("began", "caller", "content_type", "request_id")
+    __slots__ = ("began", "caller", "content_type", "encoding", "request_id")
 
-    def __init__(self, request_id: str, content_type: bytes):
+    def __init__(self, request_id: str, content_type: bytes, encoding: bytes = b""):
         self.began = time.perf_counter()
         self.caller: Caller = GUEST
         self.request_id = request_id
         self.content_type = content_type
+        self.encoding = encoding
 
 
 class HotPath:
@@ -140,6 +141,11 @@ class HotPath:
     async def __call__(self, scope, receive, send) -> None:
         """The same as an ASGI application, for every path."""
         path = scope["path"] if scope["type"] == "http" else ""
+        if (
+            len(path) > 2 and path.endswith("/") and path[:-1] in self.metrics.paths
+        ):  # no redirect: not every client sends its body again
+            path = path[:-1]
+            scope = {**scope, "path": path}
         if path not in self._answers:
             await self._other(scope, receive, send)
             return
@@ -175,7 +181,7 @@ class HotPath:
 
     async def _other(self, scope, receive, send) -> None:
         check = self._checks.get(scope["path"]) if scope["type"] == "http" else None
-        if check is None or scope["method"] != "GET":
+        if check is None or scope["method"] not in ("GET", "HEAD"):
             rest = self._rest
             if rest is None:
                 rest = await asyncio.get_running_loop().run_in_executor(self._thread, self.load_rest)
@@ -187,12 +193,14 @@ class HotPath:
             response = 200, JSON, check(), NO_STORE
         except Problem as problem:
             response = self._refusal(call, problem)
-        self._done(scope["path"], "GET", call, response[0])
+        self._done(scope["path"], scope["method"], call, response[0])
         await _send(send, call.request_id.encode(), *response)
 
     def _admit(self, call: Call, key: bytes, address: str) -> None:
         call.caller = self.callers.admit(key, "predict")
         self.callers.limit(call.caller, address)
+        if call.encoding and call.encoding.lower() != b"identity":
+            raise problems.encoded(call.encoding)
 
     def _refusal(self, call: Call, error: Exception) -> Outcome:
         problem = problems.of(error, call.request_id)
@@ -277,17 +285,11 @@ class HotPath:
 
 def _read(headers: list[Header]) -> tuple[Call, bytes, int]:
     """The request, the key that it shows, and the length that it declares."""
-    given, declared, key, content_type = "", 0, b"", b""
-    for name, value in headers:
-        if name == b"content-length":
-            declared = int(value)  # the server has refused what is no number
-        elif name == b"x-api-key" or (name == b"authorization" and not key):
-            key = value
-        elif name == b"content-type":
-            content_type = value
-        elif name == b"x-request-id":
-            given = request_id(value)
-    return Call(given or new_request_id(), content_type), key, declared
+    fields = by_name(headers)
+    name = fields.get(b"x-request-id")
+    given = request_id(name) if name is not None else ""
+    call = Call(given or new_request_id(), fields.get(b"content-type", b""), fields.get(b"content-encoding", b""))
+    return call, shown_key(fields), int(fields.get(b"content-length", 0))  # the server has refused what is no number
 
 
 async def _send(send, name: bytes, status: int, kind: Header, body: bytes, more: list[Header]) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 from serving.body import check_batch, parse_json
 from serving.contract import Contract, Input, shown
+from serving.forms import FORMS
 from serving.problems import Problem
 from serving.rows import Fault, Row, RowError, read_rows
 
-FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 # No two parts can take the same digits: a number of many digits that ends in a letter must not be tried at each of them.
 NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d{1,3})?")
 EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # as pandas reads a CSV

@@ -12,7 +12,7 @@ from serving.predictor import Answer, Outputs
 # Seconds. One row takes well under a millisecond, so the first buckets lie there; the last are batches.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-STATUSES = (200, 202, 304, 307, 400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 429, 431, 499, 500, 503)
+STATUSES = (200, 202, 304, 307, 308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 429, 431, 499, 500, 503)
 OTHER = "other"  # one name for all unknown paths: a scanner must not be able to grow the metrics
 
 # Single numbers: name, what it is, and whether it only ever grows.

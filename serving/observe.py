@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serving import problems
+from serving.callers import GUEST
+from serving.headers import by_name
 from serving.logs import RequestLog
 from serving.metrics import IN_FLIGHT, Metrics
 from serving.problems import GONE, MEDIA_TYPE, Problem
@@ -26,8 +28,9 @@ class Observe:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.perf_counter()
-        given = next((request_id(value) for name, value in scope["headers"] if name == b"x-request-id"), "")
-        scope["request_id"] = given or new_request_id()
+        given = request_id(by_name(scope["headers"]).get(b"x-request-id", b""))
+        scope["request_id"], scope["caller"] = given or new_request_id(), GUEST
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # the server leaves out the body
         status = GONE
         self._metrics.own[IN_FLIGHT] += 1
 
@@ -42,7 +45,7 @@ class Observe:
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(asked, receive, noting)
         except ClientDisconnect:
             pass
         except Exception as error:
@@ -55,7 +58,9 @@ class Observe:
             self._metrics.own[IN_FLIGHT] -= 1
             self._metrics.answered(scope["path"], status, seconds)
             if self._requests.on:
-                self._requests.write(scope["method"], scope["path"], status, seconds, scope["request_id"], "")
+                self._requests.write(
+                    scope["method"], scope["path"], status, seconds, scope["request_id"], asked["caller"].name
+                )
 
 
 def respond(request: Request, problem: Problem) -> Response:

@@ -33,7 +33,7 @@ PROBLEMS = {
     "403": "The key lacks the scope that is needed.",
     "405": "The path takes another method, which Allow names.",
     "413": f"The body is larger than {LARGEST_BODY:,} bytes.",
-    "415": "The body is neither JSON nor CSV.",
+    "415": "The body is compressed, or neither JSON nor CSV.",
     "422": "A field or feature is missing, unknown, of the wrong type or out of range, which the answer names; or the "
     "model has no finite answer for these values, which can happen with numbers near the largest that there are.",
     "429": "This caller asks too often.",
@@ -43,7 +43,7 @@ PROBLEMS = {
 HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": ("The caller's, when it is 1 to 128 visible ASCII characters, else a new one.", schemas.REQUEST_ID),
     "WWW-Authenticate": ("How to show a key.", {"const": "Bearer"}),
-    "Allow": ("What the path takes.", {"enum": ["GET", "POST"]}),
+    "Allow": ("What the path takes.", {"enum": ["GET, HEAD", "POST"]}),
     "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 1}),
 }
 SENT_WITH = {"401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}

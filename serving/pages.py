@@ -58,6 +58,8 @@ def _file(folder: Callable[[], Path], name: str) -> Callable[[Request], Response
     """An endpoint that answers one file, read when it is asked for; not a coroutine, so it is run in a thread."""
 
     def endpoint(request: Request) -> Response:
+        if request.scope["raw_path"].endswith(b"/") and request.url.path != "/":  # its links would lead elsewhere
+            return Response(status_code=308, headers={"location": f"..{request.url.path}"})
         content = (folder() / name).read_bytes()
         # By content: in an image every file has the same time, and two versions of one may have the same size.
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -57,5 +57,12 @@ def of(error: Exception, request_id: str | None) -> Problem:
 
 
 def wrong_method(path: str, method: str, allowed: str) -> Problem:
-    """The problem of a path that is there, but not for this method."""
+    """The problem of a path that is there, but not for this method; HEAD is taken wherever GET is."""
+    allowed = "GET, HEAD" if "GET" in allowed else allowed
     return Problem(405, f"{path} does not take {method}", headers={"allow": allowed})
+
+
+def encoded(encoding: bytes) -> Problem:
+    """The problem of a body that is compressed."""
+    detail = f"a body in the encoding {encoding[:60].decode('latin-1')!r} is not read here; send it as it is, without Content-Encoding"
+    return Problem(415, detail, headers={"accept-encoding": "identity"})

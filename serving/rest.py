@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from serving import observe, pages
 from serving.config import Config
 from serving.exposition import exposition
+from serving.headers import by_name, shown_key
 from serving.hot import HotPath
 from serving.observe import Observe
 from serving.openapi import document
@@ -57,12 +58,12 @@ class Service:
 
     async def metrics_text(self, request: Request) -> Response:
         """Metrics in the Prometheus format; needs a key of the scope metrics."""
-        self.callers.admit(_key(request), "metrics")
+        self._admit(request, "metrics")
         return Response(exposition(self.metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def admin_status(self, request: Request) -> Response:
         """How this service is set up, and who may call; needs a key of the scope admin."""
-        self.callers.admit(_key(request), "admin")
+        self._admit(request, "admin")
         keys = self.callers.keys
         callers = [{"name": c.name, "scopes": sorted(c.scopes)} for c in keys.callers] if keys else None
         log = self.config.database.split(":")[0] or None
@@ -77,6 +78,9 @@ class Service:
                 "retention_days": self.config.retention_days if log else None,
             }
         )
+
+    def _admit(self, request: Request, scope: str) -> None:
+        request.scope["caller"] = self.callers.admit(shown_key(by_name(request.scope["headers"])), scope)
 
     def _uptime(self) -> float:
         return round(time.monotonic() - self.started, 1)
@@ -115,8 +119,3 @@ def build_rest(hot: HotPath, config: Config) -> Observe:
     observe.install(app)
     pages.install(app)
     return Observe(app, hot.metrics, hot.requests)
-
-
-def _key(request: Request) -> bytes:
-    headers = request.headers
-    return (headers.get("x-api-key") or headers.get("authorization", "")).encode("latin-1")
