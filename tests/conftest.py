@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.processes import free_port
+from tests import tools
 
 ROOT = Path(__file__).resolve().parent.parent
+NETWORK = f"slipway-test-{uuid.uuid4().hex[:8]}"  # of this process alone: others may test on the same Docker engine
+# The order of the folders: what takes long begins first, so that no process still works on it when the others have ended.
+SLOWEST_FIRST = ("e2e", "spine", "scripts", "kubernetes", "monitoring", "serving", "pipeline", "repository")
 LEFT_OUT = (
     ".git",
     ".venv",
@@ -22,12 +27,38 @@ LEFT_OUT = (
     ".mlflow",
     ".slipway",
     "backups",
-    "__pycache__",
     ".pytest_cache",
     ".ruff_cache",
     ".mypy_cache",
     ".coverage*",  # comes and goes while other tests measure themselves
 )
+
+
+def pytest_configure() -> None:
+    """Have what is started hundreds of times compiled once, here and in every process that a test starts."""
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long first."""
+    items.sort(key=lambda item: _place(item.path.relative_to(ROOT).parts))
+
+
+def _place(parts: tuple[str, ...]) -> int:
+    return SLOWEST_FIRST.index(parts[1]) if parts[1] in SLOWEST_FIRST else len(SLOWEST_FIRST)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by the tools of its fixtures."""
+    for fixture in tools.OF_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
+        item.add_marker(pytest.mark.needs(tools.OF_FIXTURES[fixture]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test where a tool that it needs is missing, before any of its fixtures is made."""
+    tools.require(*tools.needed(item))
 
 
 @dataclass(frozen=True)
@@ -103,12 +134,10 @@ class Fork:
 
 
 def clean_environment() -> dict[str, str]:
-    """Our environment without what would lead a fork to somebody else's server, or its make to our arguments."""
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_", "IMAGE_REPOSITORY", "MAKE", "MFLAGS"))
-    }
+    """Our environment without what would lead a fork to somebody else's server or containers, or its make to our arguments."""
+    ours = ("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_", "IMAGE_REPOSITORY", "MAKE", "MFLAGS")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    return kept | {"SLIPWAY_NETWORK": NETWORK}
 
 
 def as_shipped(root: Path) -> None:

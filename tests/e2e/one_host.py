@@ -1,5 +1,6 @@
 """`make up` in a copy of the template on the real engine, under a project name and ports of its own."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -27,7 +28,7 @@ class Host:
 
     def __post_init__(self):
         ports = {f"SLIPWAY_{service}_PORT": str(free_port()) for service in ("MLFLOW", "PROMETHEUS", "GRAFANA")}
-        self.environment = ports | {"COMPOSE_PROJECT_NAME": self.name, "SLIPWAY_NETWORK": self.name}
+        self.environment = ports | {"SLIPWAY_NETWORK": self.name}
         if not os.environ.get(PUBLIC):
             self.environment |= stand_ins()
 
@@ -90,14 +91,21 @@ class Host:
         if image.exists():
             subprocess.run(["docker", "rmi", "--force", json.loads(image.read_text())["image"]], capture_output=True)
         self.compose("down", "--volumes", "--timeout", "5")
+        subprocess.run(["docker", "rmi", "--force", f"{self.name}/mlflow"], capture_output=True)
         subprocess.run(["docker", "network", "rm", self.name], capture_output=True)
+
+
+def _made_of() -> str:
+    """A tag for what the stand-ins are made of: another checkout on this engine may have others."""
+    content = b"".join(path.read_bytes() for path in sorted(IMAGES.rglob("*")) if path.is_file())
+    return hashlib.sha256(content + os.environ.get("PYTHON_IMAGE", "").encode()).hexdigest()[:12]
 
 
 def stand_ins() -> dict[str, str]:
     """Images that behave like the public ones, made of Debian's packages; skips where they cannot be built."""
     made = {}
     for name in ("postgres", "prometheus", "grafana"):
-        image = f"slipway-test/{name}"
+        image = f"slipway-test/{name}:{_made_of()}"
         command = ["docker", "build", "--quiet", "--tag", image, "--file", str(IMAGES / f"{name}.Dockerfile")]
         base = os.environ.get("PYTHON_IMAGE")
         command += ["--build-arg", f"PYTHON_IMAGE={base}"] if base else []
@@ -108,9 +116,3 @@ def stand_ins() -> dict[str, str]:
             )
         made[f"SLIPWAY_{name.upper()}_IMAGE"] = image
     return made
-
-
-def require_compose() -> None:
-    """Skip where the compose plugin is missing."""
-    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
-        pytest.skip("Docker's compose plugin is missing")

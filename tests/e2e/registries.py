@@ -1,16 +1,15 @@
 """An image registry of the test's own (Debian's docker-registry), which can be killed, started again and given a log-in."""
 
 import resource
-import shutil
 import subprocess
 import threading
 import time
 from pathlib import Path
 
-import pytest
 import requests
 
 from pipeline.processes import free_port
+from tests import tools
 
 # For user "tester" and password "right horse"; bcrypt with the fewest rounds there are.
 HTPASSWD = "tester:$2b$04$v4ejhHf.OvbIkuxiIKQ7CeImSVaR2j3Ywjb9vegSsw5Ms.fXcdXpi\n"
@@ -20,7 +19,8 @@ class OwnRegistry:
     """A registry process with its storage in a folder; skips the test where the program is not installed."""
 
     def __init__(self, folder: Path, login: bool = False):
-        self.program = shutil.which("docker-registry") or pytest.skip("docker-registry (Debian) is not installed")
+        tools.require("docker-registry")
+        self.program = tools.program("docker-registry")
         self.folder, self.port = folder, free_port()
         self.address = f"127.0.0.1:{self.port}"
         (folder / "htpasswd").write_text(HTPASSWD)

@@ -298,6 +298,7 @@ def test_reading_only_holds_nothing(machine, repository):
     assert tag(repository, "lease")["annotations"]["slipway.holder"] == before
 
 
+@pytest.mark.needs("docker-registry")
 def test_registry_that_refuses(machine, tmp_path):
     """To read only, a refusal is a warning, an empty MLflow and a mark; to hold, it is an error; with a log-in both work."""
     with closing(OwnRegistry(tmp_path, login=True)) as own:

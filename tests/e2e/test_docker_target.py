@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 
 import pytest
 import requests
 
-from tests.conftest import clean_environment, free_port
+from tests.conftest import NETWORK, clean_environment, free_port
 from tests.serving.load import constant_load
 
 RELEASE = """
@@ -35,7 +36,7 @@ class Containers:
 
     def __init__(self, fork, engine, registry):
         self.fork, self.engine = fork, engine
-        self.repository = f"{registry}/slipway-test/breast-cancer"
+        self.repository = f"{registry}/slipway-test/{uuid.uuid4().hex}"
         self.environment = {"IMAGE_REPOSITORY": self.repository}
 
     def ok(self, *arguments):
@@ -81,7 +82,10 @@ def two(fork, engine, registry):
     made.example = example
     with constant_load(url, example) as made.load:
         made.shipped = made.ok("-m", "scripts.ship")
-    return made
+    yield made
+    made.ok("-m", "scripts.stop")
+    for image in engine.images.list(made.repository):
+        engine.images.remove(image.id, force=True)
 
 
 def test_no_request_was_lost_when_the_second_version_was_shipped(two):
@@ -120,7 +124,7 @@ def test_containers_may_do_nothing_but_serve(two):
 
 
 def test_neighbours_find_the_environments_by_name(two):
-    """On the network `slipway` the doors answer as staging:8000 and production:8000."""
+    """On the network of SLIPWAY_NETWORK the doors answer as staging:8000 and production:8000."""
     door = two.container("staging", "door")
     ask = "import urllib.request; print(urllib.request.urlopen('http://production:8000/health').read().decode())"
     assert json.loads(door.exec_run(["python", "-c", ask]).output)["version"] == "2"
@@ -275,11 +279,12 @@ def test_two_deployments_at_once_go_one_after_the_other(two):
 def test_another_network_is_refused_before_anything_is_touched(two):
     """With another SLIPWAY_NETWORK than that of the running door, a deployment is refused, and what serves goes on."""
     url, before = two.status()["staging"]["url"], two.container("staging").id
-    two.environment["SLIPWAY_NETWORK"] = "slipway-test-other"
+    other = f"{NETWORK}-other"
+    two.environment["SLIPWAY_NETWORK"] = other
     said = two.refused("-m", "scripts.deploy", "--environment", "staging", "--version", "2")
     del two.environment["SLIPWAY_NETWORK"]
-    two.engine.networks.get("slipway-test-other").remove()
-    assert "the door of staging stands on the network slipway, not on slipway-test-other" in said
+    two.engine.networks.get(other).remove()
+    assert f"the door of staging stands on the network {NETWORK}, not on {other}" in said
     assert two.container("staging").id == before and requests.get(f"{url}/readyz", timeout=5).status_code == 200
 
 

@@ -16,7 +16,7 @@ class OnCluster:
 
     def __init__(self, fork, cluster, registry):
         self.fork, self.cluster = fork, cluster
-        self.environment = cluster.environment() | {"IMAGE_REPOSITORY": f"{registry}/slipway-test/on-cluster"}
+        self.environment = cluster.environment() | {"IMAGE_REPOSITORY": f"{registry}/slipway-test/{uuid.uuid4().hex}"}
 
     def ok(self, *arguments):
         """Run a command that must succeed."""

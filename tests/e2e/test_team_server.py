@@ -17,7 +17,9 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import forked
-from tests.e2e.one_host import Host, require_compose
+from tests.e2e.one_host import Host
+
+pytestmark = pytest.mark.needs("engine", "compose")
 
 NAME = "breast-cancer"
 
@@ -61,7 +63,6 @@ class Team(Host):
 @pytest.fixture(scope="module")
 def host(engine, tmp_path_factory):
     """One host on which `make up` ran with accounts, and `make ship` with the admin's; production is a process."""
-    require_compose()
     with forked(tmp_path_factory.mktemp("team")) as fork, pytest.MonkeyPatch.context() as patch:
         for key in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
             patch.setenv(key, "")  # taken back at the end

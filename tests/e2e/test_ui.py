@@ -186,6 +186,7 @@ def test_a_moved_alias_is_put_back_and_deployed_once(seeded, repository, machine
     assert api.got == []
 
 
+@pytest.mark.needs("browser")
 def test_a_click_in_mlflows_own_pages_deploys(seeded, tmp_path):
     """With the mouse alone, as MLflow's pages have it: the version's aliases, `production`, save; then it is put back and started."""
     with github() as api, browsing(tmp_path / "profile") as browser:
@@ -199,6 +200,7 @@ def test_a_click_in_mlflows_own_pages_deploys(seeded, tmp_path):
     assert [path for method, path, *_ in api.got if method == "POST"] == [DISPATCH]
 
 
+@pytest.mark.needs("browser")
 def test_a_card_is_tables_and_text_in_mlflows_own_pages(seeded, tmp_path):
     """MLflow draws the card's tables and links, and nothing that a team wrote loads a picture or leads elsewhere."""
     hostile = "<img src=http://evil.invalid/x.png> ![p](http://evil.invalid/y.png) [l](http://evil.invalid) http://evil.invalid |"

@@ -10,8 +10,10 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import forked
-from tests.e2e.one_host import Host, require_compose
+from tests.e2e.one_host import Host
 from tests.scripts.relays import SECRET, relay_to, server, wait
+
+pytestmark = pytest.mark.needs("engine", "compose")
 
 SERVICES = {"postgres", "mlflow", "prometheus", "grafana"}
 
@@ -19,7 +21,6 @@ SERVICES = {"postgres", "mlflow", "prometheus", "grafana"}
 @pytest.fixture(scope="module")
 def host(engine, tmp_path_factory):
     """One host on which `make up` has run."""
-    require_compose()
     with forked(tmp_path_factory.mktemp("up")) as fork:
         made = Host(fork)
         try:

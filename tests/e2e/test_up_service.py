@@ -8,7 +8,9 @@ import pytest
 import requests
 
 from tests.conftest import forked
-from tests.e2e.one_host import Host, require_compose
+from tests.e2e.one_host import Host
+
+pytestmark = pytest.mark.needs("engine", "compose")
 
 A_DAY_LATER = "Shift against the day before"  # the panel that has nothing to show on the first day
 PATIENCE = 150  # seconds: a rate needs two scrapes, of 15 s each, and a machine may be busy
@@ -17,7 +19,6 @@ PATIENCE = 150  # seconds: a rate needs two scrapes, of 15 s each, and a machine
 @pytest.fixture(scope="module")
 def host(engine, tmp_path_factory):
     """One host on which `make up` and then `make ship` have run."""
-    require_compose()
     with forked(tmp_path_factory.mktemp("up")) as fork:
         made = Host(fork)
         try:

@@ -132,6 +132,7 @@ def test_only_a_digest_of_this_repository_counts(name):
     assert "which is not a digest in" in said
 
 
+@pytest.mark.needs("docker-registry")
 def test_an_image_that_the_registry_lost_is_refused(engine, tmp_path, monkeypatch):
     """What is in this engine alone does not count: the registry is asked."""
     own = OwnRegistry(tmp_path)
@@ -187,6 +188,7 @@ def test_a_machine_without_gh_proves_nothing(engine, monkeypatch, tmp_path):
     assert "`gh` is not on this machine" in refused(version)
 
 
+@pytest.mark.needs("docker-registry")
 def test_gh_may_read_a_registry_with_a_log_in(engine, gh, tmp_path_factory, monkeypatch):
     """The log-in of the job is handed to `gh` for that registry alone, and is gone afterwards."""
     own = OwnRegistry(tmp_path_factory.mktemp("registry"), login=True)

@@ -1,9 +1,9 @@
 """Images with a fault for a real cluster: the service's own image, started through the wrapper that the double uses."""
 
-import hashlib
 import io
 import os
 import tarfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,13 @@ def build(bundle: Path, fault: str) -> str:
     )
     docker = engine.connect()
     context = images.context(ROOT, bundle)
-    tag = hashlib.sha256(context + fault.encode()).hexdigest()[:12]
-    name = f"{address}/slipway-test/model:{tag}"
+    repository, tag = f"{address}/slipway-test/{uuid.uuid4().hex}", "1"  # its own: others may build the same meanwhile
+    name = f"{repository}:{tag}"
     engine.get_base(docker, images.base())
     image = engine.build(docker, context, name, {}, 0, images.requirements(bundle))
     if fault:
         image = with_fault(docker, image.id, name, fault)
-    return f"{address}/slipway-test/model@{image_registry.push(docker, name.rpartition(':')[0], tag, None)}"
+    return f"{repository}@{image_registry.push(docker, repository, tag, None)}"
 
 
 def with_fault(docker, base: str, name: str, fault: str):

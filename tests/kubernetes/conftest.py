@@ -1,6 +1,5 @@
 """What the Kubernetes tests need: a cluster, and a place of their own in it."""
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import tools
 from tests.kubernetes.cluster_handle import Cluster, open_cluster
 from tests.serving.bundles import make_bundle
 
@@ -15,8 +15,7 @@ from tests.serving.bundles import make_bundle
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A cluster for all tests of a module: the double, or the real one that KUBECONFIG and SLIPWAY_TEST_CONTEXT name."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not on this machine: https://kubernetes.io/docs/tasks/tools")
+    tools.require("kubectl")
     with open_cluster() as opened:
         yield opened
 

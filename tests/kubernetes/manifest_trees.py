@@ -16,9 +16,7 @@ COMPONENTS = ("ingress", "gateway", "argo-rollouts", "service-monitor", "postgre
 IMAGE = f"registry.example.com:5000/team/model@sha256:{'ab' * 32}"
 ABOUT = {"name": "breast-cancer", "version": "12", "digest": "cd" * 32, "since": "2026-11-21T10:00:00Z"}
 
-needs_kubectl = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl is not installed; the manifests are rendered with it"
-)
+needs_kubectl = pytest.mark.needs("kubectl")  # the manifests are rendered with it
 
 
 def copy_of_k8s(root: Path) -> Path:

@@ -1,7 +1,6 @@
 """The queries of Argo's analysis, asked of Prometheus itself: what each answers for canaries of every kind."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,9 +11,7 @@ ANALYSIS = Path(__file__).resolve().parents[2] / "k8s" / "components" / "argo-ro
 HANDED = {"namespace": "team", "canary": "new", "stable": "old"}
 STABLE = ("model-old-1", "model-old-2")
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool, which comes with Prometheus, is not installed"
-)
+pytestmark = pytest.mark.needs("promtool")
 
 
 def metrics() -> dict[str, tuple[str, float]]:

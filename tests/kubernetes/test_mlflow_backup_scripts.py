@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import tools
 from tests.conftest import clean_environment
 from tests.serving.postgres import postgres
+
+pytestmark = pytest.mark.needs("postgres")
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "k8s" / "mlflow"
 
@@ -21,7 +24,7 @@ def database(tmp_path_factory):
     """The environment of a database that MLflow has filled with its tables."""
     with postgres(tmp_path_factory.mktemp("postgres")) as (_, _, url):
         parts = urlsplit(url)
-        programs = next(Path("/usr/lib/postgresql").glob("*/bin"))
+        programs = ":".join(map(str, tools.postgres_folders()))
         environment = clean_environment() | {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PGHOST": parts.hostname,

@@ -1,7 +1,6 @@
 """Prometheus' rules, tried by Prometheus itself: what each records, and when each alert fires."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,9 +14,7 @@ FIRING = 'count by (alertname, environment) (ALERTS{alertstate="firing"})'
 
 
 def promtool(*arguments: str | Path, cwd: Path = FOLDER) -> str:
-    """What promtool says; fails where it finds something wrong, and skips where it is not installed."""
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool, which comes with Prometheus, is not installed")
+    """What promtool says; fails where it finds something wrong."""
     done = subprocess.run(["promtool", *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -149,6 +146,7 @@ def test_every_alert_is_tried_both_ways():
         assert {case[0] for case in CASES if case[4] is fires} == set(alerts())
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize(("alert", "case", "given", "minute", "fires"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
 def test_an_alert_fires_when_it_should_and_no_other_does(tmp_path, alert, case, given, minute, fires):
     """In each case exactly the alerts that should are firing."""
@@ -158,6 +156,7 @@ def test_an_alert_fires_when_it_should_and_no_other_does(tmp_path, alert, case, 
     ask(tmp_path, given, minute, {FIRING: wanted})
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize(("week_ago", "fires"), [(0, False), (6, True)])
 def test_a_day_that_is_always_quiet_is_not_told(tmp_path, week_ago, fires):
     """Nothing predicted on a day on which a week ago nothing was either is no alert, even though yesterday there was."""
@@ -166,6 +165,7 @@ def test_a_day_that_is_always_quiet_is_not_told(tmp_path, week_ago, fires):
     ask(tmp_path, given, 7 * DAY + 12 * HOUR, {FIRING: found})
 
 
+@pytest.mark.needs("promtool")
 def test_another_version_is_not_compared_with_the_one_before(tmp_path):
     """A new version may predict otherwise: it is compared with its own day once it has one."""
     old = values((20, 0.3, DAY), (0, 0, 2 * HOUR), version="3")
@@ -173,6 +173,7 @@ def test_another_version_is_not_compared_with_the_one_before(tmp_path):
     ask(tmp_path, old + new, DAY + 100, {FIRING: {}})
 
 
+@pytest.mark.needs("promtool")
 def test_what_is_recorded_of_requests_is_right(tmp_path):
     """Rates, shares, the ratio of errors and the quantiles are those of the series, and probes count in no share."""
     given = requests(30, s200=54, s429=3, s500=3) + requests(30, "/healthz", s200=600)
@@ -196,6 +197,7 @@ def test_what_is_recorded_of_requests_is_right(tmp_path):
     ask(tmp_path, given, 20, wanted)
 
 
+@pytest.mark.needs("promtool")
 def test_what_is_recorded_of_predictions_is_right(tmp_path):
     """Rates, shares of classes, the mean value and both shifts are those of the series."""
     given = values((20, 0.3, DAY), (20, 0.6, 2 * HOUR))
@@ -216,6 +218,7 @@ def test_what_is_recorded_of_predictions_is_right(tmp_path):
     ask(tmp_path, given, DAY + 100, wanted)
 
 
+@pytest.mark.needs("promtool")
 def test_prometheus_takes_the_files(tmp_path):
     """Configuration and rules are right as they are shipped, once there is a key."""
     config = (FOLDER / "prometheus.yml").read_text(encoding="utf-8").replace("rules/*.yml", f"{FOLDER}/rules/*.yml")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import subprocess
 import tempfile
 import time
@@ -21,7 +20,7 @@ from tests.monitoring.rules import FOLDER, ROOT, alerts, recorded
 from tests.serving.bundles import make_bundle
 from tests.serving.service import Service, serving
 
-pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="the program prometheus is not installed")
+pytestmark = pytest.mark.needs("prometheus")
 
 PATIENCE = 60  # seconds until which a scrape or a rule must have happened; each takes one
 SENT = 200  # requests, each on a connection of its own, so that either worker gets some

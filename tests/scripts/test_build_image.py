@@ -16,6 +16,7 @@ from pipeline import artifacts, engine, image_registry, images, processes
 from pipeline.errors import ImageError, RegistryError, StageError
 from pipeline.settings import load_settings
 from scripts import build_image
+from tests import tools
 from tests.scripts.fake_engine import CUT, fake_engine
 from tests.serving.bundles import change, make_bundle, read, seal
 
@@ -267,8 +268,8 @@ def test_engine_that_this_user_may_not_use_is_said_in_words(tmp_path):
     (tmp_path / "docker.sock").chmod(0)
     command = [sys.executable, "-c", "from pipeline import engine; engine.connect()"]
     if os.geteuid() == 0:  # root may open anything, unless it gives that up
-        setpriv = shutil.which("setpriv") or pytest.skip("root needs setpriv to be refused anything")
-        command = [setpriv, "--bounding-set=-dac_override,-dac_read_search", *command]
+        tools.require("setpriv")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     server.close()
     assert "this user may not use the Docker engine" in done.stderr

@@ -84,6 +84,7 @@ def test_production_answers_within_ten_seconds_of_the_click(two, relay, capsys):
     assert min(took) < SECONDS
 
 
+@pytest.mark.needs("browser")
 def test_a_click_in_mlflows_own_pages_is_answered_within_ten_seconds(two, relay, tmp_path, capsys):
     """A person moves the alias with the mouse, in a real browser; of two clicks again the quicker counts."""
     took = []

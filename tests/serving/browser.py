@@ -1,14 +1,14 @@
 """A real Chromium without a window, driven as a person would; nothing is downloaded for it."""
 
 import json
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+
+from tests import tools
 
 OPTIONS = (
     "--headless=new",
@@ -83,15 +83,13 @@ class Browser:
 @contextmanager
 def browsing(profile: Path):
     """A browser with an empty profile; the test is skipped where Chromium or its driver is missing."""
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("a browser (chromium or google-chrome) and chromedriver are not both on this machine")
+    tools.require("browser")
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = tools.program("chromium") or tools.program("google-chrome")
     for option in (*OPTIONS, f"--user-data-dir={profile}"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(tools.program("chromedriver")))
     try:
         yield Browser(window)
     finally:

@@ -6,22 +6,15 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from pipeline.processes import free_port
-
-
-def _program(name: str) -> str | None:
-    places = [*sorted(Path("/usr/lib/postgresql").glob("*/bin")), *map(Path, os.get_exec_path())]
-    return next((str(place / name) for place in places if os.access(place / name, os.X_OK)), None)
+from tests import tools
 
 
 @contextmanager
 def postgres(folder: Path):
     """Start it and give a function that starts it, one that stops it, and its URL with a password; skip where there is none."""
-    initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
-    if not (initdb and pg_ctl):
-        pytest.skip("PostgreSQL is not installed here")
+    tools.require("postgres")
+    initdb, pg_ctl = (tools.program(name, *tools.postgres_folders()) for name in ("initdb", "pg_ctl"))
     # It refuses to run as root, and its folder must be its own.
     owner = {"user": "nobody"} if os.geteuid() == 0 else {}
     data = Path(f"/tmp/slipway-postgres-{os.getpid()}")
