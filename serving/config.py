@@ -24,6 +24,8 @@ class Config:
     database: str = ""
     retention_days: float = RETENTION_DAYS
     request_log: bool = False
+    cors_origins: tuple[str, ...] = ()
+    local: bool = False  # nobody was let in by a word: without keys, this machine alone may call
 
 
 def read_config(environment: Mapping[str, str], open: bool = False, loopback: bool = True) -> Config:
@@ -54,7 +56,20 @@ def read_config(environment: Mapping[str, str], open: bool = False, loopback: bo
         database,
         _number(environment, "SLIPWAY_LOG_RETENTION_DAYS", RETENTION_DAYS, "of days, 0 for keeping all"),
         log == "on",
+        _origins(environment.get("SLIPWAY_CORS_ORIGINS", "")),
+        not (open or keys or file),
     )
+
+
+def _origins(given: str) -> tuple[str, ...]:
+    origins = tuple(given.replace(",", " ").lower().split())
+    for origin in origins:
+        if not re.fullmatch(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
+            raise ConfigError(
+                f"SLIPWAY_CORS_ORIGINS names {origin!r}; an origin is like https://app.example.com, with its port if it has "
+                "one and no path, and * is any"
+            )
+    return origins
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, what: str) -> float:

@@ -22,6 +22,7 @@ from serving.identity import identity
 from serving.keys import Caller
 from serving.logs import RequestLog
 from serving.metrics import IN_FLIGHT, Metrics
+from serving.origins import PREFLIGHT, Origins
 from serving.prediction_log import PredictionLog
 from serving.predictor import Outputs, Predictor
 from serving.problems import GONE, Problem
@@ -43,14 +44,13 @@ Response = tuple[bytes, int, Header, bytes, list[Header]]  # the same after the 
 class Call:
     """One request on its way: its id, which its body may replace, who asks, and when it began (`perf_counter`)."""
 
-    __slots__ = ("began", "caller", "content_type", "encoding", "request_id")
+    __slots__ = ("began", "caller", "headers", "request_id")
 
-    def __init__(self, request_id: str, content_type: bytes, encoding: bytes = b""):
+    def __init__(self, request_id: str, headers: dict[bytes, bytes]):
         self.began = time.perf_counter()
         self.caller: Caller = GUEST
         self.request_id = request_id
-        self.content_type = content_type
-        self.encoding = encoding
+        self.headers = headers
 
 
 class HotPath:
@@ -70,6 +70,7 @@ class HotPath:
         self.contract, self.release = bundle.contract, bundle.release
         self.predictor, self.callers, self.metrics, self.requests = predictor, callers, metrics, requests
         self._config = config
+        self.origins = Origins(config)
         self._decoder = Decoder(bundle.contract)
         self._encode = msgspec.json.Encoder().encode
         self._write = AnswerWriter(bundle.contract).write
@@ -115,24 +116,26 @@ class HotPath:
 
     def respond(self, path: str, headers: list[Header], raw: bytes, address: str) -> Response:
         """The response to a POST of one of PATHS; whatever was sent, it raises nothing."""
-        call, key, _ = _read(headers)
+        call = _read(headers)
         self.metrics.own[IN_FLIGHT] += 1
         try:
-            self._admit(call, key, address)
+            self._admit(call, address)
             response = 200, JSON, self._answers[path](call, raw), NONE
         except Exception as error:
             response = self._refusal(call, error)
         self._done(path, "POST", call, response[0])
+        if self.origins.allowed:
+            response = *response[:3], [*response[3], *self.origins.grants(call.headers)]
         return call.request_id.encode(), *response
 
     def abandoned(self, path: str, headers: list[Header]) -> None:
         """Count a POST of one of PATHS whose caller left before it was whole."""
         self.metrics.own[IN_FLIGHT] += 1
-        self._done(path, "POST", _read(headers)[0], GONE)
+        self._done(path, "POST", _read(headers), GONE)
 
     def refuse(self, problem: Problem, method: str, target: str, headers: list[Header], counted: bool) -> Response:
         """The response to what cannot be read as a request, of which the server knows so much; counted here or elsewhere."""
-        call, _, _ = _read([one for one in headers if one[0] != b"content-length"])
+        call = _read(headers)
         if counted:
             self.metrics.own[IN_FLIGHT] += 1
             self._done(target.partition("?")[0], method, call, problem.status)
@@ -146,15 +149,22 @@ class HotPath:
         ):  # no redirect: not every client sends its body again
             path = path[:-1]
             scope = {**scope, "path": path}
+        if self.origins.allowed and scope["type"] == "http":
+            headers = by_name(scope["headers"])
+            send = _granting(send, self.origins.grants(headers))
+            if self.origins.is_preflight(headers, scope["method"]):
+                await self._permit(path, scope, send)
+                return
         if path not in self._answers:
             await self._other(scope, receive, send)
             return
-        call, key, declared = _read(scope["headers"])
+        call = _read(scope["headers"])
         self.metrics.own[IN_FLIGHT] += 1
         try:
             if scope["method"] != "POST":
                 raise problems.wrong_method(path, scope["method"], "POST")
-            self._admit(call, key, scope["client"][0] if scope["client"] else "")
+            self._admit(call, scope["client"][0] if scope["client"] else "")
+            declared = int(call.headers.get(b"content-length", 0))  # the server has refused what is no number
             raw = await receive_body(declared, receive)
             if len(raw) > LARGE and path in self._aside:
                 response = 200, JSON, await self._answer_aside(path, call, raw), NONE
@@ -187,20 +197,32 @@ class HotPath:
                 rest = await asyncio.get_running_loop().run_in_executor(self._thread, self.load_rest)
             await rest(scope, receive, send)
             return
-        call, _, _ = _read(scope["headers"])
+        call = _read(scope["headers"])
         self.metrics.own[IN_FLIGHT] += 1
         try:
+            if self.origins.guards:
+                self.origins.check(call.headers, scope["method"])
             response = 200, JSON, check(), NO_STORE
         except Problem as problem:
             response = self._refusal(call, problem)
         self._done(scope["path"], scope["method"], call, response[0])
         await _send(send, call.request_id.encode(), *response)
 
-    def _admit(self, call: Call, key: bytes, address: str) -> None:
-        call.caller = self.callers.admit(key, "predict")
+    async def _permit(self, path: str, scope, send) -> None:
+        """Tell a browser what a page that is allowed may ask."""
+        call = _read(scope["headers"])
+        self.metrics.own[IN_FLIGHT] += 1
+        self._done(path, "OPTIONS", call, 200)
+        await _send(send, call.request_id.encode(), 200, JSON, b"{}", PREFLIGHT)
+
+    def _admit(self, call: Call, address: str) -> None:
+        if self.origins.guards:
+            self.origins.check(call.headers, "POST")
+        call.caller = self.callers.admit(shown_key(call.headers), "predict")
         self.callers.limit(call.caller, address)
-        if call.encoding and call.encoding.lower() != b"identity":
-            raise problems.encoded(call.encoding)
+        encoding = call.headers.get(b"content-encoding", b"identity")
+        if encoding.lower() != b"identity":
+            raise problems.encoded(encoding)
 
     def _refusal(self, call: Call, error: Exception) -> Outcome:
         problem = problems.of(error, call.request_id)
@@ -245,7 +267,7 @@ class HotPath:
         return b'{"predictions":%b%b' % (written, self._tail(call, latency))
 
     def _run_invocation(self, call: Call, raw: bytes) -> tuple[int, Outputs, bytes, bytes]:
-        rows, written = self._decoder.invocation(raw, call.content_type.decode("latin-1"))
+        rows, written = self._decoder.invocation(raw, call.headers.get(b"content-type", b"").decode("latin-1"))
         outputs = self.predictor.predict(rows)
         # The model was trained on the numbers of the classes, and MLflow's server answers them.
         encoded = self._encode({"predictions": outputs[0].reshape(-1).tolist()})
@@ -283,13 +305,22 @@ class HotPath:
         return b',"model_version":%b,"request_id":%b,"latency_ms":%.3f}' % (self._version, name, latency)
 
 
-def _read(headers: list[Header]) -> tuple[Call, bytes, int]:
-    """The request, the key that it shows, and the length that it declares."""
+def _read(headers: list[Header]) -> Call:
+    """The request: its headers, and its id, which is the caller's when it can be given back."""
     fields = by_name(headers)
     name = fields.get(b"x-request-id")
-    given = request_id(name) if name is not None else ""
-    call = Call(given or new_request_id(), fields.get(b"content-type", b""), fields.get(b"content-encoding", b""))
-    return call, shown_key(fields), int(fields.get(b"content-length", 0))  # the server has refused what is no number
+    return Call((request_id(name) if name is not None else "") or new_request_id(), fields)
+
+
+def _granting(send, grants: list[Header]):
+    """The same, with these headers in every answer."""
+
+    async def granting(message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *grants]}
+        await send(message)
+
+    return granting
 
 
 async def _send(send, name: bytes, status: int, kind: Header, body: bytes, more: list[Header]) -> None:

@@ -12,6 +12,7 @@ from serving.callers import GUEST
 from serving.headers import by_name
 from serving.logs import RequestLog
 from serving.metrics import IN_FLIGHT, Metrics
+from serving.origins import Origins
 from serving.problems import GONE, MEDIA_TYPE, Problem
 from serving.request_ids import new_request_id, request_id
 
@@ -19,8 +20,9 @@ from serving.request_ids import new_request_id, request_id
 class Observe:
     """ASGI middleware: gives each request an id that its answer carries, and counts it by path and status."""
 
-    def __init__(self, app: Callable, metrics: Metrics, requests: RequestLog):
+    def __init__(self, app: Callable, metrics: Metrics, requests: RequestLog, origins: Origins):
         self._app = app
+        self._origins = origins
         self._metrics = metrics
         self._requests = requests
 
@@ -28,7 +30,8 @@ class Observe:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.perf_counter()
-        given = request_id(by_name(scope["headers"]).get(b"x-request-id", b""))
+        fields = by_name(scope["headers"])
+        given = request_id(fields.get(b"x-request-id", b""))
         scope["request_id"], scope["caller"] = given or new_request_id(), GUEST
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # the server leaves out the body
         status = GONE
@@ -45,6 +48,8 @@ class Observe:
             await send(message)
 
         try:
+            if self._origins.guards:
+                self._origins.check(fields, scope["method"])
             await self._app(asked, receive, noting)
         except ClientDisconnect:
             pass

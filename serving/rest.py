@@ -118,4 +118,4 @@ def build_rest(hot: HotPath, config: Config) -> Observe:
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     observe.install(app)
     pages.install(app)
-    return Observe(app, hot.metrics, hot.requests)
+    return Observe(app, hot.metrics, hot.requests, hot.origins)

@@ -39,7 +39,13 @@ LOOPBACK = "127.0.0.1"
 DATA = "/data"  # in a container: the one place that lasts, a volume of the environment
 KEYS_FILE = "/etc/slipway/api-keys"  # in a container: the folder of SLIPWAY_API_KEYS_FILE
 DATABASE = f"sqlite:///{DATA}/predictions.db"
-PASSED_ON = ("SLIPWAY_API_KEYS", "SLIPWAY_RATE_LIMIT", "SLIPWAY_LOG_RETENTION_DAYS", "SLIPWAY_REQUEST_LOG")
+PASSED_ON = (
+    "SLIPWAY_API_KEYS",
+    "SLIPWAY_RATE_LIMIT",
+    "SLIPWAY_LOG_RETENTION_DAYS",
+    "SLIPWAY_REQUEST_LOG",
+    "SLIPWAY_CORS_ORIGINS",
+)
 PUBLISHED, ADDRESS = "slipway.port", "slipway.address"  # the labels of a door
 GENERATED = "slipway.key"  # the label of a container that knows delivery by a key of this target's making
 LIMITS = {"mem_limit": "1g", "pids_limit": 256}

@@ -36,26 +36,26 @@ PATHS = (
 # Not HTTP, or not yet the whole of it.
 BROKEN = (
     b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1e3\r\n\r\n",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n{}",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n{}",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{",
-    b"POST /predict HTTP/9.9\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1e3\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n{}",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n{}",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
+    b"POST /predict HTTP/9.9\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
     b"GET /health\r\n\r\n",
-    b"GET /health HTTP/1.1\r\nHost: x\r\n folded: header\r\n\r\n",
-    b"GET /health HTTP/1.1\nHost: x\n\n",
+    b"GET /health HTTP/1.1\r\nHost: localhost\r\n folded: header\r\n\r\n",
+    b"GET /health HTTP/1.1\nHost: localhost\n\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET /health HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
     b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n",
     b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000 + b"\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,
-    b"GET /\xc3\xa4 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /\xc3\xa4 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\r\n\r\n\r\n",
 )
 
@@ -207,7 +207,7 @@ def _csv(rng, example):
 
 def _http(rng, method, path, key, content_type, body):
     """A whole request; the headers are mostly plain ones."""
-    head = [method + b" " + path + b" HTTP/1.1", b"Host: x"]
+    head = [method + b" " + path + b" HTTP/1.1", b"Host: localhost"]
     if rng.random() < 0.97:
         head.append(b"X-API-Key: " + key if rng.random() < 0.5 else b"Authorization: Bearer " + key)
     else:

@@ -330,13 +330,13 @@ def test_a_body_that_is_neither_json_nor_csv_is_refused(binary, content_type):
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
-        (b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
-        (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
-        (b"GET http://elsewhere/health HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
-        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+        (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", b"404"),
+        (b"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", b"404"),
+        (b"GET http://elsewhere/health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
         (b"no request at all\r\n\r\n", b"400"),
-        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
-        (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
     ],
     ids=lambda value: str(value[:30]),
 )
@@ -361,7 +361,7 @@ def test_a_huge_outcome_is_kept(tmp_path, outcome):
 def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
     """A connection that ends in the middle of a body is counted as 499, and the next client is served."""
     with _connection(binary) as connection:
-        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     deadline = time.monotonic() + 10
     while 'path="/predict",status="499"' not in binary.get("/metrics").text:
         assert time.monotonic() < deadline, "the service did not notice that the client left"
@@ -371,7 +371,7 @@ def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
 def test_a_declared_length_over_five_megabytes_is_refused_before_the_body(binary):
     """Who announces too much is answered at once, without sending a byte of it."""
     with _connection(binary) as connection:
-        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5000001\r\n\r\n")
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000001\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 

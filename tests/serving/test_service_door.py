@@ -144,7 +144,7 @@ def test_a_caller_may_close_its_side_first(bundles):
     with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, _):
         port = int(url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
-            caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             caller.shutdown(socket.SHUT_WR)
             assert caller.recv(100).startswith(b"HTTP/1.1 200")
 
@@ -154,7 +154,7 @@ def test_a_door_ends_without_a_word_while_connections_are_open(bundles):
     with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, process):
         port = int(url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as one, socket.create_connection(("127.0.0.1", port)) as two:
-            one.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            one.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert one.recv(100).startswith(b"HTTP/1.1 200")
             two.sendall(b"GET")
             process.terminate()

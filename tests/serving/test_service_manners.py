@@ -113,9 +113,9 @@ def test_keys_that_stand_twice_are_read_alike_everywhere(keyed, case):
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
     ways = {
         "direct": post("/predict"),
-        "task": b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk,
-        "framework": b"GET /admin/status HTTP/1.1\r\nHost: x\r\n\r\n",
-        "metrics": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        "task": b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk,
+        "framework": b"GET /admin/status HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "metrics": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
     }
     for way, sent in ways.items():
         line, rest = sent.split(b"\r\n", 1)

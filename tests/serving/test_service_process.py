@@ -95,7 +95,7 @@ def test_a_signal_stops_it_cleanly(bundle, number):
 def test_a_request_under_way_is_answered_before_the_end(bundle):
     """SIGTERM in the middle of a request: its answer still comes, then the service ends."""
     body = b'{"features": [12.5, -0.5, 4, true]}'
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with serving(bundle) as service:
         host, port = service.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), 10) as connection:

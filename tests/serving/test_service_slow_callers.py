@@ -12,7 +12,7 @@ from serving import server
 from serving.app import create_app
 from serving.config import read_config
 
-HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"
 BODY = b'{"features": [12.5, -0.5, 4, true]}'
 
 
@@ -62,7 +62,7 @@ def _answered(connection, request=HEAD + BODY):
     assert answer.startswith(b"HTTP/1.1 200"), answer
 
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("request_", [HEAD + BODY, HEALTH], ids=["direct", "task"])
@@ -180,7 +180,7 @@ def test_lines_after_a_body_without_end_are_closed(impatient):
     """More than 64 KB of them are not read on, whether they are one line or many."""
     for line in (b"a:b\r\n" * 200, b"a" * 1000):
         with _connect(impatient) as connection, pytest.raises(OSError):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
             for _ in range(100_000):
                 connection.sendall(line)
 
@@ -189,9 +189,9 @@ def test_a_caller_that_does_not_read_is_closed(impatient):
     """An answer that nobody takes does not hold its connection."""
     with _connect(impatient) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
         time.sleep(3)
         with pytest.raises(OSError):
             while True:
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 time.sleep(0.05)

@@ -27,7 +27,7 @@ def _ask(service, way, pieces=1):
     """(status line, headers, answer) for a request sent as it is, in so many pieces."""
     line, headers, body = WAYS[way]
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    sent = f"{line}\r\nHost: x\r\n{head}\r\n".encode() + body
+    sent = f"{line}\r\nHost: localhost\r\n{head}\r\n".encode() + body
     host, port = service.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as connection:
         step = -(-len(sent) // pieces)
