@@ -187,7 +187,7 @@ def test_a_star_allows_every_page(tmp_path):
 )
 def test_what_is_no_origin_is_named_at_the_start(given):
     """An origin has a scheme and a host, and no path."""
-    with pytest.raises(ConfigError, match="SLIPWAY_CORS_ORIGINS names .*no path"):
+    with pytest.raises(ConfigError, match=r"SLIPWAY_CORS_ORIGINS names .*no path"):
         read_config({"SLIPWAY_CORS_ORIGINS": given})
 
 
