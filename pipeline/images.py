@@ -41,7 +41,7 @@ def repository(name: str) -> tuple[str, bool]:
     if wrong:
         raise ImageError(
             f"IMAGE_REPOSITORY={given} is not the name of an image repository: {wrong}",
-            "an example is ghcr.io/team/model: registry and path, no tag",
+            f"name another in the variable IMAGE_REPOSITORY, such as {_fit(given) or 'ghcr.io/team/model'}: registry and path, no tag",
         )
     return given, True
 
@@ -57,6 +57,13 @@ def _wrong(given: str) -> str:
     if len(given) > 200 or not PATTERN.fullmatch(given):
         return "only a-z, 0-9 and single . _ - between them may stand in its parts"
     return ""
+
+
+def _fit(given: str) -> str:
+    """A repository of nearly this name that may be one, or ""."""
+    parts = [re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._:-]+", "-", part)).strip("._-") for part in given.split("/")]
+    near = "/".join(parts)
+    return near if PATTERN.fullmatch(near) else ""
 
 
 def host(repository: str) -> str:

@@ -8,18 +8,19 @@ What served before is restored when the new release does not become ready or fai
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import bundle, desired, lineage, processes, registry, workflow
+from pipeline import bundle, configured, desired, lineage, processes, registry, workflow
 from pipeline.artifacts import STATE, read_json, replace_directory
 from pipeline.errors import DeployError, RegistryError, edge, reason
 from pipeline.release import Release
 from pipeline.settings import Settings, load_settings
-from scripts import build_image, targets
+from scripts import build_image, targets, verify_image
 
 WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few seconds
 FORWARD = ("deploy", "reconcile")  # what a version comes by; other actions bring back, at once, what served before
@@ -99,6 +100,8 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
     }
     try:
         refuse_another_place(client, settings, environment, target, before, action)
+        if target.IMAGES and configured.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
+            verify_image.verify(settings, version)
         release = prepared(client, settings, environment, version, images=target.IMAGES, again=action not in FORWARD)
         about["image"] = release.image or "none"
         record = target.release(environment, release, settings, at_once=action not in FORWARD)

@@ -3,8 +3,8 @@
     make plan
 
 Sets the outputs production, cluster and attest ("true" or "false") and registry (the host of the image registry), and writes
-a table into the summary of the job. Exit status 1 when a setting has a value that it may not have, or when another branch than the default one would be delivered. Needs nothing but
-Python's standard library.
+a table into the summary of the job. Exit status 1 when a setting has a value that it may not have, when IMAGE_REPOSITORY is no name of an image
+repository, or when another branch than the default one would be delivered. Needs nothing but Python's standard library.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import configured, workflow
+from pipeline import configured, images, workflow
 from pipeline.errors import SettingsError, edge
 
 OUTPUTS = {"production": "production", "cluster": "cluster", "attest": "attestation"}
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     happened = event()
     refuse_branch(os.environ.get("GITHUB_REF", ""), happened)
+    images.repository("model")  # what a job could not build or push to is refused here, by the same rule
     plan = configured.delivery(os.environ, happened)
     for what, (_, says) in plan.items():
         print(f"{what:<13} {says}")

@@ -108,7 +108,8 @@ def attested(name: str) -> None:
     if status:
         raise ImageError(
             f"{name} is not attested to be made by {SIGNER} of {repository or 'this repository'}: {said}",
-            "deploy what that workflow made: run the delivery again. `gh` needs GH_TOKEN and `attestations: read`",
+            "deploy what that workflow made: run the delivery again. `gh` needs GH_TOKEN and `attestations: read`. An image "
+            "from before this repository attested: set the variable SLIPWAY_ATTEST to false until it is replaced",
         )
 
 

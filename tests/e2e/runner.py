@@ -25,7 +25,7 @@ class Runner:
 
     def run(self, name: str, event_name: str, event: dict | None = None, inputs: dict | None = None, **more) -> Run:
         """Run a workflow for an event. What is `given` stands for jobs that would start; `artifacts` are of another run."""
-        about = {"repository": {"private": True, "is_template": False}} | (event or {})
+        about = {"repository": {"private": True, "is_template": False, "default_branch": "main"}} | (event or {})
         given = {"checks": Result()} | more.get("given", {})
         run = Run(event_name, about, given, artifacts=more.get("artifacts", {}))
         self._jobs(run, name, inputs or {}, self.secrets, run.jobs)
@@ -56,7 +56,7 @@ class Runner:
         return yaml.load((self.origin / ".github/workflows" / name).read_text(encoding="utf-8"), Loader)
 
     def _contexts(self, run: Run) -> dict[str, dict[str, Any]]:
-        github = {"repository": REPOSITORY, "actor": "octo", "token": "a token"}
+        github = {"repository": REPOSITORY, "actor": "octo", "token": "a token", "ref_name": "main"}
         return {"github": github | {"event": run.event, "event_name": run.event_name}, "vars": self.variables}
 
     def _call(self, run: Run, job_id: str, job: dict, contexts: dict) -> Result:

@@ -41,7 +41,7 @@ def test_every_workflow_is_documented():
 
 def test_every_job_of_a_delivery_is_documented_with_its_verbs():
     """The table of a push names each job of deliver in order, with verbs that it really runs."""
-    table = WORKFLOWS.split("## A push to main")[1].split("\n## ")[0]
+    table = WORKFLOWS.split("## A push to the default branch")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.M))
     assert list(rows) == list(jobs("deliver.yml"))
     for name, cell in rows.items():

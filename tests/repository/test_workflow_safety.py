@@ -11,6 +11,7 @@ import yaml
 from tests.repository.workflow_files import NAMES, ROOT, Loader, all_steps, called, jobs, load, steps, text, triggers
 
 RANK = {"none": 0, "read": 1, "write": 2}
+DEFAULT_BRANCH = "github.event_name != 'push' || github.ref_name == github.event.repository.default_branch"
 DEPLOYS = ("make deploy", "make rollback", "make reconcile", "make save-mlflow", "make promote")
 
 
@@ -69,7 +70,9 @@ def test_what_deploys_is_never_cancelled(name):
     group = load(name)["concurrency"]
     if deploys(name):
         assert group["cancel-in-progress"] is False
-        assert "${{" not in group["group"]
+        # A push to another branch deploys nothing, and must not take the place of a delivery that waits.
+        own = f"${{{{ ({DEFAULT_BRANCH}) && 'delivery' || github.run_id }}}}"
+        assert group["group"] == own if "push" in triggers(name) else "${{" not in group["group"]
 
 
 def deploys(name: str) -> bool:
@@ -98,8 +101,36 @@ def test_a_strangers_code_does_not_reach_the_teams_mlflow():
     """In ci the address of a team's MLflow is given only where the pull request is of this repository."""
     (address,) = re.findall(r"MLFLOW_TRACKING_URI: (.*)", text("ci.yml"))
     assert address.startswith(
-        "${{ (github.event_name == 'merge_group' || github.event.pull_request.head.repo.full_name == github.repository) &&"
+        "${{ (github.event_name == 'merge_group' || (github.event.pull_request.head.repo.full_name == github.repository"
+        " && github.event.pull_request.user.login != 'dependabot[bot]')) &&"
     )
+
+
+def test_a_user_without_a_password_is_not_given():
+    """GitHub keeps the secrets from a pull request of Dependabot or of a fork: there the name alone would fail every job."""
+    (user,) = re.findall(r"IMAGE_REPOSITORY_USERNAME: (.*)", text("ci.yml"))
+    assert user.startswith("${{ (secrets.IMAGE_REPOSITORY_PASSWORD != '' && vars.IMAGE_REPOSITORY_USERNAME) ||")
+
+
+@pytest.mark.parametrize("name", ["deliver.yml", "security.yml"])
+def test_a_push_counts_on_the_default_branch_whatever_its_name(name):
+    """The trigger names no branch; on any other than the default one every job is skipped, by itself or by what it needs."""
+    assert triggers(name)["push"]["branches"] == ["*"]
+    for job_id, job in jobs(name).items():
+        condition = job.get("if", "")
+        waits = {job["needs"]} if isinstance(job.get("needs"), str) else set(job.get("needs", []))
+        skipped = DEFAULT_BRANCH in condition or re.search(r"event_name == '(pull_request|schedule)'", condition)
+        follows = "plan" in waits and ("always()" not in condition or "needs.plan.result != 'skipped'" in condition)
+        assert skipped or follows, job_id
+
+
+@pytest.mark.parametrize("name", ["deliver.yml", "promote.yml", "rollback.yml"])
+def test_what_deploys_begins_with_the_plan(name):
+    """The plan refuses a branch that nobody merged, and says whether images are attested: nothing is deployed before it."""
+    first = next(iter(jobs(name).values()))
+    run = [step["run"] for step in first["steps"] if "run" in step]
+    assert run[0] == "make plan"
+    assert all("needs" in job for job in list(jobs(name).values())[1:])
 
 
 def test_production_must_be_asked_for():
@@ -111,7 +142,7 @@ def test_production_must_be_asked_for():
     assert jobs("rollback.yml")["rollback"]["environment"] == "production"
     promoted = jobs("promote.yml")["production"]
     assert promoted["if"] == "${{ needs.compare.outputs.production == 'true' }}"
-    assert promoted["with"] == {"environment": "production"}
+    assert promoted["with"]["environment"] == "production"
     assert jobs("reconcile.yml")["reconcile"]["environment"] == "${{ inputs.environment }}"
 
 
@@ -122,6 +153,18 @@ def test_an_image_is_verified_before_it_is_deployed():
     assert verified < next(number for number, one in enumerate(run) if one.startswith("make deploy"))
     attested = [step for _, step in steps("image.yml") if step.get("uses", "").startswith("actions/attest@")]
     assert len(attested) == 2 and all(step["if"] == "${{ inputs.attest == 'true' }}" for step in attested)
+
+
+@pytest.mark.parametrize(
+    ("name", "verb"), [("deploy.yml", "rollback"), ("rollback.yml", "rollback"), ("reconcile.yml", "reconcile")]
+)
+def test_what_brings_a_version_back_verifies_it_too(name, verb):
+    """A rollback and a promotion in MLflow are told whether images are attested, and may ask GitHub."""
+    (job,) = jobs(name).values()
+    (step,) = [step for step in job["steps"] if step.get("run", "").startswith(f"make {verb} ")]
+    told = "${{ steps.plan.outputs.attest }}" if name == "rollback.yml" else "${{ inputs.attested }}"
+    assert step["env"]["SLIPWAY_ATTESTED"] == told and step["env"]["GH_TOKEN"] == "${{ github.token }}"
+    assert job["permissions"]["attestations"] == "read"
 
 
 def test_updates_come_in_groups_and_not_at_once():

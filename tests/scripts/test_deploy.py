@@ -1,11 +1,13 @@
 """What `make deploy` refuses before it touches a target."""
 
+from types import SimpleNamespace
+
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.errors import DeployError
+from pipeline.errors import DeployError, ImageError
 from pipeline.settings import load_settings
-from scripts import deploy
+from scripts import deploy, targets, verify_image
 
 
 @pytest.fixture
@@ -33,3 +35,26 @@ def test_outdated_comparison_is_refused_with_words_for_where_it_happens(outdated
     with pytest.raises(DeployError, match="version 1 is in production now") as refused:
         deploy.approved(client, settings, "production", client.get_model_version(settings.name, "2"))
     assert refused.value.then.startswith(advice)
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback", "reconcile"])
+@pytest.mark.parametrize(("attested", "refused"), [("true", True), ("false", False), ("", False)])
+def test_whatever_deploys_verifies_the_image_where_images_are_attested(
+    outdated, monkeypatch, action, attested, refused
+):
+    """Delivery, rollback and promotion alike refuse an image without attestation before the target or a build is touched."""
+    client, settings = outdated
+
+    def unattested(settings, version):
+        raise ImageError("not attested", "run the delivery again")
+
+    def prepared(*_, **__):
+        raise DeployError("the image is prepared", "")
+
+    monkeypatch.setenv("SLIPWAY_ATTESTED", attested)
+    target = SimpleNamespace(NAME="docker", IMAGES=True, serving=lambda *_: None)
+    monkeypatch.setattr(targets, "choose", lambda _: target)
+    monkeypatch.setattr(verify_image, "verify", unattested)
+    monkeypatch.setattr(deploy, "prepared", prepared)
+    with pytest.raises(ImageError if refused else DeployError):
+        deploy.deploy(client, settings, "staging", client.get_model_version(settings.name, "2"), action)

@@ -71,6 +71,23 @@ def test_the_registry_to_log_in_to_is_named(tmp_path, repository, host):
     assert plan(tmp_path, IMAGE_REPOSITORY=repository)[0]["registry"] == host
 
 
+@pytest.mark.parametrize(
+    "repository, instead",
+    [
+        ("ghcr.io/octo/repo_", "ghcr.io/octo/repo"),
+        ("ghcr.io/octo/-odd-", "ghcr.io/octo/odd"),
+        ("ghcr.io/Octo/My.-Repo", "ghcr.io/octo/my-repo"),
+        ("ghcr.io/octo/repo:v1", "ghcr.io/team/model"),
+    ],
+)
+def test_a_repository_that_the_build_could_not_use_is_refused_by_the_plan(repository, instead):
+    """The plan judges IMAGE_REPOSITORY as the build does, before anything is trained, and names one that may be."""
+    done = run({"IMAGE_REPOSITORY": repository})
+    assert done.returncode == 1 and "is not the name of an image repository" in done.stderr
+    assert f"such as {instead}:" in done.stderr and "Traceback" not in done.stderr
+    assert run({"IMAGE_REPOSITORY": "ghcr.io/MyOrg/My.Repo_Name"}).returncode == 0
+
+
 def test_a_cluster_is_one_whose_kubeconfig_is_given():
     """The word `true` for a given kubeconfig, or the kubeconfig itself, is a cluster; `false` and nothing are none."""
     given = [{"KUBECONFIG_CONTENT_SET": "true"}, {"SLIPWAY_KUBECONFIG": "apiVersion: v1"}]
