@@ -1,17 +1,25 @@
 """The body of a prediction request: received up to a limit, parsed, and its own fields checked."""
 
 import json
+import json.decoder
+import json.scanner
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from serving import forms
-from serving.contract import shown
+from serving.contract import Contract, Input, shown
 from serving.problems import Problem
 from serving.request_ids import REQUEST_ID
 
-LARGEST_BODY = 5_000_000  # bytes; about 10,000 rows of 30 numbers
+SMALL = 16_384  # bytes; a larger body is read beside the event loop, which would answer nobody meanwhile
+LARGEST_BODY = 5_000_000  # bytes of a batch; about 10,000 rows of 30 numbers
+LARGEST_ROW = 65_536  # bytes that the body for one row may have, however few inputs the model has
+TEXT = 65_536  # bytes that each free text adds to that
+NUMBER = 64  # bytes that each other value adds, with the space around it
+STEPWISE = 65_536  # bytes; a larger body is parsed in steps between which other threads go on
+MOST_PARTS = 25_000  # lists and objects of such a body; more than 10,000 rows have
 LARGEST_BATCH = 10_000  # rows
 FIELDS = ("features", "request_id", "subject")
 LONGEST_SUBJECT = 256  # characters
@@ -32,22 +40,59 @@ class Body:
     written: bytes = b""  # the rows as the caller wrote them, where nothing about them changes
 
 
-async def receive_body(declared: int, receive: Callable[[], Awaitable[Any]]) -> bytes:
-    """The bytes of a request whose header declares so many; raises Problem 413, or Disconnected."""
-    if declared > LARGEST_BODY:
-        raise _too_large()
+@dataclass(frozen=True)
+class Limit:
+    """How many bytes a path takes, and what to do about more."""
+
+    largest: int
+    words: str
+
+    def check(self, size: int) -> None:
+        """Raise Problem 413 when this is too much."""
+        if size > self.largest:
+            raise Problem(413, f"the body may have at most {self.largest} bytes{self.words}")
+
+
+def limits(contract: Contract) -> dict[str, Limit]:
+    """The limit of each path that takes a body. One row and one outcome are small, so that nobody can send much in vain."""
+    batch = Limit(LARGEST_BODY, "; send fewer rows at once")
+    row = min(LARGEST_BODY, max(LARGEST_ROW, SMALL + sum(_room(column) for column in contract.inputs)))
+    longest = max((len(json.dumps(name)) for name in contract.classes), default=0)
+    return {
+        "/predict": Limit(row, f" for one row; /predict/batch takes {LARGEST_BODY} bytes, one row or many"),
+        "/predict/batch": batch,
+        "/invocations": batch,
+        "/feedback": Limit(SMALL + longest, " for one outcome; send one request for each"),
+    }
+
+
+def _room(column: Input) -> int:
+    """Bytes that a column may need in a row by name."""
+    if column.values is not None:
+        value = max((len(json.dumps(value)) for value in column.values), default=0)
+    else:
+        value = TEXT if column.type == "text" else 0
+    return len(json.dumps(column.name)) + value + NUMBER
+
+
+async def receive_body(
+    declared: int, receive: Callable[[], Awaitable[Any]], limit: Limit, take: Callable[[int], None]
+) -> bytes:
+    """The bytes of a request whose header declares so many; raises Problem 413, or Disconnected.
+
+    `take` is told of each piece of a body that is not small, and may raise a Problem as well.
+    """
+    limit.check(declared)
+    chunks: list[bytes] = []
+    size, taken = 0, 0
     message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body = message.get("body", b"")
-        if len(body) > LARGEST_BODY:
-            raise _too_large()
-        return body
-    chunks, size = [], 0
     while message["type"] == "http.request":
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > LARGEST_BODY:  # a chunked body declares no length
-            raise _too_large()
+        limit.check(size)  # a chunked body declares no length
+        if size > SMALL:
+            take(size - taken)
+            taken = size
         if not message.get("more_body"):
             return b"".join(chunks)
         message = await receive()
@@ -76,18 +121,19 @@ def check_batch(features: Any) -> None:
     """Raise Problem 422 unless these are rows, neither none nor too many."""
     if not isinstance(features, list):
         raise Problem(422, f"features must be a list of rows, not {shown(features)}")
-    if not 1 <= len(features) <= LARGEST_BATCH:
-        raise Problem(422, f"{len(features)} rows were given, allowed are 1 to {LARGEST_BATCH}")
+    check_number(len(features))
 
 
-def _too_large() -> Problem:
-    return Problem(413, f"the body may have at most {LARGEST_BODY} bytes; send fewer rows at once")
+def check_number(rows: int) -> None:
+    """Raise Problem 422 for no row, or too many."""
+    if not 1 <= rows <= LARGEST_BATCH:
+        raise Problem(422, f"{rows} rows were given, allowed are 1 to {LARGEST_BATCH}")
 
 
 def parse_json(raw: bytes) -> Any:
     """The value that a body spells; raises Problem 400."""
     try:
-        return json.loads(raw)
+        return json.loads(raw) if len(raw) <= STEPWISE else _stepwise(raw)
     except json.JSONDecodeError as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
     except UnicodeDecodeError as error:
@@ -95,3 +141,30 @@ def parse_json(raw: bytes) -> Any:
     except (ValueError, RecursionError):
         # A number of more than 4,300 digits, or lists a thousand deep: valid JSON that Python does not read.
         raise Problem(400, "the body is not JSON that can be read: a number too long, lists too deep") from None
+
+
+def _stepwise(raw: bytes) -> Any:
+    """The same by the parser of the standard library that is written in Python.
+
+    The one written in C lets no other thread run until it is done, which a body made for it delays by seconds. Only bodies
+    come here that msgspec has refused or that have an unusual form.
+    """
+    parts = 0
+
+    def counted(parse: Callable) -> Callable:
+        def count(*args: Any) -> Any:
+            nonlocal parts
+            parts += 1
+            if parts > MOST_PARTS:  # the collector of garbage looks at all of them, again and again
+                raise Problem(
+                    422, f"the body has more than {MOST_PARTS} lists and objects, allowed are 1 to {LARGEST_BATCH} rows"
+                )
+            return parse(*args)
+
+        return count
+
+    decoder = json.JSONDecoder()
+    decoder.parse_array = counted(json.decoder.JSONArray)  # type: ignore[attr-defined]  # what the scanner is made of
+    decoder.parse_object = counted(json.decoder.JSONObject)
+    decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
+    return decoder.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))

@@ -5,20 +5,35 @@ What these types take is right, and it is most of what ever comes. What they ref
 """
 
 import contextlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from serving import forms
-from serving.body import LONGEST_SUBJECT, REQUEST_ID, Body, check_batch, parse_body
+from serving.body import LARGEST_BATCH, LONGEST_SUBJECT, REQUEST_ID, Body, check_batch, check_number, limits, parse_body
 from serving.contract import Contract, Input
 from serving.forms import FORMS
 from serving.invocations import read_invocation
 from serving.rows import Row, read_row, read_rows
 
 REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+PIECE = 32_768  # bytes of rows that are read in one go; while msgspec reads, no other thread runs
+AROUND = 131_072  # bytes that may stand before the rows of a large body, or after them
+
+# The beginnings of large bodies up to their rows. What begins otherwise is read with care, which is right but takes longer.
+_STRING = rb'"[^"\\]*"'
+_FLAT = rb"\[[^\[\]]*\]"
+_BATCH = re.compile(
+    rb'\s*\{\s*(?:"(?:request_id|subject)"\s*:\s*(?:' + _STRING + rb'|null)\s*,\s*)*"features"\s*:\s*\['
+)
+_PROTOCOL = re.compile(
+    rb'\s*\{\s*"(?:(?:dataframe_records|instances|inputs)"\s*:\s*'
+    rb'|dataframe_split"\s*:\s*\{\s*(?:"(?:columns|index)"\s*:\s*' + _FLAT + rb'\s*,\s*)*"data"\s*:\s*)\['
+)
+_BETWEEN_ROWS = re.compile(rb"[\]}]\s*,\s*(?=[\[{])")
 
 
 class Named(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -33,6 +48,7 @@ _BOUNDS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiv
 class _Split(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     columns: list[str]
     data: msgspec.Raw
+    index: msgspec.Raw = _NONE
 
 
 class _Invocation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -54,6 +70,7 @@ class Decoder:
         self._listed = msgspec.json.Decoder(list[listed])  # type: ignore[valid-type]  # made at run time
         self._invocation = msgspec.json.Decoder(_Invocation)
         self._any = msgspec.json.Decoder(list[listed | named])  # type: ignore[valid-type]
+        self._longest = limits(contract)["/predict"].largest  # bytes of a row
 
     def one(self, raw: bytes) -> Any:
         """The body of a request for one row: its `features` and its `request_id` or None; raises Problem 400 or 422."""
@@ -73,8 +90,9 @@ class Decoder:
     def many(self, raw: bytes) -> Body:
         """The body of a request for a batch; the number of its rows is checked. Raises Problem 400 or 422."""
         try:
-            request = self._many.decode(_text(raw))
-            rows, written = self._read(request.features)
+            around, start, end = _rows_within(raw, _BATCH)
+            request = self._many.decode(_text(around))
+            rows, written = self._read(request.features) if around is raw else self._read_pieces(raw, start, end)
             body = Body(rows, request.request_id, request.subject, True, written)
         except REFUSED:
             body = parse_body(raw, self._contract.names)
@@ -89,7 +107,9 @@ class Decoder:
         """
         if content_type == "application/json":
             with contextlib.suppress(*REFUSED):
-                rows, written = self._read(self._rows_of(self._invocation.decode(_text(raw))))
+                around, start, end = _rows_within(raw, _PROTOCOL)
+                found = self._rows_of(self._invocation.decode(_text(around)))
+                rows, written = self._read(found) if around is raw else self._read_pieces(raw, start, end)
                 check_batch(rows)
                 return rows, written
         return read_invocation(self._contract, raw, content_type), b""
@@ -113,6 +133,22 @@ class Decoder:
             if not self._texts:
                 return rows, bytes(written)
         return [self._plain(features) for features in rows], b""
+
+    def _read_pieces(self, raw: bytes, start: int, end: int) -> tuple[Sequence[Row], bytes]:
+        """The same for the rows between two places of a large body, a piece at a time."""
+        rows: list[Row] = []
+        number, decoder = 0, self._listed
+        for piece in _pieces(raw, start, end, self._longest):
+            try:
+                read: Sequence[Any] = decoder.decode(_text(piece))
+            except msgspec.ValidationError:
+                decoder = self._any
+                read = decoder.decode(piece)
+            number += len(read)
+            if number <= LARGEST_BATCH:  # more are counted, not kept
+                rows += read if decoder is self._listed and not self._texts else map(self._plain, read)
+        check_number(number)
+        return rows, b"[%b]" % raw[start:end] if decoder is self._listed and not self._texts else b""
 
     def row(self, body: Any) -> Row:
         """The row of a body from `one`; raises RowError naming each wrong feature."""
@@ -140,6 +176,35 @@ def contract_fault(raw: bytes) -> str:
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         return str(error).partition(" - at `$")[0]
     return ""
+
+
+def _rows_within(raw: bytes, beginning: re.Pattern[bytes]) -> tuple[bytes, int, int]:
+    """What stands around the rows of a large body, with an empty list in their place, and where they begin and end.
+
+    A body that is not large is given as it is. Raises DecodeError for a large one that begins otherwise.
+    """
+    if len(raw) <= PIECE:
+        return raw, 0, 0
+    found, end = beginning.match(raw, 0, AROUND), raw.rfind(b"]")
+    if found is None or end < found.end() or len(raw) - end > AROUND:
+        raise msgspec.DecodeError
+    return raw[: found.end()] + raw[end:], found.end(), end
+
+
+def _pieces(raw: bytes, start: int, end: int, longest: int) -> Iterator[bytes]:
+    """The rows between two places as JSON lists of about PIECE bytes; raises DecodeError when no row of `longest` ends.
+
+    They are cut where a row seems to end. That may be within a text: then a piece is no JSON, or not of rows. If all pieces
+    are lists of rows, so is the whole, with the same rows.
+    """
+    while start < end:
+        cut = None
+        if start + PIECE < end:
+            cut = _BETWEEN_ROWS.search(raw, start + PIECE, min(end, start + PIECE + longest))
+            if cut is None and end - start > PIECE + longest:
+                raise msgspec.DecodeError
+        yield b"[%b]" % raw[start : cut.start() + 1 if cut else end]
+        start = cut.end() if cut else end
 
 
 def _text(raw: bytes) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 
 from serving import problems
 from serving.answers import AnswerWriter
-from serving.body import Disconnected, receive_body
+from serving.body import SMALL, Disconnected, limits, receive_body
 from serving.bundle import Bundle
 from serving.callers import GUEST, Callers
 from serving.config import Config
@@ -29,8 +29,8 @@ from serving.problems import GONE, Problem
 from serving.request_ids import new_request_id, request_id
 from serving.rows import Row
 
-LARGE = 65_536  # bytes; a larger batch is answered in a thread, because it would hold up the health checks
-LARGEST_QUEUE = 50_000_000  # bytes of large batches that are answered or wait to be
+LARGEST_QUEUE = 50_000_000  # bytes of bodies that are not small and arrive, wait to be read or are being answered
+ENCODED = 500  # rows that are written for the log in one go; no other thread runs meanwhile
 
 JSON: Header = (b"content-type", b"application/json")
 PROBLEM: Header = (b"content-type", problems.MEDIA_TYPE.encode())
@@ -44,13 +44,14 @@ Response = tuple[bytes, int, Header, bytes, list[Header]]  # the same after the 
 class Call:
     """One request on its way: its id, which its body may replace, who asks, and when it began (`perf_counter`)."""
 
-    __slots__ = ("began", "caller", "headers", "request_id")
+    __slots__ = ("began", "caller", "headers", "held", "request_id")
 
     def __init__(self, request_id: str, headers: dict[bytes, bytes]):
         self.began = time.perf_counter()
         self.caller: Caller = GUEST
         self.request_id = request_id
         self.headers = headers
+        self.held = 0  # bytes of its body that count as waiting
 
 
 class HotPath:
@@ -72,13 +73,14 @@ class HotPath:
         self._config = config
         self.origins = Origins(config)
         self._decoder = Decoder(bundle.contract)
+        self._limits = limits(bundle.contract)
         self._encode = msgspec.json.Encoder().encode
         self._write = AnswerWriter(bundle.contract).write
         self._version = self._encode(bundle.release.version)
         self._thread = ThreadPoolExecutor(1, "batch")
         self._rest: Callable[..., Awaitable[None]] | None = None
         self._loading = threading.Lock()
-        self._waiting = 0  # bytes of large batches that are being answered
+        self._waiting = 0  # bytes of bodies that are not small
         self.log: PredictionLog | None = None
         self._answers: dict[str, Callable[[Call, bytes], bytes]] = {
             "/predict": self._predict,
@@ -86,8 +88,9 @@ class HotPath:
             "/invocations": lambda call, raw: self._answer_invocation(call, self._run_invocation(call, raw)),
             "/feedback": self._feedback,
         }
-        # What takes long of a large body, and the rest, which counts and must stay on the loop's thread.
+        # What takes long of a body that is not small, and the rest, which counts and must stay on the loop's thread.
         self._aside: dict[str, tuple[Callable[[Call, bytes], Any], Callable[[Call, Any], bytes]]] = {
+            "/predict": (self._read_one, self._answer_one),
             "/predict/batch": (self._run_batch, self._answer_batch),
             "/invocations": (self._run_invocation, self._answer_invocation),
         }
@@ -165,8 +168,8 @@ class HotPath:
                 raise problems.wrong_method(path, scope["method"], "POST")
             self._admit(call, scope["client"][0] if scope["client"] else "")
             declared = int(call.headers.get(b"content-length", 0))  # the server has refused what is no number
-            raw = await receive_body(declared, receive)
-            if len(raw) > LARGE and path in self._aside:
+            raw = await receive_body(declared, receive, self._limits[path], lambda size: self._hold(call, size))
+            if len(raw) > SMALL and path in self._aside:
                 response = 200, JSON, await self._answer_aside(path, call, raw), NONE
             else:
                 response = 200, JSON, self._answers[path](call, raw), NONE
@@ -175,19 +178,22 @@ class HotPath:
             return
         except Exception as error:
             response = self._refusal(call, error)
+        finally:
+            self._waiting -= call.held
         self._done(path, scope["method"], call, response[0])
         await _send(send, call.request_id.encode(), *response)
 
     async def _answer_aside(self, path: str, call: Call, raw: bytes) -> bytes:
-        """The answer to a large body, made in the one thread beside the loop; raises Problem 429 when too many wait for it."""
-        if self._waiting + len(raw) > LARGEST_QUEUE:
+        """The answer to a body that is not small, made in the one thread beside the loop, one body after the other."""
+        run, finish = self._aside[path]
+        return finish(call, await asyncio.get_running_loop().run_in_executor(self._thread, run, call, raw))
+
+    def _hold(self, call: Call, size: int) -> None:
+        """Count so many bytes of a body that is not small as waiting; raises Problem 429 when there is no room for them."""
+        if self._waiting + size > LARGEST_QUEUE:
             raise Problem(429, "too many large batches at once; send fewer", headers={"retry-after": "1"})
-        self._waiting += len(raw)
-        try:
-            run, finish = self._aside[path]
-            return finish(call, await asyncio.get_running_loop().run_in_executor(self._thread, run, call, raw))
-        finally:
-            self._waiting -= len(raw)
+        self._waiting += size
+        call.held += size
 
     async def _other(self, scope, receive, send) -> None:
         check = self._checks.get(scope["path"]) if scope["type"] == "http" else None
@@ -237,10 +243,16 @@ class HotPath:
             self.requests.write(method, path, status, seconds, call.request_id, call.caller.name)
 
     def _predict(self, call: Call, raw: bytes) -> bytes:
+        return self._answer_one(call, self._read_one(call, raw))
+
+    def _read_one(self, call: Call, raw: bytes) -> tuple[Any, bytes, Row]:
         body = self._decoder.one(raw)
         if body.request_id:
             call.request_id = body.request_id
-        row = self._decoder.row(body)
+        return body, raw, self._decoder.row(body)
+
+    def _answer_one(self, call: Call, read: tuple[Any, bytes, Row]) -> bytes:
+        body, raw, row = read
         answer = self.predictor.predict_one(row)
         self.metrics.predicted(answer)
         encoded = self._encode(answer)
@@ -290,7 +302,10 @@ class HotPath:
         return self._encode({"request_id": about, "row": row, "outcome": outcome})
 
     def _features(self, rows: Sequence[Row]) -> bytes:
-        return self._encode(rows) if self.log is not None else b""
+        if self.log is None:
+            return b""
+        pieces = (self._encode(rows[start : start + ENCODED])[1:-1] for start in range(0, len(rows), ENCODED))
+        return b"[%b]" % b",".join(pieces)
 
     def _keep(
         self, call: Call, subject: str | None, rows: int, features: bytes, answers: bytes, latency: float

@@ -10,7 +10,7 @@ import io
 import re
 from typing import Any
 
-from serving.body import check_batch, parse_json
+from serving.body import LARGEST_BATCH, check_batch, check_number, parse_json
 from serving.contract import Contract, Input, shown
 from serving.forms import FORMS
 from serving.problems import Problem
@@ -90,18 +90,21 @@ def _known(contract: Contract, row: dict[str, Any]) -> dict[str, Any]:
 
 def _csv(contract: Contract, raw: bytes) -> list[Any]:
     try:
-        lines = list(csv.reader(io.StringIO(raw.decode("utf-8-sig")), strict=True))
+        lines, number = [], 0
+        for line in csv.reader(io.StringIO(raw.decode("utf-8-sig")), strict=True):
+            number += bool(line)
+            if line and number <= LARGEST_BATCH + 1:  # more are counted, not kept
+                lines.append(line)
     except UnicodeDecodeError as error:
         raise Problem(400, f"the body is not CSV: byte {error.start} is not UTF-8") from None
     except csv.Error as error:
         raise Problem(400, f"the body is not CSV: {error}") from None
-    lines = [line for line in lines if line]
     if not lines:
         raise Problem(422, "the body has no line of names")
+    check_number(number - 1)
     head, *body = lines
     if len(set(head)) < len(head):
         raise Problem(422, "a name stands in the first line twice")
-    check_batch(body)
     columns = [
         (place, contract.inputs[contract.names[name]]) for place, name in enumerate(head) if name in contract.names
     ]

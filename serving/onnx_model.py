@@ -7,7 +7,7 @@ import onnxruntime
 
 from serving.bundle import Bundle, BundleError
 from serving.contract import Contract, Onnx
-from serving.rows import Row
+from serving.rows import Row, matrix
 
 
 class OnnxModel:
@@ -36,7 +36,7 @@ class OnnxModel:
     def _feed(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
         dtype = self._form.dtype
         if self._form.layout == "matrix":
-            return {"features": np.array(rows, dtype=dtype)}
+            return {"features": matrix(rows, dtype)}
         return {
             f"f{position}": np.array(
                 [[row[position]] for row in rows], dtype=object if column.type == "text" else dtype

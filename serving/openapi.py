@@ -32,7 +32,7 @@ PROBLEMS = {
     "401": "A key is needed, or the key is not known.",
     "403": "The key lacks the scope that is needed.",
     "405": "The path takes another method, which Allow names.",
-    "413": f"The body is larger than {LARGEST_BODY:,} bytes.",
+    "413": f"The body is larger than the path takes: {LARGEST_BODY:,} bytes for a batch, less for one row or one outcome.",
     "415": "The body is compressed, or neither JSON nor CSV.",
     "422": "A field or feature is missing, unknown, of the wrong type or out of range, which the answer names; or the "
     "model has no finite answer for these values, which can happen with numbers near the largest that there are.",

@@ -11,7 +11,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from serving.hot import LARGE, HotPath, Response
+from serving.body import SMALL
+from serving.hot import HotPath, Response
 from serving.problems import Problem
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked
@@ -140,7 +141,7 @@ class Protocol(HttpToolsProtocol):
                 declared = value
             elif name == b"transfer-encoding" or name == b"upgrade":
                 return False
-        return declared is not None and int(declared) <= LARGE
+        return declared is not None and int(declared) <= SMALL
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""

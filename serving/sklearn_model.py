@@ -18,7 +18,7 @@ import skops.io
 
 from serving.bundle import CODE, Bundle, BundleError
 from serving.contract import Contract, Skops
-from serving.rows import Row
+from serving.rows import Row, matrix
 
 
 class SklearnModel:
@@ -47,7 +47,7 @@ class SklearnModel:
 
     def _feed(self, rows: Sequence[Row]) -> Any:
         if self._form.layout == "matrix":
-            return np.array(rows, dtype=np.float64)
+            return matrix(rows, "float64")
         import pandas as pd
 
         columns = zip(self._contract.inputs, zip(*rows, strict=True), strict=True)

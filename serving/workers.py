@@ -27,6 +27,7 @@ STEADY = 30  # seconds after which a worker no longer counts as one that keeps e
 END = 23  # seconds in which workers must end, more than all that they may wait for; with the writer, 30
 GARBAGE = 10_000  # objects after which the collector looks for cycles; records that wait for the log are no garbage
 END_OF_WRITER = LAST_TRY + 2  # seconds that the writer of the log gets after them
+SWITCH = 0.0005  # seconds for which the thread that reads large bodies may hold up answers, unless C code takes longer
 FAILED = 70  # exit status of a worker after an error of its own
 
 _log = logging.getLogger("serving")
@@ -248,6 +249,7 @@ class _Minder:
         request_ids.begin_process()
         gc.freeze()
         gc.set_threshold(GARBAGE)
+        sys.setswitchinterval(SWITCH)
         app = self._app
         app.metrics.count_as(row)
         if channel is not None:

@@ -19,7 +19,7 @@ WAYS = {
     "the old protocol": ("POST /predict HTTP/1.0", *USUAL[1:]),
     "the old protocol kept": ("POST /predict HTTP/1.0", {**USUAL[1], "Connection": "keep-alive"}, BODY),
     "asking first": (USUAL[0], {**USUAL[1], "Expect": "100-continue"}, BODY),
-    "with room": (USUAL[0], {"Content-Length": len(BODY) + 70_000}, BODY + b" " * 70_000),
+    "with room": (USUAL[0], {"Content-Length": len(BODY) + 30_000}, BODY + b" " * 30_000),
 }
 
 
