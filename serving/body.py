@@ -165,6 +165,6 @@ def _stepwise(raw: bytes) -> Any:
 
     decoder = json.JSONDecoder()
     decoder.parse_array = counted(json.decoder.JSONArray)  # type: ignore[attr-defined]  # what the scanner is made of
-    decoder.parse_object = counted(json.decoder.JSONObject)
+    decoder.parse_object = counted(json.decoder.JSONObject)  # type: ignore[attr-defined]
     decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
     return decoder.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))

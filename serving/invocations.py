@@ -101,10 +101,10 @@ def _csv(contract: Contract, raw: bytes) -> list[Any]:
         raise Problem(400, f"the body is not CSV: {error}") from None
     if not lines:
         raise Problem(422, "the body has no line of names")
-    check_number(number - 1)
     head, *body = lines
     if len(set(head)) < len(head):
         raise Problem(422, "a name stands in the first line twice")
+    check_number(number - 1)
     columns = [
         (place, contract.inputs[contract.names[name]]) for place, name in enumerate(head) if name in contract.names
     ]
