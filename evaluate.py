@@ -2,6 +2,7 @@
 
     make evaluate               # or: python evaluate.py, after `make train`
     python evaluate.py --first  # start anew after the production version was deleted in MLflow
+    make evaluate COLUMNS=changed  # the columns are meant to differ from production's: the limits alone decide
 
 Writes build/evaluation.json (the verdict and all it rests on), build/report.md and build/report.html. Exits 0 whatever it
 decides: `make gate` turns the verdict into an exit status, after the report is out.
@@ -44,6 +45,10 @@ def main(argv: list[str] | None = None) -> None:
     """Judge the candidate of build/ and write the verdict and the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--first", action="store_true", help="start anew when production's version was deleted")
+    parser.add_argument(
+        "--columns", choices=("unchanged", "changed"), default="unchanged",
+        help="changed: where production needs columns that the data lacks, [gate.limits] alone decide",
+    )  # fmt: skip
     options = parser.parse_args(argv)
 
     # The candidate: what train.py left, on the data it was trained on.
@@ -100,8 +105,12 @@ def main(argv: list[str] | None = None) -> None:
         comparison=comparisons.get(metric.name),
         slices=slices,
         production_problem=rolled_back(client, settings, run) or (production.problem if production else None),
+        columns_changed=options.columns == "changed",
     )
     verdict = gate.decide(evidence, rules)
+    by_limits = gate.judged_by_limits(evidence)
+    if evidence.columns_changed and not by_limits:
+        print("COLUMNS=changed is ignored: the columns are not what stands between the candidate and production")
     contract = read_json(BUILD / "model" / "contract.json")
 
     # What people and later stages read.
@@ -113,6 +122,7 @@ def main(argv: list[str] | None = None) -> None:
         "verdict": verdict.verdict,
         "reasons": list(verdict.reasons),
         "first": production is None,
+        "judged_by": "limits" if by_limits else "comparison",
         "settings_hash": settings.fingerprint(*TRAINING, "gate"),
         "candidate": {key: run[key] for key in ("run_id", "run_url", "commit", "model_digest", "data_hash", "metrics")},
         "production": production.facts if production else None,
@@ -146,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
     write_json(BUILD / "evaluation.json", evaluation)
     remember(client, run["run_id"], production.data if production else None)
+    client.set_tag(run["run_id"], "judged_by", evaluation["judged_by"])
     print("report: build/report.html")
     if distinct(common, repeats) < common.sum():
         print(f"  {report.repeated_rows(evaluation)}")
@@ -311,6 +322,12 @@ def unseen(version, settings: Settings, dataset: Dataset) -> np.ndarray:
 def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, version: str) -> gate.Problem | None:
     """Why the production model cannot answer for this data, or None."""
     anew = "or give the new model a name of its own in pipeline.toml"
+    if contract["task"] != dataset.settings.data.task or contract["classes"] != dataset.classes:
+        return gate.Problem(
+            "refuse",
+            f"production version {version} answers another question ({contract['task']} "
+            f"{', '.join(contract['classes'])}): the two cannot be compared. Correct the target, {anew}.",
+        )
     for field in contract["inputs"]:
         there = dataset.kinds.get(field["name"])
         if there is None or (there == "text") != (field["type"] == "text"):
@@ -318,14 +335,12 @@ def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, ver
             return gate.Problem(
                 "refuse",
                 f"production version {version} needs column {field['name']!r} ({field['type']}), which the data {what}: "
-                f"the two cannot be compared. Restore the column, {anew}.",
+                f"the two cannot be compared. Restore the column, {anew}. If the change is meant, `make ship COLUMNS=changed` "
+                "(in GitHub: Run workflow of deliver, columns: changed) has [gate.limits] alone decide. To go back to the columns "
+                "of an earlier version, `make rollback`. To leave a column out, keep it in the data and drop it in the model: "
+                "ColumnTransformer with remainder='drop'.",
+                columns=True,
             )
-    if contract["task"] != dataset.settings.data.task or contract["classes"] != dataset.classes:
-        return gate.Problem(
-            "refuse",
-            f"production version {version} answers another question ({contract['task']} "
-            f"{', '.join(contract['classes'])}): the two cannot be compared. Correct the target, {anew}.",
-        )
     if rows < COMMON_ROWS:
         return gate.Problem(
             "keep",

@@ -403,6 +403,7 @@ class Problem:
 
     verdict: Literal["refuse", "keep"]
     reason: str
+    columns: bool = False  # only the columns differ, which may be meant
 
 
 @dataclass(frozen=True)
@@ -417,6 +418,7 @@ class Evidence:
     comparison: Comparison | None = None
     slices: Sequence[Slice] = ()
     production_problem: Problem | None = None
+    columns_changed: bool = False  # the user said so: where only the columns forbid the comparison, the limits decide
 
 
 @dataclass(frozen=True)
@@ -440,6 +442,8 @@ def decide(evidence: Evidence, rules: Rules) -> Verdict:
     broken = _broken(evidence, rules)
     if broken:
         return Verdict("refuse", tuple(broken))
+    if judged_by_limits(evidence):
+        return _by_limits(evidence, rules)
     if evidence.production_problem is not None:
         return Verdict(evidence.production_problem.verdict, (evidence.production_problem.reason,))
     if evidence.first:
@@ -455,6 +459,23 @@ def decide(evidence: Evidence, rules: Rules) -> Verdict:
         return Verdict("refuse", (*worse, f"overall: {in_words(comparison, rules)}"))
     outcome, why = _by_policy(comparison, rules)
     return Verdict(outcome, (in_words(comparison, rules), why))
+
+
+def judged_by_limits(evidence: Evidence) -> bool:
+    """Whether the user's word is needed and counts: nothing but changed columns stands in the way of the comparison."""
+    problem = evidence.production_problem
+    return evidence.columns_changed and problem is not None and problem.columns
+
+
+def _by_limits(evidence: Evidence, rules: Rules) -> Verdict:
+    if not evidence.limits:
+        return Verdict(
+            "refuse",
+            ("COLUMNS=changed has the limits decide, but pipeline.toml [gate.limits] has none: set at least one",),
+        )
+    value = f"{rules.metric} {number(evidence.value)}"
+    why = "judged by its limits alone, because the columns changed (COLUMNS=changed)"
+    return Verdict("accept", (f"{why}: all limits hold ({value})",))
 
 
 def _broken(evidence: Evidence, rules: Rules) -> list[str]:

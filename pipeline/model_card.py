@@ -61,6 +61,8 @@ def _summary(evaluation: Mapping) -> str:
     decides = next(row for row in evaluation["metrics"] if row["metric"] == evaluation["metric"])
     production = evaluation["production"]
     beside = f", compared with version {production['version']} in production" if production else ", the first model"
+    if evaluation.get("judged_by") == "limits":
+        beside = f", judged by its limits alone: version {production['version']} in production has other columns"
     return report.line_of(
         f"{report.in_words(decides['metric'])} {report.number(decides['candidate'])} on {evaluation['rows']:,} rows{beside}"
     )

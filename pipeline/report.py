@@ -158,6 +158,9 @@ def headline(evaluation: Mapping) -> Headline:
     match evaluation["verdict"]:
         case "accept" if production is None:
             return Headline("Accepted", "The first model: nothing was in production to compare it with.", "✓", "✅")
+        case "accept" if evaluation.get("judged_by") == "limits":
+            meaning = f"The candidate may replace version {production['version']}, with which it was not compared: "
+            return Headline("Accepted", meaning + "the columns changed, and the limits alone decided.", "✓", "✅")
         case "accept":
             return Headline("Accepted", f"The candidate may replace version {production['version']}.", "✓", "✅")
         case "keep":

@@ -110,6 +110,8 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
         raise
     forced = desired.forced(version)
     detail = f"forced: {forced}" if forced else ""
+    if version.tags.get("judged_by") == "limits" and action in FORWARD:
+        detail = detail or "judged by its limits alone: the columns changed"
     registry.record_deployment(client, settings.name, environment, **about, result="deployed", detail=detail)
     tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
     return record

@@ -2,6 +2,7 @@
 
     make ship
     make ship FIRST=yes     # start anew after the production version was deleted in MLflow
+    make ship COLUMNS=changed  # the columns are meant to differ from production's: the limits alone decide
 
 Each stage is the same command that `make <verb>` runs. A refused candidate ends red, after its report is out; one that
 brings nothing new changes nothing: production stays as it is.
@@ -62,19 +63,24 @@ def main(argv: list[str] | None = None) -> int:
     """Run every stage; 0 when production is as it should be, 1 when a stage failed or the candidate was refused."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--first", action="store_true", help="start anew when production's version was deleted")
+    parser.add_argument("--columns", choices=("unchanged", "changed"), default="unchanged", help="as of evaluate.py")
     options = parser.parse_args(argv)
     settings = load_settings()
     check_target(settings)
     console = Console()
     with processes.lock("ship", "make ship", WAIT_SECONDS) as held:
         began = time.monotonic()
-        verdict = run(settings, options.first, Progress(console, held))
+        asked = [*(["--first"] if options.first else []), "--columns", options.columns]
+        verdict = run(settings, asked, Progress(console, held))
         show_end(settings, verdict, time.monotonic() - began, console)
     return 1 if verdict == "refuse" else 0
 
 
-def run(settings: Settings, first: bool, progress: "Progress") -> str:
-    """Run the stages, of the last ones those that the verdict leaves to run; return the verdict."""
+def run(settings: Settings, asked: list[str], progress: "Progress") -> str:
+    """Run the stages, of the last ones those that the verdict leaves to run; return the verdict.
+
+    `asked` are the options of evaluate.py that the user gave.
+    """
     begin_mlflow(settings)
     warm.prepare()
     with progress:
@@ -82,7 +88,7 @@ def run(settings: Settings, first: bool, progress: "Progress") -> str:
             progress.run("mlflow")
         progress.run("validate", "validate-model")
         progress.run("train")
-        progress.run("evaluate", extra=["--first"] if first else [])
+        progress.run("evaluate", extra=asked)
         evaluation = read_json(BUILD / "evaluation.json")
         if evaluation["verdict"] == "accept":
             deliver(settings, progress)

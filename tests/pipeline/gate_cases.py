@@ -33,6 +33,8 @@ class Case:
     first: bool = False
     identical: bool = False
     problem: str | None = None
+    columns: bool = False  # the problem is that the columns differ
+    word: bool = False  # the user said that the columns changed
 
 
 CASES = [
@@ -47,6 +49,28 @@ CASES = [
     Case("production cannot be compared: keep", "keep", "the split changed", gain=None, problem="keep"),
     Case("production cannot be compared: refuse", "refuse", "the split changed", gain=None, problem="refuse"),
     Case("production cannot be compared and a limit missed", "refuse", "must be {side}", problem="keep", limits=((0.95, 0.9),)),
+    # changed columns, and the user's word for them
+    Case("other columns without the word", "refuse", "the split changed", problem="refuse", columns=True, limits=((0.8, 0.9),)),
+    Case(
+        "other columns on the word", "accept", "judged by its limits alone", gain=None, problem="refuse", columns=True, word=True,
+        limits=((0.8, 0.9),),
+    ),
+    Case(
+        "other columns on the word, a limit missed", "refuse", "must be {side}", gain=None, problem="refuse", columns=True, word=True,
+        limits=((0.95, 0.9),),
+    ),
+    Case(
+        "other columns on the word, a check failed", "refuse", "portable", gain=None, problem="refuse", columns=True, word=True,
+        limits=((0.8, 0.9),), checks=((21, 20),),
+    ),
+    Case(
+        "other columns on the word, no limit to judge by", "refuse", "set at least one", gain=None, problem="refuse", columns=True,
+        word=True,
+    ),
+    Case("another problem than the columns, and the word", "refuse", "the split", problem="refuse", word=True, limits=((0.8, 0.9),)),
+    Case("rolled back, and the word", "keep", "the split changed", problem="keep", word=True, limits=((0.8, 0.9),)),
+    Case("the word, but production can be compared", "refuse", "surely worse", gain=(-0.03, -0.05, -0.02), word=True),
+    Case("the word, and a limit, but it can be compared", "keep", "not estimated", gain=(0, -1, 1), word=True, limits=((0.8, 0.9),)),
     # limits and checks
     Case("a limit met exactly", "accept", "better", limits=((0.9, 0.9),)),
     Case("a limit met", "accept", "better", limits=((0.8, 0.9),)),
@@ -140,7 +164,8 @@ def check_case(gate: ModuleType, case: Case, higher: bool) -> None:
             gate.Slice(f"part {number}", 40, judged, _comparison(gate, gain, higher), 0.98)
             for number, (judged, gain) in enumerate(case.slices)
         ],
-        production_problem=gate.Problem(case.problem, "the split changed") if case.problem else None,
+        production_problem=gate.Problem(case.problem, "the split changed", case.columns) if case.problem else None,
+        columns_changed=case.word,
     )
     verdict = gate.decide(evidence, gate.Rules("score", higher, case.policy, case.margin, 0.95))
     said = "; ".join(verdict.reasons)

@@ -100,6 +100,9 @@ def state(name):
             return evaluation("binary", "good", "good")
         case "refuse":
             return evaluation("binary", "bad", "good")
+        case "by limits":
+            bare = evaluation("binary", "good", None, first=False, reasons=["judged by its limits alone"])
+            return bare | {"production": evaluation("binary")["production"], "judged_by": "limits"}
         case "first refused":
             return evaluation("binary", "bad", None, verdict="refuse", reasons=["roc_auc 0.4 is below the limit 0.95"])
         case _:
@@ -107,7 +110,7 @@ def state(name):
             return bare | {"production": evaluation("binary")["production"]}
 
 
-STATES = ["first", "accept", "keep", "refuse", "first refused", "incomparable"]
+STATES = ["first", "accept", "keep", "refuse", "first refused", "incomparable", "by limits"]
 
 
 # --- the verdict ----------------------------------------------------------------------------------------------------
@@ -122,6 +125,7 @@ STATES = ["first", "accept", "keep", "refuse", "first refused", "incomparable"]
         ("refuse", "Refused", "Version 3 stays in production."),
         ("first refused", "Refused", "Nothing goes to production."),
         ("incomparable", "Refused", "Version 3 stays in production."),
+        ("by limits", "Accepted", "may replace version 3, with which it was not compared: the columns changed"),
     ],
 )
 def test_every_state_opens_with_its_verdict_and_reasons(name, word, meaning):

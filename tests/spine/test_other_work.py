@@ -172,7 +172,7 @@ def test_production_of_another_question_is_not_compared(new_fork, task):
         "wine",
         task,
         "n_estimators = 20",
-        'metric = "log_loss"\nmargin = 0.02',
+        'metric = "log_loss"\nmargin = 0.02\n[gate.limits]\naccuracy = 0.5',
         positive,
         '["sklearn.tree._tree.Tree"]',
     )
@@ -182,7 +182,28 @@ def test_production_of_another_question_is_not_compared(new_fork, task):
     own(fork, frame.drop(columns="proline"), WINE, toml)
     done = fork.run("-m", "scripts.ship")
     assert done.returncode == 1
-    assert "'proline'" in fork.json("build/evaluation.json")["reasons"][0]
+    reason = fork.json("build/evaluation.json")["reasons"][0]
+    assert "'proline'" in reason
+    assert all(way in reason for way in ("make ship COLUMNS=changed", "make rollback", "ColumnTransformer"))
+    if task == "binary":
+        changed_columns_are_judged_by_limits_on_the_word(fork)
+
+
+def changed_columns_are_judged_by_limits_on_the_word(fork):
+    """With the word the limits decide, every record says so; when the columns are as before, the word counts for nothing."""
+    fork.ok("-m", "scripts.ship", "--columns", "changed")
+    evaluation = fork.json("build/evaluation.json")
+    assert (evaluation["verdict"], evaluation["judged_by"]) == ("accept", "limits")
+    assert "the limits alone decided" in (fork.root / "build/report.md").read_text(encoding="utf-8")
+    client = fork.mlflow()
+    version = client.get_model_version_by_alias("wine", "production")
+    assert (version.version, version.tags["judged_by"], version.tags["compared_with"]) == ("2", "limits", "1")
+    assert client.get_run(version.run_id).data.tags["judged_by"] == "limits"
+    experiment = client.get_experiment_by_name("wine-deployments").experiment_id
+    (record, *_) = client.search_runs([experiment], "tags.environment = 'production'")
+    assert "judged by its limits alone" in record.data.tags["detail"]
+    said = fork.ok("evaluate.py", "--columns", "changed")
+    assert "COLUMNS=changed is ignored" in said and fork.json("build/evaluation.json")["judged_by"] == "comparison"
 
 
 def test_production_is_compared_by_the_names_of_its_columns(new_fork):
