@@ -43,6 +43,9 @@ clean:  ## remove all local state: environment, builds, MLflow, deployments
 validate: .venv/ready  ## check the data -> build/data.json
 	@$(PY) -m scripts.validate_data
 
+checks: .venv/ready  ## write a first project/checks.py from the data; REPLACE=yes over one that is yours
+	@$(PY) -m scripts.draft_checks $(if $(filter yes,$(REPLACE)),--replace)
+
 validate-model: .venv/ready  ## check the model's code on a sample -> build/model_checks.json
 	@$(PY) -m scripts.validate_model
 
@@ -199,4 +202,4 @@ simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
 	@$(PY) -m scripts.lock
 
-.PHONY: help relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow ui up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup
+.PHONY: help checks relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow ui up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup

@@ -61,7 +61,7 @@ def examine() -> list[Finding]:
         return [*findings, Finding("pipeline.toml", "fault", error.what)]
     findings.append(Finding("pipeline.toml", "ok", f'model "{settings.name}", task {settings.data.task}'))
     looks: list[Callable[[Settings], Finding]] = [data, mlflow, webhook, target, image, callers]
-    findings += [look(settings) for look in looks]
+    findings += [*example_left(settings), *(look(settings) for look in looks)]
     return findings + [served(settings, environment) for environment in targets.ENVIRONMENTS] + workflows()
 
 
@@ -122,9 +122,23 @@ def data(settings: Settings) -> Finding:
     try:
         found = load_dataset(settings)
     except SlipwayError as error:
-        return Finding("data", "fault", error.what)
+        return Finding("data", "fault", f"{error.what}; {error.then}" if error.then else error.what)
     rows, columns = found.features.shape
     return Finding("data", "ok", f"{rows} rows, {columns} features, target {settings.data.target}")
+
+
+def example_left(settings: Settings) -> list[Finding]:
+    """What is still the shipped example's although the data is another."""
+    from pipeline import leftovers
+    from pipeline.dataset import read_frame
+
+    try:
+        frame = read_frame()
+    except SlipwayError:
+        return []  # `data` says why
+    return [
+        Finding(where, "note", what) for where, what in leftovers.found(frame, settings, ROOT / "project/checks.py")
+    ]
 
 
 def mlflow(settings: Settings) -> Finding:

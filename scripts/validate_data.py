@@ -12,11 +12,12 @@ import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline import artifacts, bundle, data_checks, expectations
+from pipeline import artifacts, bundle, data_checks, expectations, leftovers
 from pipeline.data_checks import Check
 from pipeline.dataset import Dataset, read_frame, take_apart
 from pipeline.errors import DataError, edge, in_project
@@ -66,6 +67,10 @@ def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     ranges, values = expectations.limits(suite)
     names = servable_names(frame, settings)
     checks = folded([*names, *expectations.run(suite, frame, settings), *data_checks.check(frame, settings, known)])
+    checks += [
+        Check(where, "nothing of the example is left", "warning", False, what)
+        for where, what in leftovers.found(frame, settings, Path(own.__file__))
+    ]
     data_hash = ""
     try:
         dataset = take_apart(frame, settings)

@@ -24,6 +24,7 @@ from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_
 from pipeline.settings import load_settings
 
 ROWS = 2000  # of the sample: enough to tell a model from a dummy, few enough to fit in seconds
+NO_GAIN = 0.01  # share of a dummy's loss; who gains surely less has learned nothing
 TRIED = 10  # columns that are taken away or filled with text, one at a time
 
 Predict = Callable[[pd.DataFrame], np.ndarray]
@@ -164,14 +165,37 @@ def usable_answers(dataset: Dataset, features: pd.DataFrame, predict: Predict) -
 
 
 def beats_dummy(dataset: Dataset, y: np.ndarray, given: np.ndarray, dummy: np.ndarray) -> Outcome:
-    """The model is nearer the truth than one that has learned nothing, on rows that it was not fitted on."""
-    data = dataset.settings.data
+    """The model is nearer the truth than one that has learned nothing, on rows that it was not fitted on.
+
+    Judged by the mean difference of the two losses per row and its one-sided 95 % bounds (paired t): surely less than a
+    hundredth of the dummy's loss is no gain; where a gain and a loss are both possible, the rows are too few to tell.
+    """
+    check, data = "beats a dummy", dataset.settings.data
     positive = dataset.classes.index(data.positive) if data.positive else None
     name = "brier" if dataset.classes else "rmse"
     metric = metrics.metrics_for(data.task, positive)[name]
-    ours, theirs = metric.value(y, given), metric.value(y, dummy)
-    observed = f"{name} {ours:.4g}, a dummy's {theirs:.4g} (lower is better), on {len(y)} rows kept back"
-    return Outcome("beats a dummy", ours < theirs, observed)
+    values = f"{name} {metric.value(y, given):.4g}, a dummy's {metric.value(y, dummy):.4g} (lower is better), on {len(y)} rows"
+    theirs = metric.per_row(y, dummy)
+    low, high = mean_bounds(theirs - metric.per_row(y, given))
+    if low > 0:
+        return Outcome(check, True, f"{values} kept back: surely better")
+    if high < NO_GAIN * theirs.mean():
+        return Outcome(check, False, f"{values} kept back: surely not better")
+    return Outcome(
+        check, True, f"{values} kept back: too few to tell, so this is not judged here; the gate's limits will be"
+    )
+
+
+def mean_bounds(differences: np.ndarray) -> tuple[float, float]:
+    """One-sided 95 % bounds of the mean, by Student's t; infinite for fewer than two rows."""
+    from scipy.stats import t
+
+    count = len(differences)
+    if count < 2:
+        return -np.inf, np.inf
+    half = float(t.ppf(0.95, count - 1) * differences.std(ddof=1) / np.sqrt(count))
+    mean = float(differences.mean())
+    return mean - half, mean + half
 
 
 def same_twice(first: np.ndarray, second: np.ndarray) -> Outcome:

@@ -117,3 +117,16 @@ def test_model_that_raises_after_the_change_is_told():
         keeps_still(Invariance("n", lambda rows: rows[["noise"]], 1), FEATURES, values)
     with pytest.raises(ProjectError, match=r"the model, after the change of 'n'.* failed: TypeError"):
         keeps_direction(Direction("n", "age", lambda age: age.astype(str), "up"), FEATURES, values, [])
+
+
+@pytest.mark.parametrize(("tolerance", "success"), [(0.0, False), (0.0999, False), (0.1001, True)])
+def test_direction_may_be_missed_by_its_tolerance(tolerance, success):
+    """A few answers may go the other way by the tolerance, in units of the answer; how many and how far is told."""
+
+    def steps(frame):
+        return np.where(frame["age"] == 70, 0.5, frame["age"].to_numpy() / 100)
+
+    rule = Direction("older is more", "age", lambda age: age + 10, "up", tolerance=tolerance)
+    found = keeps_direction(rule, FEATURES, steps, [])
+    assert found.success == success
+    assert "1" in found.observed and "by 0.1" in found.observed and ("is tolerated" in found.observed) == success

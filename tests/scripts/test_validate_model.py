@@ -82,8 +82,7 @@ def build(parameters, seed):
 
 # What is changed in the model above; the check that finds it, and part of what it says.
 FAULTS = {
-    "learns nothing": ("LogisticRegression().fit(X[[\"age\"]] / 50, y)", "LogisticRegression(C=1e-9).fit(-X[[\"age\"]], 1 - y)",
-                       "beats a dummy", "a dummy's"),
+    "learns the reverse": ("/ 50, y)", "/ 50, 1 - y)", "beats a dummy", "surely not better"),
     "own randomness": ("/ 50, y)", "/ 50 + np.random.normal(size=(len(X), 1)), y)", "same seed, same model", "use the seed"),
     "depends on its neighbours": ('X[["age"]].astype(float) / 50', '(X[["age"]].astype(float) - X[["age"]].astype(float).mean()) / 9 + 1',
                                   "answers one row as it answers many", "differs by"),
