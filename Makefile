@@ -6,7 +6,7 @@ PY := .venv/bin/python
 # stands behind a dollar sign, and some values are typed into a workflow's form.
 $(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
 # A shell may have COLUMNS for the width of its terminal: that one stays as it is, and is no word of ours.
-CHANGED := $(if $(filter command,$(origin COLUMNS)),$(if $(findstring $$,$(value COLUMNS)),$(error COLUMNS may hold no dollar sign),--columns "$$COLUMNS"))
+CHANGED := $(if $(filter command,$(origin COLUMNS)),$(if $(findstring $$,$(value COLUMNS)),$(error COLUMNS may hold no dollar sign),yes))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Tests that ship nothing.
@@ -20,7 +20,7 @@ help:  ## list the verbs
 
 # --- the main job -----------------------------------------------------------------------------------------------------
 ship: .venv/ready  ## data to a model in production: every stage below; FIRST=yes when production was deleted, COLUMNS=changed
-	@$(PY) -m scripts.ship $(if $(filter yes,$(FIRST)),--first) $(CHANGED)
+	@$(PY) -m scripts.ship $(if $(filter yes,$(FIRST)),--first) $(if $(CHANGED),--columns "$$COLUMNS")
 
 test: .venv/ready  ## run the tests
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
@@ -53,7 +53,7 @@ train: .venv/ready  ## fit the model, log it in MLflow -> build/model, build/run
 	@$(PY) train.py
 
 evaluate: .venv/ready  ## compare with production -> build/evaluation.json, build/report.html
-	@$(PY) evaluate.py $(if $(filter yes,$(FIRST)),--first) $(CHANGED)
+	@$(PY) evaluate.py $(if $(filter yes,$(FIRST)),--first) $(if $(CHANGED),--columns "$$COLUMNS")
 
 gate: .venv/ready  ## turn the verdict into an exit status
 	@$(PY) -m scripts.gate
