@@ -85,6 +85,7 @@ def soak(bundle: Path, requests: int, folder: Path) -> dict:
     environment = {
         "SLIPWAY_API_KEYS": f"soak predict,metrics,admin {hashlib.sha256(key.encode()).hexdigest()}",
         "SLIPWAY_RATE_LIMIT": "0",
+        "SLIPWAY_RATE_LIMIT_BYTES": "0",
         "SLIPWAY_DATABASE_URL": f"sqlite:///{database}",
     }
     bundles = [bundle, _next_version(bundle, folder / "next")]

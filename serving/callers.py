@@ -1,5 +1,6 @@
 """Who calls: every request shows a key, or none is asked for."""
 
+from serving.body import LARGEST_BODY
 from serving.config import Config
 from serving.identity import identity
 from serving.keys import SCOPES, Caller, Keys
@@ -8,6 +9,7 @@ from serving.rate_limit import RateLimit
 
 BEARER = b"bearer "  # in any case, RFC 9110 section 11.1
 HINT = "send it in the header X-API-Key, or as Authorization: Bearer"
+BYTES = "too many bytes from this caller; send smaller bodies, or fewer a second"
 CHALLENGE = {"www-authenticate": "Bearer"}
 GUEST = Caller("anybody", frozenset(SCOPES), b"", identity("anybody"))
 
@@ -18,7 +20,8 @@ class Callers:
     def __init__(self, config: Config):
         """Read the keys; raises KeysError."""
         self.keys = None if config.open else Keys(config.keys, config.keys_file)
-        self._limit = RateLimit(config.rate_limit)
+        self._requests = RateLimit(config.rate_limit)
+        self._bytes = RateLimit(config.rate_limit_bytes, LARGEST_BODY)
 
     def admit(self, key: bytes, scope: str) -> Caller:
         """Who shows this key, the value of X-API-Key or of Authorization; raises Problem 401 or 403."""
@@ -40,9 +43,23 @@ class Callers:
         if self.keys is not None:
             self.keys.refresh()
 
-    def limit(self, caller: Caller, address: str) -> None:
-        """Count a request; raises Problem 429. Where no keys are asked for, callers are told apart by their address."""
+    def limit(self, caller: Caller, address: str, size: int) -> None:
+        """Count a request with a body of so many bytes; raises Problem 429.
+
+        Where no keys are asked for, callers are told apart by their address.
+        """
         # Workers are forked from one process, so that they hash alike.
-        if wait := self._limit.wait(hash(address) if caller is GUEST else caller.number):
-            detail = "too many requests from this caller; send fewer a second"
-            raise Problem(429, detail, headers={"retry-after": str(int(wait) + 1)})
+        number = hash(address) if caller is GUEST else caller.number
+        if wait := self._requests.wait(number):
+            raise _too_much("too many requests from this caller; send fewer a second", wait)
+        if wait := self._bytes.wait(number, size):
+            raise _too_much(BYTES, wait)
+
+    def limit_bytes(self, caller: Caller, address: str, size: int) -> None:
+        """Count the bytes of a body that did not declare them; raises Problem 429."""
+        if wait := self._bytes.wait(hash(address) if caller is GUEST else caller.number, size):
+            raise _too_much(BYTES, wait)
+
+
+def _too_much(detail: str, wait: float) -> Problem:
+    return Problem(429, detail, headers={"retry-after": str(int(wait) + 1)})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RATE_LIMIT = 1000.0  # requests a second of one caller
+RATE_LIMIT_BYTES = 20_000_000.0  # bytes of bodies a second of one caller; about 80,000 rows of 30 numbers
 RETENTION_DAYS = 90.0  # for which the prediction log keeps what people sent
 
 
@@ -21,6 +22,7 @@ class Config:
     keys: str = ""
     keys_file: Path | None = None
     rate_limit: float = RATE_LIMIT
+    rate_limit_bytes: float = RATE_LIMIT_BYTES
     database: str = ""
     retention_days: float = RETENTION_DAYS
     request_log: bool = False
@@ -53,6 +55,7 @@ def read_config(environment: Mapping[str, str], open: bool = False, loopback: bo
         keys,
         Path(file) if file else None,
         _number(environment, "SLIPWAY_RATE_LIMIT", RATE_LIMIT, "of requests a second, 0 for no limit"),
+        _number(environment, "SLIPWAY_RATE_LIMIT_BYTES", RATE_LIMIT_BYTES, "of bytes a second, 0 for no limit"),
         database,
         _number(environment, "SLIPWAY_LOG_RETENTION_DAYS", RETENTION_DAYS, "of days, 0 for keeping all"),
         log == "on",

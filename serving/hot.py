@@ -11,7 +11,7 @@ import msgspec
 
 from serving import problems
 from serving.answers import AnswerWriter
-from serving.body import SMALL, Disconnected, limits, receive_body
+from serving.body import LARGEST_BODY, SMALL, Disconnected, limits, receive_body
 from serving.bundle import Bundle
 from serving.callers import GUEST, Callers
 from serving.config import Config
@@ -122,7 +122,7 @@ class HotPath:
         call = _read(headers)
         self.metrics.own[IN_FLIGHT] += 1
         try:
-            self._admit(call, address)
+            self._admit(call, address, len(raw))
             response = 200, JSON, self._answers[path](call, raw), NONE
         except Exception as error:
             response = self._refusal(call, error)
@@ -166,9 +166,12 @@ class HotPath:
         try:
             if scope["method"] != "POST":
                 raise problems.wrong_method(path, scope["method"], "POST")
-            self._admit(call, scope["client"][0] if scope["client"] else "")
+            address = scope["client"][0] if scope["client"] else ""
             declared = int(call.headers.get(b"content-length", 0))  # the server has refused what is no number
+            self._admit(call, address, min(declared, LARGEST_BODY))
             raw = await receive_body(declared, receive, self._limits[path], lambda size: self._hold(call, size))
+            if not declared:
+                self.callers.limit_bytes(call.caller, address, len(raw))
             if len(raw) > SMALL and path in self._aside:
                 response = 200, JSON, await self._answer_aside(path, call, raw), NONE
             else:
@@ -221,11 +224,11 @@ class HotPath:
         self._done(path, "OPTIONS", call, 200)
         await _send(send, call.request_id.encode(), 200, JSON, b"{}", PREFLIGHT)
 
-    def _admit(self, call: Call, address: str) -> None:
+    def _admit(self, call: Call, address: str, size: int) -> None:
         if self.origins.guards:
             self.origins.check(call.headers, "POST")
         call.caller = self.callers.admit(shown_key(call.headers), "predict")
-        self.callers.limit(call.caller, address)
+        self.callers.limit(call.caller, address, size)
         encoding = call.headers.get(b"content-encoding", b"identity")
         if encoding.lower() != b"identity":
             raise problems.encoded(encoding)

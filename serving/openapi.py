@@ -160,7 +160,7 @@ def _complete(path: str, method: str, operation: Schema, config: Config) -> None
     if scope and not config.open:
         operation["security"] = [{"Key": [scope]}, {"Bearer": [scope]}]
         statuses += ["401", "403"]
-    if method == "post" and config.rate_limit:
+    if method == "post" and (config.rate_limit or config.rate_limit_bytes):
         statuses.append("429")
     responses = {**operation["responses"], **{status: _bad(status) for status in statuses}}
     operation["responses"] = dict(sorted(responses.items()))

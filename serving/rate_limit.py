@@ -1,4 +1,4 @@
-"""How often a caller may ask: a token bucket for each, shared by all workers."""
+"""How much a caller may ask, in requests and in bytes: a token bucket for each, shared by all workers."""
 
 import time
 
@@ -8,24 +8,24 @@ CALLERS = 65_536  # buckets; so many that two callers hardly ever share one
 
 
 class RateLimit:
-    """So many requests a second for each caller, and as many at once.
+    """So many requests, or bytes, a second for each caller, and as many at once.
 
     A bucket is one number, the time at which it will be full again (the generic cell rate algorithm, ITU-T I.371). It
     lies in memory that the workers share, without a lock: two of them may now and then count one request for two.
     """
 
-    def __init__(self, per_second: float):
-        """A limit of requests a second; 0 means none."""
+    def __init__(self, per_second: float, largest: int = 1):
+        """A limit of so many a second, of which one request counts as `largest` at most; 0 means none."""
         self._step = 1 / per_second if per_second else 0.0
-        self._burst = max(1.0, self._step)  # seconds worth of requests that may come at once; at least one request
+        self._burst = max(1.0, largest * self._step)  # seconds worth that may come at once; at least one request
         self._full = Numbers(CALLERS, 1).row(0) if per_second else None
 
-    def wait(self, caller: int) -> float:
-        """Seconds until this caller may ask again; 0.0 when it may now, which is then counted."""
+    def wait(self, caller: int, amount: int = 1) -> float:
+        """Seconds until this caller may ask for so much; 0.0 when it may now, which is then counted."""
         if self._full is None:
             return 0.0
         now, place = time.monotonic(), caller % CALLERS
-        full = max(self._full[place], now) + self._step
+        full = max(self._full[place], now) + amount * self._step
         if full - now > self._burst + 1e-9:  # what sums of fractions are off by
             return full - now - self._burst
         self._full[place] = full

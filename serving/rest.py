@@ -74,6 +74,7 @@ class Service:
                 "workers": self.metrics.workers(),
                 "callers": callers,
                 "rate_limit": self.config.rate_limit,
+                "rate_limit_bytes": self.config.rate_limit_bytes,
                 "prediction_log": log,
                 "retention_days": self.config.retention_days if log else None,
             }

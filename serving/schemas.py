@@ -166,6 +166,7 @@ def _status() -> Schema:
         "workers": {"type": "integer", "minimum": 0},
         "callers": {"type": ["array", "null"], "items": caller, "description": f"Who has a key; {nobody}"},
         "rate_limit": {**POSITIVE, "description": "Requests a second that one caller may make; 0 is no limit."},
+        "rate_limit_bytes": {**POSITIVE, "description": "Bytes a second that one caller may send; 0 is no limit."},
         "prediction_log": {"enum": ["sqlite", "postgres", "postgresql", None], "description": "Where it is kept."},
         "retention_days": {"type": ["number", "null"], "minimum": 0, "description": "For how long; 0 is for ever."},
     }

@@ -183,11 +183,12 @@ def _variables(server: Server, python: Path, subject: Subject, folder: Path) -> 
         "ONNX": str(subject.folder / "bundle" / "model.onnx"),
         "BENTOML_HOME": str(folder / "bentoml"),
     }
-    variables["SLIPWAY_RATE_LIMIT"] = "0"
+    variables["SLIPWAY_RATE_LIMIT"] = variables["SLIPWAY_RATE_LIMIT_BYTES"] = "0"
     if server.switched_on:
         variables |= {
             "SLIPWAY_API_KEYS": f"benchmark predict,metrics {hashlib.sha256(KEY.encode()).hexdigest()}",
             "SLIPWAY_RATE_LIMIT": "1000000",
+            "SLIPWAY_RATE_LIMIT_BYTES": "999999999",
             "SLIPWAY_DATABASE_URL": f"sqlite:///{folder / 'predictions.db'}",
         }
     return variables

@@ -75,6 +75,7 @@ def test_every_variable_of_the_service_is_documented():
     assert len(read) >= 6 and set(rows) == read
     defaults = Config(open=True)
     assert rows["SLIPWAY_RATE_LIMIT"] == f"{defaults.rate_limit:g}"
+    assert rows["SLIPWAY_RATE_LIMIT_BYTES"] == f"{defaults.rate_limit_bytes:.0f}"
     assert rows["SLIPWAY_LOG_RETENTION_DAYS"] == f"{defaults.retention_days:g}"
     assert rows["SLIPWAY_REQUEST_LOG"] == ("`on`" if defaults.request_log else "`off`")
 

@@ -73,6 +73,7 @@ def with_keys(folder: Path) -> dict[str, str]:
     return {
         "SLIPWAY_API_KEYS": caller("tester", KEY),
         "SLIPWAY_RATE_LIMIT": "0",
+        "SLIPWAY_RATE_LIMIT_BYTES": "0",
         "SLIPWAY_DATABASE_URL": f"sqlite:///{folder}/log.db",
     }
 

@@ -187,7 +187,11 @@ def test_the_limit_for_one_row_grows_with_the_inputs(tmp_path, columns_contract)
 def unlimited(tmp_path_factory):
     """A service with a prediction log that limits no caller."""
     folder = tmp_path_factory.mktemp("unlimited")
-    settings = {"SLIPWAY_RATE_LIMIT": "0", "SLIPWAY_DATABASE_URL": f"sqlite:///{folder}/log.db"}
+    settings = {
+        "SLIPWAY_RATE_LIMIT": "0",
+        "SLIPWAY_RATE_LIMIT_BYTES": "0",
+        "SLIPWAY_DATABASE_URL": f"sqlite:///{folder}/log.db",
+    }
     with serving(make_bundle("binary", folder / "bundle"), **settings) as service:
         yield service
 

@@ -5,6 +5,7 @@ import pytest
 from serving import rate_limit
 from serving.config import ConfigError, read_config
 from serving.rate_limit import RateLimit
+from tests.serving.service import serving
 
 
 @pytest.fixture
@@ -64,12 +65,42 @@ def test_no_limit_is_no_limit(clock):
     assert not any(limit.wait(1) for _ in range(100_000))
 
 
+def test_bytes_are_limited_as_requests_are(clock):
+    """A limit of 1,000 bytes a second lets 1,000 in at once, however they are cut, and then as many as time brings."""
+    limit = RateLimit(1_000, 600)
+    assert [limit.wait(1, size) for size in (600, 400)] == [0.0, 0.0]
+    assert limit.wait(1, 500) == pytest.approx(0.5)
+    clock[0] += 0.5
+    assert limit.wait(1, 500) == 0.0
+
+
+def test_the_largest_body_passes_a_limit_that_is_smaller(clock):
+    """A body of 5,000 bytes under 1,000 a second is taken once in five seconds, not never."""
+    limit = RateLimit(1_000, 5_000)
+    assert limit.wait(1, 5_000) == 0.0
+    assert limit.wait(1, 5_000) == pytest.approx(5)
+    clock[0] += 5
+    assert limit.wait(1, 5_000) == 0.0
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])
+def test_who_sends_too_many_bytes_is_told_which_limit_that_was(bundle, declared):
+    """429 names the limit by bytes, not the one by requests, and says when to come again."""
+    body = b'{"features": [[12.5, -0.5, 4, true' + b" " * 4_000_000 + b"]]}"
+    with serving(bundle, SLIPWAY_RATE_LIMIT_BYTES="100000") as service:
+        answers = [service.post("/predict/batch", data=body if declared else iter([body])) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[1].json()["detail"] == "too many bytes from this caller; send smaller bodies, or fewer a second"
+    assert 5 <= int(answers[1].headers["retry-after"]) <= 60
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
         ({"SLIPWAY_RATE_LIMIT": "many"}, "SLIPWAY_RATE_LIMIT is 'many'"),
         ({"SLIPWAY_RATE_LIMIT": "-1"}, "SLIPWAY_RATE_LIMIT is '-1'"),
         ({"SLIPWAY_RATE_LIMIT": "inf"}, "SLIPWAY_RATE_LIMIT is 'inf'"),
+        ({"SLIPWAY_RATE_LIMIT_BYTES": "5MB"}, "SLIPWAY_RATE_LIMIT_BYTES is '5MB'"),
         ({"SLIPWAY_LOG_RETENTION_DAYS": "a year"}, "SLIPWAY_LOG_RETENTION_DAYS is 'a year'"),
         ({"SLIPWAY_REQUEST_LOG": "yes"}, "SLIPWAY_REQUEST_LOG is 'yes'"),
         ({"SLIPWAY_DATABASE_URL": "mysql://u:hunter2@x/y"}, "SLIPWAY_DATABASE_URL is neither"),
