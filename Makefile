@@ -4,9 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # Only what is said on the command line counts: other programs set such names for purposes of their own. Make would run what
 # stands behind a dollar sign, and some values are typed into a workflow's form.
-$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
-# A shell may have COLUMNS for the width of its terminal: that one stays as it is, and is no word of ours.
-CHANGED := $(if $(filter command,$(origin COLUMNS)),$(if $(findstring $$,$(value COLUMNS)),$(error COLUMNS may hold no dollar sign),yes))
+$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Tests that ship nothing.
@@ -199,7 +197,7 @@ simulate-gate: .venv/ready  ## measure the gate's error rates and power by simul
 simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 	@$(PY) -m scripts.simulate_canary
 
-lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt
-	@$(PY) -m scripts.lock
+lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt; UPGRADE=all, or a package: newer versions
+	@$(PY) -m scripts.lock $(if $(UPGRADE),--upgrade "$$UPGRADE")
 
 .PHONY: help checks relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow ui up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup
