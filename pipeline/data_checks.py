@@ -111,9 +111,18 @@ def usable(frame: pd.DataFrame, settings: Settings) -> list[Check]:
 
 def indexes(frame: pd.DataFrame, settings: Settings) -> list[Check]:
     """No feature is the index of a table that was saved with it: a row's number says nothing of a new row."""
-    names = [name for name in features(frame, settings) if INDEX.fullmatch(name)]
+    names = [
+        name
+        for name in features(frame, settings)
+        if INDEX.fullmatch(name) and (name.startswith("Unnamed") or _counts_rows(frame[name]))
+    ]
     observed = "an index was saved with the data; add index_col=0 to pd.read_csv in project/data.py, or drop the column"
     return [Check(name, "the table's index is no feature", "warning", False, observed, len(frame)) for name in names]
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    """Whether a column holds 0, 1, 2 … in the order of the rows."""
+    return pd.api.types.is_integer_dtype(column) and bool((column.to_numpy() == np.arange(len(column))).all())
 
 
 def _too_long(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check]:
@@ -146,13 +155,8 @@ def _first(texts: pd.Series) -> str:
 
 
 def _encoding(frame: pd.DataFrame, settings: Settings, name: str, values: pd.Series) -> list[Check]:
-    """Text is what was written: not UTF-8 read as something else, nor halves of characters, which JSON cannot carry."""
+    """Text is what was written: not UTF-8 read as something else."""
     kinds = values.dropna().drop_duplicates()
-    broken = [value for value in kinds if not is_unicode(value)]
-    if broken:
-        observed = 'it holds halves of characters; name the file\'s encoding in pd.read_csv, such as encoding="cp1252"'
-        rule = "text can be written as UTF-8"
-        return [judged(frame, settings, name, rule, values.isin(broken).to_numpy(), observed=observed)]
     meant = {value: said for value in kinds.iloc[:LOOKED_AT] if (said := encodings.as_utf8(str(value)))}
     if not meant:
         return []
@@ -174,15 +178,6 @@ def _free_text(name: str, values: pd.Series) -> list[Check]:
         "project/data.py if it is a name or a key; a model that reads words (TfidfVectorizer) may keep it"
     )
     return [Check(name, "text repeats, as categories do", "warning", False, observed, different)]
-
-
-def is_unicode(text: Any) -> bool:
-    """Whether a text can be written as UTF-8; True for what is no text."""
-    try:
-        str(text).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def not_a_number(column: pd.Series) -> np.ndarray:

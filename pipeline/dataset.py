@@ -83,6 +83,7 @@ def read_frame() -> pd.DataFrame:
         raise DataError(wrong, remedy)
     if names.has_duplicates:
         raise DataError(f"the data has more than one column named {names[names.duplicated()][0]!r}", then)
+    _refuse_half_characters(frame)
     indexed = [str(name) for name in frame.index.names if name is not None]
     frame = frame.set_axis(names, axis=1).reset_index(drop=True)
     frame.attrs[_INDEX_NAMES] = indexed
@@ -165,6 +166,21 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
         nullable={name: bool(features[name].isna().any()) for name in features},
         settings=settings,
     )
+
+
+def _refuse_half_characters(frame: pd.DataFrame) -> None:
+    """Text that was read with the wrong encoding may hold what no UTF-8, and so no JSON, can carry."""
+    for name, column in frame.items():
+        if column.dtype != object:  # pandas' own type for text cannot hold it
+            continue
+        for row, value in enumerate(column, 1):
+            try:
+                value.encode() if isinstance(value, str) else None
+            except UnicodeEncodeError as error:
+                raise DataError(
+                    f"column {name!r} holds half of a character in row {row}",
+                    'name the encoding of what load() reads in project/data.py, such as encoding="cp1252"',
+                ) from error
 
 
 def load_dataset(settings: Settings) -> Dataset:

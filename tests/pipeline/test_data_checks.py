@@ -248,6 +248,14 @@ def test_what_is_not_what_it_seems_is_warned_of(case):
     assert rule in found[0].rule and remedy in found[0].observed
 
 
+def test_index_of_prices_is_no_index_of_rows():
+    """A column that is called index, but does not count the rows, is a feature like any other."""
+    frame = pd.DataFrame({"id": ["a", "b"], "index": [100, 103], "t": ["c0", "c1"]})
+    assert data_checks.indexes(frame, settings()) == []
+    (found,) = data_checks.indexes(frame.assign(index=[0, 1]), settings())
+    assert found.column == "index"
+
+
 def test_target_written_as_text_gets_the_remedy():
     """A regression whose target has decimal commas is told the argument that reads it."""
     frame = pd.DataFrame({"id": range(60), "x": range(60), "t": [f"{n},5" for n in range(60)]})

@@ -80,6 +80,17 @@ def test_id_in_the_index_is_told(load):
     assert "id is the frame's index: remove index_col" in caught.value.then
 
 
+@pytest.mark.parametrize("column", list(TABLE))
+def test_half_a_character_is_named(monkeypatch, column):
+    """Text that no UTF-8 can carry is refused with its column and row, in whatever column; other objects are let through."""
+    values = pd.Series([None, "b\ud800"], dtype=object)
+    monkeypatch.setattr("project.data.load", lambda: TABLE.assign(**{column: values}))
+    with pytest.raises(DataError, match=f"column '{column}' holds half of a character in row 2"):
+        dataset.read_frame()
+    monkeypatch.setattr("project.data.load", lambda: TABLE.assign(**{column: pd.Series([1, [2]], dtype=object)}))
+    dataset.read_frame()
+
+
 def test_good_files_are_read(load):
     """A plain file, one with the mark of UTF-8, and one of a single column are let through."""
     for content in (TABLE.to_csv(index=False).encode(), TABLE.to_csv(index=False).encode("utf-8-sig")):

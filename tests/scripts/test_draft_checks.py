@@ -77,9 +77,10 @@ def test_checks_of_the_team_are_not_written_over(scratch):
 
 
 def test_shipped_example_is_written_over(scratch):
-    """The shipped checks are nobody's work, and are replaced without a word."""
+    """The shipped checks are nobody's work: on other data `make validate` names this verb, which replaces them without a word."""
     text = (EXAMPLE / "project/checks.py").read_text(encoding="utf-8")
     (scratch.root / "project/checks.py").write_text(text, encoding="utf-8")
+    assert "`make checks` writes a first one from your data" in scratch.run("validate_data")[2]
     assert leftovers.is_shipped(scratch.root / "project/checks.py")
     assert run(scratch)[0] == 0
     assert "drafted this from 240 rows" in (scratch.root / "project/checks.py").read_text(encoding="utf-8")

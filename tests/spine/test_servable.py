@@ -1,0 +1,32 @@
+"""train.py asks the service's own decoder before there is a run in MLflow."""
+
+import pytest
+
+import train
+from pipeline.errors import DataError
+
+CONTRACT = {
+    "schema": 1, "name": "m", "task": "regression", "format": "skops", "target": "t", "skops": {"layout": "frame"},
+    "inputs": [{"name": "a", "type": "number", "minimum": 0, "example": 1}],
+}  # fmt: skip
+
+
+def test_contract_that_can_be_served_passes():
+    """Nothing is said of a contract from which the service can be made."""
+    train.servable(CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "Umsatz\n(EUR)"}, r"no input can be called 'Umsatz\\n\(EUR\)'"),
+        ({"example": -1}, "the example of 'a' breaks the contract"),
+        ({"minimum": "low"}, "Expected `float | null`"),
+    ],
+)
+def test_contract_that_cannot_be_served_is_refused(change, words):
+    """A name, a range or a value that the service refuses at its start is refused in its words."""
+    wrong = CONTRACT | {"inputs": [CONTRACT["inputs"][0] | change]}
+    with pytest.raises(DataError, match=words) as caught:
+        train.servable(wrong)
+    assert "project/data.py" in caught.value.then
