@@ -5,6 +5,8 @@ PY := .venv/bin/python
 # Only what is said on the command line counts: other programs set such names for purposes of their own. Make would run what
 # stands behind a dollar sign, and some values are typed into a workflow's form.
 $(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
+# A shell may have COLUMNS for the width of its terminal: that one stays as it is, and is no word of ours.
+CHANGED := $(if $(filter command,$(origin COLUMNS)),$(if $(findstring $$,$(value COLUMNS)),$(error COLUMNS may hold no dollar sign),yes))
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Tests that ship nothing.
