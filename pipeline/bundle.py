@@ -19,6 +19,9 @@ from pipeline.errors import StageError
 
 PAPERS = ("contract.json", "golden.json", "reference.json")
 MODELS = ("model.onnx", "model.skops")
+CATEGORIES = 50  # texts of a column that are listed in the contract, which anybody may read
+ROWS_OF_A_CATEGORY = 5  # on average: what stands in fewer rows may be a name, or somebody's words
+LONGEST_CATEGORY = 100  # characters
 GOLDEN_ROWS = 24
 SENSITIVE_ROWS = 8  # the hold-out rows nearest to a decision: where a wrong model shows first
 
@@ -125,7 +128,11 @@ def _input(dataset: Dataset, name: str, checks: dict[str, Any], example: Any) ->
     allowed = checks["ranges"].get(name, {})
     column = dataset.features[name][~dataset.holdout]
     number = dataset.kinds[name] in ("number", "integer") and column.notna().any()
-    observed = {"minimum": float(column.min()), "maximum": float(column.max())} if number else None
+    observed: dict[str, Any] | None = (
+        {"minimum": float(column.min()), "maximum": float(column.max())} if number else None
+    )
+    if dataset.kinds[name] == "text" and (categories := _categories(column)):
+        observed = {"values": categories}
     return {
         "name": name,
         "type": dataset.kinds[name],
@@ -138,6 +145,14 @@ def _input(dataset: Dataset, name: str, checks: dict[str, Any], example: Any) ->
         "observed": observed,
         "example": example,
     }
+
+
+def _categories(column: pd.Series) -> list[str]:
+    """The texts of a column, sorted; none where they are too many, or too rarely the same, to be categories."""
+    given = column[column != ""]
+    values = sorted(set(given))
+    few = len(values) <= CATEGORIES and len(values) * ROWS_OF_A_CATEGORY <= len(given)
+    return values if few and all(len(value) <= LONGEST_CATEGORY for value in values) else []
 
 
 def golden(dataset: Dataset, prediction: np.ndarray, tolerance: float) -> dict[str, Any]:

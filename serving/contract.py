@@ -17,10 +17,11 @@ class Part(msgspec.Struct, frozen=True, dict=True):
 
 
 class Observed(Part, frozen=True):
-    """What training saw; for documentation only, never enforced."""
+    """What training saw: for documentation and warnings only, never enforced."""
 
     minimum: float | None = None
     maximum: float | None = None
+    values: list[str] | None = None  # the texts, where they are few enough to be categories
 
 
 class Onnx(Part, frozen=True):

@@ -71,6 +71,12 @@ class _Counted(Collector):
         counts = total[metrics.values : metrics.values + len(metrics.limits) + 1]
         values.add_metric([version], _buckets(metrics.limits, counts), total[metrics.values + len(metrics.limits) + 1])
         yield values
+        if metrics.unseen_features:
+            text = "Rows with a text that training never saw."
+            unseen = CounterMetricFamily("slipway_unseen_categories", text, labels=["feature"])
+            for number, name in enumerate(metrics.unseen_features):
+                unseen.add_metric([name], total[metrics.unseen_texts + number])
+            yield unseen
 
 
 def _buckets(limits: Sequence[float], counts: Sequence[float]) -> list[tuple[str, float]]:

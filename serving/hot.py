@@ -27,7 +27,8 @@ from serving.prediction_log import PredictionLog
 from serving.predictor import Outputs, Predictor
 from serving.problems import GONE, Problem
 from serving.request_ids import new_request_id, request_id
-from serving.rows import Row
+from serving.rows import MANY, Row
+from serving.unseen import Unseen
 
 LARGEST_QUEUE = 50_000_000  # bytes of bodies that are not small and arrive, wait to be read or are being answered
 ENCODED = 500  # rows that are written for the log in one go; no other thread runs meanwhile
@@ -37,6 +38,7 @@ PROBLEM: Header = (b"content-type", problems.MEDIA_TYPE.encode())
 NONE: list[Header] = []
 NO_STORE = [(b"cache-control", b"no-store")]
 
+Warnings = tuple[list[int], list[dict[str, Any]]]  # how often each column was unseen, and what the caller is told
 Outcome = tuple[int, Header, bytes, list[Header]]  # status, content type, body, more headers
 Response = tuple[bytes, int, Header, bytes, list[Header]]  # the same after the request's id
 
@@ -74,6 +76,7 @@ class HotPath:
         self.origins = Origins(config)
         self._decoder = Decoder(bundle.contract)
         self._limits = limits(bundle.contract)
+        self._unseen = Unseen(bundle.contract)
         self._encode = msgspec.json.Encoder().encode
         self._write = AnswerWriter(bundle.contract).write
         self._version = self._encode(bundle.release.version)
@@ -147,10 +150,8 @@ class HotPath:
     async def __call__(self, scope, receive, send) -> None:
         """The same as an ASGI application, for every path."""
         path = scope["path"] if scope["type"] == "http" else ""
-        if (
-            len(path) > 2 and path.endswith("/") and path[:-1] in self.metrics.paths
-        ):  # no redirect: not every client sends its body again
-            path = path[:-1]
+        if len(path) > 2 and path.endswith("/") and path[:-1] in self.metrics.paths:
+            path = path[:-1]  # no redirect: not every client sends its body again
             scope = {**scope, "path": path}
         if self.origins.allowed and scope["type"] == "http":
             headers = by_name(scope["headers"])
@@ -258,39 +259,47 @@ class HotPath:
         body, raw, row = read
         answer = self.predictor.predict_one(row)
         self.metrics.predicted(answer)
+        warnings = self._warnings(row) if self._unseen.columns else None
         encoded = self._encode(answer)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
             features = self._decoder.written(body, raw) or self._encode((row,))
             self._keep(call, body.subject, 1, features, b"[%b]" % encoded, latency)
-        return b"%b%b" % (encoded[:-1], self._tail(call, latency))
+        return b"%b%b" % (encoded[:-1], self._tail(call, latency, warnings))
 
-    def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, int, Outputs, bytes, bytes]:
+    def _warnings(self, row: Row) -> list[dict[str, Any]]:
+        unseen = self._unseen.one(row)
+        for number in unseen:
+            self.metrics.unseen(number)
+        return [self._unseen.warning(number, row) for number in unseen[:MANY]]
+
+    def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, int, Outputs, bytes, bytes, Warnings]:
         body = self._decoder.many(raw)
         if body.request_id:
             call.request_id = body.request_id
         rows = self._decoder.rows(body)
         outputs = self.predictor.predict(rows)
-        return body, len(rows), outputs, self._write(outputs), body.written or self._features(rows)
+        features = body.written or self._features(rows)
+        return body, len(rows), outputs, self._write(outputs), features, self._unseen.many(rows)
 
-    def _answer_batch(self, call: Call, result: tuple[Any, int, Outputs, bytes, bytes]) -> bytes:
-        body, rows, outputs, written, features = result
-        self.metrics.predicted_many(outputs)
+    def _answer_batch(self, call: Call, result: tuple[Any, int, Outputs, bytes, bytes, Warnings]) -> bytes:
+        body, rows, outputs, written, features, (counts, warnings) = result
+        self.metrics.predicted_many(outputs, counts)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
             self._keep(call, body.subject, rows, features, written, latency)
-        return b'{"predictions":%b%b' % (written, self._tail(call, latency))
+        return b'{"predictions":%b%b' % (written, self._tail(call, latency, warnings))
 
-    def _run_invocation(self, call: Call, raw: bytes) -> tuple[int, Outputs, bytes, bytes]:
+    def _run_invocation(self, call: Call, raw: bytes) -> tuple[int, Outputs, bytes, bytes, Warnings]:
         rows, written = self._decoder.invocation(raw, call.headers.get(b"content-type", b"").decode("latin-1"))
         outputs = self.predictor.predict(rows)
         # The model was trained on the numbers of the classes, and MLflow's server answers them.
         encoded = self._encode({"predictions": outputs[0].reshape(-1).tolist()})
-        return len(rows), outputs, encoded, written or self._features(rows)
+        return len(rows), outputs, encoded, written or self._features(rows), self._unseen.many(rows)
 
-    def _answer_invocation(self, call: Call, result: tuple[int, Outputs, bytes, bytes]) -> bytes:
-        rows, outputs, encoded, features = result
-        self.metrics.predicted_many(outputs)
+    def _answer_invocation(self, call: Call, result: tuple[int, Outputs, bytes, bytes, Warnings]) -> bytes:
+        rows, outputs, encoded, features, (counts, _) = result  # MLflow's answer has no place for warnings
+        self.metrics.predicted_many(outputs, counts)
         if self.log is not None:
             latency = (time.perf_counter() - call.began) * 1000
             self._keep(call, None, rows, features, self._write(outputs), latency)
@@ -317,10 +326,11 @@ class HotPath:
         record = (call.request_id, time.time(), call.caller.id, about, rows, features, answers, latency)
         self.log.predicted(record, len(features) + len(answers))  # type: ignore[union-attr]  # callers have looked
 
-    def _tail(self, call: Call, latency: float) -> bytes:
+    def _tail(self, call: Call, latency: float, warnings: list[dict[str, Any]] | None) -> bytes:
         """The end of an answer; an id may hold what JSON must escape."""
         name = self._encode(call.request_id)
-        return b',"model_version":%b,"request_id":%b,"latency_ms":%.3f}' % (self._version, name, latency)
+        more = b',"warnings":%b' % self._encode(warnings) if warnings else b""
+        return b',"model_version":%b,"request_id":%b,"latency_ms":%.3f%b}' % (self._version, name, latency, more)
 
 
 def _read(headers: list[Header]) -> Call:

@@ -8,6 +8,7 @@ import numpy as np
 from serving.bundle import Bundle
 from serving.numbers import Numbers
 from serving.predictor import Answer, Outputs
+from serving.unseen import Unseen
 
 # Seconds. One row takes well under a millisecond, so the first buckets lie there; the last are batches.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -44,7 +45,9 @@ class Metrics:
         self.seconds = self.requests + len(self.paths) * len(STATUSES)
         self.predictions = self.seconds + len(self.paths) * (len(BUCKETS) + 2)
         self.values = self.predictions + (len(self.contract.classes) or 1)
-        self.numbers = Numbers(self.values + len(self.limits) + 2, rows)
+        self.unseen_features = [name for _, name, _ in Unseen(bundle.contract).columns]
+        self.unseen_texts = self.values + len(self.limits) + 2
+        self.numbers = Numbers(self.unseen_texts + len(self.unseen_features), rows)
         self._positive = self.contract.positive
         self.count_as(0)
 
@@ -72,8 +75,14 @@ class Metrics:
         own[self.values + bisect_left(self.limits, value)] += 1
         own[self.values + len(self.limits) + 1] += value
 
-    def predicted_many(self, outputs: Outputs) -> None:
-        """The same for all rows of a model's outputs."""
+    def unseen(self, column: int, rows: int = 1) -> None:
+        """Count rows that hold a text which training never saw, in one of the columns of `Unseen`."""
+        self.own[self.unseen_texts + column] += rows
+
+    def predicted_many(self, outputs: Outputs, unseen: Sequence[int] = ()) -> None:
+        """The same for all rows of a model's outputs, of which so many hold an unseen text in each column of `Unseen`."""
+        for column, rows in enumerate(unseen):
+            self.unseen(column, rows)
         positions, values = outputs[0].reshape(-1), outputs[-1]
         if self.contract.task == "regression":
             self.own[self.predictions] += len(values)

@@ -27,6 +27,19 @@ TEXTS = {
 }
 READY = ("/readyz", "/ping")  # they ask the model
 
+TAGS = {
+    "Predictions": "Ask the model, and tell what turned out to be true.",
+    "Model": "Which model this is.",
+    "Checks": "Whether the service answers, for people and for what watches it.",
+    "Operation": "Metrics and set-up.",
+}
+GROUPS = {
+    "Predictions": ("/predict", "/predict/batch", "/invocations", "/feedback"),
+    "Model": ("/model/info", "/version"),
+    "Checks": ("/health", "/healthz", "/readyz", "/ping"),
+    "Operation": ("/metrics", "/admin/status"),
+}
+
 PROBLEMS = {
     "400": "The body is not JSON (or CSV).",
     "401": "A key is needed, or the key is not known.",
@@ -72,6 +85,9 @@ def document(app: FastAPI, contract: Contract, answer: Answer, version: str, con
         status for operations in base["paths"].values() for one in operations.values() for status in one["responses"]
     }
     base["components"] = _components(contract, config, answers)
+    base["tags"] = [{"name": name, "description": words} for name, words in TAGS.items()]
+    order = [path for paths in GROUPS.values() for path in paths]
+    base["paths"] = {path: base["paths"][path] for path in order if path in base["paths"]}
     return base
 
 
@@ -152,6 +168,7 @@ def _post(does: str, taken: Schema, examples: dict[str, Any], given: Schema, ans
 
 def _complete(path: str, method: str, operation: Schema, config: Config) -> None:
     """Add what each operation has: names, keys, the header that names a request, and the problems that all share."""
+    operation["tags"] = [next(tag for tag, paths in GROUPS.items() if path in paths)]
     operation["operationId"] = path.strip("/").replace("/", "_")
     operation["summary"] = path.strip("/").replace("/", " ").capitalize()
     operation["parameters"] = [{"$ref": "#/components/parameters/RequestId"}]

@@ -7,8 +7,10 @@ import msgspec
 
 from serving.body import LARGEST_BATCH, LONGEST_SUBJECT
 from serving.bundle import Release
-from serving.contract import LARGEST, Contract, Input, Observed
+from serving.contract import LARGEST, Contract, Input, Observed, listed
 from serving.keys import NAME, SCOPES
+from serving.rows import MANY
+from serving.unseen import Unseen
 
 Schema = dict[str, Any]
 
@@ -48,13 +50,17 @@ def components(contract: Contract) -> Schema:
         "request_id": {**REQUEST_ID, "description": "That of the body, else of X-Request-ID, else a new one."},
         "latency_ms": {**POSITIVE, "description": "Milliseconds that the answer took."},
     }
+    warned = {} if not Unseen(contract).columns else {"warnings": _warnings()}
     answer = _answer(contract)
     return {
         "Features": closed({column.name: feature(column, contract.largest) for column in contract.inputs}),
         "Row": {"anyOf": [ref("Features"), _list(contract)]},
         "Answer": closed(answer),
-        "Prediction": closed({**answer, **tail}),
-        "Predictions": closed({"predictions": many(ref("Answer"), "One for each row, in order."), **tail}),
+        "Prediction": closed({**answer, **tail, **warned}, [*answer, *tail]),
+        "Predictions": closed(
+            {"predictions": many(ref("Answer"), "One for each row, in order."), **tail, **warned},
+            ["predictions", *tail],
+        ),
         "Problem": _problem(),
         **{name: {**schema, "required": list(schema["properties"])} for name, schema in made.items()},
     }
@@ -81,6 +87,8 @@ def feature(column: Input, largest: float) -> Schema:
     seen = column.observed
     if seen and seen.minimum is not None and seen.maximum is not None:
         schema["description"] += f" In training it went from {seen.minimum:.12g} to {seen.maximum:.12g}."
+    if seen and seen.values:
+        schema["description"] += f" In training it was one of {listed(seen.values)}."
     return schema
 
 
@@ -255,6 +263,19 @@ def _split(contract: Contract) -> Schema:
         "properties": {"columns": names, "data": many(_list(contract), "Rows in the order of columns.")},
     }
     return {"anyOf": [full, bare]}
+
+
+def _warnings() -> Schema:
+    warning = closed(
+        {
+            "feature": {**TEXT, "description": "The feature whose text the training never saw."},
+            "row": {"type": "integer", "minimum": 0, "description": "The row of a batch, counting from 0."},
+            "detail": TEXT,
+        },
+        ["feature", "detail"],
+    )
+    words = "What the model has answered without knowing it; only where there is any, and the first ten."
+    return {"type": "array", "items": warning, "minItems": 1, "maxItems": MANY, "description": words}
 
 
 def _problem() -> Schema:

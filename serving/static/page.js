@@ -4,6 +4,7 @@
 // Whatever comes from the service is put in as text, never as HTML.
 
 const SHOWN = 10; // classes that are drawn at once; the others can be unfolded
+const CATEGORIES = 5; // texts that a hint names
 const PATIENCE = 30_000; // milliseconds that an answer is waited for
 
 const $ = (id) => document.getElementById(id);
@@ -122,11 +123,14 @@ function field(input, position) {
     ? make("select", described, ...choices.map((value, index) => make("option", { value: index }, shown(value))))
     : make("input", { ...described, type: "text", spellcheck: "false", autocapitalize: "off" });
   if (!choices && input.type !== "text") control.setAttribute("inputmode", numeric(input));
+  const seen = choices || !input.observed?.values ? null : make("datalist", { id: `${id}-seen` });
+  seen?.append(...input.observed.values.map((value) => make("option", { value })));
+  if (seen) control.setAttribute("list", seen.id);
   if (!choices && input.nullable) control.placeholder = "empty (null)";
   if (!choices && !input.nullable) control.setAttribute("aria-required", "true");
   const hint = make("p", { id: `${id}-hint`, class: "hint" });
   const error = make("p", { id: `${id}-error`, class: "error" });
-  const box = make("div", { class: "field" }, make("label", { for: id }, input.name), control, hint, error);
+  const box = make("div", { class: "field" }, make("label", { for: id }, input.name), control, ...(seen ? [seen] : []), hint, error);
   return { input, choices, control, hint, error, box };
 }
 
@@ -184,6 +188,12 @@ function hints(field) {
   const kind = { number: "number", integer: "whole number", boolean: "true or false", text: "text" }[input.type];
   const allowed = make("span", {}, kind + range(input), input.nullable ? ", or empty" : "");
   const seen = input.observed;
+  if (seen?.values) {
+    const value = valueOf(field);
+    const outside = typeof value === "string" && !(value === "" && input.nullable) && !seen.values.includes(value);
+    const few = seen.values.slice(0, CATEGORIES).join(", ") + (seen.values.length > CATEGORIES ? ", …" : "");
+    return [allowed, " ", make("span", outside ? { class: "outside" } : {}, `${outside ? "not seen" : "seen"} in training: ${few}`)];
+  }
   if (!seen || seen.minimum === null || seen.maximum === null) return [allowed];
   const value = valueOf(field);
   const outside = typeof value === "number" && (value < seen.minimum || value > seen.maximum);
@@ -222,6 +232,8 @@ async function predict() {
     const answer = await ask("predict", body);
     if (answer.status !== 200) return refuse(answer);
     draw(answer.body);
+    const warnings = (answer.body.warnings ?? []).map(({ feature, detail }) => `${feature}: ${detail}.`);
+    if (warnings.length) $("alert").replaceChildren(make("p", { class: "alert" }, warnings.join(" ")));
     [asked, before] = [body, answer.body];
     changed();
     $("said").scrollIntoView({ block: "nearest" });

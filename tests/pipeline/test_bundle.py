@@ -122,11 +122,35 @@ def test_contract_describes_every_input():
     assert (inputs["count"]["minimum"], inputs["count"]["maximum"]) == (0, 9)
     assert (inputs["size"]["minimum"], inputs["size"]["maximum"]) == (None, None)
     assert inputs["size"]["exclusive_minimum"] == -1e9 and "exclusive_minimum" not in inputs["count"]
-    assert inputs["town"]["values"] == ["Köln", "Paris"] and inputs["town"]["observed"] is None
+    assert inputs["town"]["values"] == ["Köln", "Paris"]
+    assert inputs["town"]["observed"] == {"values": ["Köln", "Paris"]} and inputs["member"]["observed"] is None
     training = dataset.features["size"][~dataset.holdout]
     assert inputs["size"]["observed"] == {"minimum": training.min(), "maximum": training.max()}
     assert type(inputs["member"]["example"]) is bool and type(inputs["count"]["example"]) is int
     assert made_contract["classes"] == ["no", "yes"] and made_contract["data_hash"] == dataset.hash
+
+
+@pytest.mark.parametrize(
+    ("texts", "listed"),
+    [
+        (["b", "a", ""] * 10, ["a", "b"]),
+        ([f"{number:02}" for number in range(50)] * 5, [f"{number:02}" for number in range(50)]),
+        ([f"{number:02}" for number in range(51)] * 5, None),
+        (["one of its kind", "another", *["a"] * 8], None),
+        (["a", "x" * 101] * 10, None),
+        ([""] * 10, None),
+    ],
+    ids=["categories", "fifty", "fifty-one", "names", "long", "nothing"],
+)
+def test_texts_are_listed_only_where_they_are_categories(texts, listed):
+    """The contract lists at most 50 texts, sorted, and none that stand in too few rows: they could be somebody's name."""
+    frame = pd.DataFrame({"id": range(len(texts)), "word": texts, "y": np.arange(len(texts), dtype=float)})
+    data = {"task": "regression", "id": "id", "target": "y"}
+    given = {"name": "m", "data": data, "split": {"holdout": 0.3, "salt": "x"}, "train": {"seed": 1}}
+    dataset = take_apart(frame, Settings.model_validate(given | {"gate": {"metric": "x", "margin": 0.0}}))
+    dataset.holdout[:] = False
+    checks = {"ranges": {}, "values": {}}
+    assert bundle._input(dataset, "word", checks, "a")["observed"] == (listed and {"values": listed})
 
 
 def test_golden_rows_are_of_the_holdout_and_carry_the_trained_answers():

@@ -221,6 +221,15 @@ def test_what_training_saw_is_told(binary):
     assert features["sold"]["enum"] == [False, True, 0, 1]
 
 
+def test_the_document_is_in_groups_and_predictions_come_first(bare):
+    """Each operation has one group, and a page shows groups and paths in this order: the model before what watches it."""
+    document = bare.document
+    groups = [next(iter(operations.values()))["tags"] for operations in document["paths"].values()]
+    assert all(len(tags) == 1 for tags in groups) and next(iter(document["paths"])) == "/predict"
+    assert list(dict.fromkeys(tags[0] for tags in groups)) == [tag["name"] for tag in document["tags"]]
+    assert all(tag["description"] for tag in document["tags"])
+
+
 def test_every_endpoint_is_documented(bare):
     """Each operation has a sentence and a name of its own, and the page shows them."""
     names = []
