@@ -192,7 +192,7 @@ function hints(field) {
     const value = valueOf(field);
     const outside = typeof value === "string" && !(value === "" && input.nullable) && !seen.values.includes(value);
     const few = seen.values.slice(0, CATEGORIES).join(", ") + (seen.values.length > CATEGORIES ? ", …" : "");
-    return [allowed, " ", make("span", outside ? { class: "outside" } : {}, `${outside ? "not seen" : "seen"} in training: ${few}`)];
+    return [allowed, " ", make("span", outside ? { class: "outside" } : {}, `${outside ? "not seen in training, which had" : "in training"} ${few}`)];
   }
   if (!seen || seen.minimum === null || seen.maximum === null) return [allowed];
   const value = valueOf(field);
@@ -232,8 +232,6 @@ async function predict() {
     const answer = await ask("predict", body);
     if (answer.status !== 200) return refuse(answer);
     draw(answer.body);
-    const warnings = (answer.body.warnings ?? []).map(({ feature, detail }) => `${feature}: ${detail}.`);
-    if (warnings.length) $("alert").replaceChildren(make("p", { class: "alert" }, warnings.join(" ")));
     [asked, before] = [body, answer.body];
     changed();
     $("said").scrollIntoView({ block: "nearest" });

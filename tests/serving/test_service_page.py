@@ -249,6 +249,22 @@ def test_what_training_never_saw_is_told(browser, binary):
     assert browser.texts(".outside") == ["outside training 0.5 to 80"]
 
 
+def test_texts_that_training_saw_are_told_and_offered(browser, tmp_path):
+    """The hint names them, the field offers them, and says so when another is written; an empty field is none."""
+    bundle = make_bundle("columns", tmp_path / "bundle")
+    inputs = read(bundle, "contract.json")["inputs"]
+    inputs[2]["observed"] = {"values": ["a", "b", "c", "d", "e", "<i>f</i>"]}
+    with serving(change(bundle, "contract.json", inputs=inputs)) as service:
+        browser.open(service.url, FORM)
+        assert [one.get_attribute("value") for one in browser.all("#f2-seen option")] == inputs[2]["observed"]["values"]
+        field = browser.one("#f2")
+        for text, said in (("a", ""), ("mauve", "not seen in training, which had a, b, c, d, e, …"), ("", "")):
+            field.clear()
+            field.send_keys("x", Keys.BACK_SPACE, text)
+            assert browser.texts("#f2-hint .outside") == ([said] if said else [])
+        assert browser.texts("#f2-hint span")[1] == "in training a, b, c, d, e, …"
+
+
 def test_the_answer_before_is_marked(browser, binary):
     """From the second answer on, each bar has a mark where it was before."""
     browser.open(binary.url, FORM)
@@ -378,12 +394,21 @@ def test_docs_show_the_operations_and_the_fields(browser, columns):
     browser.wait(".json-schema-2020-12-property")
     fields = " ".join(browser.texts(".json-schema-2020-12-property .json-schema-2020-12__title"))
     assert all(column["name"] in fields for column in columns.contract["inputs"])
-    browser.one("#operations-default-predict .opblock-summary-control").click()
-    browser.wait("#operations-default-predict .execute")
-    browser.one("#operations-default-predict .execute").click()
-    browser.wait("#operations-default-predict .live-responses-table")
+    browser.one("#operations-Predictions-predict .opblock-summary-control").click()
+    browser.wait("#operations-Predictions-predict .execute")
+    browser.one("#operations-Predictions-predict .execute").click()
+    browser.wait("#operations-Predictions-predict .live-responses-table")
     assert browser.texts(".live-responses-table .response-col_status")[-1].startswith("200")
     assert browser.complaints() == []
+
+
+def test_docs_show_predictions_first_and_no_bounds_of_a_type(browser, binary):
+    """The groups are those of the document, and the limits of the contract are seen, not those of its kind of numbers."""
+    browser.open(f"{binary.url}/docs", ".opblock")
+    assert browser.texts(".opblock-tag a")[0] == "Predictions"
+    assert browser.texts(".opblock-summary-path")[0].replace("\u200b", "") == "/predict"
+    browser.wait(".json-schema-2020-12__constraint")
+    assert "e+38" not in browser.one("body").text and "[0, 100]" in browser.one("body").text
 
 
 def test_redoc_shows_the_operations_and_the_fields(browser, columns):
