@@ -9,7 +9,7 @@ half-way is completed.
 import shutil
 import sys
 
-from pipeline import bundle, model_card, registry, workflow
+from pipeline import bundle, image_trial, model_card, registry, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
@@ -27,6 +27,9 @@ def main() -> None:
     compared = evaluation["production"]["version"] if evaluation["production"] else "none"
     version = registry.by_tag(client, settings.name, "digest", digest)
     if version is None:
+        tried = image_trial.before_registration(settings, BUILD / "model", digest)
+        if tried:
+            print(tried)
         version = create(client, settings, run, evaluation, data)
     client.set_model_version_tag(settings.name, version.version, "compared_with", compared)
     client.set_model_version_tag(settings.name, version.version, "judged_by", evaluation["judged_by"])

@@ -218,6 +218,7 @@ def _convert(
         raise
     if layout == "columns":
         _number_inputs(converted)
+    _without_locale(converted)
     outputs = [output.name for output in converted.graph.output]
     form = {
         "layout": layout,
@@ -235,6 +236,17 @@ def _number_inputs(model: Any) -> None:
         given.name = names[given.name]
     for node in model.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def _without_locale(model: Any) -> None:
+    """Have text put into lower case alike everywhere: the locale that ONNX Runtime takes by itself, en_US.UTF-8, is not everywhere."""
+    from onnx import helper
+
+    for node in model.graph.node:
+        if node.op_type == "StringNormalizer":
+            rest = [attribute for attribute in node.attribute if attribute.name != "locale"]
+            del node.attribute[:]
+            node.attribute.extend([*rest, helper.make_attribute("locale", "C")])
 
 
 def _why(error: Exception) -> str:

@@ -7,6 +7,7 @@ in an image.
 import ast
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -152,7 +153,9 @@ def ask(
         command += [f"--{name}={value}" for name, value in options.items()]
         limit = SECONDS + len(rows) * SECONDS_PER_ROW
         try:
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
+            done = subprocess.run(
+                command, cwd=ROOT, env=_bare(work), capture_output=True, encoding="utf-8", errors="replace", timeout=limit
+            )
         except subprocess.TimeoutExpired:
             raise PortabilityError(
                 f"the service did not answer {len(rows)} rows with the stored model within {limit:.0f} s",
@@ -168,6 +171,11 @@ def ask(
             )
         with np.load(f"{work}/answers.npz", allow_pickle=False) as found:
             return found["answers"], float(found["milliseconds"])
+
+
+def _bare(folder: str) -> dict[str, str]:
+    """The variables of an image: nothing that this machine sets, no locale but C, nobody's home."""
+    return {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "LC_ALL": "C", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def packages() -> list[str]:

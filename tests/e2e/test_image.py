@@ -214,6 +214,8 @@ def test_image_of_a_scikit_learn_model_answers(engine, tmp_path):
         container.remove(force=True)
     code = "import importlib.util as u, json; print(json.dumps([n for n in ('sklearn', 'onnxruntime', 'pip') if u.find_spec(n)]))"
     assert ask(engine, image, code) == ["sklearn"]
+    library = "import ctypes, sklearn.tree, json; ctypes.CDLL('libgomp.so.1'); print(json.dumps([line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line]))"  # fmt: skip
+    assert len(set(ask(engine, image, library))) == 1, "LightGBM finds OpenMP, the one that scikit-learn has loaded"
 
 
 def test_image_holds_the_locked_packages_and_no_others(engine, local):

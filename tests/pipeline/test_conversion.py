@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from pipeline import conversion
@@ -153,3 +157,13 @@ def test_reason_is_one_sentence(model, words):
     with pytest.raises(conversion.ConversionError) as caught:
         convert(model, ("matrix", "float32"))
     assert caught.value.what == words
+
+
+def test_no_locale_is_left_in_a_graph():
+    """Text is put into lower case in the locale C, which is everywhere: the one that ONNX Runtime takes by itself is not."""
+    words = np.array([["good coffee"], ["Bad tea"]] * 5, dtype=object)
+    model = make_pipeline(make_column_transformer((CountVectorizer(), 0)), LogisticRegression()).fit(words, [0, 1] * 5)
+    ((graph, _),) = convert(model, ("columns", "float32"), kinds={"words": "text"})
+    nodes = [node for node in onnx.load_from_string(graph).graph.node if node.op_type == "StringNormalizer"]
+    locales = [attribute.s for node in nodes for attribute in node.attribute if attribute.name == "locale"]
+    assert locales == [b"C"] * len(nodes) and nodes
