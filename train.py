@@ -15,7 +15,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from pipeline import bundle, conversion, drift, lineage, metrics, portable, served, workflow
+from pipeline import bundle, conversion, drift, lineage, metrics, portable, served, stored, workflow
+from pipeline import trusted as trusted_types
 from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
@@ -240,7 +241,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
             model,
             name="model",
             serialization_format="skops",
-            skops_trusted_types=settings.train.trusted_types,
+            skops_trusted_types=stored.types_beyond(stored.dumps(model)),  # all of them were judged
             signature=infer_signature(sample, prediction[:3]),
             input_example=sample,
             pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
@@ -272,12 +273,12 @@ def servable(contract: dict) -> None:
 
 
 def allowed(model, trusted: list[str]) -> None:
-    """Refuse a model that holds types which neither skops nor [train] trusted_types trusts, naming them."""
+    """Refuse a model that holds types which need the team's word in [train] trusted_types and have none, naming them."""
     unknown = portable.untrusted(model, trusted)
     if unknown:
         raise ProjectError(
             f"the model holds types that are not trusted: {', '.join(unknown)}",
-            "if you know them, list them in pipeline.toml [train] trusted_types",
+            trusted_types.advice(unknown, trusted),
         )
 
 

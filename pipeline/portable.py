@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import conversion
+from pipeline import trusted as trusted_types
 from pipeline.dataset import Dataset
 from pipeline.errors import PortabilityError
 
@@ -48,10 +49,10 @@ class Parity:
 
 
 def untrusted(model: Any, trusted: list[str]) -> list[str]:
-    """The types inside a model that neither skops nor the settings trust; empty when it can be stored without pickle."""
+    """The types inside a model that need the team's word and have none; empty when it can be stored without pickle."""
     from pipeline import stored
 
-    return sorted(set(stored.types_beyond(stored.dumps(model))) - set(trusted))
+    return trusted_types.beyond(stored.types_beyond(stored.dumps(model)), trusted)
 
 
 def parity(trained: np.ndarray, portable: np.ndarray, tolerance: float = 0.0) -> Parity:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import portable, stored, ties
+from pipeline import portable, stored, ties, trusted
 from pipeline.dataset import Dataset
 from pipeline.errors import PortabilityError
 from pipeline.portable import Parity, Trial
@@ -77,10 +77,11 @@ def _stored(model, dataset: Dataset, tried: Sequence[Trial], describe, reason: s
     tolerance = dataset.settings.gate.parity
     raw = stored.dumps(model)
     types = stored.types_beyond(raw)
-    if foreign := sorted(set(types) - set(dataset.settings.train.trusted_types)):
+    known = dataset.settings.train.trusted_types
+    if foreign := trusted.beyond(types, known):
         raise PortabilityError(
             f"the model cannot be served: {reason}; as scikit-learn's own it holds types that are not trusted: {', '.join(foreign)}",
-            "if you know them, list them in pipeline.toml [train] trusted_types",
+            trusted.advice(foreign, known),
         )
     files = {"model.skops": raw, **stored.code_for(types)}
     together = pd.concat([trial.rows for trial in tried], ignore_index=True)

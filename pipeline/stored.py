@@ -154,7 +154,13 @@ def ask(
         limit = SECONDS + len(rows) * SECONDS_PER_ROW
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=_bare(work), capture_output=True, encoding="utf-8", errors="replace", timeout=limit
+                command,
+                cwd=ROOT,
+                env=_bare(work),
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=limit,
             )
         except subprocess.TimeoutExpired:
             raise PortabilityError(

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts, bundle, conversion, metrics, portable, served
+from pipeline import artifacts, bundle, conversion, metrics, portable, served, trusted
 from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_project
@@ -25,6 +25,7 @@ from pipeline.settings import load_settings
 
 ROWS = 2000  # of the sample: enough to tell a model from a dummy, few enough to fit in seconds
 NO_GAIN = 0.01  # share of a dummy's loss; who gains surely less has learned nothing
+STORED, UNTRUSTED = "can be stored without pickle", "not trusted: "
 TRIED = 10  # columns that are taken away or filled with text, one at a time
 
 Predict = Callable[[pd.DataFrame], np.ndarray]
@@ -52,9 +53,13 @@ def main(argv: list[str] | None = None) -> int:
     else:
         show(outcomes)
     if broken:
+        then = "correct project/model.py, or a rule of project/checks.py that does not hold"
+        if broken[0].check == STORED:
+            known = settings.train.trusted_types
+            then = trusted.advice(broken[0].observed.removeprefix(UNTRUSTED).split(", "), known)
         raise ProjectError(
             f"the model fails {len(broken)} of {len(outcomes)} checks, first “{broken[0].check}”: {broken[0].observed}",
-            "correct project/model.py, or a rule of project/checks.py that does not hold",
+            then,
         )
     return 0
 
@@ -240,8 +245,8 @@ def refuses_text(dataset: Dataset, features: pd.DataFrame, predict: Predict) -> 
 def can_be_stored(dataset: Dataset, model: Any) -> Outcome:
     """The model holds only types that skops or the settings trust."""
     unknown = portable.untrusted(model, dataset.settings.train.trusted_types)
-    observed = f"not trusted: {', '.join(unknown)}; if you know them, list them in pipeline.toml [train] trusted_types"
-    return Outcome("can be stored without pickle", not unknown, observed if unknown else "all types are trusted")
+    observed = f"{UNTRUSTED}{', '.join(unknown)}" if unknown else "all types are trusted"
+    return Outcome(STORED, not unknown, observed)
 
 
 def can_be_served(dataset: Dataset, model: Any, features: pd.DataFrame, predict: Predict) -> Outcome:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
@@ -11,9 +11,6 @@ from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, Standar
 from pipeline import bundle, portable, served, stored, ties
 from pipeline.errors import PortabilityError, ProjectError
 from tests.pipeline.test_portable import fitted, made
-
-TREES = "sklearn.tree._tree.Tree"
-HISTOGRAMS = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 
 
 def trusting(dataset, *types):
@@ -58,10 +55,13 @@ def test_what_onnx_answers_otherwise_beside_thresholds_is_served_by_scikit_learn
 
 
 def test_what_neither_format_carries_is_refused_with_both_reasons():
-    """Where the settings do not trust what the stored model holds, the message says why it is not ONNX, and which types."""
+    """Where the settings do not trust what the stored model holds, the message says why it is not ONNX, which types, and the line to add."""
+    model = make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression())
     with pytest.raises(PortabilityError) as caught:
-        chosen(HistGradientBoostingClassifier(max_iter=5), made("binary"))
-    assert "HistGradientBoostingClassifier: " in caught.value.what and HISTOGRAMS in caught.value.what
+        chosen(model, trusting(made("binary"), "own.Type"))
+    assert "LogisticRegression: it cannot become ONNX: FunctionTransformer is not supported" in caught.value.what
+    assert "not trusted: numpy.nan_to_num" in caught.value.what
+    assert caught.value.then.endswith('trusted_types = ["own.Type", "numpy.nan_to_num"]')
 
 
 def test_stored_model_that_never_answers_is_ended(monkeypatch):

@@ -110,12 +110,14 @@ def test_model_that_cannot_be_stored_or_served_is_named_before_training(scratch)
     status, outcomes, _ = validate(scratch)
     assert status == 0
     assert "by scikit-learn itself: LogisticRegression: it cannot become ONNX" in outcomes["can be served"]["observed"]
-    scratch.edit("pipeline.toml", '"numpy.dtype", ', "")
-    status, outcomes, _ = validate(scratch)
+    scratch.edit("project/model.py", "numpy.cbrt", "numpy.nan_to_num")
+    status, outcomes, said = validate(scratch)
     assert status == 1
     assert {name for name, one in outcomes.items() if not one["success"]} == SHIPPING
-    assert "numpy.dtype" in outcomes["can be stored without pickle"]["observed"]
+    assert outcomes["can be stored without pickle"]["observed"] == "not trusted: numpy.nan_to_num"
     assert "cannot become ONNX" in outcomes["can be served"]["observed"]
+    (line,) = [line for line in said.splitlines() if "trusted_types = " in line and "next: " in line]
+    assert line.endswith('"numpy.nan_to_num"]')
 
 
 @pytest.mark.parametrize("case", FAULTS)

@@ -84,7 +84,7 @@ def answers_like_the_trained_model(fork) -> None:
 def test_trees_that_compare_in_64_bits_are_served_by_scikit_learn(new_fork):
     """Histogram gradient boosting ships as skops, says why, and production answers exactly like the trained model; so does its next version."""
     fork = new_fork()
-    with_model(fork, TREES, PREDICTOR)
+    with_model(fork, TREES)
     said = fork.ok("-m", "scripts.ship")
     contract = json.loads((production(fork)[1] / "contract.json").read_text(encoding="utf-8"))
     assert contract["format"] == "skops" and contract["skops"]["trusted"] == [PREDICTOR]
@@ -104,7 +104,7 @@ def test_step_of_the_project_travels_in_the_bundle(new_fork):
     """A transformer of project/ is served from the bundle with the modules that it imports, whatever the repository holds later."""
     fork = new_fork()
     fork.write("project/ratios.py", RATIOS)
-    with_model(fork, OWN_STEP.format(name="ratio"), "project.model.Ratios", PREDICTOR)
+    with_model(fork, OWN_STEP.format(name="ratio"), "project.model.Ratios")
     fork.ok("-m", "scripts.ship")
     answers_like_the_trained_model(fork)
     bundle = production(fork)[1]
@@ -125,7 +125,7 @@ def test_module_that_the_service_lacks_is_refused_by_name(new_fork):
     """Code that imports a package which no image has ends training with the package's name, and no run file."""
     fork = new_fork()
     fork.write("project/ratios.py", "import requests\n" + RATIOS)
-    with_model(fork, OWN_STEP.format(name="ratio"), "project.model.Ratios", PREDICTOR)
+    with_model(fork, OWN_STEP.format(name="ratio"), "project.model.Ratios")
     fork.ok("-m", "scripts.validate_data")
     said = fork.refused("train.py")
     assert "No module named 'requests'" in said and "serving-sklearn" in said
@@ -136,6 +136,7 @@ def test_types_that_nobody_trusts_are_refused(new_fork):
     """A type of the project that the settings do not trust ends training, whatever the format would be."""
     fork = new_fork()
     fork.write("project/ratios.py", RATIOS)
-    with_model(fork, OWN_STEP.format(name="ratio"), PREDICTOR)
+    with_model(fork, OWN_STEP.format(name="ratio"))
     fork.ok("-m", "scripts.validate_data")
-    assert "not trusted: project.model.Ratios" in fork.refused("train.py")
+    said = fork.refused("train.py")
+    assert "not trusted: project.model.Ratios" in said and 'trusted_types = ["project.model.Ratios"]' in said

@@ -58,7 +58,7 @@ def build(parameters, seed):
 '''
 
 
-def settings(name: str, task: str, parameters: str, gate: str, extra: str = "", trusted: str = "[]") -> str:
+def settings(name: str, task: str, parameters: str, gate: str, extra: str = "") -> str:
     """A pipeline.toml of a team's own."""
     return f'''
 name = "{name}"
@@ -72,7 +72,6 @@ holdout = 0.25
 salt = "slipway"
 [train]
 seed = 1
-trusted_types = {trusted}
 [train.parameters]
 {parameters}
 [gate]
@@ -114,8 +113,7 @@ def test_wine_with_three_classes(new_fork):
     wine = load_wine(as_frame=True)
     frame = wine.data.assign(target=wine.target_names[wine.target])
     fork = new_fork()
-    own(fork, frame, WINE, settings("wine", "multiclass", "n_estimators = 50", 'metric = "log_loss"\nmargin = 0.02',
-                                    trusted='["sklearn.tree._tree.Tree"]'))  # fmt: skip
+    own(fork, frame, WINE, settings("wine", "multiclass", "n_estimators = 50", 'metric = "log_loss"\nmargin = 0.02'))  # fmt: skip
     answer = ship(fork)
     assert set(answer["probabilities"]) == {"class_0", "class_1", "class_2"}
     assert answer["label"] in answer["probabilities"]
@@ -174,7 +172,6 @@ def test_production_of_another_question_is_not_compared(new_fork, task):
         "n_estimators = 20",
         'metric = "log_loss"\nmargin = 0.02\n[gate.limits]\naccuracy = 0.5',
         positive,
-        '["sklearn.tree._tree.Tree"]',
     )
     fork = new_fork()
     own(fork, frame, WINE, toml)
@@ -211,7 +208,7 @@ def test_production_is_compared_by_the_names_of_its_columns(new_fork):
     wine = load_wine(as_frame=True)
     frame = wine.data.assign(target=wine.target_names[wine.target])
     gate = 'metric = "log_loss"\nmargin = 0.02'
-    toml = settings("wine", "multiclass", "n_estimators = 20", gate, trusted='["sklearn.tree._tree.Tree"]')
+    toml = settings("wine", "multiclass", "n_estimators = 20", gate)
     fork = new_fork()
     own(fork, frame, WINE, toml)
     ship(fork)
