@@ -202,6 +202,8 @@ def _convert(
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
     missing = converters.register()
+    if problem := converters.without_counterpart(model):
+        raise ConversionError(f"it cannot become ONNX: {problem}")
     number = FloatTensorType if dtype == "float32" else DoubleTensorType
     if layout == "matrix":
         inputs = [(INPUT, number([None, len(kinds)]))]
@@ -258,6 +260,9 @@ def _why(error: Exception) -> str:
     unknown = re.search(r"Unable to find a (?:shape calculator|converter) for type '<class '([^']+)'>'", str(error))
     if unknown:
         return f"it cannot become ONNX: nothing converts {unknown[1]}"
+    unwritten = re.match(r"Unable to create node '(\w+)'", str(error))
+    if unwritten:
+        return f"it cannot become ONNX: skl2onnx writes its {unwritten[1]} in a way that the installed onnx refuses"
     return f"it cannot become ONNX: {_sentence(error)}"
 
 

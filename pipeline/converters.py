@@ -1,6 +1,7 @@
 """Models of XGBoost and LightGBM for skl2onnx, which by itself converts scikit-learn's only; onnxmltools has their converters."""
 
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -21,6 +22,43 @@ def register() -> str:
     for library in used:
         _register(library)
     return ""
+
+
+def without_counterpart(model: Any) -> str:
+    """What in a fitted model ONNX has no counterpart for although its converter does not say so, in words, or ""."""
+    for part in parts(model):
+        if (
+            type(part).__name__.startswith("HistGradientBoosting")
+            and getattr(part, "is_categorical_", None) is not None
+        ):
+            return f"{type(part).__name__} with categorical features has no counterpart there"
+    return ""
+
+
+def parts(model: Any) -> Iterator[Any]:
+    """The estimators inside one, itself first."""
+    if hasattr(model, "__dict__") and not hasattr(model, "get_params"):
+        yield model  # a class of the team's own
+    yield from _parts(model, set())
+
+
+def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, list | tuple):
+        inside = list(value)
+    elif isinstance(value, dict):
+        inside = list(value.values())
+    elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
+        yield value
+        inside = list(vars(value).values())
+    elif type(value).__name__ == "_CalibratedClassifier":
+        inside = [value.estimator]
+    else:
+        return
+    for one in inside:
+        yield from _parts(one, seen)
 
 
 def opsets() -> dict[str, int] | None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import bundle
+from pipeline import bundle, converters
 from pipeline.artifacts import ROOT, write_json
 from pipeline.errors import PortabilityError, ProjectError
 
@@ -37,6 +37,11 @@ def dumps(model: Any) -> bytes:
     """
     import skops.io
 
+    if name := _torch(model):
+        raise ProjectError(
+            f"the model holds {name}: a PyTorch module cannot be served today",
+            "use estimators of scikit-learn, XGBoost or LightGBM, or code of your own on NumPy arrays, in project/model.py",
+        )
     try:
         given = skops.io.dumps(model)
     except Exception as error:  # a lambda, an open file: each has an exception of its own
@@ -56,6 +61,15 @@ def dumps(model: Any) -> bytes:
             entry.compress_type = zipfile.ZIP_DEFLATED
             new.writestr(entry, contents[name])
     return made.getvalue()
+
+
+def _torch(model: Any) -> str:
+    """The class of a PyTorch module that a model or one of its parts holds, or ""."""
+    for part in converters.parts(model):
+        for value in vars(part).values():
+            if any(kind.__module__.partition(".")[0] == "torch" for kind in type(value).__mro__):
+                return f"{type(value).__module__}.{type(value).__qualname__}"
+    return ""
 
 
 def _numbered(node: Any, numbers: dict[int, int]) -> Any:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -157,6 +157,31 @@ def test_reason_is_one_sentence(model, words):
     with pytest.raises(conversion.ConversionError) as caught:
         convert(model, ("matrix", "float32"))
     assert caught.value.what == words
+
+
+@pytest.mark.parametrize("categories", [[0], None])
+def test_histogram_boosting_says_why_it_is_no_onnx(categories):
+    """Categories have no counterpart in ONNX; without them the sentence names what could not be written, and no dump of the graph."""
+    model = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1, categorical_features=categories)
+    model.fit(np.nan_to_num(X), Y)
+    try:
+        convert(model, ("matrix", "float64"))
+    except conversion.ConversionError as error:
+        said = error.what
+        assert said.startswith("it cannot become ONNX: ") and "\n" not in said and "=" not in said
+        assert not categories or said.endswith(
+            "HistGradientBoostingClassifier with categorical features has no counterpart there"
+        )
+    else:
+        assert not categories
+
+
+def test_categories_inside_another_estimator_are_found():
+    """Categories are found in the members of an ensemble too."""
+    boosting = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1, categorical_features=[0])
+    model = CalibratedClassifierCV(boosting, cv=2).fit(np.nan_to_num(X), Y)
+    with pytest.raises(conversion.ConversionError, match="with categorical features has no counterpart there"):
+        convert(model, ("matrix", "float64"))
 
 
 def test_no_locale_is_left_in_a_graph():
