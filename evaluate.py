@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
         "verdict": verdict.verdict,
         "reasons": list(verdict.reasons),
         "first": production is None,
-        "judged_by": "limits" if by_limits else "comparison",
+        "judged_by": "limits" if by_limits else "comparison" if production else "first",
         "settings_hash": settings.fingerprint(*TRAINING, "gate"),
         "candidate": {key: run[key] for key in ("run_id", "run_url", "commit", "model_digest", "data_hash", "metrics")},
         "production": production.facts if production else None,

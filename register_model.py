@@ -32,7 +32,7 @@ def main() -> None:
             print(tried)
         version = create(client, settings, run, evaluation, data)
     client.set_model_version_tag(settings.name, version.version, "compared_with", compared)
-    client.set_model_version_tag(settings.name, version.version, "judged_by", evaluation["judged_by"])
+    client.set_model_version_tag(settings.name, version.version, "judged_by", evaluation.get("judged_by", "comparison"))
 
     # The bundle: with the version inside, kept beside the run, and named by a tag once it is complete.
     work = BUILD / ".bundle"
