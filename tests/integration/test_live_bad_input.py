@@ -85,7 +85,7 @@ def test_what_is_not_finite_is_named(refused, columns, example, value):
         assert problem["errors"][0]["feature"] == column["name"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe\x00", b'{"features": [1,]}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe\x00", b'{"features": [1,]}', b"[" * 50_000])
 def test_what_is_not_json_is_refused(refused, body):
     """A body that is not JSON answers 400."""
     refused(400, data=body)
