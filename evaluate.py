@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report, served
+from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report, run_title, served
 from pipeline.artifacts import BUILD, read_json, write_json, write_text
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import PortabilityError, RegistryError, StageError, edge
+from pipeline.errors import PortabilityError, ProjectError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
 from pipeline.split import is_holdout
 
@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     known = metrics.metrics_for(settings.data.task, positive, metrics.of_project())
     metric = metrics.named(known, settings.gate.metric)
     values = {name: one.value(y, answers) for name, one in known.items()}
+    dummy = {name: of_baseline(one, y, baseline(dataset)) for name, one in known.items()}
     drawn: dict[str, Any] = {
         "confidence": settings.gate.confidence,
         "resamples": settings.gate.resamples,
@@ -137,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
         "comparison": {"metric": metric.name} | comparisons[metric.name].plain() if both else None,
         "metrics": [
             metric_row(one, values[name], comparisons.get(name))
-            | {"interval": gate.interval(one, y[common], answers[common], **drawn)}
+            | {"interval": gate.interval(one, y[common], answers[common], **drawn), "baseline": or_none(dummy[name])}
             for name, one in known.items()
         ],
         "slices": [slice_row(one, rules) for one in slices],
@@ -157,6 +158,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(BUILD / "evaluation.json", evaluation)
     remember(client, run["run_id"], production.data if production else None)
     client.set_tag(run["run_id"], "judged_by", evaluation["judged_by"])
+    registered = registry.by_tag(client, settings.name, "digest", run["model_digest"])
+    run_title.tell(client, run["run_id"], verdict.verdict, registered.version if registered else None)
     print("report: build/report.html")
     if distinct(common, repeats) < common.sum():
         print(f"  {report.repeated_rows(evaluation)}")
@@ -182,14 +185,32 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarr
     answers, latency = served.predict(bundle.model_files(folder), contract, rows, served.CALLS)
     parity = portable.parity(trained, answers, settings.gate.parity)
     beside = [one["difference"] for one in run["trials"] if one["where"] == served.JUMPS]
+    labels = [gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows")]
     checks = [
-        gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows"),
+        *(labels if dataset.classes else []),
         gate.Check("parity", finite(parity.difference), settings.gate.parity),
         *(gate.Check(f"parity {served.JUMPS}", finite(one), settings.gate.parity) for one in beside),
         gate.Check("latency", latency, settings.gate.max_latency_ms, "ms"),
         gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
     ]
     return answers, checks
+
+
+def baseline(dataset: Dataset) -> np.ndarray:
+    """Answers for the hold-out that know no feature: the training side's shares of the classes, or its mean."""
+    learned, rows = dataset.y[~dataset.holdout], int(dataset.holdout.sum())
+    if not dataset.classes:
+        return np.full(rows, learned.mean())
+    shares = np.bincount(learned.astype(int), minlength=len(dataset.classes)) / len(learned)
+    return np.tile(shares, (rows, 1))
+
+
+def of_baseline(metric: metrics.Metric, y: np.ndarray, prediction: np.ndarray) -> float:
+    """The metric of the baseline; NaN where a team's own metric cannot take the same answer for every row."""
+    try:
+        return metric.value(y, prediction)
+    except ProjectError:
+        return math.nan
 
 
 def finite(value: float) -> float:

@@ -9,7 +9,7 @@ half-way is completed.
 import shutil
 import sys
 
-from pipeline import bundle, image_trial, model_card, registry, workflow
+from pipeline import bundle, image_trial, model_card, registry, run_title, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
@@ -52,6 +52,7 @@ def main() -> None:
         client.set_model_version_tag(settings.name, version.version, "bundle", f"runs:/{version.run_id}/{folder}")
     replace_directory(work, BUILD / "bundle")
     client.set_registered_model_alias(settings.name, "candidate", version.version)
+    run_title.tell(client, version.run_id, evaluation["verdict"], version.version)
     write_json(
         BUILD / "registered.json",
         {"name": settings.name, "version": version.version, "digest": digest, "run_id": version.run_id},

@@ -206,16 +206,17 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
     from importlib.metadata import version
 
-    from pipeline import mlflow_server, registry
+    from pipeline import mlflow_server, registry, run_title
 
     client = registry.connect(settings)
+    changed = run_title.change(facts, *run_title.of_production(client, settings.name))
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
     from mlflow.models import infer_signature
 
     mlflow.set_experiment(experiment_id=registry.experiment(client, settings.name))
     sample = dataset.features.head(3)
-    with mlflow.start_run() as run:
+    with mlflow.start_run(run_name=run_title.title(changed)) as run:
         mlflow.log_params({f"train.{key}": value for key, value in settings.train.parameters.items()})
         mlflow.log_params(
             {"seed": settings.train.seed, "holdout": settings.split.holdout, "salt": settings.split.salt}
@@ -224,7 +225,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         mlflow.log_metrics(facts["metrics"])
         mlflow.set_tags(
             {key: str(facts[key]) for key in ("commit", "dirty", "data_hash", "lock_hash", "model_digest")}
-            | {"workflow_run": lineage.link(), "reason": reason()}
+            | {"workflow_run": lineage.link(), "reason": reason(), "change": changed}
         )
         frame = dataset.features.assign(**{settings.data.target: dataset.target})
         mlflow.log_input(

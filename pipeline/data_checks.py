@@ -412,13 +412,10 @@ def judged(
 
 
 def examples(frame: pd.DataFrame, id_column: str, column: str, broken: np.ndarray) -> list[dict[str, Any]]:
-    """The first rows that break a rule: id, number of the row, and its value in the column."""
+    """The first rows that break a rule: id, number of the row, and its value where the rule is about one column."""
     return [
-        {
-            "id": plain(frame[id_column].iloc[row]) if id_column in frame else None,
-            "row": int(row) + 1,
-            "value": plain(frame[column].iloc[row]) if column in frame else None,
-        }
+        {"id": plain(frame[id_column].iloc[row]) if id_column in frame else None, "row": int(row) + 1}
+        | ({"value": plain(frame[column].iloc[row])} if column in frame else {})
         for row in np.flatnonzero(broken)[:EXAMPLES]
     ]
 

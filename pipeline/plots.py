@@ -308,12 +308,14 @@ def calibration(
 @_styled
 def predicted_against_actual(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: what was predicted over what it was; on the line the two are equal."""
-    models = _models(candidate, production)
+    logarithmic = skewed(y)
+    models, edge = _positive(_models(candidate, production), y) if logarithmic else (_models(candidate, production), {})
     figure, panels = _figure("Predicted against actual value", 4.6 * len(models) + 0.4, 4.9, len(models))
     everything = np.concatenate([y, *models.values()])
-    low, high = _padded(everything.min(), everything.max())
+    low, high = everything.min(), everything.max()
+    low, high = np.exp(_padded(np.log(low), np.log(high))) if logarithmic else _padded(low, high)
     for axes, (name, prediction) in zip(panels, models.items(), strict=True):
-        _scatter(axes, name, y, prediction)
+        _scatter(axes, name, y, prediction, logarithmic, edge.get(name, 0))
         axes.plot([low, high], [low, high], color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="actual, in units of the target")
     panels[0].set_ylabel("predicted, in units of the target")
@@ -323,24 +325,52 @@ def predicted_against_actual(y: np.ndarray, candidate: np.ndarray, production: n
 @_styled
 def residuals(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: the error over what was predicted; a pattern is what the model did not learn."""
-    models = _models(candidate, production)
-    figure, panels = _figure("Residuals", 4.6 * len(models) + 0.4, 4.2, len(models), sharex=True, sharey=True)
+    logarithmic = skewed(y)
+    models, edge = _positive(_models(candidate, production), y) if logarithmic else (_models(candidate, production), {})
+    title = "Residuals as ratios" if logarithmic else "Residuals"
+    figure, panels = _figure(title, 4.6 * len(models) + 0.4, 4.2, len(models), sharex=True, sharey=True)
     for axes, (name, prediction) in zip(panels, models.items(), strict=True):
-        _scatter(axes, name, prediction, y - prediction)
-        axes.axhline(0, color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
+        _scatter(
+            axes, name, prediction, y / prediction if logarithmic else y - prediction, logarithmic, edge.get(name, 0)
+        )
+        axes.axhline(1 if logarithmic else 0, color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
         axes.set_xlabel("predicted, in units of the target")
-    panels[0].set_ylabel("actual − predicted, in units of the target")
+    panels[0].set_ylabel("actual ÷ predicted" if logarithmic else "actual − predicted, in units of the target")
     return figure
 
 
-def _scatter(axes: Axes, name: str, x: np.ndarray, y: np.ndarray) -> None:
+def skewed(y: np.ndarray) -> bool:
+    """Whether values are all positive and lie more evenly on a logarithmic axis: prices, durations, counts of people."""
+    if len(y) < 3 or y.min() <= 0 or y.min() == y.max():
+        return False
+    plain, logarithmic = _skewness(y), _skewness(np.log(y))
+    return plain > 1.5 and abs(logarithmic) < plain / 2
+
+
+def _skewness(values: np.ndarray) -> float:
+    centred = values - values.mean()
+    return float((centred**3).mean() / (centred**2).mean() ** 1.5)
+
+
+def _positive(models: Mapping[str, np.ndarray], y: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Predictions as a logarithmic axis can show them, and how many of each model were moved to its lower edge."""
+    edge = y.min() / 2
+    return {name: np.maximum(answers, edge) for name, answers in models.items()}, {
+        name: int((answers < edge).sum()) for name, answers in models.items()
+    }
+
+
+def _scatter(axes: Axes, name: str, x: np.ndarray, y: np.ndarray, logarithmic: bool, below: int) -> None:
     keep = _thinned(len(x))
     some = f"{len(keep):,} of {len(x):,} rows" if len(keep) < len(x) else f"{len(x):,} rows"
     opacity = 0.7 if len(keep) < 300 else 0.35
     marker = "o" if name == "candidate" else "s"
     axes.scatter(x[keep], y[keep], s=16, marker=marker, alpha=opacity, linewidths=0, color=_line(name)["color"])
-    axes.set_title(f"{name}, {some}")
+    axes.set_title(f"{name}, {some}" + (f", {below} below the axis" if below else ""))
     axes.grid(True)
+    if logarithmic:
+        axes.set(xscale="log", yscale="log")
+        return
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6))
 

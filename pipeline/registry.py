@@ -4,6 +4,7 @@ Aliases, never stages: `production` is what serves, `previous` what served befor
 `staging` what staging runs. Each deployment is a run of the experiment NAME-deployments, so its history is append-only.
 """
 
+import contextlib
 import getpass
 import os
 import socket
@@ -16,6 +17,8 @@ from typing import Any
 from pipeline import mlflow_server, model_card, processes, report
 from pipeline.errors import RegistryError
 from pipeline.settings import Settings
+
+MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3 guesses, and opens on traces
 
 
 def connect(settings: Settings):
@@ -119,14 +122,25 @@ def experiment(client, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found:
+        shown_as_machine_learning(client, found)
         return found.experiment_id
     try:
-        return client.create_experiment(name)
+        return client.create_experiment(name, tags=MACHINE_LEARNING)
     except MlflowException:
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
         return found.experiment_id
+
+
+def shown_as_machine_learning(client, found) -> None:
+    """Have MLflow's pages show an older experiment as runs and models, not as traces, unless someone chose its kind."""
+    from mlflow.exceptions import MlflowException
+
+    for key, value in MACHINE_LEARNING.items():
+        if key not in found.tags:
+            with contextlib.suppress(MlflowException):  # a look, and some may train who may not change the experiment
+                client.set_experiment_tag(found.experiment_id, key, value)
 
 
 def record_deployment(client, name: str, environment: str, *, version: str, before: str | None, digest: str, image: str, result: str,

@@ -31,7 +31,7 @@ PICTURES = {
     "precision_recall": "Precision against recall.",
     "calibration": "Calibration: how often it was so against the probability that the model gave.",
     "predicted_against_actual": "Predicted against actual value, a point per row of the hold-out.",
-    "residuals": "Residuals: actual minus predicted value, over the predicted value.",
+    "residuals": "Residuals: actual minus (with logarithmic axes: divided by) predicted value, over the predicted value.",
     "feature_importance": "Feature importance: loss of score when a column is shuffled, largest first.",
 }
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -200,8 +200,11 @@ def _metrics(evaluation: Mapping) -> Section:
     )
     if evaluation["comparison"] is None:
         alone = "Nothing is in production yet." if evaluation["first"] else "It could not be compared with production."
-        cells = [(name, number(row["candidate"])) for name, row in zip(names, rows, strict=True)]
-        table = Table(("metric", "candidate"), cells, strong=strong)
+        cells = [(name, *_alone(row)) for name, row in zip(names, rows, strict=True)]
+        if any("baseline" in row for row in rows):
+            table = Table(("metric", "candidate", "interval", "baseline"), cells, strong=strong)
+            return Section("The candidate", [f"On {held}. {alone}", *copies], table, _notes_alone(evaluation))
+        table = Table(("metric", "candidate"), [cell[:2] for cell in cells], strong=strong)
         return Section("The candidate", [f"On {held}. {alone}", *copies], table)
     table = Table(
         ("metric", "candidate", "production", "difference", "interval", "candidate is"),
@@ -209,13 +212,35 @@ def _metrics(evaluation: Mapping) -> Section:
         words=(0, 5),
         strong=strong,
     )
-    sure = number(100 * evaluation["confidence"], 1).removesuffix(".0")
     notes = [
         "Difference: candidate − production. "
-        f"Interval: {sure} % confidence in each bound, by a paired bootstrap over the rows.",
+        f"Interval: {_sure(evaluation)} % confidence in each bound, by a paired bootstrap over the rows.",
         "▲ ▼ the whole interval says so. △ ▽ the estimate says so, the interval does not.",
     ]
     return Section("Candidate beside production", [f"Both models on the same {held}.", *copies], table, notes)
+
+
+def _sure(evaluation: Mapping) -> str:
+    """The confidence of each bound, in percent."""
+    return number(100 * evaluation["confidence"], 1).removesuffix(".0")
+
+
+def _alone(row: Mapping) -> tuple[str, str, str]:
+    """Candidate, its interval and the baseline, all with as many decimals as the candidate needs."""
+    low, high = row.get("interval") or (None, None)
+    baseline = row.get("baseline")
+    digits = places(row["candidate"], low, high, figures=4)
+    interval = f"{number(low, digits)} to {number(high, digits)}" if _known(low) and _known(high) else "–"
+    return number(row["candidate"], digits), interval, number(baseline, digits)
+
+
+def _notes_alone(evaluation: Mapping) -> list[str]:
+    """What interval and baseline of a model without a production model beside it mean."""
+    answer = "the mean of the target" if evaluation.get("task") == "regression" else "the share of each class"
+    return [
+        f"Interval: {_sure(evaluation)} % confidence in each bound, by a bootstrap over the rows.",
+        f"Baseline: a model that knows no feature and answers with {answer} in the training data.",
+    ]
 
 
 def repeated_rows(evaluation: Mapping) -> str:
@@ -370,11 +395,18 @@ def _data(data: Mapping | None) -> Section:
 
 
 def _examples(check: Mapping) -> Cell:
-    shown = [f"row {each['row']}: {each['value']}" for each in check.get("examples", [])[:3]]
+    shown = [_example(each) for each in check.get("examples", [])[:3]]
     rest = check.get("unexpected_count", 0) - len(shown)
     if shown and rest > 0:
         shown.append(f"{rest:,} more")
     return Name("; ".join(shown)) if shown else "–"
+
+
+def _example(row: Mapping) -> str:
+    """A row that breaks a rule, with its value where the rule is about one column."""
+    if "value" not in row:
+        return f"row {row['row']}"
+    return f"row {row['row']}: {'empty' if row['value'] is None else row['value']}"
 
 
 def _lineage(evaluation: Mapping, data: Mapping | None, run: Mapping | None) -> Section:
@@ -567,7 +599,9 @@ def _tiles(evaluation: Mapping) -> str:
         tiles = [(f"{metric}, candidate", candidate, ""), (f"{metric}, production", production, ""),
                  ("difference", difference, word), *tiles]  # fmt: skip
     elif row:
-        tiles = [(f"{metric}, candidate", number(row["candidate"]), ""), *tiles]
+        value, interval, baseline = _alone(row)
+        tiles = [(f"{metric}, candidate", value, "" if interval == "–" else interval),
+                 *([(f"{metric}, baseline", baseline, "")] if baseline != "–" else []), *tiles]  # fmt: skip
     cells = []
     for label, value, note in tiles:
         small = f"<small>{_text(note)}</small>" if note else ""

@@ -41,10 +41,13 @@ def main(argv: list[str] | None = None) -> None:
         record = deploy(client, settings, options.environment, version, "deploy")
         if options.environment == "staging":
             client.set_registered_model_alias(settings.name, "staging", version.version)
-    print(f"{options.environment} serves version {record['version']} at {record['url']}")
     alias = registry.by_alias(client, settings.name, options.environment)
     if alias is None or alias.version != record["version"]:
-        print(f"MLflow's alias {options.environment} is not on it yet: `make promote` moves it")
+        print(
+            f"MLflow's alias {options.environment} is not on version {record['version']} yet: `make promote` moves it"
+        )
+    # The last line is what `make ship` shows of this stage, and there promote follows by itself.
+    print(f"{options.environment} serves version {record['version']} at {record['url']}")
 
 
 def chosen(client, settings: Settings, environment: str, number: str | None):

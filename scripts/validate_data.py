@@ -184,6 +184,8 @@ def mark(one: dict[str, Any]) -> str:
 
 def _example(row: dict[str, Any]) -> str:
     where = f"row {row['row']}" + (f" ({row['id']})" if row["id"] is not None else "")
+    if "value" not in row:  # the rule is about more than one column
+        return where
     return f"{where}: {'empty' if row['value'] is None else row['value']}"
 
 

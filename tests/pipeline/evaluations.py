@@ -71,6 +71,8 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
     rules = gate.Rules(decides.name, decides.higher_is_better, "better", MARGINS[task], 0.95)
     masks = gate.slice_masks(data.column, "some_column", np.ones(len(data.y), dtype=bool))
     slices = gate.compare_slices(decides, data.y, ours, theirs, masks, minimum_rows=30, **drawn) if production else []
+    shares = np.bincount(data.y.astype(int))[: len(data.classes)] / len(data.y)
+    baseline = np.tile(shares, (len(data.y), 1)) if data.classes else np.full(len(data.y), data.y.mean())
     values = {name: one.value(data.y, ours) for name, one in known.items()}
     limits = gate.judge_limits({decides.name: 2 * values[decides.name]}, values, known)
     checks = [gate.Check("parity", 1.7e-7, 1e-5), gate.Check("latency", 0.0061, 20, "ms")]
@@ -109,7 +111,8 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
         "resamples": 400,
         "comparison": {"metric": decides.name} | found[decides.name].plain() if production else None,
         "metrics": [
-            _row(one, values[name], found.get(name)) | {"interval": gate.interval(one, data.y, ours, **drawn)}
+            _row(one, values[name], found.get(name))
+            | {"interval": gate.interval(one, data.y, ours, **drawn), "baseline": one.value(data.y, baseline)}
             for name, one in known.items()
         ],
         "slices": [

@@ -214,6 +214,23 @@ def test_regression_points_are_the_rows():
     assert against.get_xlim() == against.get_ylim()
 
 
+def test_a_skewed_positive_target_has_logarithmic_axes():
+    """Prices lie evenly then; a prediction at or below 0 is drawn at the edge and said; other targets keep plain axes."""
+    rng = np.random.default_rng(1)
+    y = np.exp(rng.normal(10, 1, 200))
+    prediction = y * np.exp(rng.normal(0, 0.2, 200))
+    prediction[:3] = -5
+    drawn = plots.figures_for("regression", [], None, y, prediction, production=y * 1.1)
+    for figure in drawn.values():
+        assert [(axes.get_xscale(), axes.get_yscale()) for axes in figure.axes] == [("log", "log")] * 2
+        assert "3 below the axis" in figure.axes[0].get_title("left")
+        assert "below" not in figure.axes[1].get_title("left")
+        assert plots.to_png(figure)
+    for plain in (rng.normal(100, 5, 200), y - y.min(), np.full(200, 4.0), rng.uniform(1, 2, 200)):
+        assert not plots.skewed(plain)
+    assert figures("regression")["residuals"].axes[0].get_yscale() == "linear"
+
+
 def test_very_many_rows_are_thinned_and_the_title_says_so():
     """Of 100,000 rows 4,000 are drawn, the first and the last among them."""
     y = np.linspace(0, 1, 100_000)

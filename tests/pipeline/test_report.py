@@ -177,11 +177,29 @@ def test_without_a_comparison_the_candidate_stands_alone(name):
     one = state(name)
     for page in pages(one):
         heads, *rows = page.table("metric")
-        assert heads == ["metric", "candidate"]
+        assert heads == ["metric", "candidate", "interval", "baseline"]
+        assert all(" to " in row[2] for row in rows)
+        assert [value(row[3]) for row in rows] == pytest.approx(
+            [row["baseline"] for row in one["metrics"]], rel=0.01, abs=1e-3
+        )
         assert [value(row[1]) for row in rows] == pytest.approx([row["candidate"] for row in one["metrics"]], rel=1e-3)
         assert ("Nothing is in production yet." in page.text) == one["first"]
         assert ("It could not be compared with production." in page.text) == (not one["first"])
         assert "slice" not in [table[0][0] for table in page.tables]
+
+
+def test_a_rule_about_the_table_shows_rows_and_no_value():
+    """Such a rule has no cell to show; an empty cell of a column is called empty."""
+    checks = [
+        {"column": "(features)", "rule": "r", "severity": "warning", "success": False, "observed": "2 of 9 rows",
+         "unexpected_count": 2, "examples": [{"id": "a", "row": 234}]},
+        {"column": "age", "rule": "r", "severity": "warning", "success": False, "observed": "1 of 9 rows",
+         "unexpected_count": 1, "examples": [{"id": "b", "row": 7, "value": None}]},
+    ]  # fmt: skip
+    data = DATA | {"checks": checks}
+    for text in (report.markdown(evaluation("binary"), data), report.html(evaluation("binary"), data)):
+        assert "row 234" in text and "row 7: empty" in text
+        assert "None" not in text
 
 
 @pytest.mark.parametrize(
