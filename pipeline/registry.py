@@ -18,7 +18,7 @@ from pipeline import mlflow_server, model_card, processes, report
 from pipeline.errors import RegistryError
 from pipeline.settings import Settings
 
-MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow 3 guesses, and opens on traces
+MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow 3 calls training, beside traces
 
 
 def connect(settings: Settings):
@@ -134,7 +134,7 @@ def experiment(client, name: str) -> str:
 
 
 def shown_as_machine_learning(client, found) -> None:
-    """Have MLflow's pages show an older experiment as runs and models, not as traces, unless someone chose its kind."""
+    """Tag an older experiment as model development too, unless someone chose its kind in MLflow."""
     from mlflow.exceptions import MlflowException
 
     for key, value in MACHINE_LEARNING.items():
