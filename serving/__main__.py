@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     from serving.app import create_app  # after the arguments, so that a mistyped one is told at once
     from serving.bundle import BundleError
     from serving.config import ConfigError, read_config
+    from serving.descriptors import raise_limit
     from serving.keys import KeysError
     from serving.logs import set_up
     from serving.memory import return_freed
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
     set_up()
     return_freed()
+    raise_limit()
     try:
         config = read_config(os.environ, args.open, _is_loopback(args.host))
         listener = _listen(args.host, args.port)

@@ -10,13 +10,14 @@ for every connection anew. While nothing answers there it waits, then says 503.
 import argparse
 import asyncio
 import json
-import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from serving.descriptors import raise_limit
 
 PATIENCE = 5  # seconds that a caller is kept waiting while nothing answers behind the door
 CHUNK = 1 << 16
@@ -46,9 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     where.add_argument("--to-record", type=Path, help='JSON file whose "address" is the HOST:PORT of what serves')
     args = parser.parse_args(argv)
     find = (lambda: args.to) if args.to else (lambda: [_recorded(args.to_record)])
-    # Two descriptors a connection: the usual soft limit would be 128 callers on some systems.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard > 0 else 65_536, hard))
+    raise_limit()  # a connection takes two: the usual limit would be 128 callers on some systems
     with suppress(ImportError):
         import uvloop
 

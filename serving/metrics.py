@@ -25,8 +25,10 @@ SINGLE = (
     ("slipway_log_written", "Records of the prediction log that were written.", True),
     ("slipway_log_lost", "Records of the prediction log that could not be kept.", True),
     ("slipway_log_errors", "Failed attempts to write to the prediction log.", True),
+    ("slipway_log_begun_anew", "Times that the file of the prediction log was gone and a new one was begun.", True),
+    ("slipway_connections_refused", "Connections refused because there were too many.", True),
 )
-IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS = range(len(SINGLE))
+IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS, LOG_BEGUN, REFUSED = range(len(SINGLE))
 
 
 class Metrics:

@@ -23,7 +23,7 @@ import msgspec
 
 from serving.config import Config
 from serving.memory import give_back
-from serving.metrics import LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
+from serving.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 from serving.store import CHUNK, RefusedError, Store, StoreError
 
 HAND_ON = 0.05  # seconds for which a worker collects records
@@ -256,6 +256,11 @@ class Writer:
 
     def _insert(self) -> None:
         """Write the first frame. One that the database refuses is taken apart; a record that it refuses is lost."""
+        if self._store is not None and self._store.gone():
+            _log.error("the file of the prediction log was deleted, moved or replaced; a new one is begun in its place")
+            self._numbers[LOG_BEGUN] += 1
+            self._store.close()
+            self._store = None
         if self._store is None:
             self._store = Store(self._url, *self._about)
         frame = self._frames[0]

@@ -1,7 +1,9 @@
 """The HTTP server of one worker: uvicorn, with limits on slow callers and an end that loses no request."""
 
 import asyncio
+import resource
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import cast
@@ -13,6 +15,7 @@ from uvicorn.server import ServerState
 
 from serving.body import SMALL
 from serving.hot import HotPath, Response
+from serving.metrics import REFUSED
 from serving.problems import Problem
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked
@@ -22,6 +25,10 @@ LOOK = 5  # seconds between two looks at the connections
 HEAD = 65_536  # bytes that the head of a request may have
 LAST_WORDS = 1.0  # seconds in which a caller that is refused for good can read why,
 UNREAD = 1_000_000  # and bytes that it may still send in them
+ROOM = (
+    64,
+    1024,
+)  # file descriptors, at least and at most, that connections leave for all else, and for telling more of them
 DIRECT = frozenset(path.encode() for path in HotPath.PATHS)
 HEADERS = [
     ("x-content-type-options", "nosniff"),
@@ -38,6 +45,17 @@ class State(ServerState):
         self.direct = True
         self.joined_from: list[tuple[bytes, bytes]] | None = None
         self.joined = b""
+        self.most, self.room, self.turned_away = (
+            sys.maxsize,
+            0,
+            0,
+        )  # connections that may be open, and those that are being told so
+
+    def leave_room(self, files: int) -> None:
+        """Let connections use so many open files but for some room: what is accepted beyond would be closed in silence."""
+        least, largest = ROOM
+        room = min(largest, max(least, files // 4))
+        self.most, self.room = max(1, files - room), room
 
 
 class Protocol(HttpToolsProtocol):
@@ -53,7 +71,23 @@ class Protocol(HttpToolsProtocol):
     trailing = False  # the head was read, and the rest of the request was not yet
     refused: Response | None = None  # why nothing more is read; sent when all that was asked before is answered
     body: bytes | None = None  # what has come of a request that is answered without a task
+    turned_away = False  # there were too many connections already
     idle_since: float | None = None  # by the loop's time; None while something is asked, or nothing was yet
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A caller has come; with too many of them here it is told to come again."""
+        super().connection_made(transport)
+        state = self.server_state
+        if len(state.connections) - state.turned_away <= state.most:
+            return
+        self.turned_away = True
+        state.turned_away += 1
+        self.app.metrics.own[REFUSED] += 1
+        problem = Problem(503, "there are too many connections; come again", headers={"retry-after": "1"})
+        self.refused = self.app.refuse(problem, "", "", [], counted=False)
+        self._hang_up()
+        if state.turned_away > state.room // 2:  # no room to wait until it has read
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the parser, and count those of an unfinished head."""
@@ -257,6 +291,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and what waits for it with it."""
         super().connection_lost(exc)
+        self.server_state.turned_away -= self.turned_away
         if self.body is not None:
             self.app.abandoned(self.url.decode(), self.headers)
         if self.timeout_keep_alive_task is not None:
@@ -302,6 +337,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
+        self.server_state.leave_room(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         await super().startup(sockets)
         self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
         self._started()

@@ -115,6 +115,11 @@ class Store:
             for statement in _TABLES.format(json="TEXT" if self._sqlite else "JSON").split(";"):
                 self._connection.execute(statement)
             self._connection.commit()
+            self._file = _identity(url) if self._sqlite else None
+
+    def gone(self) -> bool:
+        """Whether the file of the database was deleted, moved or replaced: what is written would be in no file that has its name."""
+        return self._sqlite and self._file != _identity(self._url)
 
     def insert(self, predictions: Sequence[Sequence[Any]], outcomes: Sequence[Sequence[Any]] = ()) -> None:
         """Write all of these or none, with the fields of Prediction and Outcome in order; raises StoreError."""
@@ -198,8 +203,21 @@ def _postgres(driver: Any, url: str) -> Any:
     return driver.connect(url, **limits)
 
 
+def _path(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def _identity(url: str) -> tuple[int, int] | None:
+    """Which file has the name now; None when there is none."""
+    try:
+        found = _path(url).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _sqlite(url: str) -> sqlite3.Connection:
-    path = Path(url.removeprefix("sqlite:///"))
+    path = _path(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # what people sent is nobody else's on this machine
     connection = sqlite3.connect(path, timeout=5)

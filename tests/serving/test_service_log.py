@@ -247,6 +247,57 @@ def test_a_database_that_is_away_costs_no_answer_and_no_record(bundle, server):
     assert _rows(url, "SELECT count(*) FROM predictions") == [(31,)]
 
 
+def _delete(path):
+    path.unlink()
+
+
+def _move(path):
+    path.rename(path.with_suffix(".away"))
+
+
+def _replace(path):
+    other = path.with_suffix(".new")
+    other.touch()
+    other.rename(path)
+
+
+@pytest.mark.parametrize("lose", [_delete, _move, _replace])
+def test_a_file_that_is_gone_is_noticed_and_begun_anew(tmp_path, bundle, lose):
+    """Nothing is counted as written that is in no file: the next record goes to a new one, and log and metrics say so."""
+    url, file = f"sqlite:///{tmp_path}/log.db", tmp_path / "log.db"
+    with _logging(bundle, url) as service:
+        service.predict(service.example)
+        _until(lambda: _metric(service, "slipway_log_written_total") == 1)
+        lose(file)
+        service.predict(service.example)
+        _until(lambda: _metric(service, "slipway_log_written_total") == 2)
+        assert _rows(url, "SELECT COUNT(*) FROM predictions") == [(1,)]
+        assert _metric(service, "slipway_log_begun_anew_total") == 1
+        assert "was deleted, moved or replaced; a new one is begun" in service.logged
+
+
+def test_dropped_tables_are_named_and_made_again(bundle, url):
+    """The log says which table was missing, and the record is written once there is one again."""
+    with _logging(bundle, url) as service:
+        service.predict(service.example)
+        _until(lambda: _metric(service, "slipway_log_written_total") == 1)
+        _drop(url)
+        service.predict(service.example)
+        _until(lambda: _metric(service, "slipway_log_written_total") == 2)
+        assert _rows(url, "SELECT COUNT(*) FROM predictions") == [(1,)]
+        assert re.search(r"cannot be written, trying again: .*predictions", service.logged)
+
+
+def _drop(url):
+    statement = "DROP TABLE predictions"
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)) as connection:
+            connection.execute(statement)
+    else:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement)
+
+
 def test_memory_that_waited_for_the_database_goes_back_to_the_system(tmp_path, bundle):
     """While a database is locked, records take tens of megabytes; when all is written, the service is about as small as before."""
     url = f"sqlite:///{tmp_path}/log.db"
