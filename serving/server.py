@@ -15,10 +15,13 @@ from uvicorn.server import ServerState
 
 from serving.body import SMALL
 from serving.hot import HotPath, Response
+from serving.listening import take_no_more
 from serving.metrics import REFUSED
 from serving.problems import Problem
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked
+GATHER = 0.1  # seconds in which connections that have begun arrive, after no more may begin
+LINGER = 2  # seconds in which those that came last are answered
 GRACE = 10  # seconds that requests under way get to end after that
 PATIENCE = 60  # seconds in which a request must have arrived, and a caller take something of its answer
 LOOK = 5  # seconds between two looks at the connections
@@ -313,8 +316,17 @@ class Server(uvicorn.Server):
     the time is told to leave; one that does not is closed by the usual timeout for idle connections.
     """
 
-    def __init__(self, app: Callable, started: Callable[[], None], ended: Callable[[], None]):
-        """`started` is called when requests are answered, `ended` after the last of them."""
+    def __init__(
+        self,
+        app: Callable,
+        started: Callable[[], None],
+        ended: Callable[[], None],
+        is_last: Callable[[], bool] = lambda: True,
+    ):
+        """`started` is called when requests are answered, `ended` after the last of them.
+
+        `is_last` is asked once, when this server is about to accept no more: whether no other does on the same socket.
+        """
         super().__init__(
             uvicorn.Config(
                 app,
@@ -332,7 +344,7 @@ class Server(uvicorn.Server):
             )
         )
         self.server_state: State = State()
-        self._started, self._ended = started, ended
+        self._started, self._ended, self._is_last = started, ended, is_last
         self._arriving: dict[Protocol, tuple[tuple[int, int], float]] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -347,12 +359,23 @@ class Server(uvicorn.Server):
         state = self.server_state
         state.direct = False
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
-        end = time.monotonic() + DRAIN
-        while state.connections and not self.force_exit and time.monotonic() < end:
-            await asyncio.sleep(0.05)
+        await self._left(DRAIN)
+        if self._is_last():  # what waits to be accepted would be lost with the socket
+            for listener in sockets or []:
+                take_no_more(listener)
+            await asyncio.sleep(GATHER)
+        for server in self.servers:
+            server.close()
+        await self._left(LINGER)
         await super().shutdown(sockets)
         self._looking.cancel()
         self._ended()
+
+    async def _left(self, seconds: float) -> None:
+        """Wait until all callers have left, so many seconds at most."""
+        end = time.monotonic() + seconds
+        while self.server_state.connections and not self.force_exit and time.monotonic() < end:
+            await asyncio.sleep(0.02)
 
     def _look(self) -> None:
         """End connections on which the caller is too slow, in sending or in taking: it must not hold one for ever."""

@@ -7,6 +7,7 @@ a connection waits in its queue until some worker takes it, so that none is refu
 import contextlib
 import gc
 import logging
+import mmap
 import os
 import select
 import signal
@@ -69,6 +70,8 @@ class _Minder:
         self._to_replace: list[int] = []
         self._own = app.metrics.numbers.row(workers + 1)
         self._told, self._tell = os.pipe()  # a worker says here that it answers
+        # Which workers accept connections, and at last whether all are to end; shared with them.
+        self._accepting = mmap.mmap(-1, workers + 2)
         self._life = os.pipe()  # its end tells workers that this process has gone
         self._signals, wake = socket.socketpair()
         for end in (self._signals, wake):
@@ -164,6 +167,7 @@ class _Minder:
         numbers = self._app.metrics.numbers.row(worker.row)
         self._own[LOG_LOST] += numbers[LOG_QUEUE]  # what it was doing went with it
         numbers[IN_FLIGHT] = numbers[LOG_QUEUE] = 0
+        self._accepting[worker.row] = 0
         self._own[WORKERS] = len(self._workers)
         if worker.leaving or self._ending:
             return
@@ -262,7 +266,12 @@ class _Minder:
             asyncio.get_running_loop().add_reader(self._life[0], orphaned)
             os.write(self._tell, os.getpid().to_bytes(8, "little"))
 
+        def is_last() -> bool:
+            self._accepting[row] = 0
+            return bool(self._accepting[-1]) and not any(self._accepting[:-1])
+
         def orphaned() -> None:
+            self._accepting[-1] = 1
             asyncio.get_running_loop().remove_reader(self._life[0])
             server.handle_exit(signal.SIGTERM, None)
 
@@ -270,7 +279,8 @@ class _Minder:
             if app.log is not None:
                 app.log.close()
 
-        server = Server(app, started, ended)
+        self._accepting[row] = 1
+        server = Server(app, started, ended, is_last)
         # From here on, also before the server listens to signals itself, and after: it raises them again when it is done.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
@@ -279,6 +289,7 @@ class _Minder:
 
     def _end(self) -> int:
         """Let the workers answer what is asked, then let the writer write what they handed on."""
+        self._accepting[-1] = 1
         self._listener.close()
         end = time.monotonic() + END
         for pid in self._workers:
