@@ -28,22 +28,22 @@ class Origins:
     def __init__(self, config: Config):
         self.allowed = frozenset(origin.encode() for origin in config.cors_origins)
         self.guards = config.local
-        self._known: set[bytes] = set()
+        self.known: set[bytes] = set()  # values of Host that name this machine
 
     def check(self, headers: dict[bytes, bytes], method: str) -> None:
         """Raise Problem 403 where a service of this machine alone is called by a page that may not."""
         host = headers.get(b"host")
-        if host is not None and host not in self._known:
+        if host is not None and host not in self.known:
             if not _is_this_machine(host.decode("latin-1")):
                 detail = f"without keys this service answers only as localhost, not as {_quoted(host)}"
                 raise Problem(403, f"{detail}; call it by 127.0.0.1, set keys, or start it with --open")
-            if len(self._known) < REMEMBERED:
-                self._known.add(host)
-        if method in READING:
-            return
+            if len(self.known) < REMEMBERED:
+                self.known.add(host)
         origin = headers.get(b"origin")
+        if method in READING or (origin is None and b"sec-fetch-site" not in headers):
+            return
         if origin is None:
-            if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            if headers[b"sec-fetch-site"] not in (b"none", b"same-origin"):
                 raise Problem(403, f"a page of another site may not post to this service; {HINT}")
         elif origin.partition(b"://")[2] != host and not self._allows(origin):
             raise Problem(403, f"a page of {_quoted(origin)} may not post to this service; {HINT}")

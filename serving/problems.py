@@ -62,7 +62,9 @@ def wrong_method(path: str, method: str, allowed: str) -> Problem:
     return Problem(405, f"{path} does not take {method}", headers={"allow": allowed})
 
 
-def encoded(encoding: bytes) -> Problem:
-    """The problem of a body that is compressed."""
+def check_encoding(encoding: bytes) -> None:
+    """Raise Problem 415 for a body that is compressed."""
+    if encoding.lower() == b"identity":
+        return
     detail = f"a body in the encoding {encoding[:60].decode('latin-1')!r} is not read here; send it as it is, without Content-Encoding"
-    return Problem(415, detail, headers={"accept-encoding": "identity"})
+    raise Problem(415, detail, headers={"accept-encoding": "identity"})
