@@ -40,6 +40,12 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(optionalhook=True)  # `make integration` starts pytest without plugins
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: some test always waits for what it has started."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take long first."""
     items.sort(key=lambda item: _place(item.path.relative_to(ROOT).parts))

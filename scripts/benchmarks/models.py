@@ -1,5 +1,6 @@
 """The models that every server answers with, as their own users would store them, and rows to ask them."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def make(kind: str, folder: Path) -> Subject:
     model = _estimator(kind).fit(features[~dataset.holdout], dataset.y[~dataset.holdout])
     folder.mkdir(parents=True)
     joblib.dump(model, folder / "model.joblib")
-    _bundle(model, dataset, folder)
+    with warnings.catch_warnings():  # the pipeline asks with column names, and scikit-learn would say so each time
+        warnings.filterwarnings("ignore", message="X has feature names")
+        _bundle(model, dataset, folder)
     _for_mlflow(model, features, folder / "mlflow")
     rows = features[np.random.default_rng(SEED).integers(0, len(features), LARGEST)]
     return Subject(folder, rows, model.predict_proba(rows))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -53,9 +54,18 @@ def claim(found: dict, words: str):
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
+def made(tmp_path_factory):
+    """A trained model, stored for every kind of server, and the warnings that scikit-learn raised meanwhile."""
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        subject = models.make("linear", tmp_path_factory.mktemp("models") / "linear")
+    return subject, [str(one.message) for one in raised if "feature names" in str(one.message)]
+
+
+@pytest.fixture(scope="module")
+def subject(made):
     """A trained model, stored for every kind of server."""
-    return models.make("linear", tmp_path_factory.mktemp("models") / "linear")
+    return made[0]
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +157,11 @@ def test_a_part_writes_its_section_and_leaves_the_other():
     page = merge(page, {"serving": "## S\n\n| 2 |\n"})
     assert "## P" in page and "| 2 |" in page and "| 1 |" not in page and "older" not in page
     assert merge(page, {}) == page
+
+
+def test_making_a_model_warns_of_nothing(made):
+    """The benchmark prints its progress, not hundreds of warnings about names of columns."""
+    assert made[1] == []
 
 
 def test_our_bundle_is_served_and_answers_like_the_model(ours, subject):
