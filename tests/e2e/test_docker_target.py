@@ -271,7 +271,7 @@ def test_two_deployments_at_once_go_one_after_the_other(two):
     """Of two deployments started together both succeed, and one container serves."""
     command = ["-m", "scripts.deploy", "--environment", "staging", "--version"]
     both = [two.fork.start(*command, version, **two.environment) for version in ("1", "2")]
-    assert [process.wait(120) for process in both] == [0, 0], [process.stdout.read() for process in both]
+    assert [process.wait(600) for process in both] == [0, 0], [process.stdout.read() for process in both]
     assert two.container("staging", "next") is None and two.container("staging", "before") is None
     two.ok(*command, "2")
 
