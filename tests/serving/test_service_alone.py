@@ -21,6 +21,7 @@ ALLOWED = {
     "prometheus_client",
     "psycopg",
     "uvicorn",
+    "httptools",
     "msgspec",
 }
 # What only one kind of image has, by the one file that may import it.
