@@ -30,7 +30,8 @@ def build(bundle: Path, fault: str) -> str:
     repository, tag = f"{address}/slipway-test/{uuid.uuid4().hex}", "1"  # its own: others may build the same meanwhile
     name = f"{repository}:{tag}"
     engine.get_base(docker, images.base())
-    image = engine.build(docker, context, name, {}, 0, images.requirements(bundle))
+    labels = {"slipway.test": repository}  # and so an id of its own, too
+    image = engine.build(docker, context, name, labels, 0, images.requirements(bundle))
     if fault:
         image = with_fault(docker, image.id, name, fault)
     return f"{repository}@{image_registry.push(docker, repository, tag, None)}"
