@@ -150,7 +150,7 @@ public class Ask {
 """
 
 
-@pytest.mark.skipif(not shutil.which("java"), reason="there is no java here")
+@pytest.mark.needs("java")
 def test_java_is_answered(binary, tmp_path):
     """Java's own HttpClient, as it comes: its first request offers h2c, one of the others is in chunks."""
     source = tmp_path / "Ask.java"
