@@ -9,7 +9,7 @@ half-way is completed.
 import shutil
 import sys
 
-from pipeline import bundle, image_trial, model_card, registry, run_title, workflow
+from pipeline import bundle, image_trial, model_card, once, registry, run_title, workflow
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.settings import TRAINING, Settings, load_settings
@@ -114,13 +114,16 @@ def create(client, settings: Settings, run: dict, evaluation: dict, data: dict):
         }
         | {f"metric_{name}": f"{value:.6g}" for name, value in run["metrics"].items()}
     )
-    created = client.create_model_version(
-        settings.name,
-        source=run["model_uri"],
-        run_id=run["run_id"],
-        tags=tags,
-        description=model_card.markdown(evaluation, run, data, settings),
-        model_id=run["model_id"],
+    created = once.make(
+        lambda: client.create_model_version(
+            settings.name,
+            source=run["model_uri"],
+            run_id=run["run_id"],
+            tags=tags,
+            description=model_card.markdown(evaluation, run, data, settings),
+            model_id=run["model_id"],
+        ),
+        lambda: registry.by_tag(client, settings.name, "digest", run["model_digest"]),
     )
     return client.get_model_version(settings.name, created.version)
 

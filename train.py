@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from pipeline import bundle, conversion, drift, lineage, metrics, portable, served, stored, workflow
+from pipeline import bundle, conversion, drift, lineage, metrics, once, portable, registry, served, stored, workflow
 from pipeline import trusted as trusted_types
 from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
 from pipeline.dataset import Dataset, load_dataset
@@ -35,6 +35,7 @@ def main() -> None:
     checks = validated(dataset)
     training, holdout = ~dataset.holdout, dataset.holdout
     both_sides(dataset)
+    registry.check_experiments(registry.connect(settings), settings.name)  # before any time is spent on the fit
     metrics.check_names(settings, list(dataset.features), metrics.of_project())
     print(f"{training.sum()} rows to train on, {holdout.sum()} held out")
 
@@ -206,7 +207,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
     from importlib.metadata import version
 
-    from pipeline import mlflow_server, registry, run_title
+    from pipeline import mlflow_server, run_title
 
     client = registry.connect(settings)
     changed = run_title.change(facts, *run_title.of_production(client, settings.name))
@@ -214,15 +215,17 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     from mlflow.data.pandas_dataset import from_pandas
     from mlflow.models import infer_signature
 
-    mlflow.set_experiment(experiment_id=registry.experiment(client, settings.name))
+    experiment = registry.experiment(client, settings.name)
+    mlflow.set_experiment(experiment_id=experiment)
     sample = dataset.features.head(3)
-    with mlflow.start_run(run_name=run_title.title(changed)) as run:
+    with once.start_run(client, experiment, run_title.title(changed)) as run:
         mlflow.log_params({f"train.{key}": value for key, value in settings.train.parameters.items()})
         mlflow.log_params(
             {"seed": settings.train.seed, "holdout": settings.split.holdout, "salt": settings.split.salt}
             | {f"rows.{side}": count for side, count in facts["rows"].items()}
         )
-        mlflow.log_metrics(facts["metrics"])
+        empty = once.logged_model(client, run, "model", client.get_run(run.info.run_id).data.params)
+        mlflow.log_metrics(facts["metrics"], model_id=empty.model_id)
         mlflow.set_tags(
             {key: str(facts[key]) for key in ("commit", "dirty", "data_hash", "lock_hash", "model_digest")}
             | {"workflow_run": lineage.link(), "reason": reason(), "change": changed}
@@ -238,15 +241,16 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         mlflow.log_artifacts(str(pictures), "plots")
         mlflow.log_artifact(str(content / "feature_importance.json"))
         mlflow.log_dict(json.loads(settings.model_dump_json()), "settings.json")
-        logged = mlflow.sklearn.log_model(
-            model,
-            name="model",
-            serialization_format="skops",
-            skops_trusted_types=stored.types_beyond(stored.dumps(model)),  # all of them were judged
-            signature=infer_signature(sample, prediction[:3]),
-            input_example=sample,
-            pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
-        )
+    # Outside of the run, or MLflow would make the model's link to it once more, which is there already.
+    logged = mlflow.sklearn.log_model(
+        model,
+        model_id=empty.model_id,
+        serialization_format="skops",
+        skops_trusted_types=stored.types_beyond(stored.dumps(model)),  # all of them were judged
+        signature=infer_signature(sample, prediction[:3]),
+        input_example=sample,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
+    )
     return {
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,

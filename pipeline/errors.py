@@ -15,6 +15,7 @@ SlipwayError
 """
 
 import functools
+import re
 import signal
 import sys
 import threading
@@ -37,7 +38,8 @@ def reason(error: BaseException) -> str:
     """What went wrong, in words for a record or a message."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped by the keyboard or a signal"
-    return error.what if isinstance(error, SlipwayError) else type(error).__name__
+    known = error if isinstance(error, SlipwayError) else _from_library(error)
+    return known.what if known else type(error).__name__
 
 
 class SettingsError(SlipwayError):
@@ -84,6 +86,26 @@ class BusyError(SlipwayError):
     """Another run is at work here."""
 
 
+# What MLflow says of something that was deleted there; what that means, and how it is brought back.
+DELETED = (
+    (
+        r"run (\w{32}) must be in the 'active' state",
+        "the run {0} was deleted in MLflow",
+        "`mlflow runs restore --run-id {0}`, with MLFLOW_TRACKING_URI set to that MLflow, brings it back",
+    ),
+    (
+        r"[Rr]un (?:with id=?|')?(\w{32})'? not found",
+        "MLflow no longer has the run {0}: it was deleted for good",
+        "`make train` makes another",
+    ),
+    (
+        r"[Ll]ogged model with ID '([\w-]+)' not found",
+        "the logged model {0} was deleted in MLflow",
+        "`make train` and the verbs after it make another; MLflow cannot bring it back",
+    ),
+)
+
+
 @contextmanager
 def in_project(what: str):
     """Turn an exception out of the team's own code into a ProjectError that names the line in project/."""
@@ -100,11 +122,14 @@ def in_project(what: str):
         ) from error
 
 
-def _from_library(error: Exception) -> SlipwayError | None:
+def _from_library(error: BaseException) -> SlipwayError | None:
     """The same error as one of ours, where a library raised it for something the user can act on."""
     library = type(error).__module__.split(".")[0]
     if library in ("mlflow", "requests", "urllib3"):
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        for pattern, what, then in DELETED:
+            if found := re.search(pattern, first):
+                return RegistryError(what.format(*found.groups()), then.format(*found.groups()))
         return RegistryError(f"MLflow: {first[:400]}", "`make doctor` says which MLflow is used and whether it answers")
     if isinstance(error, OSError) and error.errno:
         where = f"{error.filename}: " if error.filename else ""

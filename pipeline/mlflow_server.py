@@ -11,11 +11,13 @@ import http.client
 import json
 import os
 import re
+import shlex
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -29,18 +31,22 @@ HOME = ROOT / ".mlflow"
 STATE = HOME / "server.json"
 LOG = HOME / "server.log"
 KEY = HOME / "webhook.key"
+MAY_PASS = re.compile(r"answers 5\d\d|cannot be reached")  # what another look may find well
 DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 APPLICATION = "mlflow.server.fastapi_app:app"
+PAUSES = (0.2, 0.5, 1, 2)  # seconds between looks at a server that does not answer as it should: it may for once
 START_SECONDS = 90  # a cold first start on a busy two-core machine took up to 40
 
 
 def quiet_environment() -> None:
-    """Set what MLflow's client reads from the environment: no telemetry, short retries, no progress bars.
+    """Set what MLflow's client reads from the environment: no telemetry, bounded retries, no progress bars.
 
-    Its own default is seven retries with growing pauses, which makes a broken server cost four minutes.
+    A request that fails for now (a lost connection, 408, 429, 500, 502 to 504) is sent again after 0, 2, 4, 8 and 16 seconds and
+    a little: long enough for a restart of the server. MLflow's own seven retries make a broken one cost four minutes.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # a busy machine's first answer took over 10
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
@@ -57,6 +63,13 @@ def remote_uri() -> str | None:
 def shown(address: str) -> str:
     """The address without user and password, for people and logs."""
     return re.sub(r"//[^/@]*@", "//", address)
+
+
+def command(arguments: str) -> str:
+    """A command line of MLflow's own program that speaks to the MLflow of now, to be pasted."""
+    address = os.environ.get("MLFLOW_TRACKING_URI") or (_recorded() or {}).get("uri", "")
+    program = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+    return f"MLFLOW_TRACKING_URI={shown(address)} {program} {arguments}"
 
 
 def running() -> dict | None:
@@ -171,17 +184,19 @@ def uri(settings: Settings) -> str:
     quiet_environment()
     remote = remote_uri()
     if remote:
-        problem = health(remote, timeout=5)
+        problem = persistent(lambda: health(remote, timeout=5))
         if problem:
             raise RegistryError(
                 f"MLflow at {shown(remote)} (MLFLOW_TRACKING_URI) {problem}",
                 "start it or correct the address; without MLFLOW_TRACKING_URI a server on this machine is used",
             )
-        problem = refuses_login(remote, timeout=30)
+        problem = persistent(lambda: refuses(remote, timeout=30))
         if problem:
             raise RegistryError(
                 f"MLflow at {shown(remote)} (MLFLOW_TRACKING_URI) {problem}",
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of an account there",
+                "its log says why"
+                if MAY_PASS.match(problem)
+                else "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of an account there",
             )
         return remote
     record = begin(settings)
@@ -199,6 +214,16 @@ def wait(record: dict) -> None:
         time.sleep(0.1)
 
 
+def persistent(look: Callable[[], str | None]) -> str | None:
+    """What `look` finds wrong, where it is still wrong after some more looks within four seconds; else None."""
+    for pause in (*PAUSES, None):
+        problem = look()
+        if problem is None or pause is None or not MAY_PASS.match(problem):
+            return problem
+        time.sleep(pause)
+    raise AssertionError("the last look returns")
+
+
 def health(address: str, timeout: float) -> str | None:
     """What is wrong with the server at this address, in words, or None when it answers."""
     if not address.startswith(("http://", "https://")):
@@ -213,8 +238,11 @@ def health(address: str, timeout: float) -> str | None:
         return f"cannot be reached ({getattr(error, 'reason', error)})"
 
 
-def refuses_login(address: str, timeout: float) -> str | None:
-    """What is wrong with how we log in to an MLflow that asks who we are, in words, or None; other services' log-ins are theirs to judge."""
+def refuses(address: str, timeout: float) -> str | None:
+    """Why a request for experiments is refused, in words, or None: a fault of the server, or how we log in to it.
+
+    Log-ins of other services than MLflow's own are theirs to judge.
+    """
     user, password = login(address)
     plain = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(f"{shown(address).rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
@@ -224,6 +252,8 @@ def refuses_login(address: str, timeout: float) -> str | None:
         with urllib.request.urlopen(request, timeout=timeout):
             return None
     except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            return f"answers {error.code} {error.reason}, although its page /health is well"
         if error.code != 401 or 'realm="mlflow"' not in error.headers.get("WWW-Authenticate", ""):
             return None
     except (OSError, ValueError, http.client.HTTPException):

@@ -7,7 +7,6 @@ Aliases, never stages: `production` is what serves, `previous` what served befor
 import contextlib
 import getpass
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import mlflow_server, model_card, processes, report
-from pipeline.errors import RegistryError
+from pipeline.errors import RegistryError, reason
 from pipeline.settings import Settings
 
 MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow 3 calls training, beside traces
@@ -116,18 +115,30 @@ def _name(version: str | None) -> str:
     return f"version {version}" if version else "no version"
 
 
+def find_experiment(client, name: str):
+    """An experiment, or None when it is not there; raises RegistryError when it was deleted."""
+    found = client.get_experiment_by_name(name)
+    if found and found.lifecycle_stage != "active":
+        raise RegistryError(
+            f"the experiment {name} was deleted in MLflow",
+            f"`{mlflow_server.command(f'experiments restore --experiment-id {found.experiment_id}')}` brings it back, "
+            "with its runs; nothing was changed",
+        )
+    return found
+
+
 def experiment(client, name: str) -> str:
-    """The id of an experiment, made when it is not there; two makers at once get the same."""
+    """The id of an experiment, made when it is not there; two makers at once get the same. Raises as `find_experiment` does."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
+    found = find_experiment(client, name)
     if found:
         shown_as_machine_learning(client, found)
         return found.experiment_id
     try:
         return client.create_experiment(name, tags=MACHINE_LEARNING)
     except MlflowException:
-        found = client.get_experiment_by_name(name)
+        found = find_experiment(client, name)
         if found is None:
             raise
         return found.experiment_id
@@ -143,34 +154,18 @@ def shown_as_machine_learning(client, found) -> None:
                 client.set_experiment_tag(found.experiment_id, key, value)
 
 
-def record_deployment(client, name: str, environment: str, *, version: str, before: str | None, digest: str, image: str, result: str,
-                      action: str, target: str, link: str, detail: str = "") -> None:  # fmt: skip
-    """Append a run to NAME-deployments: who put which version where, in place of what, and how it ended."""
-    tags = {
-        "environment": environment,
-        "version": version,
-        "before": before or "none",
-        "digest": digest,
-        "image": image,
-        "result": result,
-        "action": action,
-        "target": target,
-        "actor": actor(),
-        "host": socket.gethostname(),
-        "link": link,
-        "detail": detail[:4000],
-    }
-    run = client.create_run(
-        experiment(client, f"{name}-deployments"),
-        run_name=f"{environment}: version {version} {result}",
-        tags=tags | {"mlflow.note.content": told(tags)},
-    )
-    client.set_terminated(run.info.run_id, "FINISHED" if result == "deployed" else "FAILED")
+def check_experiments(client, name: str) -> None:
+    """Raise RegistryError when the experiment of the runs, or that of the deployments, was deleted in MLflow."""
+    for each in (name, f"{name}-deployments"):
+        find_experiment(client, each)
 
 
 def last_deployment(client, name: str, environment: str) -> dict[str, Any] | None:
-    """The tags and start time (seconds) of the newest successful deployment to an environment, or None."""
-    found = client.get_experiment_by_name(f"{name}-deployments")
+    """The tags of the newest successful deployment to an environment, and since when it serves (`started`, seconds); or None.
+
+    Raises RegistryError when the experiment of the records was deleted.
+    """
+    found = find_experiment(client, f"{name}-deployments")
     if found is None:
         return None
     runs = client.search_runs(
@@ -184,7 +179,7 @@ def last_deployment(client, name: str, environment: str) -> dict[str, Any] | Non
     info = runs[0].info
     return dict(
         runs[0].data.tags,
-        started=info.start_time / 1000,
+        started=(info.end_time or info.start_time) / 1000,  # a canary may take an hour from the one to the other
         run_id=info.run_id,
         experiment_id=info.experiment_id,
     )
@@ -204,6 +199,13 @@ def told(record: Mapping[str, str]) -> str:
     return "\n\n".join(line for line in lines if line)
 
 
+def promote(client, name: str, version: str, expected: str | None, how: str) -> str | None:
+    """Move `production` to a version if it is on `expected`, and `previous` to where it was; return that version."""
+    before = move_alias(client, name, "production", version, expected, left="previous")
+    promoted(client, name, version, how)
+    return before
+
+
 def promoted(client, name: str, version: str, how: str) -> None:
     """Mark a version as one that was in production, and say in its description who put it there, when and how.
 
@@ -213,17 +215,17 @@ def promoted(client, name: str, version: str, how: str) -> None:
 
     now = timestamp(time.time())
     client.set_model_version_tag(name, version, "promoted", now)
-    record = last_deployment(client, name, "production")
-    record = record if record and record["version"] == version else None
     try:
+        record = last_deployment(client, name, "production")
+        record = record if record and record["version"] == version else None
         before = client.get_model_version(name, version).description or ""
         # GitHub's name for a scheduled run is that of whoever last changed the schedule, who approved nothing.
         who = "the schedule" if os.environ.get("GITHUB_EVENT_NAME") == "schedule" else actor()
         after = model_card.approved(before, now[:16], who, how, record)
         if after != before:
             client.update_model_version(name, version, after)
-    except MlflowException as error:
-        print(f"note: the description of version {version} could not be written: {error.message}", file=sys.stderr)
+    except (MlflowException, RegistryError) as error:
+        print(f"note: the description of version {version} could not be written: {reason(error)}", file=sys.stderr)
 
 
 def actor() -> str:

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import bundle, configured, desired, lineage, processes, registry, workflow
+from pipeline import bundle, configured, deployments, desired, lineage, processes, registry, workflow
 from pipeline.artifacts import STATE, read_json, replace_directory
-from pipeline.errors import DeployError, RegistryError, edge, reason
+from pipeline.errors import DeployError, RegistryError, edge
 from pipeline.release import Release
 from pipeline.settings import Settings, load_settings
 from scripts import build_image, targets, verify_image
@@ -36,18 +36,35 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     client = registry.connect(settings)
     with processes.lock("delivery", f"deploy to {options.environment}", WAIT_SECONDS):
+        settle(client, settings, options.environment)
         version = chosen(client, settings, options.environment, options.version)
         approved(client, settings, options.environment, version)
-        record = deploy(client, settings, options.environment, version, "deploy")
-        if options.environment == "staging":
-            client.set_registered_model_alias(settings.name, "staging", version.version)
-    alias = registry.by_alias(client, settings.name, options.environment)
-    if alias is None or alias.version != record["version"]:
-        print(
-            f"MLflow's alias {options.environment} is not on version {record['version']} yet: `make promote` moves it"
+        record = deploy(
+            client, settings, options.environment, version, "deploy", moves=options.environment == "staging"
         )
+    with deployments.afterwards(
+        f"the alias {options.environment} could not be looked up", then="`make status` shows it"
+    ):
+        alias = registry.by_alias(client, settings.name, options.environment)
+        if alias is None or alias.version != record["version"]:
+            print(
+                f"MLflow's alias {options.environment} is not on version {record['version']} yet: `make promote` moves it"
+            )
     # The last line is what `make ship` shows of this stage, and there promote follows by itself.
     print(f"{options.environment} serves version {record['version']} at {record['url']}")
+
+
+def settle(client, settings: Settings, environment: str) -> None:
+    """Bring MLflow up to date with the last deployment, where its command could not; held by the lock `delivery`."""
+    deployments.settle(client, settings.name, environment, lambda: last_served(client, settings, environment))
+
+
+def last_served(client, settings: Settings, environment: str) -> dict[str, Any] | None:
+    """What an environment serves. In a workflow a container ends with its job: there it is what was deployed last."""
+    served = targets.serving(environment, settings)
+    if served or not workflow.is_workflow() or targets.choose(settings).NAME == "kubernetes":
+        return served
+    return registry.last_deployment(client, settings.name, environment)
 
 
 def chosen(client, settings: Settings, environment: str, number: str | None):
@@ -88,8 +105,15 @@ def compare_again() -> str:
     )
 
 
-def deploy(client, settings: Settings, environment: str, version, action: str) -> dict[str, Any]:
-    """Release a version on the target of this machine and append the deployment record, also when it fails."""
+def deploy(
+    client, settings: Settings, environment: str, version, action: str, moves: bool = False, left: str = ""
+) -> dict[str, Any]:
+    """Release a version on the target of this machine; what serves now.
+
+    The record in MLflow is begun before and ended after. What MLflow cannot record is not deployed; once the release serves,
+    a failing MLflow is a warning, and the next command brings it up to date. With `moves` the alias of the environment is
+    moved too, and the version `left` marked as rolled back.
+    """
     target = targets.choose(settings)
     before = target.serving(environment, settings)
     about = {
@@ -101,6 +125,9 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
         "target": target.NAME,
         "link": lineage.link(),
     }
+    now = registry.by_alias(client, settings.name, environment) if moves else None
+    moves_from = (now.version if now else "none") if moves else None
+    run = deployments.begin(client, settings.name, environment, about, moves_from, left)
     try:
         refuse_another_place(client, settings, environment, target, before, action)
         if target.IMAGES and configured.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
@@ -109,23 +136,19 @@ def deploy(client, settings: Settings, environment: str, version, action: str) -
         about["image"] = release.image or "none"
         record = target.release(environment, release, settings, at_once=action not in FORWARD)
     except BaseException as error:
-        record_failure(client, settings, environment, about, error)
+        deployments.fail(client, run, error, image=about["image"])
         raise
     forced = desired.forced(version)
     detail = f"forced: {forced}" if forced else ""
     if version.tags.get("judged_by") == "limits" and action in FORWARD:
         detail = detail or "judged by its limits alone: the columns changed"
-    registry.record_deployment(client, settings.name, environment, **about, result="deployed", detail=detail)
+    with deployments.afterwards(f"{environment} serves version {version.version}, but that could not be recorded"):
+        deployments.end(client, run, deployments.DEPLOYED, image=about["image"], detail=detail)
+    if moves:
+        with deployments.afterwards(f"{environment} serves version {version.version}, but its alias was not moved"):
+            deployments.complete(client, settings.name, environment, run)
     tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
     return record
-
-
-def record_failure(client, settings: Settings, environment: str, about: dict[str, Any], error: BaseException) -> None:
-    """Append a deployment that failed; an MLflow that cannot take it must not hide why it failed."""
-    try:
-        registry.record_deployment(client, settings.name, environment, **about, result="failed", detail=reason(error))
-    except Exception as other:
-        print(f"the failure could not be recorded in MLflow: {other}", file=sys.stderr)
 
 
 def refuse_another_place(client, settings: Settings, environment: str, target, before, action: str) -> None:

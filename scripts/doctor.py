@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 from packaging.requirements import Requirement
 
-from pipeline import configured, images, lineage, mlflow_server, processes
+from pipeline import configured, images, lineage, mlflow_server, processes, registry
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 from pipeline.settings import Settings, load_settings
@@ -146,16 +146,23 @@ def mlflow(settings: Settings) -> Finding:
     mlflow_server.quiet_environment()
     remote = mlflow_server.remote_uri()
     if remote:
-        problem = mlflow_server.health(remote, timeout=5) or mlflow_server.refuses_login(remote, timeout=30)
-        return Finding(
-            "MLflow",
-            "fault" if problem else "ok",
-            f"{mlflow_server.shown(remote)} (MLFLOW_TRACKING_URI) {problem or 'answers'}",
-        )
+        looks = (lambda: mlflow_server.health(remote, timeout=5), lambda: mlflow_server.refuses(remote, timeout=30))
+        problem = next(filter(None, map(mlflow_server.persistent, looks)), None)
+        says = f"{mlflow_server.shown(remote)} (MLFLOW_TRACKING_URI) {problem or 'answers'}"
+        return Finding("MLflow", "fault", says) if problem else experiments(settings, says)
     record = mlflow_server.running()
     if record:
-        return Finding("MLflow", "ok", f"MLFLOW_TRACKING_URI is not set: the server on this machine, {record['uri']}")
+        return experiments(settings, f"MLFLOW_TRACKING_URI is not set: the server on this machine, {record['uri']}")
     return Finding("MLflow", "ok", "MLFLOW_TRACKING_URI is not set: a server on this machine is started when needed")
+
+
+def experiments(settings: Settings, server: str) -> Finding:
+    """Whether the experiments of an MLflow that answers may be written to: one that was deleted takes nothing."""
+    try:
+        registry.check_experiments(registry.connect(settings), settings.name)
+    except SlipwayError as error:
+        return Finding("MLflow", "fault", f"{server}; {error.what}; {error.then}")
+    return Finding("MLflow", "ok", server)
 
 
 def webhook(settings: Settings) -> Finding:

@@ -55,7 +55,7 @@ def server() -> str:
             "MLFLOW_TRACKING_URI is not set, and the server on this machine has no accounts",
             "set it to a server that asks who one is: docs/mlflow-server.md",
         )
-    problem = mlflow_server.health(remote, timeout=5) or mlflow_server.refuses_login(remote, timeout=30)
+    problem = mlflow_server.health(remote, timeout=5) or mlflow_server.refuses(remote, timeout=30)
     if problem:
         raise RegistryError(
             f"MLflow at {mlflow_server.shown(remote)} {problem}",

@@ -9,11 +9,11 @@ meanwhile, production goes back to what the alias says.
 import argparse
 import sys
 
-from pipeline import processes, registry
+from pipeline import deployments, processes, registry
 from pipeline.errors import DeployError, RegistryError, edge
 from pipeline.settings import load_settings
 from scripts import targets
-from scripts.deploy import WAIT_SECONDS, deploy
+from scripts.deploy import WAIT_SECONDS, deploy, settle
 
 
 @edge
@@ -28,25 +28,19 @@ def main(argv: list[str] | None = None) -> None:
             raise DeployError(
                 "production serves nothing that could be promoted", "`make deploy ENVIRONMENT=production`"
             )
+        with deployments.afterwards("the record of the last deployment could not be brought up to date"):
+            settle(client, settings, "production")
         version = registry.by_number(client, settings.name, record["version"])
         compared = version.tags.get("compared_with", "none")
+        expected = None if compared == "none" else compared
         try:
-            before = swap_aliases(
-                client, settings.name, version.version, None if compared == "none" else compared, "make promote"
-            )
+            before = registry.promote(client, settings.name, version.version, expected, "make promote")
         except RegistryError:
             now = registry.by_alias(client, settings.name, "production")
             if now and now.version != version.version:
                 deploy(client, settings, "production", now, "restore")
             raise
     print(f"alias production is on version {version.version}" + (f", previous on {before}" if before else ""))
-
-
-def swap_aliases(client, name: str, version: str, expected: str | None, how: str) -> str | None:
-    """Move `production` to a version if it is on `expected`, and `previous` to where it was; return that version."""
-    before = registry.move_alias(client, name, "production", version, expected, left="previous")
-    registry.promoted(client, name, version, how)
-    return before
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from pipeline import carrier, configured, desired, lineage, processes, registry, workflow
-from pipeline.errors import DeployError, RegistryError, SlipwayError, edge, reason
+from pipeline import carrier, configured, deployments, desired, lineage, processes, registry, workflow
+from pipeline.errors import DeployError, RegistryError, edge, reason
 from pipeline.settings import Settings, load_settings
 from scripts import integration_test, notify, smoke_test, targets
-from scripts.deploy import deploy, record_failure
-from scripts.rollback import last_served, remember
+from scripts.deploy import deploy, last_served, settle
 
 WAIT_SECONDS = (
     1800  # for another delivery on this machine: it may build an image, and then there is perhaps nothing to do
@@ -54,6 +53,7 @@ def main(argv: list[str] | None = None) -> None:
             if options.compare:
                 version = difference(client, settings, environment)
             else:
+                settle(client, settings, environment)
                 version = follow(client, settings, environment)
             workflow.output(**{environment: str(version is not None).lower()})
 
@@ -124,7 +124,7 @@ def reconcile(client, settings: Settings, version) -> None:
     served = last_served(client, settings, "production")
     served = served or registry.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
     before = in_mlflow(client, settings.name, served)
-    with given_back(client, settings.name, version.version, before):
+    with given_back(client, settings, version, before):
         with recorded(client, settings, "production", version, served), wish_kept(client, settings):
             if "promoted" not in version.tags:
                 desired.check_allowed(version)
@@ -174,17 +174,20 @@ def in_mlflow(client, name: str, served: Served):
 
 
 @contextmanager
-def given_back(client, name: str, wanted: str, before) -> Iterator[None]:
-    """When what is done here fails, the aliases go back to where they were, as far as nobody has moved them again."""
-    previous = registry.by_alias(client, name, "previous")
+def given_back(client, settings: Settings, wanted, before) -> Iterator[None]:
+    """When what is done here fails, the aliases go back to where they were, as far as nobody has moved them again.
+
+    Where production serves the version all the same (the command was stopped after the release), they stay.
+    """
+    previous = registry.by_alias(client, settings.name, "previous")
     try:
         yield
     except BaseException:  # whatever it was, the keyboard included: MLflow must say what is true
         try:
-            move_back(client, name, wanted, before, previous)
+            if not desired.is_served(wanted, targets.serving("production", settings)):
+                move_back(client, settings.name, wanted.version, before, previous)
         except Exception as error:
-            words = error.what if isinstance(error, SlipwayError) else error
-            print(f"the aliases could not be put back: {words}", file=sys.stderr)
+            print(f"the aliases could not be put back: {reason(error)}", file=sys.stderr)
         raise
 
 
@@ -213,14 +216,13 @@ def recorded(client, settings: Settings, environment: str, version, served: Serv
     try:
         yield
     except BaseException as error:
-        record_failure(client, settings, environment, about, error)
+        deployments.record_failure(client, settings.name, environment, about, error)
         raise
 
 
 def prove(client, settings: Settings, version) -> None:
     """Put a version into staging and test it there; raises DeployError when a test fails."""
-    deploy(client, settings, "staging", version, "reconcile")
-    client.set_registered_model_alias(settings.name, "staging", version.version)
+    deploy(client, settings, "staging", version, "reconcile", moves=True)
     for what, test in (("smoke", smoke_test.main), ("integration", integration_test.main)):
         if test(["--environment", "staging"]):
             raise DeployError(
@@ -232,9 +234,11 @@ def prove(client, settings: Settings, version) -> None:
 def finish(client, name: str, version, before) -> None:
     """Remember that the version was in production, and, where it is an older one again, that the newer one was left."""
     back = "promoted" in version.tags and before and int(before.version) > int(version.version)
-    registry.promoted(client, name, version.version, "MLflow alias")
-    remember(client, name, version.version, before.version if back else None)
-    now = registry.by_alias(client, name, "production")
+    now = version
+    with deployments.afterwards(f"production serves version {version.version}, but the marks on versions were not set"):
+        deployments.mark_left(client, name, version.version, before.version if back else "")
+        registry.promoted(client, name, version.version, "MLflow alias")
+        now = registry.by_alias(client, name, "production")
     if now is None or now.version != version.version:
         raise RegistryError(
             f"alias production was moved to {f'version {now.version}' if now else 'no version'} meanwhile",

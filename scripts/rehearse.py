@@ -22,7 +22,7 @@ from typing import Any
 
 import requests
 
-from pipeline import lineage, processes, registry
+from pipeline import deployments, lineage, processes, registry
 from pipeline.artifacts import STATE, read_json, write_json
 from pipeline.bundle import digest, seal
 from pipeline.errors import DeployError, SlipwayError, SmokeTestError, edge
@@ -111,19 +111,16 @@ def otherwise(answer: dict[str, Any]) -> dict[str, Any]:
 
 def record(client, settings: Settings, target: ModuleType, version, before, result: str, detail: str) -> None:
     """Append the rehearsal to the deployment records."""
-    about = {"digest": version.tags.get("digest", ""), "image": before["image"] or "none", "target": target.NAME}
-    registry.record_deployment(
-        client,
-        settings.name,
-        "staging",
-        version=version.version,
-        before=before["version"],
-        action="rehearsal",
-        result=result,
-        detail=detail,
-        link=lineage.link(),
-        **about,
-    )
+    about = {
+        "version": version.version,
+        "before": before["version"],
+        "digest": version.tags.get("digest", ""),
+        "image": before["image"] or "none",
+        "action": "rehearsal",
+        "target": target.NAME,
+        "link": lineage.link(),
+    }
+    deployments.append(client, settings.name, "staging", about, result, detail)
 
 
 @contextmanager

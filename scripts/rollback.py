@@ -7,15 +7,13 @@ make rollback ENVIRONMENT=staging VERSION=3
 
 import argparse
 import sys
-import time
 from typing import Any
 
-from pipeline import desired, processes, registry, workflow
+from pipeline import deployments, desired, processes, registry
 from pipeline.errors import RegistryError, edge
 from pipeline.settings import Settings, load_settings
 from scripts import targets
-from scripts.deploy import WAIT_SECONDS, deploy
-from scripts.promote import swap_aliases
+from scripts.deploy import WAIT_SECONDS, deploy, last_served, settle
 
 
 @edge
@@ -28,25 +26,17 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     client = registry.connect(settings)
     with processes.lock("delivery", f"rollback of {options.environment}", WAIT_SECONDS):
+        settle(client, settings, options.environment)
         served = last_served(client, settings, options.environment)
         version = earlier(client, settings, options.environment, options.version, served)
         now = registry.by_alias(client, settings.name, "production")
-        record = deploy(client, settings, options.environment, version, "rollback")
-        if options.environment == "production":
-            left = swap_aliases(client, settings.name, version.version, now.version if now else None, "rollback")
-            left = served["version"] if served else left
-            remember(client, settings.name, version.version, left if left != version.version else None)
-        else:
-            client.set_registered_model_alias(settings.name, "staging", version.version)
-    print(f"{options.environment} serves version {record['version']} at {record['url']}, and the alias says so")
-
-
-def last_served(client, settings: Settings, environment: str) -> dict[str, Any] | None:
-    """What an environment serves. In a workflow a container ends with its job: there it is what was deployed last."""
-    served = targets.serving(environment, settings)
-    if served or not workflow.is_workflow() or targets.choose(settings).NAME == "kubernetes":
-        return served
-    return registry.last_deployment(client, settings.name, environment)
+        left = served["version"] if served else now.version if now else ""
+        record = deploy(client, settings, options.environment, version, "rollback", moves=True, left=left)
+        said = ""
+        with deployments.afterwards(f"the alias {options.environment} could not be looked up"):
+            alias = registry.by_alias(client, settings.name, options.environment)
+            said = ", and the alias says so" if alias and alias.version == version.version else ""
+    print(f"{options.environment} serves version {record['version']} at {record['url']}{said}")
 
 
 def earlier(client, settings: Settings, environment: str, number: str | None, served: dict[str, Any] | None):
@@ -88,14 +78,6 @@ def fit_to_return(version, environment: str):
             f"version {version.version} was never in {environment}", "`make ship` is the way there for a new version"
         )
     return version
-
-
-def remember(client, name: str, version: str, left: str | None) -> None:
-    """Mark the version that was left, so that the same build is not shipped again by the next push."""
-    if "rolled_back" in client.get_model_version(name, version).tags:
-        client.delete_model_version_tag(name, version, "rolled_back")
-    if left and any(found.version == left for found in registry.versions(client, name)):  # it may have been deleted
-        client.set_model_version_tag(name, left, "rolled_back", registry.timestamp(time.time()))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ python -m scripts.status --json
 import argparse
 import json
 import sys
+from contextlib import suppress
 from typing import Any
 
-from pipeline import carrier, mlflow_server, registry, workflow
-from pipeline.errors import edge
+from pipeline import carrier, deployments, mlflow_server, processes, registry, workflow
+from pipeline.errors import BusyError, edge
 from pipeline.settings import Settings, load_settings
-from scripts import targets
+from scripts import deploy, targets
 
 
 @edge
@@ -24,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     carrier.refuse_unknown()
     client = registry.connect(settings)
+    settle(client, settings)
     rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
     promoted = registry.by_alias(client, settings.name, "production")
     workflow.output(image=promoted.tags.get("image", "") if promoted else "")
@@ -46,6 +48,14 @@ def main(argv: list[str] | None = None) -> None:
         if row["note"]:
             console.print(f"{row['environment']}: {row['note']}", style="bold red", highlight=False)
     console.print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}", highlight=False)
+
+
+def settle(client, settings: Settings) -> None:
+    """Bring MLflow up to date with the last deployments, where their commands could not, unless one is at work now."""
+    with suppress(BusyError), processes.lock("delivery", "make status"):
+        for environment in targets.ENVIRONMENTS:
+            with deployments.afterwards(f"the last deployment to {environment} could not be looked up", then=""):
+                deploy.settle(client, settings, environment)
 
 
 def state(client, settings: Settings, environment: str) -> dict[str, Any]:

@@ -11,26 +11,16 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from pipeline import lineage, mlflow_server, processes, registry
+from pipeline import deployments, lineage, mlflow_server, processes, registry
 from pipeline.errors import RegistryError
-from pipeline.settings import load_settings
+from tests.pipeline.embedded_mlflow import embedded
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """An embedded server in a folder of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("mlflow dir")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr(mlflow_server, "HOME", home)
-        patch.setattr(mlflow_server, "STATE", home / "server.json")
-        patch.setattr(mlflow_server, "LOG", home / "server.log")
-        patch.setattr(processes, "STATE", home / "locks")
-        settings = load_settings()
-        port = processes.free_port()
-        settings = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"port": port})})
+    with embedded(tmp_path_factory.mktemp("mlflow dir")) as settings:
         yield settings
-        mlflow_server.stop()
 
 
 @pytest.mark.parametrize("address", ["http://localhost:abc", "nonsense", "http://nobody.invalid"])
@@ -125,9 +115,9 @@ def test_deployments_are_recorded_and_the_newest_success_is_found(client):
     """Each deployment is a run; the last that succeeded in an environment is found with its time."""
     assert registry.last_deployment(client, "m", "production") is None
     about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
-    registry.record_deployment(client, "m", "production", version="1", result="deployed", **about)
-    registry.record_deployment(client, "m", "production", version="2", result="failed", detail="why", **about)
-    registry.record_deployment(client, "m", "staging", version="3", result="deployed", **about)
+    deployments.append(client, "m", "production", about | {"version": "1"}, "deployed")
+    deployments.append(client, "m", "production", about | {"version": "2"}, "failed", "why")
+    deployments.append(client, "m", "staging", about | {"version": "3"}, "deployed")
     found = registry.last_deployment(client, "m", "production")
     assert found["version"] == "1" and found["before"] == "none" and found["actor"] == registry.actor()
     assert found["started"] > 1.7e9
@@ -137,7 +127,7 @@ def test_deployments_are_recorded_and_the_newest_success_is_found(client):
 def test_a_promotion_is_written_into_the_description_once(client):
     """The tag, and one line with the deployment record, below what a person wrote; a second call adds nothing."""
     about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
-    registry.record_deployment(client, "m", "production", version="3", result="deployed", **about)
+    deployments.append(client, "m", "production", about | {"version": "3"}, "deployed")
     client.update_model_version("m", "3", "A person's words.")
     for _ in range(2):
         registry.promoted(client, "m", "3", "make promote")

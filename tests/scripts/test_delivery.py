@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from tests.serving.load import constant_load
+from tests.spine.flaky_proxy import BEFORE, flaky
 
 FORGET = ("-m", "scripts.forget", "--environment")
 
@@ -57,6 +58,51 @@ def test_release_that_dies_after_its_trial_is_replaced_by_what_served(two, clien
     newest = deployments(client)[0]
     assert (newest["action"], newest["version"], newest["result"]) == ("rollback", "1", "failed")
     assert "smoke test" in newest["detail"]
+
+
+@pytest.mark.parametrize("gone", ["breast-cancer-deployments", "breast-cancer"])
+def test_an_experiment_that_was_deleted_is_named_before_anything_is_changed(two, client, gone):
+    """Deleted in MLflow's pages, it stops training and deployment at the start, with the command that brings it back."""
+    served, written = two.json(".slipway/production.json"), (two.root / "build/run.json").read_bytes()
+    experiment = client.get_experiment_by_name(gone).experiment_id
+    client.delete_experiment(experiment)
+    try:
+        commands = [["train.py"], ["-m", "scripts.rollback"], ["-m", "scripts.deploy", "--environment", "production"]]
+        said = [two.refused(*command) for command in (commands if "deployments" in gone else commands[:1])]
+        findings = {row["what"]: row for row in json.loads(two.run("-m", "scripts.doctor", "--json").stdout)}
+    finally:
+        client.restore_experiment(experiment)
+    (two.root / "build/run.json").write_bytes(written)
+    for words in [*said, findings["MLflow"]["says"]]:
+        assert f"the experiment {gone} was deleted in MLflow" in words
+        assert f"experiments restore --experiment-id {experiment}" in words
+    assert findings["MLflow"]["state"] == "fault"
+    assert two.json(".slipway/production.json") == served and two.status()["production"]["agree"]
+
+
+def test_an_mlflow_that_fails_after_the_release_is_a_warning_and_the_next_command_repairs_it(two, client):
+    """Production was replaced, so the rollback is green and says what is missing; then alias, marks and record are put right."""
+
+    def fails(method, path):
+        return path.endswith(("registered-models/alias", "runs/log-batch", "runs/update")) and method in (
+            "POST",
+            "PATCH",
+        )
+
+    with flaky(two.json(".mlflow/server.json")["uri"], 1, kinds=BEFORE, fails=fails) as proxy:
+        done = two.run(
+            "-m", "scripts.rollback", MLFLOW_TRACKING_URI=proxy.url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
+        )  # fmt: skip
+    assert done.returncode == 0 and done.stderr.count("warning: production serves version 1, but ") == 2
+    assert "alias says so" not in done.stdout and deployments(client)[0]["result"] == "begun"
+    state = two.status()["production"]
+    assert (state["version"], state["alias"], state["agree"]) == ("1", "1", True)
+    newest = deployments(client)[0]
+    assert (newest["action"], newest["version"], newest["result"]) == ("rollback", "1", "deployed")
+    assert client.get_model_version_by_alias("breast-cancer", "previous").version == "2"
+    assert "rolled_back" in client.get_model_version("breast-cancer", "2").tags
+    two.ok("-m", "scripts.rollback", "--version", "2")
+    assert two.status()["production"]["agree"] and deployments(client)[0]["bookkeeping"] == "done"
 
 
 def test_no_request_is_lost_while_versions_change(two, client):

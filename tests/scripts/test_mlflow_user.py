@@ -9,7 +9,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline import registry
+from pipeline import deployments, registry
 from pipeline.errors import SlipwayError
 from pipeline.settings import load_settings
 from scripts import doctor, mlflow_user, passwords
@@ -103,10 +103,16 @@ def test_an_editor_moves_production(admin, monkeypatch, capsys):
     assert on(admin) == "2"
     move(admin, "1")
     client = MlflowClient(admin, admin)
-    registry.record_deployment(
-        client, NAME, "production", version="1", before="2", digest="d", image="", result="deployed", action="deploy",
-        target="process", link="",
-    )  # fmt: skip
+    about = {
+        "version": "1",
+        "before": "2",
+        "digest": "d",
+        "image": "",
+        "action": "deploy",
+        "target": "process",
+        "link": "",
+    }
+    deployments.end(client, deployments.begin(client, NAME, "production", about), deployments.DEPLOYED)
     assert registry.last_deployment(client, NAME, "production")["version"] == "1"
 
 

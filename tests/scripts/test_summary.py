@@ -3,7 +3,7 @@
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import artifacts, carried, mlflow_server, registry
+from pipeline import artifacts, carried, deployments, mlflow_server
 from pipeline.settings import load_settings
 from scripts import summary
 
@@ -33,8 +33,8 @@ def client(tmp_path):
 
 def deployed(client, environment, version, image=""):
     """Record a deployment as `make deploy` does, and move the alias."""
-    words = {"before": None, "digest": "d" * 64, "image": image, "result": "deployed", "action": "deploy"}
-    registry.record_deployment(client, NAME, environment, version=version, target="docker", link="", **words)
+    about = {"version": version, "before": None, "digest": "d" * 64, "image": image, "action": "deploy"}
+    deployments.append(client, NAME, environment, about | {"target": "docker", "link": ""}, deployments.DEPLOYED)
     client.set_registered_model_alias(NAME, environment, version)
 
 

@@ -13,13 +13,30 @@ import pytest
 import requests
 
 from pipeline.processes import free_port
+from tests.spine.flaky_proxy import flaky
 
 
 @pytest.fixture(scope="module")
 def shipped(fork):
-    """A fork whose first model is in production."""
-    fork.ok("-m", "scripts.ship")
+    """A fork whose first model is in production, brought there through an MLflow of which every third request fails."""
+    fork.ok("-m", "scripts.start_mlflow")
+    with flaky(fork.json(".mlflow/server.json")["uri"], every=3) as proxy:
+        fork.ok("-m", "scripts.ship", MLFLOW_TRACKING_URI=proxy.url)
+    assert len(proxy.failed) > 50
     return fork
+
+
+def test_a_ship_through_a_failing_mlflow_makes_everything_once(shipped):
+    """Requests failed before and after MLflow had carried them out: one run, one model, one version, one record for each environment."""
+    client = shipped.mlflow()
+    run, *others = client.search_runs([client.get_experiment_by_name("breast-cancer").experiment_id])
+    assert (run.info.status, others) == ("FINISHED", [])
+    assert len(client.search_logged_models([run.info.experiment_id])) == len(run.outputs.model_outputs) == 1
+    assert [one.version for one in client.search_model_versions("name='breast-cancer'")] == ["1"]
+    records = client.search_runs([client.get_experiment_by_name("breast-cancer-deployments").experiment_id])
+    ends = sorted((one.data.tags["environment"], one.data.tags["result"], one.info.status) for one in records)
+    assert ends == [("production", "deployed", "FINISHED"), ("staging", "deployed", "FINISHED")]
+    assert shipped.status()["production"]["agree"]
 
 
 def test_mlflow_that_cannot_be_reached_is_known_at_once(fork):

@@ -1,0 +1,27 @@
+"""An embedded MLflow in a folder of its own, for tests that speak to a real one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline import mlflow_server, processes
+from pipeline.settings import Settings, load_settings
+
+
+@contextmanager
+def embedded(home: Path) -> Iterator[Settings]:
+    """Make this folder the place of the embedded server, which is started when it is asked for, and ended afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr(mlflow_server, "HOME", home)
+        patch.setattr(mlflow_server, "STATE", home / "server.json")
+        patch.setattr(mlflow_server, "LOG", home / "server.log")
+        patch.setattr(processes, "STATE", home / "locks")
+        settings = load_settings()
+        port = processes.free_port()
+        try:
+            yield settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"port": port})})
+        finally:
+            mlflow_server.stop()
