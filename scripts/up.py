@@ -13,9 +13,10 @@ import os
 import re
 import sys
 import time
+from contextlib import closing
 from subprocess import PIPE, STDOUT
 
-from pipeline import processes
+from pipeline import networks, processes
 from pipeline.errors import OneHostError, edge
 from pipeline.settings import load_settings
 from scripts import mlflow_admin, targets
@@ -89,11 +90,23 @@ def refuse_taken_ports(model: dict) -> None:
 
 
 def make_network(name: str) -> None:
-    """Make the network in which the service and Prometheus meet, unless it is there."""
-    if docker("network", "inspect", name).returncode:
-        made = docker("network", "create", name)
-        if "already exists" not in made.stderr:  # made by another in between
-            done(made, f"the network {name} cannot be made", "see `docker network ls`")
+    """Have the network in which the service and Prometheus meet; where the engine has two of its name, one is left."""
+    import docker as client
+    from requests import RequestException
+
+    # The engine of the command line, whose context this client would not follow by itself.
+    address = done(
+        docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}"),
+        "the Docker engine's address is not known",
+        "see `docker context ls`",
+    ).strip()
+    try:
+        given = os.environ.get("DOCKER_HOST")
+        engine = client.from_env(timeout=60) if given else client.DockerClient(base_url=address, timeout=60)
+        with closing(engine):
+            networks.ensure(engine, name)
+    except (client.errors.DockerException, RequestException) as error:
+        raise OneHostError(f"the network {name} cannot be made: {error}", "see `docker network ls`") from error
 
 
 def have_images(model: dict) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import images
+from pipeline import images, networks
 from pipeline.artifacts import ROOT, STATE, write_text
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.release import Release
@@ -230,14 +230,13 @@ def _start(engine, environment: str, release: Release, ours: str):
     generated = ours and not keys.given()
     lines = {"SLIPWAY_API_KEYS": keys.line(keys.NAME, keys.SCOPES, ours)} if generated else {}
     volumes = {_volume(engine, environment): {"bind": DATA, "mode": "rw"}}
-    return engine.containers.run(
+    container = engine.containers.create(
         image.id,
         command=[*(image.attrs["Config"]["Cmd"] or []), *([] if ours else ["--open"])],
         name=_name(environment, "next"),
-        detach=True,
         environment=_told() | lines,
         volumes=volumes | _keys_folder(),
-        network=_network(engine),
+        network=networks.ensure(engine, _network()).id,
         ports={PORT: (LOOPBACK, None)},
         restart_policy={"Name": "unless-stopped"},
         labels=dict(label.split("=", 1) for label in _labels(environment))
@@ -252,6 +251,8 @@ def _start(engine, environment: str, release: Release, ours: str):
         **LIMITS,
         **LOCKED,
     )
+    networks.start(engine, container, _network())
+    return container
 
 
 def _present(engine, image: str) -> str:
@@ -331,11 +332,8 @@ def _url(address: str, port: int) -> str:
     return f"http://{LOOPBACK if address == '0.0.0.0' else address}:{port}"
 
 
-def _network(engine) -> str:
-    name = os.environ.get("SLIPWAY_NETWORK") or NETWORK  # another keeps a second model on this machine apart
-    if not engine.networks.list(names=[f"^{name}$"]):
-        engine.networks.create(name, driver="bridge", check_duplicate=True)
-    return name
+def _network() -> str:
+    return os.environ.get("SLIPWAY_NETWORK") or NETWORK  # another keeps a second model on this machine apart
 
 
 def _wait(container, environment: str, settings: Settings) -> str:
@@ -363,12 +361,13 @@ def _open_door(engine, environment: str, release: Release, address: str, port: i
     """Have a door on the port; one that stands there already stays. Raises DeployError when it stands elsewhere."""
     import docker
 
-    network = _network(engine)
+    network = networks.ensure(engine, _network())
     door = next((door for door in _doors(engine, environment) if door.labels[PUBLISHED] == str(port)), None)
     if door and door.status == "running":
-        if network not in (others := list(door.attrs["NetworkSettings"]["Networks"])):
+        if not networks.holds(door, network):
+            others = ", ".join(door.attrs["NetworkSettings"]["Networks"])
             raise DeployError(
-                f"the door of {environment} stands on the network {', '.join(others)}, not on {network}",
+                f"the door of {environment} stands on the network {others}, not on {network.name}",
                 "set SLIPWAY_NETWORK as it was; to change it, `make stop`, which ends what serves, then `make ship`",
             )
         if address != (bound := door.labels.get(ADDRESS, LOOPBACK)):
@@ -384,8 +383,8 @@ def _open_door(engine, environment: str, release: Release, address: str, port: i
         entrypoint=["python", "-m", "serving.door"],
         command=["--host", "0.0.0.0", "--port", "8000", *_behind(environment)],
         name=_name(environment, f"door-{port}"),
-        network=network,
-        networking_config={network: engine.api.create_endpoint_config(aliases=[environment])},
+        network=network.id,
+        networking_config={network.id: engine.api.create_endpoint_config(aliases=[environment])},
         ports={PORT: (address, port)},
         restart_policy={"Name": "unless-stopped"},
         labels=dict(label.split("=", 1) for label in _labels(environment)) | {PUBLISHED: str(port), ADDRESS: address},
@@ -394,7 +393,7 @@ def _open_door(engine, environment: str, release: Release, address: str, port: i
         **LOCKED,
     )
     try:
-        door.start()
+        networks.start(engine, door, network.name)
     except docker.errors.APIError as error:
         door.remove(force=True)
         if "port is already allocated" not in str(error) and "address already in use" not in str(error):

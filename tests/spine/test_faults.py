@@ -26,6 +26,15 @@ def shipped(fork):
     return fork
 
 
+def test_mlflow_that_cannot_be_reached_is_known_at_once(fork):
+    """An address where nothing listens is named within 15 seconds, before anything is trained."""
+    begin = time.monotonic()
+    said = fork.refused("-m", "scripts.ship", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
+    assert time.monotonic() - begin < 15
+    assert "MLFLOW_TRACKING_URI" in said and "cannot be reached" in said
+    assert not (fork.root / "build/run.json").exists()
+
+
 def test_a_ship_through_a_failing_mlflow_makes_everything_once(shipped):
     """Requests failed before and after MLflow had carried them out: one run, one model, one version, one record for each environment."""
     client = shipped.mlflow()
@@ -37,15 +46,6 @@ def test_a_ship_through_a_failing_mlflow_makes_everything_once(shipped):
     ends = sorted((one.data.tags["environment"], one.data.tags["result"], one.info.status) for one in records)
     assert ends == [("production", "deployed", "FINISHED"), ("staging", "deployed", "FINISHED")]
     assert shipped.status()["production"]["agree"]
-
-
-def test_mlflow_that_cannot_be_reached_is_known_at_once(fork):
-    """An address where nothing listens is named within 15 seconds, before anything is trained."""
-    begin = time.monotonic()
-    said = fork.refused("-m", "scripts.ship", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
-    assert time.monotonic() - begin < 15
-    assert "MLFLOW_TRACKING_URI" in said and "cannot be reached" in said
-    assert not (fork.root / "build/run.json").exists()
 
 
 @pytest.mark.parametrize("healthy", [False, True])
