@@ -23,13 +23,20 @@ MADE_BY = {
     "registered.json": "make register",
     "image.json": "make image",
 }
-# What later stages rely on; a file that lacks it was not written by its stage.
-KEYS = {
-    "data.json": {"success", "data_hash", "ranges", "values"},
-    "run.json": {"run_id", "model_digest", "data_hash", "settings_hash", "trials"},
-    "evaluation.json": {"verdict", "reasons", "candidate", "production", "checks", "settings_hash"},
-    "registered.json": {"version", "digest"},
-    "image.json": {"version", "digest", "image", "pushed"},
+# What later stages rely on, and its type; a file that lacks it was not written by its stage.
+KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "data.json": {"success": bool, "data_hash": str, "ranges": dict, "values": dict},
+    "run.json": {"run_id": str, "model_digest": str, "data_hash": str, "settings_hash": str, "trials": list},
+    "evaluation.json": {
+        "verdict": str,
+        "reasons": list,
+        "candidate": dict,
+        "production": (dict, type(None)),
+        "checks": list,
+        "settings_hash": str,
+    },
+    "registered.json": {"version": str, "digest": str},
+    "image.json": {"version": str, "digest": str, "image": str, "pushed": bool},
 }
 
 
@@ -67,11 +74,15 @@ def read_json(path: Path) -> Any:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StageError(f"{shown} is missing", f"run `{verb}`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StageError(f"{shown} is damaged: {error}", f"run `{verb}` again") from error
-    absent = KEYS.get(path.name, set()) - set(value if isinstance(value, dict) else ())
+    needed = KEYS.get(path.name, {})
+    absent = set(needed) - set(value if isinstance(value, dict) else ())
     if absent:
         raise StageError(f"{shown} is damaged: it lacks {min(absent)}", f"run `{verb}` again")
+    wrong = [key for key, kind in needed.items() if not isinstance(value[key], kind)]
+    if wrong:
+        raise StageError(f"{shown} is damaged: {wrong[0]} is {json.dumps(value[wrong[0]])[:60]}", f"run `{verb}` again")
     return value
 
 

@@ -1,6 +1,5 @@
 """The embedded MLflow between its folder and the registry: fetch it, put it in place, send what is new."""
 
-import json
 import os
 import shutil
 import socket
@@ -13,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipeline import carried, images, mlflow_server, oci, registry
+from pipeline import carried, images, mlflow_server, oci, registry, state
 from pipeline.artifacts import STATE, write_json
 from pipeline.errors import RegistryError
 from pipeline.oci import Repository
@@ -45,10 +44,8 @@ def who() -> str:
 
 def record() -> dict[str, Any]:
     """Where the MLflow here was fetched from: {"base", "holder", "content"}, or {} when it was not."""
-    try:
-        return json.loads((mlflow_server.HOME / carried.RECORD).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}
+    then = "this MLflow counts as one that was made here: `make stop`, and move .mlflow away, to fetch it again"
+    return dict(state.read(mlflow_server.HOME / carried.RECORD, state.Fetched, then) or {})
 
 
 def remember(folder: Path, base: str | None, holder: str | None, content: list[str]) -> None:

@@ -5,14 +5,12 @@ lease is no longer its own, when the record is gone or another's, or after six h
 """
 
 import argparse
-import json
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from pipeline import processes
+from pipeline import processes, state
 from pipeline.artifacts import ROOT, STATE, write_json
 from pipeline.errors import RegistryError, SlipwayError, edge
 from pipeline.lease import TIMING, Claimant, Timing
@@ -22,12 +20,9 @@ RECORD = STATE / "lease.json"  # {"repository", "holder", "who", "process": {pid
 LOG = STATE / "lease.log"
 
 
-def held() -> dict[str, Any] | None:
+def held() -> state.Lease | None:
     """The record of the lease that this folder holds, or thinks it holds; else None."""
-    try:
-        return json.loads(RECORD.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
+    return state.read(RECORD, state.Lease, "the lease that it was about ends by itself; delete the file")
 
 
 def begin(claimant: Claimant) -> None:
@@ -77,7 +72,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--beat", type=float, required=True)
     parser.add_argument("--longest", type=float, required=True)
     options = parser.parse_args(argv)
-    record = json.loads(options.record.read_text(encoding="utf-8"))
+    record = state.read(options.record, state.Lease, "it names no lease")
+    if record is None:
+        raise RegistryError(f"{options.record} names no lease that could be kept")
     timing = Timing(beat=options.beat, longest=options.longest)
     claimant = Claimant(record["repository"], record["who"], record["holder"], timing)
     _beat(claimant, options.record)
@@ -100,10 +97,8 @@ def _beat(claimant: Claimant, record: Path) -> None:
 
 
 def _ours(record: Path, holder: str) -> bool:
-    try:
-        return json.loads(record.read_text(encoding="utf-8"))["holder"] == holder
-    except (OSError, json.JSONDecodeError, KeyError):
-        return False
+    now = state.read(record, state.Lease, "the lease is no longer kept")
+    return now is not None and now["holder"] == holder
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import base64
 import configparser
 import contextlib
 import http.client
-import json
 import os
 import re
 import shlex
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import processes
+from pipeline import processes, state
 from pipeline.artifacts import ROOT, write_json, write_text
 from pipeline.errors import RegistryError
 from pipeline.settings import Settings
@@ -67,29 +66,27 @@ def shown(address: str) -> str:
 
 def command(arguments: str) -> str:
     """A command line of MLflow's own program that speaks to the MLflow of now, to be pasted."""
-    address = os.environ.get("MLFLOW_TRACKING_URI") or (_recorded() or {}).get("uri", "")
+    record = _recorded()
+    address = os.environ.get("MLFLOW_TRACKING_URI") or (record["uri"] if record else "")
     program = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
     return f"MLFLOW_TRACKING_URI={shown(address)} {program} {arguments}"
 
 
-def running() -> dict | None:
+def running() -> state.Server | None:
     """The embedded server's record ({uri, pid, created}) when its process lives and keeps this folder, else None."""
     record = _recorded() or _unrecorded()
     process = processes.find(record) if record else None
     return record if process and not _bereft(process) else None
 
 
-def _recorded() -> dict | None:
+def _recorded() -> state.Server | None:
     """The record in this folder; None when the process has ended, or is another folder's, of which this one is a copy."""
-    try:
-        record = json.loads(STATE.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    process = processes.find(record)
+    record = state.read(STATE, state.Server, "a server that runs is found by its command, else one is started")
+    process = processes.find(record) if record else None
     return record if process and _folder(process) in (str(HOME), None) else None
 
 
-def _unrecorded() -> dict | None:
+def _unrecorded() -> state.Server | None:
     """The record of a server whose starter was killed before it could write one: two on one database must not be."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
@@ -114,7 +111,7 @@ def _bereft(process: psutil.Process) -> bool:
     return False
 
 
-def begin(settings: Settings) -> dict:
+def begin(settings: Settings) -> state.Server:
     """Start the embedded server unless it runs; return its record at once, without waiting until it answers."""
     with processes.lock("mlflow", "MLflow start", wait_seconds=30):
         record = running()
@@ -199,19 +196,30 @@ def uri(settings: Settings) -> str:
                 else "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of an account there",
             )
         return remote
-    record = begin(settings)
-    wait(record)
+    for _ in range(3):
+        record = begin(settings)
+        wait(record)
+        if processes.find(record):  # else another program was faster to take its port: there is another port
+            break
     return record["uri"]
 
 
-def wait(record: dict) -> None:
+def wait(record: state.Server) -> None:
     """Wait until the embedded server answers; raises RegistryError with the end of its log when it does not."""
     deadline = time.monotonic() + START_SECONDS
-    while problem := health(record["uri"], timeout=5):
+    while problem := health(record["uri"], timeout=5) or _elsewhere(record):
         if not processes.find(record) or time.monotonic() > deadline:
             tail = " | ".join(LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
             raise RegistryError(f"the MLflow server on this machine {problem}: {tail}", f"its log is {LOG}")
         time.sleep(0.1)
+
+
+def _elsewhere(record: state.Server) -> str | None:
+    """That the answer came from another program, which has the port of a server that only starts, in words; else None."""
+    process, port = processes.find(record), urllib.parse.urlsplit(record["uri"]).port
+    if process and port and processes.listens(process, port):
+        return None
+    return f"cannot have port {port}: another program listens there"
 
 
 def persistent(look: Callable[[], str | None]) -> str | None:

@@ -8,12 +8,14 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 
+from pipeline import state
 from pipeline.artifacts import STATE
 from pipeline.errors import BusyError
 
@@ -37,19 +39,49 @@ def start(command: list[str], log: Path, env: dict[str, str] | None = None, cwd:
     return psutil.Process(child.pid)
 
 
-def identity(process: psutil.Process) -> dict[str, float]:
+def identity(process: psutil.Process) -> state.Process:
     """What names a process beyond doubt: its id alone is used again after it ended."""
-    return {"pid": process.pid, "created": process.create_time()}
+    found = {"pid": process.pid, "created": process.create_time(), **_since_boot(process)}
+    return cast(state.Process, found)
 
 
-def find(record: dict) -> psutil.Process | None:
+def _since_boot(process: psutil.Process) -> dict[str, Any]:
+    """When a process began, in seconds since which boot: on Linux its time of day moves when the clock is set. Else nothing."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_bytes()
+        ticks = int(stat.rpartition(b")")[2].split()[19])  # before it a name in brackets, which may hold anything
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return {"after_boot": ticks / os.sysconf("SC_CLK_TCK"), "boot": boot}
+    except (OSError, ValueError, IndexError):
+        return {}
+
+
+def find(record: Mapping[str, Any]) -> psutil.Process | None:
     """The running process that `identity` described, or None when it has ended."""
     try:
         process = psutil.Process(int(record["pid"]))
-        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return process if alive and abs(process.create_time() - record["created"]) < 1 else None
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        now = _since_boot(process)
+        if "after_boot" in record and now:
+            return process if all(record[key] == now[key] for key in now) else None
+        return process if abs(process.create_time() - record["created"]) < 1 else None
     except (psutil.NoSuchProcess, KeyError):
         return None
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    """Whether this very process, or one that it started, listens on a port; True when the system does not say."""
+    try:
+        every = [process, *process.children(recursive=True)]
+        open_ports = [
+            one.laddr.port for each in every for one in each.net_connections("tcp") if one.status == psutil.CONN_LISTEN
+        ]
+        return port in open_ports
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def stop(process: psutil.Process, grace_seconds: float = 10) -> None:
@@ -119,8 +151,7 @@ def lock(name: str, holder: str, wait_seconds: float = 0) -> Iterator[int]:
 
 
 def _who(path: Path) -> str:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return f"`{held['holder']}` is at work here (process {held['pid']}, since {held['since']})"
-    except (json.JSONDecodeError, KeyError):
+    held = state.read(path, state.Holder, "who holds it is not known")
+    if held is None:
         return "another command is at work here"
+    return f"`{held['holder']}` is at work here (process {held['pid']}, since {held['since']})"

@@ -169,14 +169,14 @@ def webhook(settings: Settings) -> Finding:
     """Whether MLflow reaches a relay that takes what it tells; nothing is started for that."""
     record = None if mlflow_server.remote_uri() else mlflow_server.running()
     return Finding(
-        "webhook", *registration.state(mlflow_server.remote_uri() or (record or {}).get("uri"), settings.name)
+        "webhook", *registration.state(mlflow_server.remote_uri() or (record["uri"] if record else None), settings.name)
     )
 
 
 def target(settings: Settings) -> Finding:
     """Where releases run, and why there."""
     try:
-        chosen = targets.choose(settings)
+        chosen = targets.check(settings)
     except SlipwayError as error:
         return Finding("target", "fault", f"{error.what}; {error.then}")
     skipped = [f"{other.NAME}: {why}" for other in targets.TARGETS if (why := other.unavailable(settings))]

@@ -6,7 +6,6 @@ Only what is new is sent. Nothing is overwritten that another job has saved mean
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import carried, carrier, heartbeat, mlflow_server, oci, processes, workflow
+from pipeline import carried, carrier, heartbeat, mlflow_server, oci, processes, state, workflow
 from pipeline.artifacts import STATE
 from pipeline.errors import BusyError, RegistryError, edge
 from pipeline.lease import Claimant
@@ -57,11 +56,13 @@ def end_cancelled() -> None:
             return
     except BusyError:
         print("ending what a cancelled step left at work", flush=True)
-    with suppress(OSError, ValueError, KeyError):  # it has just ended, or only begun
-        os.kill(json.loads((STATE / "delivery.lock").read_text(encoding="utf-8"))["pid"], signal.SIGTERM)
+    holder = state.read(STATE / "delivery.lock", state.Holder, "the command that holds it is not told to end")
+    if holder:
+        with suppress(OSError):  # it has just ended
+            os.kill(holder["pid"], signal.SIGTERM)
 
 
-def save(repository: str, held: dict[str, Any]) -> None:
+def save(repository: str, held: state.Lease) -> None:
     """Send what is new, move the tag, free the lease; raises Lost, and then still holds it, or RegistryError when refused."""
     mlflow_server.stop()  # what it was asked for is written, and nothing is half written
     try:

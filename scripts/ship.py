@@ -100,7 +100,7 @@ def run(settings: Settings, asked: list[str], progress: "Progress") -> str:
 
 def check_target(settings: Settings) -> None:
     """Know before any work that what will be trained can be delivered; raises what would be raised only then."""
-    target = targets.choose(settings)
+    target = targets.check(settings)
     if target.IMAGES:
         images.repository(settings.name)
     if target.HERE:

@@ -7,7 +7,6 @@ another one meanwhile: then nothing is overwritten, and both are shown. Nobody h
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from pipeline import carried, carrier, github_actions, heartbeat, mlflow_server, processes, registry_changes
+from pipeline import carried, carrier, github_actions, heartbeat, mlflow_server, processes, registry_changes, state
 from pipeline.artifacts import STATE, write_json
 from pipeline.errors import BusyError, DeployError, RegistryError, edge
 from pipeline.lease import Claimant
@@ -128,18 +127,17 @@ def begun(repository: str, base: str | None, before: registry_changes.State) -> 
 
 def unfinished(store: Repository) -> dict[str, Any] | None:
     """The session since which the MLflow here was changed, or None; raises RegistryError when it was of another repository."""
-    try:
-        left, record = json.loads(SESSION.read_text(encoding="utf-8")), carrier.record()
-        changed = left["base"] == record["base"] and carrier.content() != record["content"]
-        repository = left["repository"]
-    except (OSError, ValueError, KeyError, TypeError):
+    left, record = state.read(SESSION, state.Session, "what was changed since is not put back"), carrier.record()
+    if left is None or not record:
         return None
+    changed = left["base"] == record["base"] and carrier.content() != record["content"]
+    repository = left["repository"]
     if changed and repository != store.name:
         raise RegistryError(
             f"the MLflow here was opened from {repository} and changed since; now IMAGE_REPOSITORY says {store.name}",
             "`make ui` with the IMAGE_REPOSITORY of then puts it back; else `make stop`, and move .mlflow away",
         )
-    return left if changed else None
+    return dict(left) if changed else None
 
 
 def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:

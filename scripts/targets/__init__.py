@@ -8,6 +8,7 @@ command line gets it; forget(environment, settings, subject) -> what deleting fr
 stop(environment) -> whether something ran on this machine.
 """
 
+import os
 from argparse import ArgumentTypeError
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,22 @@ def environment(name: str) -> str:
     if name not in ENVIRONMENTS:
         raise ArgumentTypeError(f"say which: ENVIRONMENT=staging or ENVIRONMENT=production, not {name!r}")
     return name
+
+
+def check(settings: Settings) -> ModuleType:
+    """The target, known to be what the user means, before anything is built for it; raises DeployError.
+
+    A DOCKER_HOST that nobody answers at is somebody's wish for containers: `auto` alone would take a process.
+    """
+    chosen = choose(settings)
+    if chosen is process and settings.deploy.target == "auto" and os.environ.get("DOCKER_HOST"):
+        why = docker.unavailable(settings)
+        if why and "answers" in why:
+            raise DeployError(
+                f"DOCKER_HOST is set, but {why}",
+                'start that engine or unset DOCKER_HOST; [deploy] target = "process" in pipeline.toml does without',
+            )
+    return chosen
 
 
 def choose(settings: Settings) -> ModuleType:

@@ -60,13 +60,15 @@ def unavailable(settings: Settings) -> str | None:
 
 def _no_engine() -> str | None:
     import docker
+    import requests
 
     try:
         client = docker.from_env(timeout=5)
         client.ping()
-    except docker.errors.DockerException as error:
+    except (docker.errors.DockerException, requests.RequestException, ValueError) as error:
         reason = "permission denied" if "ermission denied" in str(error) else "no Docker engine answers"
-        return f"{reason} (`docker info` says more)"
+        where = f" at {os.environ['DOCKER_HOST']} (DOCKER_HOST)" if os.environ.get("DOCKER_HOST") else ""
+        return f"{reason}{where} (`docker info` says more)"
     return None if client.api.base_url.startswith("http+docker") else "DOCKER_HOST is another machine"
 
 

@@ -4,7 +4,6 @@ A release is started beside the old one on a port of its own and tested there; t
 one ends when its callers have left. No request is lost, and going back is pointing the door back.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from pipeline import processes
+from pipeline import processes, state
 from pipeline.artifacts import ROOT, STATE, write_json
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.release import Release
@@ -46,10 +45,9 @@ def record_file(environment: str) -> Path:
 
 def recorded(environment: str) -> dict[str, Any] | None:
     """What was put into the environment last, whether it still runs or not."""
-    try:
-        return json.loads(record_file(environment).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
+    then = f"what serves goes on; `make deploy ENVIRONMENT={environment}` or `make rollback` writes it anew"
+    found = state.read(record_file(environment), state.Serving, then)
+    return dict(found) if found else None
 
 
 def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
@@ -97,7 +95,8 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
     port = settings.deploy.port(environment)
     before = serving(environment, settings)
     ours = keys.ours()
-    _end(process for process in _services(environment) if not before or process.pid != before["pid"])
+    if before:  # else what runs may be what serves: a record can be lost
+        _end(process for process in _services(environment) if process.pid != before["pid"])
     _refuse_foreign(port, environment)
     process, address = _start(environment, release.bundle)
     try:
@@ -111,6 +110,9 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
         raise
     _end(door for door in _doors(environment) if door not in _doors(environment, port))
     _retire(before)
+    if not before:
+        time.sleep(UNNOTICED)
+        _end(other for other in _services(environment) if other.pid != process.pid)
     return record
 
 
@@ -173,7 +175,7 @@ def _open_door(environment: str, port: int) -> None:
     command = ["-m", DOOR, "--port", str(port), "--to-record", str(record_file(environment))]
     process = _python(command, environment)
     deadline = time.monotonic() + 10
-    while not processes.port_taken(port):
+    while not (processes.port_taken(port) and processes.listens(process, port)):
         if not process.is_running() or time.monotonic() > deadline:
             raise DeployError(
                 f"the door on port {port} did not open", f"its log is {_log(environment).relative_to(ROOT)}"

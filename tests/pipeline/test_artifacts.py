@@ -103,3 +103,17 @@ def test_file_without_what_later_stages_rely_on_is_damaged(tmp_path, text):
     with pytest.raises(StageError, match="is damaged: it lacks data_hash") as caught:
         artifacts.read_json(tmp_path / "run.json")
     assert caught.value.then == "run `make train` again"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("trials", None), ("run_id", 7), ("data_hash", ["x"]), ("settings_hash", {})]
+)
+def test_a_file_with_a_value_of_another_type_is_damaged(tmp_path, key, value):
+    """What later stages rely on has the type that its stage writes; the key and what it holds are named."""
+    run = {"run_id": "r", "model_digest": "m", "data_hash": "d", "settings_hash": "s", "trials": []}
+    artifacts.write_json(tmp_path / "run.json", run)
+    assert artifacts.read_json(tmp_path / "run.json") == run
+    artifacts.write_json(tmp_path / "run.json", run | {key: value})
+    with pytest.raises(StageError, match=f"is damaged: {key} is ") as caught:
+        artifacts.read_json(tmp_path / "run.json")
+    assert "make train" in caught.value.then

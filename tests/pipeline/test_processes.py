@@ -23,7 +23,8 @@ def test_started_process_is_found_by_its_record_until_it_ends(tmp_path):
     process = processes.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "logs" / "x.log")
     record = processes.identity(process)
     assert processes.find(record) == process
-    assert processes.find(record | {"created": record["created"] - 100}) is None
+    other = {"created": record["created"] - 100, "after_boot": 0.5}
+    assert processes.find({"pid": record["pid"]} | other) is None
     processes.stop(process)
     assert processes.find(record) is None
     assert processes.find({}) is None
@@ -107,3 +108,35 @@ def test_who_waits_is_told_for_whom(state, capsys):
         with processes.lock("delivery", "promote", wait_seconds=20):
             pass
     assert "waiting: `deploy to staging` is at work here" in capsys.readouterr().out
+
+
+def test_a_clock_that_is_set_does_not_end_a_process(tmp_path, monkeypatch):
+    """The time of day at which a process began moves when the clock is set; the record finds it all the same."""
+    process = processes.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "x.log")
+    try:
+        record = processes.identity(process)
+        if "after_boot" not in record:
+            pytest.skip("this system does not say how long after its start a process began")
+        assert processes.find(record | {"created": record["created"] + 3600}) == process
+        assert processes.find(record | {"boot": "another"}) is None
+    finally:
+        processes.stop(process)
+
+
+def test_a_process_is_known_by_the_port_on_which_it_listens_itself(tmp_path):
+    """Something listens on a port: that it is this process, and not another one, is what counts."""
+    port = processes.free_port()
+    code = (
+        f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); print('up', flush=True); time.sleep(60)"
+    )
+    mine = processes.start([sys.executable, "-c", code], tmp_path / "x.log")
+    other = processes.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "y.log")
+    try:
+        deadline = time.monotonic() + 60
+        while "up" not in (tmp_path / "x.log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert processes.listens(mine, port) and not processes.listens(other, port)
+    finally:
+        processes.stop(mine)
+        processes.stop(other)
+    assert not processes.listens(mine, port)

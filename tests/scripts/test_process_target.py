@@ -8,6 +8,8 @@ import psutil
 import pytest
 import requests
 
+from pipeline import state
+from pipeline.errors import DeployError
 from pipeline.processes import free_port
 from pipeline.release import Release
 from pipeline.settings import load_settings
@@ -127,3 +129,18 @@ def test_a_subject_is_forgotten(released, settings):
     assert process.forget("staging", settings, "customer-17") == "2 predictions deleted"
     assert len(versions()) == before - 2
     assert process.forget("staging", settings, "customer-17") == "0 predictions deleted"
+
+
+def test_a_damaged_record_ends_no_service_before_its_successor_is_ready(released, monkeypatch, settings, capsys):
+    """What served goes on while a release fails; the next good one takes over, and is the only one then."""
+    state._told.clear()
+    first = psutil.Process(released("1")["pid"])
+    process.record_file("staging").write_text("[]", encoding="utf-8")
+    with monkeypatch.context() as patch, pytest.raises(DeployError):
+        patch.setattr(process, "smoke_test", lambda *_: (_ for _ in ()).throw(DeployError("it answers otherwise")))
+        released("2")
+    assert first.is_running() and first.status() != psutil.STATUS_ZOMBIE
+    assert "staging.json is damaged" in capsys.readouterr().err
+    third = released("3")
+    assert process.serving("staging", settings) == third
+    assert [one.pid for one in process._services("staging")] == [third["pid"]]
