@@ -27,10 +27,10 @@ def shipped(fork):
 
 
 def test_mlflow_that_cannot_be_reached_is_known_at_once(fork):
-    """An address where nothing listens is named within 15 seconds, before anything is trained."""
+    """An address where nothing listens is named before anything is trained, within a minute on the busiest machine."""
     begin = time.monotonic()
     said = fork.refused("-m", "scripts.ship", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 60
     assert "MLFLOW_TRACKING_URI" in said and "cannot be reached" in said
     assert not (fork.root / "build/run.json").exists()
 
@@ -50,7 +50,7 @@ def test_a_ship_through_a_failing_mlflow_makes_everything_once(shipped):
 
 @pytest.mark.parametrize("healthy", [False, True])
 def test_mlflow_that_answers_500_is_known_at_once(shipped, healthy):
-    """A server that answers 500, even one whose health page still works, is reported within 15 seconds."""
+    """A server that answers 500, even one whose health page still works, is reported within a minute on the busiest machine."""
 
     class Broken(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -69,7 +69,7 @@ def test_mlflow_that_answers_500_is_known_at_once(shipped, healthy):
         address = f"http://127.0.0.1:{server.server_port}"
         said = shipped.refused("-m", "scripts.ship", MLFLOW_TRACKING_URI=address)
         server.shutdown()
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 60
     assert "500" in said
 
 
