@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
@@ -53,7 +54,8 @@ def main() -> None:
         named = f"{commit}-dirty" if dirty else commit
         return bundle.contract(dataset, form, checks, named, settings.gate.parity)
 
-    tried = served.trials(model, dataset, dataset.features[holdout], prediction)
+    tried = served.prepare(model, dataset, dataset.features[holdout], prediction, contract_for({})["inputs"])
+    contradiction = consistent(model, dataset, tried)
     chosen = served.choose(model, dataset, tried, contract_for)
     print(
         f"served as {chosen.form['format']}"
@@ -72,7 +74,9 @@ def main() -> None:
         (content / name).parent.mkdir(parents=True, exist_ok=True)
         (content / name).write_bytes(data)
     write_json(content / "contract.json", contract_for(chosen.form))
-    write_json(content / "golden.json", bundle.golden(dataset, prediction, settings.gate.parity))
+    firm = served.firm(model, dataset, tried)
+    golden = bundle.golden(dataset, prediction, settings.gate.parity, firm, partial(served.alone, model, dataset))
+    write_json(content / "golden.json", golden)
     write_json(content / "reference.json", drift.reference(dataset, training, prediction))
     write_json(content / "feature_importance.json", importance)
     np.save(content / "holdout.npy", prediction)
@@ -108,6 +112,7 @@ def main() -> None:
             {"where": one.where, "rows": len(one.rows), **asdict(found)}
             for one, found in zip(tried, chosen.parity, strict=True)
         ],
+        "contradiction": asdict(contradiction),
         "model_digest": bundle.digest(content),
     }
     facts |= log_run(settings, dataset, model, prediction, facts, content, pictures)
@@ -163,6 +168,8 @@ def fit(settings: Settings, dataset: Dataset):
 
 def answers(model, dataset: Dataset) -> np.ndarray:
     """The trained model's answers on the hold-out: probabilities (n, k), or values (n,); ProjectError when one is not finite."""
+    from threadpoolctl import threadpool_limits
+
     rows = dataset.features[dataset.holdout]
     call = "predict_proba" if dataset.classes else "predict"
     if not hasattr(model, call):
@@ -170,13 +177,25 @@ def answers(model, dataset: Dataset) -> np.ndarray:
             f"the model has no {call}()",
             "a classifier must answer with probabilities; scikit-learn's CalibratedClassifierCV adds them",
         )
-    with in_project(f"{call}() of the model"):
+    with in_project(f"{call}() of the model"), threadpool_limits(1):  # as the service asks it
         given = served.answer(model, dataset, rows)
     wrong = ~np.isfinite(given.reshape(len(rows), -1)).all(axis=1)
     if wrong.any():
         row = dataset.ids[dataset.holdout][wrong.argmax()]
         raise ProjectError(f"the model's answer for row {row} is not a finite number", "correct project/model.py")
     return given
+
+
+def consistent(model, dataset: Dataset, tried: list[served.Trial]) -> served.Contradiction:
+    """Refuse a model whose labels are not the most probable classes, or that contradicts itself; return how far it does."""
+    if odd := served.not_most_probable(model, dataset, tried):
+        raise ProjectError(odd, served.MOST_PROBABLE)
+    found = served.contradiction(model, dataset, dataset.features[dataset.holdout])
+    if found.differ > served.CONTRADICTED * found.rows:
+        raise ProjectError(f"the model contradicts itself: {found}", served.ONE_ANSWER)
+    if found.differ:
+        print(f"the model contradicts itself: {found}")
+    return found
 
 
 def feature_importance(model, dataset: Dataset, seed: int) -> dict[str, float]:

@@ -7,6 +7,7 @@ release.json says which registered version this is; manifest.json holds the SHA-
 
 import hashlib
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ CATEGORIES = 50  # texts of a column that are listed in the contract, which anyb
 ROWS_OF_A_CATEGORY = 5  # on average: what stands in fewer rows may be a name, or somebody's words
 LONGEST_CATEGORY = 100  # characters
 GOLDEN_ROWS = 24
+MORE_ROWS = 8  # of each trial that goes beyond the hold-out
 SENSITIVE_ROWS = 8  # the hold-out rows nearest to a decision: where a wrong model shows first
 
 
@@ -75,6 +77,19 @@ def assemble(source: Path, bundle: Path, release: dict[str, Any]) -> None:
         shutil.copyfile(source / name, bundle / name)
     write_json(bundle / "release.json", release)
     seal(bundle)
+
+
+def try_out(files: Mapping[str, bytes], contract: dict[str, Any], folder: Path) -> Path:
+    """Make a bundle of a model that has no version and no golden rows yet, so that the service's own code can be asked; return it."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    write_json(folder / "contract.json", contract)
+    nowhere = dict.fromkeys(("version", "run_id", "commit", "digest"), "")
+    write_json(folder / "release.json", {"name": contract["name"], **nowhere})
+    write_json(folder / "golden.json", {"expected": [{"value": 0.0}]})  # a service of values reads them
+    seal(folder)
+    return folder
 
 
 def seal(bundle: Path) -> None:
@@ -136,8 +151,7 @@ def _input(dataset: Dataset, name: str, checks: dict[str, Any], example: Any) ->
     return {
         "name": name,
         "type": dataset.kinds[name],
-        "nullable": dataset.nullable[name]
-        or (dataset.kinds[name] == "text" and bool((dataset.features[name] == "").any())),
+        "nullable": nullable(dataset, name),
         "minimum": allowed.get("minimum"),
         "maximum": allowed.get("maximum"),
         **{key: allowed[key] for key in ("exclusive_minimum", "exclusive_maximum") if key in allowed},
@@ -155,25 +169,59 @@ def _categories(column: pd.Series) -> list[str]:
     return values if few and all(len(value) <= LONGEST_CATEGORY for value in values) else []
 
 
-def golden(dataset: Dataset, prediction: np.ndarray, tolerance: float) -> dict[str, Any]:
-    """Hold-out rows with the trained model's answers: evenly spread ones, and those nearest to a decision."""
-    rows = np.flatnonzero(dataset.holdout)
-    spread = np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)
+def golden(
+    dataset: Dataset,
+    prediction: np.ndarray,
+    tolerance: float,
+    more: Sequence[tuple[pd.DataFrame, np.ndarray]] = (),
+    alone: Callable[[pd.DataFrame], np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Hold-out rows with the trained model's answers: evenly spread ones, and those nearest to a decision.
+
+    A few of each of `more`, rows made for the trials with the answers to them, follow; `seen` is the number of rows before them. A
+    row is left out when `alone`, the trained model asked one row at a time, answers it in another way.
+    """
+    held = np.flatnonzero(dataset.holdout)
+    spread = np.linspace(0, len(held) - 1, min(GOLDEN_ROWS, len(held))).astype(int)
     if prediction.ndim == 2:
-        top = np.sort(prediction, axis=1)
-        lead = top[:, -1] - top[:, -2]
-        # A row on the very edge may fall on either side within the tolerance: its label proves nothing.
-        clear = np.flatnonzero(lead > 2 * tolerance)
+        clear = _clear(prediction, tolerance)
+        lead = _lead(prediction)
         sensitive = clear[np.argsort(lead[clear], kind="stable")[:SENSITIVE_ROWS]]
         spread = np.intersect1d(spread, clear)
     else:
         sensitive = np.argsort(prediction, kind="stable")[[0, -1]]
     chosen = np.union1d(spread, sensitive)
+    parts = [(dataset.features.iloc[held[chosen]], prediction[chosen])]
+    for rows, answers in more:
+        usable = _clear(answers, tolerance)
+        some = usable[np.unique(np.linspace(0, len(usable) - 1, min(MORE_ROWS, len(usable))).astype(int))]
+        parts.append((rows.iloc[some], answers[some]))
+    if alone:
+        parts = [_confirmed(rows, answers, alone(rows), tolerance) for rows, answers in parts]
     return {
         "tolerance": tolerance,
-        "inputs": golden_inputs(dataset, rows[chosen]),
-        "expected": [_answer(dataset, prediction[place]) for place in chosen],
+        "seen": len(parts[0][0]),
+        "inputs": [row for rows, _ in parts for row in as_sent(dataset, rows)],
+        "expected": [_answer(dataset, one) for _, answers in parts for one in answers],
     }
+
+
+def _lead(probabilities: np.ndarray) -> np.ndarray:
+    top = np.sort(probabilities, axis=1)
+    return top[:, -1] - top[:, -2]
+
+
+def _clear(answers: np.ndarray, tolerance: float) -> np.ndarray:
+    """The places of rows whose label is beyond doubt: on the very edge it may fall on either side within the tolerance."""
+    there = np.isfinite(answers.reshape(len(answers), -1)).all(axis=1)
+    if answers.ndim == 1:
+        return np.flatnonzero(there)
+    return np.flatnonzero(there & (_lead(answers) > 2 * tolerance))
+
+
+def _confirmed(rows: pd.DataFrame, answers: np.ndarray, again: np.ndarray, tolerance: float):
+    near = np.isclose(answers, again, rtol=tolerance, atol=tolerance).reshape(len(rows), -1).all(axis=1)
+    return rows[near], answers[near]
 
 
 def _answer(dataset: Dataset, prediction: Any) -> dict[str, Any]:
@@ -183,16 +231,27 @@ def _answer(dataset: Dataset, prediction: Any) -> dict[str, Any]:
 
 
 def golden_inputs(dataset: Dataset, rows: np.ndarray) -> list[list[Any]]:
-    """Rows as a client would send them: integers and booleans as such, null where empty."""
+    """Rows of the data, by their places, as a client would send them."""
+    return as_sent(dataset, dataset.features.iloc[rows])
+
+
+def as_sent(dataset: Dataset, rows: pd.DataFrame) -> list[list[Any]]:
+    """Feature rows as a client would send them: integers and booleans as such, null where empty."""
+    may_be_null = {name: nullable(dataset, name) for name in dataset.kinds}
     return [
-        [_plain(value, kind) for value, kind in zip(row, dataset.kinds.values(), strict=True)]
-        for row in dataset.features.iloc[rows].itertuples(index=False, name=None)
+        [_plain(value, kind, may_be_null[name]) for value, (name, kind) in zip(row, dataset.kinds.items(), strict=True)]
+        for row in rows[list(dataset.kinds)].itertuples(index=False, name=None)
     ]
 
 
-def _plain(value: Any, kind: str) -> Any:
+def nullable(dataset: Dataset, name: str) -> bool:
+    """Whether the service takes null for this column: where the data has an empty cell in it."""
+    return dataset.nullable[name] or (dataset.kinds[name] == "text" and bool((dataset.features[name] == "").any()))
+
+
+def _plain(value: Any, kind: str, may_be_null: bool) -> Any:
     if kind == "text":
-        return value or None
+        return None if value == "" and may_be_null else value
     if pd.isna(value):
         return None
     return {"integer": int, "boolean": bool, "number": float}[kind](value)

@@ -1,13 +1,10 @@
 """The model as ONNX, and how far its answers are from the trained model's."""
 
-import statistics
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline import conversion
 from pipeline import trusted as trusted_types
@@ -28,24 +25,20 @@ class Portable:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Rows on which a format is tried, in words where they are from, and the trained model's answers."""
-
-    where: str
-    rows: pd.DataFrame
-    trained: np.ndarray
-
-
-@dataclass(frozen=True)
 class Parity:
-    """Largest difference of an answer (relative above 1 for values), and the rows whose label differs."""
+    """Largest difference of an answer (relative above 1 for values), and the rows whose label differs.
+
+    `unanswered` are the rows that only the trained model answers, `answered` those that only the portable one does.
+    """
 
     difference: float
     labels: int
+    unanswered: int = 0
+    answered: int = 0
 
     def holds(self, tolerance: float) -> bool:
-        """True when all labels are equal and no answer differs by more than the tolerance."""
-        return self.labels == 0 and self.difference <= tolerance
+        """True when both answer the same rows, with the same labels, and no answer differs by more than the tolerance."""
+        return not (self.labels or self.unanswered or self.answered) and self.difference <= tolerance
 
 
 def untrusted(model: Any, trusted: list[str]) -> list[str]:
@@ -58,24 +51,30 @@ def untrusted(model: Any, trusted: list[str]) -> list[str]:
 def parity(trained: np.ndarray, portable: np.ndarray, tolerance: float = 0.0) -> Parity:
     """Compare two predictions of the same rows: probabilities (n, k) or values (n,).
 
-    A label counts where the trained model is clear about it: with two classes less than twice the tolerance apart it may fall on
-    either side.
+    A row that is not all finite has no answer. A label counts where the trained model is clear about it: with two classes less than
+    twice the tolerance apart it may fall on either side.
     """
-    if not np.isfinite(portable).all():
-        return Parity(float("inf"), int((~np.isfinite(portable)).any(axis=tuple(range(1, portable.ndim))).sum()))
-    scale = np.maximum(1, np.abs(trained))
+    ours, theirs = (np.isfinite(one.reshape(len(one), -1)).all(axis=1) for one in (trained, portable))
+    differ = {"unanswered": int((ours & ~theirs).sum()), "answered": int((theirs & ~ours).sum())}
+    trained, portable = trained[ours & theirs], portable[ours & theirs]
     labels = 0
-    if trained.ndim == 2:
+    if trained.ndim == 2 and len(trained):
         top = np.sort(trained, axis=1)
         clear = top[:, -1] - top[:, -2] > 2 * tolerance
         labels = int((clear & (trained.argmax(1) != portable.argmax(1))).sum())
-    return Parity(float((np.abs(trained - portable) / scale).max()), labels)
+    with np.errstate(over="ignore"):  # two values of opposite sign near the largest
+        off = np.abs(trained - portable) / np.maximum(1, np.abs(trained))
+    difference = float("inf") if any(differ.values()) else float(off.max(initial=0.0))
+    return Parity(difference, labels, **differ)
 
 
-def export(model: Any, dataset: Dataset, trials: Sequence[Trial], tolerance: float) -> tuple[Portable, list[Parity]]:
+def export(
+    model: Any, dataset: Dataset, judge: Callable[[Portable], list[Parity]], tolerance: float
+) -> tuple[Portable, list[Parity]]:
     """Convert a fitted estimator; of the forms that convert, the first that answers in all trials like the model itself.
 
-    When none is within the tolerance, the closest is returned with its figures. Raises PortabilityError when no form converts.
+    `judge` tries a form. When none is within the tolerance, the closest is returned with its figures. Raises PortabilityError when no
+    form converts and runs.
     """
     best: tuple[Portable, list[Parity]] | None = None
     problems: list[PortabilityError] = []
@@ -84,10 +83,7 @@ def export(model: Any, dataset: Dataset, trials: Sequence[Trial], tolerance: flo
         for layout, dtype in forms:
             try:
                 candidate = Portable(*convert(layout, dtype))
-                found = [
-                    parity(one.trained, predict(candidate.onnx, candidate.form, one.rows, dataset.kinds), tolerance)
-                    for one in trials
-                ]
+                found = judge(candidate)
             except conversion.UnendedError as error:
                 problems.insert(0, error)
                 break
@@ -109,52 +105,11 @@ def export(model: Any, dataset: Dataset, trials: Sequence[Trial], tolerance: flo
 
 
 def _worst(found: Sequence[Parity]) -> tuple[int, float]:
-    return max(one.labels for one in found), max(one.difference for one in found)
+    odd = max(one.labels + one.unanswered + one.answered for one in found)
+    return odd, max(one.difference for one in found)
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     first = lines[0] if lines else ""
     return f"{type(error).__name__}: {first if len(first) <= 160 else first[:159] + '…'}"
-
-
-def predict(onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str]) -> np.ndarray:
-    """Probabilities (n, k) or values (n,) in float64 by the portable model."""
-    session = _session(onnx)
-    wanted = form["probabilities"] or form["label"]
-    answer = session.run([wanted], feeds(form, rows, kinds))[0]
-    return np.asarray(answer, dtype=np.float64) if form["probabilities"] else np.asarray(answer, np.float64).ravel()
-
-
-def latency_ms(
-    onnx: bytes, form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str], calls: int = 200
-) -> float:
-    """Median time of answering one row, milliseconds, over calls with different rows."""
-    session = _session(onnx)
-    wanted = [form["probabilities"] or form["label"]]
-    single = [feeds(form, rows.iloc[[place]], kinds) for place in range(min(len(rows), calls))]
-    times = []
-    for place in range(calls):
-        begin = time.perf_counter()
-        session.run(wanted, single[place % len(single)])
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times) * 1000
-
-
-def _session(onnx: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # the converter's harmless remarks would fill the log
-    options.intra_op_num_threads = 1  # as the service runs it
-    return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-
-
-def feeds(form: dict[str, Any], rows: pd.DataFrame, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The graph's inputs made from feature columns, by name: data may have more columns than the model, or others first."""
-    if form["layout"] == "matrix":
-        return {conversion.INPUT: rows[list(kinds)].to_numpy(dtype=form["dtype"])}
-    return {
-        f"f{place}": rows[column].to_numpy(dtype=object if kind == "text" else form["dtype"])[:, None]
-        for place, (column, kind) in enumerate(kinds.items())
-    }

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import bundle, converters
-from pipeline.artifacts import ROOT, write_json
+from pipeline.artifacts import ROOT
 from pipeline.errors import PortabilityError, ProjectError
 
 OWN = "project"  # the package whose modules a bundle may carry
@@ -142,29 +142,27 @@ def _imports(text: bytes, module: str, is_package: bool) -> Iterator[str]:
 
 
 def ask(
-    files: Mapping[str, bytes], contract: dict[str, Any], rows: pd.DataFrame, calls: int = 0
-) -> tuple[np.ndarray, float]:
-    """Probabilities (n, k) or values (n,) of a stored model, and the median milliseconds of `calls` single predictions (or NaN).
+    files: Mapping[str, bytes],
+    contract: dict[str, Any],
+    parts: Sequence[pd.DataFrame],
+    calls: int = 0,
+    each: bool = False,
+) -> tuple[list[np.ndarray], float]:
+    """For each part, whose rows are asked together, probabilities (n, k) or values (n,) of a stored model.
 
-    `files` are those of the bundle, by path. Raises PortabilityError with the service's own words when it does not load or answer.
+    Also the median milliseconds of `calls` single predictions (or NaN). `files` are those of the bundle, by path. Raises
+    PortabilityError with the service's own words when it does not load or answer; with `each`, a row that it does not answer has NaN.
     """
+    rows = pd.concat(parts, ignore_index=True)
     with tempfile.TemporaryDirectory() as work:
-        folder = Path(work) / "bundle"
-        for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        write_json(folder / "contract.json", contract)
-        nowhere = dict.fromkeys(("version", "run_id", "commit", "digest"), "")
-        write_json(folder / "release.json", {"name": contract["name"], **nowhere})
-        write_json(folder / "golden.json", {"expected": [{"value": 0.0}]})  # a service of values reads them
-        bundle.seal(folder)
-        columns = [rows[given["name"]].to_numpy() for given in contract["inputs"]]
-        kinds = [str if given["type"] == "text" else np.float64 for given in contract["inputs"]]
-        arrays = {f"f{i}": column.astype(kind) for i, (column, kind) in enumerate(zip(columns, kinds, strict=True))}
-        np.savez(Path(work) / "rows.npz", **arrays)  # type: ignore[arg-type]
+        folder = bundle.try_out(files, contract, Path(work) / "bundle")
+        kinds = {given["name"]: given["type"] for given in contract["inputs"]}
+        columns = [_column(rows[name], kind) for name, kind in kinds.items()]
+        arrays = {f"f{place}": column for place, column in enumerate(columns)}
+        np.savez(Path(work) / "rows.npz", **arrays, parts=[len(part) for part in parts])  # type: ignore[arg-type]
         options = {"bundle": folder, "rows": f"{work}/rows.npz", "answers": f"{work}/answers.npz", "calls": calls}
         command = [sys.executable, "-m", "serving.offline", f"--only={','.join(packages())}"]
-        command += [f"--{name}={value}" for name, value in options.items()]
+        command += [f"--{name}={value}" for name, value in options.items()] + ["--each"] * each
         limit = SECONDS + len(rows) * SECONDS_PER_ROW
         try:
             done = subprocess.run(
@@ -190,7 +188,15 @@ def ask(
                 "docs/bring-your-own-model.md says how to add a package",
             )
         with np.load(f"{work}/answers.npz", allow_pickle=False) as found:
-            return found["answers"], float(found["milliseconds"])
+            ends = np.cumsum([len(part) for part in parts])[:-1]
+            return np.split(found["answers"], ends), float(found["milliseconds"])
+
+
+def _column(values: pd.Series, kind: str) -> np.ndarray:
+    """Numbers as they are; text as the bytes of a JSON list, for NumPy's own texts lose a zero at their end."""
+    if kind == "text":
+        return np.frombuffer(json.dumps(values.tolist()).encode(), dtype=np.uint8)
+    return values.to_numpy(dtype=np.float64)
 
 
 def _bare(folder: str) -> dict[str, str]:

@@ -5,12 +5,13 @@ show what happens there. The thresholds are found from outside, whatever stands 
 a column, of which one changes the answer, the interval is halved until nothing lies between its ends any more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from pipeline.dataset import Dataset
+from pipeline.trials import Input, some_empty
 
 PAIRS = 256  # intervals that are halved; each gives four rows at most
 HALVINGS = 66  # two 64-bit numbers have become neighbours by then
@@ -18,21 +19,26 @@ HALVINGS = 66  # two 64-bit numbers have become neighbours by then
 Answer = Callable[[pd.DataFrame], np.ndarray]
 
 
-def beside_jumps(answer: Answer, dataset: Dataset, rows: pd.DataFrame, tolerance: float, seed: int) -> pd.DataFrame:
+def beside_jumps(
+    answer: Answer, dataset: Dataset, rows: pd.DataFrame, tolerance: float, seed: int, inputs: Sequence[Input] = ()
+) -> pd.DataFrame:
     """Rows where the answer jumps by more than the tolerance: with the last value before, the first after, and one beside each.
 
-    `answer` is the trained model, `rows` the feature rows to start from; one column is moved at a time, between values that
-    `rows` holds. No rows when there is no number column, or the model has no jumps.
+    `answer` is the trained model, with NaN for a row that it does not answer; `rows` are the feature rows to start from. One column is
+    moved at a time, between values that `rows` holds; in half of the rows some cells of the columns that `inputs` says are nullable
+    are empty, where the model answers such rows. No rows when there is no number column, or the model has no jumps.
     """
     rng = np.random.default_rng(seed)
-    columns = [name for name, kind in dataset.kinds.items() if kind in ("number", "integer")]
+    listed = {one["name"] for one in inputs if one["values"] is not None}  # nothing between listed values is admitted
+    columns = [name for name, kind in dataset.kinds.items() if kind in ("number", "integer") and name not in listed]
     usable = {name: np.flatnonzero(rows[name].notna().to_numpy()) for name in columns}
     chosen = [name for name in columns if len(usable[name]) > 1]
     if not chosen:
         return rows.iloc[:0]
     moved = np.array([chosen[place % len(chosen)] for place in range(PAIRS)])
     base, other = (np.array([rng.choice(usable[name]) for name in moved]) for _ in range(2))
-    start = rows.iloc[base].reset_index(drop=True)
+    full = rows.iloc[base].reset_index(drop=True)
+    start = some_empty(inputs, full, rng) if any(one["nullable"] for one in inputs) else full
     whole = np.array([dataset.kinds[name] == "integer" for name in moved])
     low, high = (_ordered(_values(rows, places, moved), whole) for places in (base, other))
 
@@ -42,7 +48,11 @@ def beside_jumps(answer: Answer, dataset: Dataset, rows: pd.DataFrame, tolerance
         )
 
     everywhere = np.arange(len(moved))
-    low_answer, high_answer = ask(everywhere, low), ask(everywhere, high)
+    low_answer = ask(everywhere, low)
+    if (refused := np.isnan(low_answer).any(axis=1)).any() and start is not full:
+        start = pd.concat([full[refused], start[~refused]]).sort_index()
+        low_answer = ask(everywhere, low)
+    high_answer = ask(everywhere, high)
     for _ in range(HALVINGS):
         jump = np.abs(low_answer - high_answer) / np.maximum(1, np.abs(low_answer))
         alive = np.flatnonzero((jump.max(axis=1) > tolerance) & (np.abs(high - low) > 1))

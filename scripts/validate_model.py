@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts, bundle, conversion, metrics, portable, served, trusted
+from pipeline import artifacts, bundle, conversion, expectations, metrics, portable, served, trusted
 from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
 from pipeline.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_project
@@ -80,12 +80,12 @@ def examine(dataset: Dataset) -> list[Outcome]:
         usable,
         beats_dummy(dataset, y, predict(features), dummy(features)),
         same_twice(predict(features), predict_again(features)),
-        one_row(features, predict),
+        one_row(dataset, model, features),
         refuses_missing_column(features, predict),
         refuses_text(dataset, features, predict),
         *behaves(dataset, features, predict),
         can_be_stored(dataset, model),
-        can_be_served(dataset, model, features, predict),
+        *can_be_served(dataset, model, features, predict),
     ]
 
 
@@ -213,17 +213,17 @@ def same_twice(first: np.ndarray, second: np.ndarray) -> Outcome:
     return Outcome("same seed, same model", same, observed)
 
 
-def one_row(features: pd.DataFrame, predict: Predict) -> Outcome:
+def one_row(dataset: Dataset, model: Any, features: pd.DataFrame) -> Outcome:
     """A row alone gets the answer that it gets among others."""
     check = "answers one row as it answers many"
     try:
-        alone = predict(features.iloc[[0]])
+        answers(model, dataset, features.iloc[[0]])
     except Exception as error:
         return Outcome(check, False, f"raises {type(error).__name__}: {first_line(error)}")
-    many = predict(features)[:1]
-    off = float(np.abs(alone - many).max()) if alone.shape == many.shape else np.inf
-    near = off <= 1e-6 * max(1.0, float(np.abs(many).max()))
-    return Outcome(check, near, "it does" if near else f"one row's answer differs by {off:.2g}")
+    found = served.contradiction(model, dataset, features)
+    if found.differ > served.CONTRADICTED * found.rows:
+        return Outcome(check, False, f"{found}; {served.ONE_ANSWER}")
+    return Outcome(check, True, str(found) if found.differ else f"{found.rows} rows, each alone and among the others")
 
 
 def refuses_missing_column(features: pd.DataFrame, predict: Predict) -> Outcome:
@@ -249,15 +249,23 @@ def can_be_stored(dataset: Dataset, model: Any) -> Outcome:
     return Outcome(STORED, not unknown, observed)
 
 
-def can_be_served(dataset: Dataset, model: Any, features: pd.DataFrame, predict: Predict) -> Outcome:
-    """The model answers within [gate] parity as before in one of the formats that the service knows."""
-    check, tolerance = "can be served", dataset.settings.gate.parity
+def can_be_served(dataset: Dataset, model: Any, features: pd.DataFrame, predict: Predict) -> list[Outcome]:
+    """The model's labels are the most probable classes, and it answers within [gate] parity as before in one of the service's formats."""
+    tolerance = dataset.settings.gate.parity
+    ranges, values = expectations.limits(expectations.suite_of_project())
 
     def contract_for(form: dict[str, Any]) -> dict[str, Any]:
-        return bundle.contract(dataset, form, {"ranges": {}, "values": {}}, "", tolerance)
+        return bundle.contract(dataset, form, {"ranges": ranges, "values": values}, "", tolerance)
 
+    tried = served.prepare(model, dataset, features, predict(features), contract_for({})["inputs"])
+    odd = served.not_most_probable(model, dataset, tried)
+    labels = Outcome("names the most probable class", not odd, f"{odd}; {served.MOST_PROBABLE}" if odd else "it does")
+    return [*([labels] if dataset.classes else []), _in_a_format(dataset, model, tried, contract_for)]
+
+
+def _in_a_format(dataset: Dataset, model: Any, tried: list[served.Trial], contract_for: Any) -> Outcome:
+    check, tolerance = "can be served", dataset.settings.gate.parity
     try:
-        tried = served.trials(model, dataset, features.reset_index(drop=True), predict(features))
         chosen = served.choose(model, dataset, tried, contract_for)
     except PortabilityError as error:
         return Outcome(check, False, f"{error.what}; {error.then}")

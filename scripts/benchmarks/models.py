@@ -86,7 +86,7 @@ def _bundle(model: Any, dataset: Dataset, folder: Path) -> None:
     def contract_for(form: dict) -> dict:
         return bundle.contract(dataset, form, checks, "benchmark", tolerance)
 
-    tried = served.trials(model, dataset, held, prediction)
+    tried = served.prepare(model, dataset, held, prediction, contract_for({})["inputs"])
     chosen = served.choose(model, dataset, tried, contract_for)
     if chosen.form["format"] != "onnx":
         raise SlipwayError(f"the benchmark's model is not carried by ONNX: {chosen.form['format_reason']}")

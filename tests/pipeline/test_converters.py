@@ -6,17 +6,19 @@ import sys
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pipeline import converters, portable, served
+from pipeline import bundle, converters, portable, served
 from pipeline.artifacts import ROOT
-from tests.pipeline.test_portable import fitted, made
+from tests.pipeline.test_portable import answers, fitted, made, on_holdout
 
 
 def converted(model, dataset):
     """The answers of a fitted model as ONNX, beside its own on the hold-out."""
     model, trained = fitted(model, dataset)
     held = dataset.features[dataset.holdout]
-    exported, (parity,) = portable.export(model, dataset, [portable.Trial("", held, trained)], 1e-5)
-    return exported, parity, served.trials(model, dataset, held, trained)[-1]
+    exported, (parity,) = portable.export(model, dataset, on_holdout(dataset, trained), 1e-5)
+    contract = bundle.contract(dataset, {}, {"ranges": {}, "values": {}}, "", 1e-5)
+    tried = served.prepare(model, dataset, held, trained, contract["inputs"])
+    return exported, parity, next((one for one in tried if one.where == served.JUMPS), None)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -28,8 +30,8 @@ def test_xgboost_with_named_columns_becomes_onnx(task):
     dataset = made(task)
     exported, parity, beside = converted(kind(n_estimators=20, random_state=1), dataset)
     assert parity.holds(1e-5)
-    answers = portable.predict(exported.onnx, exported.form, beside.rows, dataset.kinds)
-    assert portable.parity(beside.trained, answers, 1e-5).holds(1e-5)
+    given = answers(exported, dataset, beside.rows)
+    assert portable.parity(beside.trained, given, 1e-5).holds(1e-5)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -41,8 +43,8 @@ def test_lightgbm_becomes_onnx(task):
     dataset = made(task)
     exported, parity, beside = converted(kind(n_estimators=20, random_state=1, verbose=-1), dataset)
     assert parity.holds(1e-4)
-    answers = portable.predict(exported.onnx, exported.form, beside.rows, dataset.kinds)
-    assert not portable.parity(beside.trained, answers, 1e-5).holds(1e-5)
+    given = answers(exported, dataset, beside.rows)
+    assert not portable.parity(beside.trained, given, 1e-5).holds(1e-5)
 
 
 def test_absent_converters_are_named(monkeypatch):

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from pipeline import portable
+from pipeline import bundle, portable, served
 from pipeline.dataset import take_apart
 from pipeline.errors import PortabilityError
 from pipeline.settings import Settings
@@ -44,9 +44,17 @@ def fitted(model, dataset):
     return model, model.predict_proba(held) if dataset.classes else model.predict(held)
 
 
-def tried(dataset, trained):
-    """The hold-out, on which a form is tried."""
-    return [portable.Trial("on the hold-out", dataset.features[dataset.holdout], trained)]
+def answers(candidate, dataset, rows):
+    """What the service answers with a form of the model."""
+    form = {"format": "onnx", "format_reason": "", "onnx": candidate.form}
+    contract = bundle.contract(dataset, form, {"ranges": {}, "values": {}}, "c0ffee", 1e-5)
+    return served.predict({"model.onnx": candidate.onnx}, contract, rows)[0]
+
+
+def on_holdout(dataset, trained, tolerance=1e-5):
+    """A function that tries a form on the hold-out."""
+    held = dataset.features[dataset.holdout]
+    return lambda candidate: [portable.parity(trained, answers(candidate, dataset, held), tolerance)]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +71,11 @@ def test_common_models_answer_alike(task, model):
     """Linear models and trees of every task convert and agree on the whole hold-out."""
     dataset = made(task)
     model, trained = fitted(model, dataset)
-    exported, (parity,) = portable.export(model, dataset, tried(dataset, trained), 1e-5)
+    exported, (parity,) = portable.export(model, dataset, on_holdout(dataset, trained), 1e-5)
     assert parity.holds(1e-5)
-    answers = portable.predict(exported.onnx, exported.form, dataset.features[dataset.holdout], dataset.kinds)
-    assert answers.shape == trained.shape
-    assert portable.parity(trained, answers, 1e-5) == parity
+    given = answers(exported, dataset, dataset.features[dataset.holdout])
+    assert given.shape == trained.shape
+    assert portable.parity(trained, given, 1e-5) == parity
 
 
 def test_text_gets_a_column_each():
@@ -77,7 +85,7 @@ def test_text_gets_a_column_each():
         (StandardScaler(), ["a b", "a-b"]), (OneHotEncoder(handle_unknown="ignore"), ["town"])
     )
     model, trained = fitted(make_pipeline(columns, LogisticRegression()), dataset)
-    exported, (parity,) = portable.export(model, dataset, tried(dataset, trained), 1e-5)
+    exported, (parity,) = portable.export(model, dataset, on_holdout(dataset, trained), 1e-5)
     assert exported.form["layout"] == "columns"
     assert parity.holds(1e-5)
 
@@ -86,7 +94,7 @@ def test_same_model_gives_the_same_bytes():
     """Converting the same model twice gives the same ONNX bytes."""
     dataset = made("binary")
     model, trained = fitted(make_pipeline(StandardScaler(), LogisticRegression()), dataset)
-    twice = [portable.export(model, dataset, tried(dataset, trained), 1e-5)[0].onnx for _ in range(2)]
+    twice = [portable.export(model, dataset, on_holdout(dataset, trained), 1e-5)[0].onnx for _ in range(2)]
     assert twice[0] == twice[1]
 
 
@@ -95,14 +103,14 @@ def test_model_without_counterpart_is_refused():
     dataset = made("binary")
     model, trained = fitted(make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()), dataset)
     with pytest.raises(PortabilityError, match="cannot become ONNX"):
-        portable.export(model, dataset, tried(dataset, trained), 1e-5)
+        portable.export(model, dataset, on_holdout(dataset, trained), 1e-5)
 
 
 def test_closest_form_is_returned_when_none_is_within_the_tolerance():
     """When no form is within the tolerance, the figure of the best one is reported instead of an error."""
     dataset = made("binary")
     model, trained = fitted(RandomForestClassifier(20, random_state=1), dataset)
-    _, (parity,) = portable.export(model, dataset, tried(dataset, trained), 1e-30)
+    _, (parity,) = portable.export(model, dataset, on_holdout(dataset, trained), 1e-30)
     assert 0 < parity.difference < 1e-4 and not parity.holds(1e-30)
 
 
@@ -113,13 +121,24 @@ def test_parity_counts_labels_and_the_largest_difference():
     assert portable.parity(np.array([1000.0, 0.5]), np.array([1001.0, 0.5])).difference == pytest.approx(0.001)
     edge = portable.parity(np.array([[0.5, 0.5]]), np.array([[0.499999, 0.500001]]), 1e-5)
     assert edge.labels == 0, "on the very edge either label is right"
-    broken = portable.parity(np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]]))
-    assert not broken.holds(1.0)
+
+
+def test_parity_counts_rows_that_only_one_of_the_two_answers():
+    """Where only one of the models has a finite answer the two differ; where neither has one, they agree."""
+    one, nothing = np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]])
+    unanswered, answered = portable.parity(one, nothing), portable.parity(nothing, one)
+    assert (unanswered.unanswered, answered.answered) == (1, 1)
+    assert not unanswered.holds(1.0) and not answered.holds(1.0)
+    assert portable.parity(nothing, nothing).holds(0.0)
 
 
 def test_latency_is_a_positive_number_of_milliseconds():
-    """The median time of one row is measured."""
+    """The median time of one row is measured, as the service answers it."""
     dataset = made("regression")
     model, trained = fitted(LinearRegression(), dataset)
-    exported, _ = portable.export(model, dataset, tried(dataset, trained), 1e-5)
-    assert 0 < portable.latency_ms(exported.onnx, exported.form, dataset.features, dataset.kinds, calls=10) < 1000
+    exported, _ = portable.export(model, dataset, on_holdout(dataset, trained), 1e-5)
+    contract = bundle.contract(
+        dataset, {"format": "onnx", "format_reason": "", "onnx": exported.form}, {"ranges": {}, "values": {}}, "", 1e-5
+    )
+    files = {"model.onnx": exported.onnx}
+    assert 0 < served.predict(files, contract, dataset.features, calls=10)[1] < 10_000

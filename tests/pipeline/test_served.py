@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 
-from pipeline import bundle, portable, served, stored, ties
+from pipeline import bundle, served, stored, ties
 from pipeline.errors import PortabilityError, ProjectError
 from tests.pipeline.test_portable import fitted, made
 
@@ -24,11 +24,11 @@ def chosen(model, dataset):
     """The format of a model fitted on the data set, and what it was tried on."""
     model, trained = fitted(model, dataset)
     held = dataset.features[dataset.holdout].reset_index(drop=True)
-    tried = served.trials(model, dataset, held, trained)
 
     def contract(form):
         return bundle.contract(dataset, form, {"ranges": {}, "values": {}}, "c0ffee", 1e-5)
 
+    tried = served.prepare(model, dataset, held, trained, contract({})["inputs"])
     found = served.choose(model, dataset, tried, contract)
     return found, tried, contract(found.form)
 
@@ -183,6 +183,5 @@ def test_empty_cells_are_left_alone():
 def test_forests_are_served_as_onnx_only_where_labels_agree():
     """Where the trained model is clear about its label, the portable one's is the same."""
     found, tried, contract = chosen(RandomForestClassifier(20, random_state=1), made("binary"))
-    for trial in tried:
-        answers = served.predict(found.files, contract, trial.rows)[0]
-        assert portable.parity(trial.trained, answers, 1e-5).holds(1e-5)
+    given, _ = served.ask(found.files, contract, [trial.rows for trial in tried], each=True)
+    assert all(parity.holds(1e-5) for parity in served.compare(tried, given, contract, 1e-5))
