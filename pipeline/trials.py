@@ -159,7 +159,13 @@ def _admits(one: Input, value: float) -> bool:
     if one["type"] == "integer" and value != np.floor(value):
         return False
     low, high = one["minimum"], one["maximum"]
-    return (low is None or value >= low) and (high is None or value <= high)
+    above, below = (one.get(f"exclusive_{side}") for side in ("minimum", "maximum"))
+    return (
+        (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
 
 
 def _ordinary(one: Input, column: pd.Series) -> list[float]:
@@ -178,6 +184,9 @@ def _candidates(one: Input, column: pd.Series) -> Iterator[float]:
     span = max(high - low, abs(high), abs(low)) or 1.0
     whole = np.round if one["type"] == "integer" else float
     yield from (float(value) for value in (one["minimum"], one["maximum"]) if value is not None)
+    for side, inwards in (("minimum", np.inf), ("maximum", -np.inf)):
+        if (bound := one.get(f"exclusive_{side}")) is not None:
+            yield float(bound + np.sign(inwards) if one["type"] == "integer" else np.nextafter(bound, inwards))
     yield from (low, high, 0.0, 1.0, -1.0)
     for share in (0.001, 0.1, 1, 30, 1000):
         yield float(whole(low - share * span))

@@ -135,7 +135,7 @@ def _values(column: np.ndarray) -> list:
     return json.loads(column.tobytes()) if column.dtype == np.uint8 else column.tolist()
 
 
-def _milliseconds(predictor: Predictor, rows: list[Row], calls: int) -> float:
+def _milliseconds(predictor: Predictor, rows: Sequence[Row], calls: int) -> float:
     times = []
     for call in range(calls):
         begin = time.perf_counter()

@@ -104,7 +104,10 @@ def test_what_is_tried_is_admitted():
     dataset.kinds["c"] = "integer"
     dataset.features["c"] = dataset.features["c"].round()
     checks = {
-        "ranges": {"a b": {"minimum": -3, "maximum": 4.5}},
+        "ranges": {
+            "a b": {"minimum": -3, "maximum": 4.5},
+            "d": {"minimum": None, "maximum": None, "exclusive_maximum": 1},
+        },
         "values": {"town": ["Köln", "Paris", ""], "a-b": [1, 2.5]},
     }
     inputs = bundle.contract(dataset, {}, checks, "", 1e-5)["inputs"]
@@ -114,6 +117,7 @@ def test_what_is_tried_is_admitted():
         assert 0 < len(rows) <= 2500, make
         assert rows["a b"].between(-3, 4.5).all() and rows["a-b"].isin([1, 2.5]).all()
         assert (rows["c"] % 1 == 0).all() and rows["town"].isin(["Köln", "Paris", ""]).all()
+        assert not (rows["d"] >= 1).any()
         assert not rows.drop(columns=["d", "town"]).isna().to_numpy().any()
 
 
