@@ -175,8 +175,8 @@ unit: .venv/ready  ## run the quick tests, those that ship nothing
 coverage: .venv/ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(ARGS)
 
-fuzz: .venv/ready  ## send the service 100,000 random requests, and thousands made from its OpenAPI document
-	@FUZZ=long $(PY) -m pytest -s tests/serving/test_service_random_input.py tests/serving/test_service_schemathesis.py $(ARGS)
+fuzz: .venv/ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
+	@FUZZ=long $(PY) -m pytest -s tests/serving/test_service_random_input.py tests/serving/test_service_schemathesis.py tests/pipeline/test_random_models.py $(ARGS)
 
 audit: .venv/ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github

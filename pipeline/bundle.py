@@ -131,6 +131,7 @@ def contract(
         "inputs": [_input(dataset, name, checks, value) for name, value in zip(dataset.kinds, example, strict=True)],
         "classes": dataset.classes,
         "positive": data.positive,
+        **({"labels": "most_probable"} if dataset.classes else {}),
         "target": data.target,
         **form,
         "commit": commit,

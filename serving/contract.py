@@ -142,6 +142,8 @@ class Contract(Part, frozen=True, kw_only=True):
     inputs: Annotated[list[Input], msgspec.Meta(min_length=1)]
     named: list[str] | None = msgspec.field(name="classes", default=None)  # null for a regression
     positive: str | None = None
+    # How a label is chosen from the probabilities. A service refuses a rule that it does not know, so others can be added.
+    labels: Literal["most_probable"] = "most_probable"
     target: str
     onnx: Onnx | None = None
     skops: Skops | None = None

@@ -53,6 +53,7 @@ def test_good_model_passes(scratch):
         "the order of the rows does not matter",
         "who is older does not buy less",
         "can be stored without pickle",
+        "names the most probable class",
         "can be served",
     ]
     assert outcomes["refuses a missing column"]["observed"] == "tried with 3 columns"
