@@ -152,7 +152,7 @@ def not_most_probable(model: Any, dataset: Dataset, tried: Sequence[Trial]) -> s
 
     Two classes less than twice the tolerance apart may fall on either side.
     """
-    if not dataset.classes:
+    if not dataset.classes or not hasattr(model, "predict"):
         return ""
     tolerance, differ, asked = dataset.settings.gate.parity, 0, 0
     for one in tried:

@@ -176,7 +176,7 @@ def _numeric(rng: np.random.Generator) -> Any:
     )  # fmt: skip
     fill = pick(
         None, impute.SimpleImputer(), impute.SimpleImputer(strategy="median", add_indicator=True),
-        impute.SimpleImputer(strategy="constant", fill_value=-1), impute.SimpleImputer(strategy="most_frequent"), impute.KNNImputer(2),
+        impute.SimpleImputer(strategy="constant", fill_value=-1), impute.SimpleImputer(strategy="most_frequent"), impute.KNNImputer(n_neighbors=2),
     )  # fmt: skip
     if fill is None:
         return scale

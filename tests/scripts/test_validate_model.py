@@ -86,7 +86,7 @@ FAULTS = {
     "learns the reverse": ("/ 50, y)", "/ 50, 1 - y)", "beats a dummy", "surely not better"),
     "own randomness": ("/ 50, y)", "/ 50 + np.random.normal(size=(len(X), 1)), y)", "same seed, same model", "use the seed"),
     "depends on its neighbours": ('X[["age"]].astype(float) / 50', '(X[["age"]].astype(float) - X[["age"]].astype(float).mean()) / 9 + 1',
-                                  "answers one row as it answers many", "differs by"),
+                                  "answers one row as it answers many", "rows get another answer alone than among others"),
     "one row raises": ("        return self.inner.pred", "        1 / (len(X) - 1)\n        return self.inner.pred",
                        "answers one row as it answers many", "raises ZeroDivisionError: division by zero"),
     "invents a missing column": ('X[["age"]].astype', 'X.reindex(columns=["age"], fill_value=40).astype', "refuses a missing column", "age"),
