@@ -179,7 +179,8 @@ def _ordinary(one: Input, column: pd.Series) -> list[float]:
 
 def _candidates(one: Input, column: pd.Series) -> Iterator[float]:
     seen = np.unique(column.dropna().to_numpy(dtype=np.float64))
-    given = [*seen, *(float(value) for value in (one["observed"] or {}).values() if value is not None)]
+    observed = [(one["observed"] or {}).get(end) for end in ("minimum", "maximum")]
+    given = [*seen, *(float(value) for value in observed if value is not None)]
     low, high = (min(given), max(given)) if given else (0.0, 1.0)
     span = max(high - low, abs(high), abs(low)) or 1.0
     whole = np.round if one["type"] == "integer" else float
