@@ -252,15 +252,43 @@ def can_be_stored(dataset: Dataset, model: Any) -> Outcome:
 def can_be_served(dataset: Dataset, model: Any, features: pd.DataFrame, predict: Predict) -> list[Outcome]:
     """The model's labels are the most probable classes, and it answers within [gate] parity as before in one of the service's formats."""
     tolerance = dataset.settings.gate.parity
-    ranges, values = expectations.limits(expectations.suite_of_project())
+    declared = kept_limits(dataset)
 
     def contract_for(form: dict[str, Any]) -> dict[str, Any]:
-        return bundle.contract(dataset, form, {"ranges": ranges, "values": values}, "", tolerance)
+        return bundle.contract(dataset, form, declared, "", tolerance)
 
     tried = served.prepare(model, dataset, features, predict(features), contract_for({})["inputs"])
     odd = served.not_most_probable(model, dataset, tried)
     labels = Outcome("names the most probable class", not odd, f"{odd}; {served.MOST_PROBABLE}" if odd else "it does")
     return [*([labels] if dataset.classes else []), _in_a_format(dataset, model, tried, contract_for)]
+
+
+def kept_limits(dataset: Dataset) -> dict[str, Any]:
+    """The ranges and values that project/checks.py declares, without those that the data breaks: `make validate` is about them."""
+    ranges, values = expectations.limits(expectations.suite_of_project())
+    features = dataset.features
+
+    def inside(name: str, limit: Any) -> bool:
+        if dataset.kinds[name] == "text":
+            return False
+        low, high = (limit.get(side) for side in ("minimum", "maximum"))
+        above, below = (limit.get(f"exclusive_{side}") for side in ("minimum", "maximum"))
+        given = features[name].dropna()
+        return bool(
+            (low is None or (given >= low).all())
+            and (high is None or (given <= high).all())
+            and (above is None or (given > above).all())
+            and (below is None or (given < below).all())
+        )
+
+    def listed(name: str, allowed: list) -> bool:
+        given = features[name].dropna()
+        return bool(given[given != ""].isin(allowed).all())
+
+    return {
+        "ranges": {name: limit for name, limit in ranges.items() if name in features and inside(name, limit)},
+        "values": {name: allowed for name, allowed in values.items() if name in features and listed(name, allowed)},
+    }
 
 
 def _in_a_format(dataset: Dataset, model: Any, tried: list[served.Trial], contract_for: Any) -> Outcome:

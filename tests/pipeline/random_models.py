@@ -312,6 +312,13 @@ def _same(rng: np.random.Generator, dataset: Dataset, model: Any, contract: dict
                 assert label == wanted, f"label {label}, trained {wanted}, for {asked[place]}"
 
 
+def _alone(predictor: Any, row: Any) -> Any:
+    try:
+        return offline.answer(predictor, [row], [1])[0]
+    except offline.REFUSED:
+        return np.nan
+
+
 def _agree(model, dataset: Dataset, frame: pd.DataFrame, place: int, asked: list, expected: Any, answer: Any) -> None:
     there, answered = np.isfinite(expected).all(), np.isfinite(answer).all()
     if there and answered:
