@@ -62,6 +62,7 @@ THERE = {
     "browser": lambda: (program("chromium") or program("google-chrome")) and program("chromedriver"),
     "buildx": lambda: _runs("docker", "buildx", "version"),
     "compose": lambda: _runs("docker", "compose", "version"),
+    "curl": lambda: program("curl"),
     "docker": lambda: program("docker"),
     "docker-registry": lambda: program("docker-registry"),
     "engine": _engine_answers,

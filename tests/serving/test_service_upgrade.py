@@ -1,7 +1,6 @@
 """A request that offers another protocol is answered in this one, with nothing of it lost (RFC 9110, 7.8)."""
 
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -167,7 +166,7 @@ def test_java_is_answered(binary, tmp_path):
     assert {json.loads(answer)["label"] for _, answer in answers} == {"yes"}
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
+@pytest.mark.needs("curl")
 def test_curl_is_answered_when_it_offers_http2(binary, tmp_path):
     """`curl --http2` offers h2c; two requests go over its one connection."""
     one = ["--http2", "-sS", "-w", " %{http_code}\n", "-d", BODY.decode(), f"{binary.url}/predict"]
