@@ -54,6 +54,19 @@ def test_a_named_target_that_cannot_be_used_is_refused(settings):
         targets.choose(settings("docker"))
 
 
+def test_a_docker_host_that_is_dead_is_known_before_anything_is_built(settings, monkeypatch):
+    """Who sets DOCKER_HOST means containers: `auto` does not take a process instead; a target by name, or no DOCKER_HOST, does."""
+    with pytest.raises(
+        DeployError, match="DOCKER_HOST is set, but no Docker engine answers at unix:///nowhere"
+    ) as refused:
+        targets.check(settings("auto"))
+    assert "unset DOCKER_HOST" in refused.value.then
+    assert targets.check(settings("process")) is process
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setattr(docker, "unavailable", lambda settings: "no Docker engine answers")
+    assert targets.check(settings("auto")) is process
+
+
 def test_every_target_has_the_same_functions():
     """What commands ask of a target is there in each of them."""
     for target in (process, docker, kubernetes):
