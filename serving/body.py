@@ -13,7 +13,8 @@ from serving.contract import Contract, Input, shown
 from serving.problems import Problem
 from serving.request_ids import REQUEST_ID
 
-SMALL = 16_384  # bytes; a larger body is read beside the event loop, which would answer nobody meanwhile
+SMALL = 32_768  # bytes; a larger body is read beside the event loop, which would answer nobody meanwhile
+FEW = 16_384  # bytes that the fields of a body other than its values may have, with all space
 LARGEST_BODY = 5_000_000  # bytes of a batch; about 10,000 rows of 30 numbers
 LARGEST_ROW = 65_536  # bytes that the body for one row may have, however few inputs the model has
 TEXT = 65_536  # bytes that each free text adds to that
@@ -56,13 +57,13 @@ class Limit:
 def limits(contract: Contract) -> dict[str, Limit]:
     """The limit of each path that takes a body. One row and one outcome are small, so that nobody can send much in vain."""
     batch = Limit(LARGEST_BODY, "; send fewer rows at once")
-    row = min(LARGEST_BODY, max(LARGEST_ROW, SMALL + sum(_room(column) for column in contract.inputs)))
+    row = min(LARGEST_BODY, max(LARGEST_ROW, FEW + sum(_room(column) for column in contract.inputs)))
     longest = max((len(json.dumps(name)) for name in contract.classes), default=0)
     return {
         "/predict": Limit(row, f" for one row; /predict/batch takes {LARGEST_BODY} bytes, one row or many"),
         "/predict/batch": batch,
         "/invocations": batch,
-        "/feedback": Limit(SMALL + longest, " for one outcome; send one request for each"),
+        "/feedback": Limit(FEW + longest, " for one outcome; send one request for each"),
     }
 
 

@@ -63,7 +63,8 @@ class Decoder:
 
     def __init__(self, contract: Contract):
         self._contract, self._names = contract, list(contract.names)
-        self._texts = any(column.nullable and column.type == "text" for column in contract.inputs)
+        # Places of texts that may be null, which the model takes as "".
+        self._texts = [n for n, column in enumerate(contract.inputs) if column.nullable and column.type == "text"]
         listed, named = _rows(contract)
         self._one = _decoder(listed | named)
         self._many = _decoder(msgspec.Raw)
@@ -152,21 +153,22 @@ class Decoder:
 
     def row(self, body: Any) -> Row:
         """The row of a body from `one`; raises RowError naming each wrong feature."""
+        features = body.features
+        if type(features) is tuple and not self._texts:
+            return features
         if type(body) is Body:
-            forms.check_one(body.features)
-            return read_row(self._contract, body.features)
-        return self._plain(body.features)
+            forms.check_one(features)
+            return read_row(self._contract, features)
+        return self._plain(features)
 
     def rows(self, body: Body) -> Sequence[Row]:
         """The rows of a body from `many`; raises RowError for the first row that breaks the contract."""
         return body.features if body.checked else read_rows(self._contract, body.features)
 
     def _plain(self, features: Any) -> Row:
-        row = msgspec.structs.astuple(features) if isinstance(features, Named) else features
-        if self._texts:
-            texts = (column.type == "text" for column in self._contract.inputs)
-            return ["" if value is None and text else value for value, text in zip(row, texts, strict=True)]
-        return row
+        row = features if type(features) is tuple else msgspec.structs.astuple(features)
+        nulls = [place for place in self._texts if row[place] is None]
+        return tuple("" if place in nulls else value for place, value in enumerate(row)) if nulls else row
 
 
 def contract_fault(raw: bytes) -> str:

@@ -75,12 +75,14 @@ class HotPath:
         self._config = config
         self.origins = Origins(config)
         self._guarded, self._granting = self.origins.guards, bool(self.origins.allowed)
+        self._known_hosts = self.origins.known
         self._decoder = Decoder(bundle.contract)
         self._limits = limits(bundle.contract)
         self._unseen = Unseen(bundle.contract)
         self._encode = msgspec.json.Encoder().encode
         self._write = AnswerWriter(bundle.contract).write
         self._version = self._encode(bundle.release.version)
+        self._after = b',"model_version":%b,"request_id":' % self._version  # what an answer has after its predictions
         self._thread = ThreadPoolExecutor(1, "batch")
         self._rest: Callable[..., Awaitable[None]] | None = None
         self._loading = threading.Lock()
@@ -121,24 +123,24 @@ class HotPath:
             raise Problem(503, f"the model does not answer its example row: {error}") from error
         return b'{"status":"ready","model_version":%b}' % self._version
 
-    def respond(self, path: str, headers: list[Header], raw: bytes, address: str) -> Response:
-        """The response to a POST of one of PATHS; whatever was sent, it raises nothing."""
-        call = _read(headers)
+    def respond(self, path: str, headers: dict[bytes, bytes], raw: bytes, address: str) -> Response:
+        """The response to a POST of one of PATHS, with its headers by name; whatever was sent, it raises nothing."""
+        call = _call(headers)
         self.metrics.own[IN_FLIGHT] += 1
         try:
             self._admit(call, address, len(raw))
-            response = 200, JSON, self._answers[path](call, raw), NONE
+            status, kind, answer, more = 200, JSON, self._answers[path](call, raw), NONE
         except Exception as error:
-            response = self._refusal(call, error)
-        self._done(path, "POST", call, response[0])
+            status, kind, answer, more = self._refusal(call, error)
+        self._done(path, "POST", call, status)
         if self._granting:
-            response = *response[:3], [*response[3], *self.origins.grants(call.headers)]
-        return call.request_id.encode(), *response
+            more = [*more, *self.origins.grants(headers)]
+        return call.request_id.encode(), status, kind, answer, more
 
-    def abandoned(self, path: str, headers: list[Header]) -> None:
+    def abandoned(self, path: str, headers: dict[bytes, bytes]) -> None:
         """Count a POST of one of PATHS whose caller left before it was whole."""
         self.metrics.own[IN_FLIGHT] += 1
-        self._done(path, "POST", _read(headers), GONE)
+        self._done(path, "POST", _call(headers), GONE)
 
     def refuse(self, problem: Problem, method: str, target: str, headers: list[Header], counted: bool) -> Response:
         """The response to what cannot be read as a request, of which the server knows so much; counted here or elsewhere."""
@@ -229,11 +231,13 @@ class HotPath:
     def _admit(self, call: Call, address: str, size: int) -> None:
         headers = call.headers
         if self._guarded and not (
-            headers.get(b"host") in self.origins.known and b"origin" not in headers and b"sec-fetch-site" not in headers
+            headers.get(b"host") in self._known_hosts and b"origin" not in headers and b"sec-fetch-site" not in headers
         ):
             self.origins.check(headers, "POST")  # which would find nothing at once for most callers
-        call.caller = self.callers.admit(shown_key(headers), "predict")
-        self.callers.limit(call.caller, address, size)
+        callers = self.callers
+        if callers.keys is not None:
+            call.caller = callers.admit(shown_key(headers), "predict")
+        callers.limit(call.caller, address, size)
         if b"content-encoding" in headers:
             problems.check_encoding(headers[b"content-encoding"])
 
@@ -331,18 +335,18 @@ class HotPath:
 
     def _tail(self, call: Call, latency: float, warnings: list[dict[str, Any]] | None) -> bytes:
         """The end of an answer; an id may hold what JSON must escape."""
-        name = self._encode(call.request_id)
-        more = b',"warnings":%b' % self._encode(warnings) if warnings else b""
-        return b',"model_version":%b,"request_id":%b,"latency_ms":%.3f%b}' % (self._version, name, latency, more)
+        end = b'%b%b,"latency_ms":%.3f}' % (self._after, self._encode(call.request_id), latency)
+        return b'%b,"warnings":%b}' % (end[:-1], self._encode(warnings)) if warnings else end
 
 
 def _read(headers: list[Header]) -> Call:
     """The request: its headers, and its id, which is the caller's when it can be given back."""
-    fields = dict(headers)
-    if len(fields) < len(headers):
-        fields = by_name(headers)
-    given = request_id(fields[b"x-request-id"]) if b"x-request-id" in fields else ""
-    return Call(given or new_request_id(), fields)
+    return _call(by_name(headers))
+
+
+def _call(headers: dict[bytes, bytes]) -> Call:
+    given = request_id(headers[b"x-request-id"]) if b"x-request-id" in headers else ""
+    return Call(given or new_request_id(), headers)
 
 
 def _granting(send, grants: list[Header]):

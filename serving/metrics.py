@@ -51,6 +51,12 @@ class Metrics:
         self.unseen_texts = self.values + len(self.limits) + 2
         self.numbers = Numbers(self.unseen_texts + len(self.unseen_features), rows)
         self._positive = self.contract.positive
+        self._unknown_status = self.statuses[500]
+        self._places = {
+            path: (self.requests + number * len(STATUSES), self.seconds + number * (len(BUCKETS) + 2))
+            for path, number in self.paths.items()
+        }
+        self._value_sum = self.values + len(self.limits) + 1
         self.count_as(0)
 
     def count_as(self, row: int) -> None:
@@ -59,11 +65,11 @@ class Metrics:
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count one request; a path or status that is not ours counts as "other" or as 500."""
-        own, at = self.own, self.paths.get(path, len(self.paths) - 1)
-        own[self.requests + at * len(STATUSES) + self.statuses.get(status, self.statuses[500])] += 1
-        at = self.seconds + at * (len(BUCKETS) + 2)
-        own[at + bisect_left(BUCKETS, seconds)] += 1
-        own[at + len(BUCKETS) + 1] += seconds
+        own = self.own
+        requests, times = self._places.get(path) or self._places[OTHER]
+        own[requests + self.statuses.get(status, self._unknown_status)] += 1
+        own[times + bisect_left(BUCKETS, seconds)] += 1
+        own[times + len(BUCKETS) + 1] += seconds
 
     def predicted(self, answer: Answer) -> None:
         """Count a prediction by its class, a regression's as "value", and where its value lies."""
@@ -75,7 +81,7 @@ class Metrics:
             own[self.predictions] += 1
             value = answer["value"]
         own[self.values + bisect_left(self.limits, value)] += 1
-        own[self.values + len(self.limits) + 1] += value
+        own[self._value_sum] += value
 
     def unseen(self, column: int, rows: int = 1) -> None:
         """Count rows that hold a text which training never saw, in one of the columns of `Unseen`."""
@@ -84,7 +90,8 @@ class Metrics:
     def predicted_many(self, outputs: Outputs, unseen: Sequence[int] = ()) -> None:
         """The same for all rows of a model's outputs, of which so many hold an unseen text in each column of `Unseen`."""
         for column, rows in enumerate(unseen):
-            self.unseen(column, rows)
+            if rows:
+                self.unseen(column, rows)
         positions, values = outputs[0].reshape(-1), outputs[-1]
         if self.contract.task == "regression":
             self.own[self.predictions] += len(values)
@@ -94,7 +101,7 @@ class Metrics:
             values = values[np.arange(len(values)), asked]
         values = values.reshape(-1)
         self._add(self.values, np.bincount(np.searchsorted(self.limits, values)))
-        self.own[self.values + len(self.limits) + 1] += values.sum(dtype=float)
+        self.own[self._value_sum] += values.sum(dtype=float)
 
     def _add(self, first: int, counts: np.ndarray) -> None:
         for number, count in enumerate(counts.tolist(), first):

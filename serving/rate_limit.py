@@ -18,6 +18,7 @@ class RateLimit:
         """A limit of so many a second, of which one request counts as `largest` at most; 0 means none."""
         self._step = 1 / per_second if per_second else 0.0
         self._burst = max(1.0, largest * self._step)  # seconds worth that may come at once; at least one request
+        self._most = self._burst + 1e-9  # what sums of fractions are off by
         self._full = Numbers(CALLERS, 1).row(0) if per_second else None
 
     def wait(self, caller: int, amount: int = 1) -> float:
@@ -25,8 +26,9 @@ class RateLimit:
         if self._full is None:
             return 0.0
         now, place = time.monotonic(), caller % CALLERS
-        full = max(self._full[place], now) + amount * self._step
-        if full - now > self._burst + 1e-9:  # what sums of fractions are off by
+        full = self._full[place]
+        full = (full if full > now else now) + amount * self._step
+        if full - now > self._most:
             return full - now - self._burst
         self._full[place] = full
         return 0.0

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving.body import SMALL
+from serving.headers import by_name
 from serving.hot import HotPath, Response
 from serving.listening import take_no_more
 from serving.metrics import REFUSED
@@ -32,7 +33,7 @@ ROOM = (
     64,
     1024,
 )  # file descriptors, at least and at most, that connections leave for all else, and for telling more of them
-DIRECT = frozenset(path.encode() for path in HotPath.PATHS)
+DIRECT = {path.encode(): path for path in HotPath.PATHS}
 HEADERS = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
@@ -73,7 +74,9 @@ class Protocol(HttpToolsProtocol):
     head = 0  # bytes of a head, or of the lines after a body in chunks, that are not whole yet
     trailing = False  # the head was read, and the rest of the request was not yet
     refused: Response | None = None  # why nothing more is read; sent when all that was asked before is answered
-    body: bytes | None = None  # what has come of a request that is answered without a task
+    body: bytes | None = None  # what has come of a request that is answered without a task,
+    path = ""  # its path,
+    fields: dict[bytes, bytes]  # and its headers by name
     turned_away = False  # there were too many connections already
     idle_since: float | None = None  # by the loop's time; None while something is asked, or nothing was yet
 
@@ -99,9 +102,12 @@ class Protocol(HttpToolsProtocol):
             if self.head > UNREAD:
                 self.transport.close()
             return
-        self._unset_keepalive_if_required()
+        self.idle_since = None
         try:
-            self._parse(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._read_again(data, offer)
             if self.head > HEAD:
                 raise self._too_large()
         except httptools.HttpParserError as error:
@@ -109,23 +115,26 @@ class Protocol(HttpToolsProtocol):
         except Problem as problem:
             self._refuse(problem)
 
-    def _parse(self, data: bytes) -> None:
-        """Read requests; one that offers another protocol is read again without its offer (RFC 9110, 7.8).
+    def _read_again(self, data: bytes, offer: httptools.HttpParserUpgrade) -> None:
+        """Read a request that offers another protocol without its offer (RFC 9110, 7.8), and what follows it.
 
         The parser takes an accepted offer for granted, and what follows the head for the other protocol.
         """
-        rest: bytes | memoryview = data
-        while rest:
+        rest = memoryview(data)
+        while True:
+            rest = rest[offer.args[0] :]
+            line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+            kept = [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets them
+            self.parser.feed_data(b"\r\n".join([line, *kept, b"\r\n"]))
+            if not rest:
+                return
             try:
                 self.parser.feed_data(rest)
                 return
-            except httptools.HttpParserUpgrade as offer:
-                rest = memoryview(rest)[offer.args[0] :]
-                line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-                kept = [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets them
-                self.parser.feed_data(b"\r\n".join([line, *kept, b"\r\n"]))
+            except httptools.HttpParserUpgrade as another:
+                offer = another
 
     def on_message_begin(self) -> None:
         """A new request; what only a task needs is made when there is one."""
@@ -134,7 +143,10 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; what comes after a body is none (RFC 9110, 6.5.1), and is dropped."""
         if not self.trailing:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_chunk_header(self) -> None:
         """A piece of a body in chunks begins, or the lines after the last one, which may not be endless."""
@@ -164,21 +176,21 @@ class Protocol(HttpToolsProtocol):
 
     def _is_usual(self) -> bool:
         """A POST of a declared, moderate length to a hot path, over a connection that is kept and has nothing else to do."""
-        if self.url not in DIRECT or self.parser.get_method() != b"POST" or not self.server_state.direct:
+        parser = self.parser
+        path = DIRECT.get(self.url)
+        if path is None or parser.get_method() != b"POST" or not self.server_state.direct:
             return False
-        if self.parser.get_http_version() != "1.1":
+        if parser.get_http_version() != "1.1":
             return False
         if self.cycle is not None and not self.cycle.response_complete:
             return False  # an answer of before is still to be given
-        if self.flow.write_paused or self.expect_100_continue or not self.parser.should_keep_alive():
+        if self.flow.write_paused or self.expect_100_continue or not parser.should_keep_alive():
             return False
-        declared = None
-        for name, value in self.headers:
-            if name == b"content-length":
-                declared = value
-            elif name == b"transfer-encoding" or name == b"upgrade":
-                return False
-        return declared is not None and int(declared) <= SMALL
+        fields = by_name(self.headers)
+        if b"transfer-encoding" in fields or b"upgrade" in fields or b"content-length" not in fields:
+            return False
+        self.path, self.fields = path, fields
+        return int(fields[b"content-length"]) <= SMALL
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -200,7 +212,7 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         address = self.client[0] if self.client else ""
-        self._write(self.app.respond(self.url.decode(), self.headers, body, address))
+        self._write(self.app.respond(self.path, self.fields, body, address))
         if self.server_state.direct:
             self.on_response_complete()
         else:  # the end began while the request arrived, and the answer has said so
@@ -208,11 +220,12 @@ class Protocol(HttpToolsProtocol):
 
     def _write(self, response: Response, *more: bytes) -> None:
         name, status, kind, answer, headers = response
-        content = [STATUS_LINE[status], self._defaults(), *more]
-        for header, value in (kind, *headers):
-            content += (header, b": ", value, b"\r\n")
-        content.append(b"content-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (len(answer), name, answer))
-        self.transport.write(b"".join(content))
+        if headers:
+            more = (*more, *(b"%b: %b\r\n" % header for header in headers))
+        self.transport.write(
+            b"%b%b%b%b: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+            % (STATUS_LINE[status], self._defaults(), b"".join(more), *kind, len(answer), name, answer)
+        )
 
     def _too_large(self) -> Problem:
         if len(self.url) > HEAD:
@@ -296,7 +309,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.server_state.turned_away -= self.turned_away
         if self.body is not None:
-            self.app.abandoned(self.url.decode(), self.headers)
+            self.app.abandoned(self.path, self.fields)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
 
