@@ -296,11 +296,7 @@ def _same(rng: np.random.Generator, dataset: Dataset, model: Any, contract: dict
     given = offline.answer(predictor, rows, [len(rows)], each=True)
     trained = [_trained(model, dataset, frame.iloc[[place]]) for place in range(len(frame))]
     for place, expected in enumerate(trained):
-        alone = (
-            offline.answer(predictor, [rows[place]], [1], each=True)[0]
-            if place < 20 or not dataset.classes
-            else given[place]
-        )
+        alone = _alone(predictor, rows[place]) if place < 20 else given[place]
         for answer in (given[place], alone):
             _agree(model, dataset, frame, place, asked[place], expected, answer)
     if dataset.classes:
