@@ -226,7 +226,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
     from importlib.metadata import version
 
-    from pipeline import mlflow_server, run_title
+    from pipeline import mlflow_pages, mlflow_server, run_title
 
     client = registry.connect(settings)
     changed = run_title.change(facts, *run_title.of_production(client, settings.name))
@@ -270,10 +270,11 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         input_example=sample,
         pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
     )
+    page = mlflow_pages.run(run.info.experiment_id, run.info.run_id)
     return {
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,
-        "run_url": f"{mlflow_server.shown(mlflow.get_tracking_uri())}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
+        "run_url": f"{mlflow_server.shown(mlflow.get_tracking_uri()).rstrip('/')}/{page}",
         "model_id": logged.model_id,
         "model_uri": logged.model_uri,
         "trained_by": registry.actor(),

@@ -7,7 +7,7 @@ to people from then on, so what is added later is added to whatever stands there
 import re
 from collections.abc import Mapping, Sequence
 
-from pipeline import report
+from pipeline import mlflow_pages, report
 from pipeline.report import Cell, Name, Table
 from pipeline.settings import Settings
 
@@ -43,7 +43,7 @@ def markdown(evaluation: Mapping, run: Mapping, data: Mapping, settings: Setting
 def of_model(settings: Settings, deployments: str) -> str:
     """The description of the registered model as a whole: what it is, how it is deployed, where its history is.
 
-    `deployments` is the id of the experiment of deployment records: without `/runs` MLflow opens it at another page.
+    `deployments` is the id of the experiment of deployment records.
     """
     sentences = [_line(settings.model.purpose, WORDS)] if settings.model.purpose else []
     return "\n\n".join(
@@ -51,7 +51,7 @@ def of_model(settings: Settings, deployments: str) -> str:
             *sentences,
             "Whoever moves the alias `production` to another version deploys that version: by way of staging and its tests, "
             "and the alias goes back when they fail. Each version's description is its card.",
-            f"The history is in the experiment [{settings.name}-deployments](#/experiments/{deployments}/runs): "
+            f"The history is in the experiment [{settings.name}-deployments]({mlflow_pages.experiment(deployments)}): "
             "who deployed what, when, and how it ended.",
         ]
     )
@@ -158,7 +158,7 @@ def run_link(experiment: str, run: str) -> str:
     """A run as a link within MLflow's pages, wherever these are served; as text where an id is none."""
     if not all(re.fullmatch(r"[\w-]+", each) for each in (experiment, run)):
         return report.code(run)
-    return f"[{report.code(run)}](#/experiments/{experiment}/runs/{run})"
+    return f"[{report.code(run)}]({mlflow_pages.run(experiment, run)})"
 
 
 def _fitted(first: list[str], parts: Mapping[str, list[str]], last: list[str]) -> str:
@@ -186,7 +186,7 @@ def approved(description: str, when: str, who: str, how: str, record: Mapping | 
     becomes too long for MLflow, lines of the oldest approvals go; where that is not enough, nothing is added.
     """
     shown = run_link(record["experiment_id"], record["run_id"]) if record else "none"
-    if record and shown in description:
+    if record and report.code(record["run_id"]) in description:  # whatever address its link has
         return description
     line = f"- {when}: put into production by {report.code(who)} ({report.prose(how)}), deployment record {shown}"
     longer = _with_line(description, line)

@@ -16,7 +16,17 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from pipeline import carried, carrier, github_actions, heartbeat, mlflow_server, processes, registry_changes, state
+from pipeline import (
+    carried,
+    carrier,
+    github_actions,
+    heartbeat,
+    mlflow_pages,
+    mlflow_server,
+    processes,
+    registry_changes,
+    state,
+)
 from pipeline.artifacts import STATE, write_json
 from pipeline.errors import BusyError, DeployError, RegistryError, edge
 from pipeline.lease import Claimant
@@ -70,7 +80,7 @@ def deployed_by() -> str:
 
 def show(settings: Settings, browser: bool) -> None:
     """Print the address of the model's page, and open it where there is a screen."""
-    address = f"{mlflow_server.shown(mlflow_server.uri(settings)).rstrip('/')}/#/models/{settings.name}"
+    address = f"{mlflow_server.shown(mlflow_server.uri(settings)).rstrip('/')}/{mlflow_pages.model(settings.name)}"
     print(f"MLflow: {address}", flush=True)
     # Without a screen Python would start a text browser, in the terminal that is read from here.
     if browser and (sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):

@@ -213,7 +213,7 @@ def test_a_card_is_tables_and_text_in_mlflows_own_pages(seeded, tmp_path):
         browser.open(person.said.split("\nMLflow: ")[1].split()[0] + "/versions/1", "td code")
         assert {"Purpose", "Metrics", "Data", "Limits", "Slices", "Approvals"} <= set(browser.texts("h3"))
         assert {"log loss", "Brier score", "parity"} <= set(browser.texts("td"))
-        assert browser.all(f"a[href$='#/experiments/1/runs/{RUN['run_id']}']")
+        assert browser.all(f"a[href$='#/experiments/1/runs/{RUN['run_id']}?workflowType=machine_learning']")
         assert not browser.all("[src*=evil], [href*=evil]")
         assert not [url for url in browser.asked() if "evil" in url]
         assert any("evil.invalid" in text.replace("\u2060", "") for text in browser.texts("p")), "it is there to read"

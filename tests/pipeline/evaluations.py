@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline import gate, metrics
+from pipeline import gate, metrics, mlflow_pages
 
 SOURCES = {"binary": load_breast_cancer, "multiclass": load_wine, "regression": load_diabetes}
 DECIDES = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
@@ -99,7 +99,7 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
         "first": production is None,
         "candidate": {
             "run_id": "a" * 32,
-            "run_url": "http://127.0.0.1:5000/#/experiments/1/runs/" + "a" * 32,
+            "run_url": f"http://127.0.0.1:5000/{mlflow_pages.run('1', 'a' * 32)}",
             "commit": "1" * 40,
             "metrics": values,
         },
@@ -140,10 +140,11 @@ RUN = {
     "lock_hash": "e" * 64,
     "seed": 42,
     "rows": {"train": 341, "holdout": 228},
+    "importance": {"rows": 228, "shuffles": 5},
     "split": {"holdout": 0.25, "salt": "slipway", "id": "id"},
     "features": ["mean_radius", "mean_texture"],
     "experiment_id": "1",
-    "run_url": "http://127.0.0.1:5000/#/experiments/1/runs/" + "a" * 32,
+    "run_url": f"http://127.0.0.1:5000/{mlflow_pages.run('1', 'a' * 32)}",
     "trained_at": "2026-11-02 09:15:00",
     "trained_by": "octocat",
 }

@@ -124,7 +124,7 @@ def test_an_approval_is_a_line_of_its_own_once():
     once = model_card.approved(card(), WHEN, "octocat", "make promote", RECORD)
     assert once.endswith(
         "### Approvals\n\n- 2026-01-31 13:45: put into production by `octocat` (make promote), "
-        f"deployment record [`{'c' * 32}`](#/experiments/2/runs/{'c' * 32})"
+        f"deployment record [`{'c' * 32}`](#/experiments/2/runs/{'c' * 32}?workflowType=machine_learning)"
     )
     assert model_card.approved(once, "2026-02-01 08:00", "octocat", "make promote", RECORD) == once
     twice = model_card.approved(once, "2026-02-01 08:00", "hubot", "rollback", RECORD | {"run_id": "d" * 32})
@@ -196,6 +196,6 @@ def test_the_registered_model_says_what_its_alias_does():
     said = model_card.of_model(settings_of(), "7")
     assert (
         "alias `production`" in said
-        and "[breast-cancer-deployments](#/experiments/7/runs)" in said
+        and "[breast-cancer-deployments](#/experiments/7/runs?workflowType=machine_learning)" in said
         and report.prose("public") in said
     )
