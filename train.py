@@ -24,6 +24,8 @@ from pipeline.errors import DataError, ProjectError, StageError, edge, in_projec
 from pipeline.settings import TRAINING, Settings, load_settings
 from serving.decode import contract_fault
 
+PREDICTED = 100_000  # rows that feature importance has predicted, all columns and shuffles together
+
 
 @edge
 def main() -> None:
@@ -65,7 +67,10 @@ def main() -> None:
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
     every = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
     scores = {name: value for name, value in every.items() if math.isfinite(value)}
-    importance = feature_importance(model, dataset, settings.train.seed)
+    rows, shuffles = shuffled(int(holdout.sum()), len(dataset.kinds))
+    if rows < holdout.sum() or shuffles < 5:
+        print(f"feature importance: {rows} of the held-out rows, {shuffles} shuffles of each column")
+    importance = feature_importance(model, dataset, settings.train.seed, rows, shuffles)
 
     content = BUILD / ".model"
     shutil.rmtree(content, ignore_errors=True)
@@ -106,6 +111,7 @@ def main() -> None:
         "metrics": scores,
         "parameters": settings.train.parameters,
         "features": list(dataset.kinds),
+        "importance": {"rows": rows, "shuffles": shuffles},
         "split": {"holdout": settings.split.holdout, "salt": settings.split.salt, "id": settings.data.id},
         "format": chosen.form["format"],
         "trials": [
@@ -198,24 +204,36 @@ def consistent(model, dataset: Dataset, tried: list[served.Trial]) -> served.Con
     return found
 
 
-def feature_importance(model, dataset: Dataset, seed: int) -> dict[str, float]:
+def shuffled(held: int, columns: int) -> tuple[int, int]:
+    """How many hold-out rows feature importance is computed on, and how often each column is shuffled.
+
+    Both are bounded by counts, never by a clock, so that the same data gives the same importance: five shuffles of at most 2,000
+    rows, fewer where all columns together would be more than PREDICTED rows to predict. More rows tell more than more shuffles of the
+    same rows, so shuffles are saved first. At least two shuffles of 100 rows remain, however many the columns.
+    """
+    rows = min(held, 2000)
+    shuffles = min(max(PREDICTED // (columns * rows), 2), 5)
+    return min(rows, max(PREDICTED // (columns * shuffles), 100)), shuffles
+
+
+def feature_importance(model, dataset: Dataset, seed: int, rows: int, shuffles: int) -> dict[str, float]:
     """Mean loss of score (negative log loss or R²) on hold-out rows when a column is shuffled; most important first.
 
-    Permutation importance: Breiman, Random Forests, 2001, section 10. At most 2,000 rows, five shuffles.
+    Permutation importance: Breiman, Random Forests, 2001, section 10. `rows` are drawn evenly from the hold-out.
     """
     from sklearn.inspection import permutation_importance
     from sklearn.metrics import log_loss, make_scorer
 
     held = np.flatnonzero(dataset.holdout)
-    rows = held[np.linspace(0, len(held) - 1, min(len(held), 2000)).astype(int)]  # evenly: data may be sorted by class
+    drawn = held[np.linspace(0, len(held) - 1, rows).astype(int)]  # evenly: data may be sorted by class
     classes = {"response_method": "predict_proba", "greater_is_better": False, "labels": range(len(dataset.classes))}
     scorer = make_scorer(log_loss, **classes) if dataset.classes else "r2"
     found = permutation_importance(
         model,
-        dataset.features.iloc[rows],
-        dataset.y[rows],
+        dataset.features.iloc[drawn],
+        dataset.y[drawn],
         scoring=scorer,
-        n_repeats=5,
+        n_repeats=shuffles,
         random_state=seed,
     ).importances_mean
     ranked = sorted(zip(dataset.kinds, found, strict=True), key=lambda pair: -pair[1])
@@ -227,11 +245,11 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     from importlib.metadata import version
 
     from pipeline import mlflow_pages, mlflow_server, run_title
+    from pipeline.mlflow_dataset import SampledDataset
 
     client = registry.connect(settings)
     changed = run_title.change(facts, *run_title.of_production(client, settings.name))
     import mlflow
-    from mlflow.data.pandas_dataset import from_pandas
     from mlflow.models import infer_signature
 
     experiment = registry.experiment(client, settings.name)
@@ -251,12 +269,11 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         )
         frame = dataset.features.assign(**{settings.data.target: dataset.target})
         mlflow.log_input(
-            from_pandas(
-                frame[~dataset.holdout], name=f"{settings.name}-train", targets=settings.data.target,
-                digest=dataset.hash[:36],
+            SampledDataset(
+                frame[~dataset.holdout], f"{settings.name}-train", settings.data.target, digest=dataset.hash[:36]
             ),
             context="training",
-        )  # fmt: skip
+        )
         mlflow.log_artifacts(str(pictures), "plots")
         mlflow.log_artifact(str(content / "feature_importance.json"))
         mlflow.log_dict(json.loads(settings.model_dump_json()), "settings.json")
