@@ -10,29 +10,55 @@ for every connection anew. While nothing answers there it waits, then says 503.
 import argparse
 import asyncio
 import json
+import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.descriptors import raise_limit
+from serving.listening import take_no_more
+from serving.request_ids import new_request_id, request_id
 
 PATIENCE = 5  # seconds that a caller is kept waiting while nothing answers behind the door
 CHUNK = 1 << 16
+HEARD = 1  # seconds in which a caller that gets 503 can say what it asks
+GATHER = 0.1  # seconds in which connections that have begun arrive, after no more may begin
+QUIET = 0.1  # seconds without a byte after an answer: then the caller waits for nothing
+LINGER = 4  # seconds in which callers that wait get their answers when the door ends
 CLOSED = b"""HTTP/1.1 503 Service Unavailable\r
 content-type: application/problem+json\r
 retry-after: 1\r
 connection: close\r
+x-request-id: %b\r
 content-length: %d\r
 \r
-%s"""
-PROBLEM = b'{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"nothing serves here at present"}'
+%b"""
+PROBLEM = {
+    "type": "about:blank",
+    "title": "Service Unavailable",
+    "status": 503,
+    "detail": "nothing serves here at present",
+}
+ID = re.compile(rb"^x-request-id:[ \t]*(.*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 Address = tuple[str, int]
 
-_passing: set[asyncio.Task] = set()
+
+@dataclass(eq=False)
+class _Passage:
+    """A caller's connection: whether the last bytes on it were an answer's, and when they had left."""
+
+    task: asyncio.Task | None
+    answered: bool = False
+    moved: float = 0.0
+
+
+_passing: set[_Passage] = set()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,24 +109,53 @@ async def _stand(host: str, port: int, find: Callable[[], list[Address]]) -> Non
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     server = await asyncio.start_server(lambda reader, writer: _pass(reader, writer, find), host, port, backlog=2048)
     print(f"door open on http://{host}:{port}", flush=True)
-    async with server:
-        await ended.wait()
+    await ended.wait()
+    for listener in server.sockets:
+        with socket.fromfd(listener.fileno(), listener.family, listener.type) as same:
+            take_no_more(same)
+    await asyncio.sleep(GATHER)
+    server.close()
+    await _let_go()
+
+
+async def _let_go() -> None:
+    """End connections on which nothing is waited for, and the others once they are answered; LINGER seconds at most."""
+    end = time.monotonic() + LINGER
+    while _passing and (now := time.monotonic()) < end:
+        for passage in list(_passing):
+            if passage.answered and now - passage.moved > QUIET and passage.task is not None:
+                passage.answered = False
+                passage.task.cancel()
+        await asyncio.sleep(0.02)
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, find: Callable[[], list[Address]]) -> None:
     """One caller's connection, from its first byte to its last, or to the end of the door."""
-    if task := asyncio.current_task():
-        _passing.add(task)  # the loop itself holds tasks weakly: one that waits could be collected
-        task.add_done_callback(_passing.discard)
+    passage = _Passage(asyncio.current_task())
+    _passing.add(passage)  # the loop itself holds tasks weakly: one that waits could be collected
     with suppress(OSError, asyncio.CancelledError):
         try:
             behind = await _connect(find)
         except OSError:
-            writer.write(CLOSED % (len(PROBLEM), PROBLEM))
+            writer.write(await _closed(reader))
             await writer.drain()
         else:
-            await _both_ways((reader, writer), behind)
+            await _both_ways((reader, writer), behind, passage)
     writer.close()
+    with suppress(OSError, asyncio.CancelledError):
+        await writer.wait_closed()  # what was written has left
+    _passing.discard(passage)
+
+
+async def _closed(reader: asyncio.StreamReader) -> bytes:
+    """The answer while nothing serves, with the id that the request names, or a new one."""
+    asked = b""
+    with suppress(asyncio.TimeoutError):
+        asked = await asyncio.wait_for(reader.read(CHUNK), HEARD)
+    given = ID.search(asked.partition(b"\r\n\r\n")[0])
+    name = (request_id(given[1]) if given else "") or new_request_id()
+    body = json.dumps({**PROBLEM, "request_id": name}).encode()
+    return CLOSED % (name.encode(), len(body), body)
 
 
 async def _connect(find: Callable[[], list[Address]]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -116,20 +171,25 @@ async def _connect(find: Callable[[], list[Address]]) -> tuple[asyncio.StreamRea
         await asyncio.sleep(0.02)
 
 
-async def _both_ways(caller, behind) -> None:
-    there = asyncio.ensure_future(_pump(caller[0], behind[1]))
-    back = asyncio.ensure_future(_pump(behind[0], caller[1]))
+async def _both_ways(caller, behind, passage: _Passage) -> None:
+    there = asyncio.ensure_future(_pump(caller[0], behind[1], passage, False))
+    back = asyncio.ensure_future(_pump(behind[0], caller[1], passage, True))
     # The answer decides: a caller may close its side first and still wait for it.
-    await asyncio.wait([back])
-    there.cancel()
-    behind[1].close()
+    try:
+        await asyncio.wait([back])
+    finally:
+        there.cancel()
+        back.cancel()
+        behind[1].close()
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, passage: _Passage, answers: bool) -> None:
     with suppress(OSError):
         while chunk := await source.read(CHUNK):
+            passage.answered = False
             sink.write(chunk)
             await sink.drain()
+            passage.answered, passage.moved = answers, time.monotonic()
         if sink.can_write_eof():
             sink.write_eof()
 

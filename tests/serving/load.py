@@ -1,5 +1,6 @@
 """Callers who never rest: each request is counted, and so is each that got anything but its right answer."""
 
+import socket
 import threading
 import time
 from collections import Counter
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 
 import requests
 
+BODY = b'{"features": [12.5, -0.5, 4, true]}'
+REQUEST = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 PAUSE = 0.005  # seconds: what is under test needs the processor, too
 
 
@@ -54,3 +57,19 @@ def constant_load(url: str, features, callers: int = 3, headers: dict[str, str] 
         over.set()
         for thread in threads:
             thread.join(30)
+
+
+def call_until_refused(port, answered, lost):
+    """Ask over one new connection after the other until none is taken any more."""
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), 30)
+        except OSError:
+            return
+        with connection:
+            try:
+                connection.sendall(REQUEST)
+                answer = connection.recv(65_536)
+                (answered if answer.startswith(b"HTTP/1.1 200") else lost).append(answer)
+            except OSError as error:
+                lost.append(repr(error))

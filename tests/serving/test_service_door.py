@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -15,7 +16,7 @@ import requests
 from serving.server import DRAIN as DRAIN_SECONDS
 from tests.conftest import free_port
 from tests.serving.bundles import make_bundle
-from tests.serving.load import constant_load
+from tests.serving.load import call_until_refused, constant_load
 from tests.serving.service import ROOT, serving
 
 
@@ -111,9 +112,12 @@ def test_an_idle_caller_does_not_hold_up_the_end(bundles):
 def test_while_nothing_serves_the_door_says_503(tmp_path):
     """Behind the door is nothing: callers wait, then get problem details, not a broken connection."""
     with door("--to-record", tmp_path / "none.json") as (url, _):
-        answer = requests.get(url, timeout=20)
+        answer = requests.get(url, headers={"X-Request-ID": "order-1"}, timeout=20)
+        other = requests.get(url, headers={"X-Request-ID": "no id"}, timeout=20)
     assert answer.status_code == 503 and answer.json()["status"] == 503
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "order-1"
+    assert len(other.headers["x-request-id"]) == 32 and other.headers["x-request-id"] == other.json()["request_id"]
 
 
 def test_a_caller_who_comes_too_early_waits(bundles, tmp_path):
@@ -160,6 +164,27 @@ def test_a_door_ends_without_a_word_while_connections_are_open(bundles):
             process.terminate()
             assert process.wait(5) == 0
             assert process.stdout.read() == ""
+
+
+def test_no_connection_is_lost_when_the_door_ends(bundles):
+    """SIGTERM while callers open new connections all the time: each that was let in is answered, the others are refused."""
+    answered, lost = [], []
+    with (
+        serving(bundles[0], SLIPWAY_RATE_LIMIT="0") as service,
+        door("--to", service.url.removeprefix("http://")) as (url, process),
+    ):
+        port = int(url.rsplit(":", 1)[1])
+        callers = [threading.Thread(target=call_until_refused, args=(port, answered, lost)) for _ in range(16)]
+        for caller in callers:
+            caller.start()
+        end = time.monotonic() + 60
+        while len(answered) < 200 and time.monotonic() < end:
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(60) == 0
+        for caller in callers:
+            caller.join(60)
+    assert len(answered) >= 200 and lost == []
 
 
 def test_a_door_that_cannot_open_says_so():
