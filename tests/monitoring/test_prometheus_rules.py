@@ -70,9 +70,9 @@ def values(*phases: tuple[float, float, int], version: str = "3", limit: str = "
     ]
 
 
-def log(queue: str, written: float, errors: float = 0, lost: float = 0, minutes: int = 30) -> list[dict]:
-    """The prediction log's numbers: how many wait, and what is written, fails and is lost a minute."""
-    counters = {"written": written, "errors": errors, "lost": lost}
+def log(queue: str, written: float, errors=0.0, lost=0.0, begun_anew=0.0, minutes: int = 30) -> list[dict]:
+    """The prediction log's numbers: how many wait, and what is written, fails, is lost and is begun anew a minute."""
+    counters = {"written": written, "errors": errors, "lost": lost, "begun_anew": begun_anew}
     return [series("slipway_log_queue_records", queue)] + [
         series(f"slipway_log_{name}_total", grows((rate, minutes))) for name, rate in counters.items()
     ]
@@ -121,6 +121,8 @@ CASES = [
     ("LogRecordsLost", "none is lost", log(stays((0, 30)), written=60), 20, False),
     ("LogDatabaseFailing", "every attempt fails", log(stays((0, 30)), written=0, errors=12), 20, True),
     ("LogDatabaseFailing", "an attempt fails, the others do not", log(stays((0, 30)), written=60, errors=1), 20, False),
+    ("LogBegunAnew", "the file was gone, once an hour", log(stays((0, 30)), written=60, begun_anew=1 / 60), 20, True),
+    ("LogBegunAnew", "the file stays", log(stays((0, 30)), written=60), 20, False),
     ("LogQueueGrowing", "a minute's worth waits", log(stays((60, 30)), written=60), 20, True),
     ("LogQueueGrowing", "the database hangs", log(grows((5, 30)), written=0), 20, True),
     ("LogQueueGrowing", "many come, half a second's worth waits", log(stays((2500, 30)), written=300_000), 20, False),
