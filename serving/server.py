@@ -29,6 +29,8 @@ LOOK = 5  # seconds between two looks at the connections
 HEAD = 65_536  # bytes that the head of a request may have
 LAST_WORDS = 1.0  # seconds in which a caller that is refused for good can read why,
 UNREAD = 1_000_000  # and bytes that it may still send in them
+REST = 0.05  # seconds in which nothing is read, after each UNREAD bytes of a body that is refused already
+IN_VAIN = 20_000_000  # bytes of such a body; more are not read
 ROOM = (
     64,
     1024,
@@ -77,6 +79,7 @@ class Protocol(HttpToolsProtocol):
     body: bytes | None = None  # what has come of a request that is answered without a task,
     path = ""  # its path,
     fields: dict[bytes, bytes]  # and its headers by name
+    dropped = 0  # bytes that have come of a body after its answer
     turned_away = False  # there were too many connections already
     idle_since: float | None = None  # by the loop's time; None while something is asked, or nothing was yet
 
@@ -139,6 +142,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A new request; what only a task needs is made when there is one."""
         self.url, self.headers, self.expect_100_continue, self.trailing = b"", [], False, False
+        self.dropped = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; what comes after a body is none (RFC 9110, 6.5.1), and is dropped."""
@@ -195,10 +199,28 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self.head = -1 << 62
-        if self.body is None:
-            super().on_body(body)
-        else:
+        if self.body is not None:
             self.body += body
+        elif self.cycle.response_complete:
+            self._drop(len(body))
+        else:
+            super().on_body(body)
+
+    def _drop(self, size: int) -> None:
+        """Read on after the answer, but slowly and not for ever: many callers send all of a body before they read."""
+        before, self.dropped = self.dropped, self.dropped + size
+        if before > IN_VAIN or before // UNREAD == self.dropped // UNREAD:
+            return
+        self.flow.pause_reading()
+        if self.dropped <= IN_VAIN:
+            self.loop.call_later(REST, self._read_on)
+        else:
+            self.transport.write_eof()
+            self.loop.call_later(LAST_WORDS, self.transport.close)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
         """The request is whole: answer it, or let its task go on. The next bytes are a head again."""

@@ -1,7 +1,9 @@
 """Large bodies: read in pieces beside the event loop, and never another answer than reading them whole."""
 
+import http.client
 import json
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -249,3 +251,33 @@ def _timed(work):
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
+
+
+def test_a_body_that_is_refused_is_not_read_for_ever(unlimited):
+    """The answer comes at once; a caller that goes on sending is read slowly, and no longer after a bounded number of bytes."""
+    host, port = unlimited.url.removeprefix("http://").split(":")
+    sent, most = 0, 200_000_000
+    with socket.create_connection((host, int(port)), 60) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (10 * most))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+        try:
+            while sent < most:
+                sent += connection.send(bytes(1_000_000))
+        except OSError:
+            pass
+    assert sent < most
+
+
+def test_a_caller_that_sends_all_of_a_refused_body_reads_why_and_asks_on(unlimited):
+    """Twice what is allowed, sent before anything is read: 413, and the next request on the same connection is answered."""
+    host, port = unlimited.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    for _ in range(3):
+        connection.request("POST", "/predict/batch", bytes(10_000_000))
+        refused = connection.getresponse()
+        assert refused.status == 413 and b"5000000" in refused.read()
+        same = connection.sock
+        connection.request("POST", "/predict", json.dumps({"features": ROW}))
+        answer = connection.getresponse()
+        assert answer.status == 200 and answer.read() and connection.sock is same
+    connection.close()
