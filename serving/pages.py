@@ -15,8 +15,10 @@ OURS = {
     "/page.css": "page.css",
     "/page.js": "page.js",
     "/docs": "docs.html",
+    "/docs/bounds.js": "bounds.js",
     "/docs/docs.js": "docs.js",
     "/redoc": "redoc.html",
+    "/redoc/redoc.js": "redoc.js",
 }
 THEIRS = {
     "/docs/swagger-ui.css": "swagger/swagger-ui.css",

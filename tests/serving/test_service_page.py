@@ -421,6 +421,12 @@ def test_redoc_shows_the_operations_and_the_fields(browser, columns):
     assert browser.complaints() == []
 
 
+def test_redoc_shows_no_bounds_of_a_type(browser, binary):
+    """The limits of the contract are seen, not those of its kind of numbers."""
+    browser.open(f"{binary.url}/redoc", "[data-section-id] h2")
+    assert "e+38" not in browser.one("body").text and "[ 0 .. 100 ]" in browser.one("body").text
+
+
 @pytest.mark.parametrize(("path", "ready"), [("/", FORM), ("/docs", ".opblock"), ("/redoc", "[data-section-id] h2")])
 def test_nothing_comes_from_elsewhere(browser, binary, path, ready):
     """A page asks nobody but its own service, and its policy refuses what would ask somebody else."""
