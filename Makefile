@@ -195,6 +195,7 @@ soak: .venv/ready  ## ask the service a million times while it is restarted and 
 
 simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
 	@$(PY) -m scripts.simulate_gate
+	@$(PY) -m scripts.simulate_chains
 
 simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 	@$(PY) -m scripts.simulate_canary

@@ -22,7 +22,7 @@ import numpy as np
 from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report, run_title, served
 from pipeline.artifacts import BUILD, read_json, write_json, write_text
 from pipeline.dataset import Dataset, load_dataset
-from pipeline.errors import PortabilityError, ProjectError, RegistryError, StageError, edge
+from pipeline.errors import PortabilityError, ProjectError, RegistryError, SlipwayError, StageError, edge, reason
 from pipeline.settings import TRAINING, Settings, load_settings
 from pipeline.split import is_holdout
 
@@ -38,6 +38,17 @@ class Production:
     prediction: np.ndarray
     data: dict
     problem: gate.Problem | None = None
+    best: str = ""  # the number of the best version so far; "": it is this one
+
+
+@dataclass(frozen=True)
+class BestVersion:
+    """The best version so far and its answers on `rows` (mask over the hold-out), or why there are none."""
+
+    version: str
+    rows: np.ndarray
+    prediction: np.ndarray
+    problem: str = ""
 
 
 @edge
@@ -89,6 +100,8 @@ def main(argv: list[str] | None = None) -> None:
         if both
         else []
     )  # fmt: skip
+    best = best_version(client, settings, dataset, production, repeats) if both and production else None
+    beside_best = compare_with_best(best, metric, y, answers, repeats, drawn) if best and not best.problem else None
     limits = gate.judge_limits(settings.gate.limits, values, known)
     rules = gate.Rules(
         metric.name,
@@ -105,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         identical=both is not None and gate.identical(*both),
         comparison=comparisons.get(metric.name),
         slices=slices,
+        best=beside_best,
         production_problem=rolled_back(client, settings, run) or (production.problem if production else None),
         columns_changed=options.columns == "changed",
     )
@@ -141,6 +155,8 @@ def main(argv: list[str] | None = None) -> None:
             | {"interval": gate.interval(one, y[common], answers[common], **drawn), "baseline": or_none(dummy[name])}
             for name, one in known.items()
         ],
+        "best": best_row(best, beside_best) if best else None,
+        "best_version": best_afterwards(production, beside_best, comparisons.get(metric.name), rules),
         "slices": [slice_row(one, rules) for one in slices],
         "limits": [asdict(one) | {"value": or_none(one.value), "success": one.success} for one in limits],
         "checks": [asdict(one) | {"success": one.success} for one in checks],
@@ -163,8 +179,10 @@ def main(argv: list[str] | None = None) -> None:
     print("report: build/report.html")
     if distinct(common, repeats) < common.sum():
         print(f"  {report.repeated_rows(evaluation)}")
-    for reason in verdict.reasons:
-        print(f"  {reason}")
+    if best and best.problem:
+        print(f"  {report.best_not_compared(evaluation)}")
+    for why in verdict.reasons:
+        print(f"  {why}")
     if contract["format_reason"]:
         print(f"  Served by scikit-learn, not as ONNX: {contract['format_reason']}.")
     print(f"verdict: {verdict.verdict}")
@@ -253,26 +271,105 @@ def in_production(
         "commit": version.tags.get("commit", ""),
         "since": registry.timestamp(last["started"]) if last else "",
     }
+    contract, files, reference = content(client, version)
+    rows = unseen(version, settings, dataset)
+    data = data_change(client, version, contract, reference, dataset)
+    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.version)
+    if problem:
+        return Production(facts, rows, np.empty(0), data, problem)
+    best = version.tags.get("best_version", version.version)
+    best = "" if best == version.version or settings.gate.reference == "production" else best
+    try:
+        return Production(facts, rows, ask(files, contract, dataset, rows), data, best=best)
+    except PortabilityError as error:
+        return Production(facts, rows, np.empty(0), data, unaskable(error, version.version))
+
+
+def content(client, version) -> tuple[dict, dict[str, bytes], dict]:
+    """Contract, model files and reference of a version's bundle; raises StageError where the bundle is damaged."""
     for left in BUILD.glob(".production-*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(dir=BUILD, prefix=".production-"))
     try:
         folder = registry.fetch_bundle(client, version, work)
         bundle.verify(folder)
-        contract, files = read_json(folder / "contract.json"), bundle.model_files(folder)
-        reference = read_json(folder / "reference.json")
+        return read_json(folder / "contract.json"), bundle.model_files(folder), read_json(folder / "reference.json")
     finally:
         shutil.rmtree(work)
-    rows = unseen(version, settings, dataset)
-    data = data_change(client, version, contract, reference, dataset)
-    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.version)
-    if problem:
-        return Production(facts, rows, np.empty(0), data, problem)
+
+
+def ask(files: dict[str, bytes], contract: dict, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """A version's answers on these rows (mask over the hold-out); raises PortabilityError where it gives none."""
     features = dataset.features.loc[dataset.holdout, [field["name"] for field in contract["inputs"]]][rows]
+    return served.predict(files, contract, features)[0]
+
+
+def best_version(
+    client, settings: Settings, dataset: Dataset, production: Production, repeats: np.ndarray | None
+) -> BestVersion | None:
+    """The best version so far on the rows that it did not see either, or None when it is production's.
+
+    It is only a second comparison: a version that is gone, broken or does not fit the data is a note, and no error.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not production.best:
+        return None
+    none = np.zeros(len(production.rows), dtype=bool)
     try:
-        return Production(facts, rows, served.predict(files, contract, features)[0], data)
-    except PortabilityError as error:
-        return Production(facts, rows, np.empty(0), data, unaskable(error, version.version))
+        version = registry.by_number(client, settings.name, production.best)
+        contract, files, _ = content(client, version)
+        rows = production.rows & unseen(version, settings, dataset)
+        problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.version)
+        if problem is None:
+            return BestVersion(version.version, rows, ask(files, contract, dataset, rows))
+        return BestVersion(version.version, none, np.empty(0), best_misfit(problem))
+    except (SlipwayError, MlflowException, OSError, KeyError, ValueError) as error:
+        return BestVersion(production.best, none, np.empty(0), reason(error))
+
+
+def best_misfit(problem: gate.Problem) -> str:
+    """Why the best version so far does not fit the data, in a few words: nothing needs to be done about it."""
+    if problem.columns:
+        return "it needs other columns than the data has"
+    return "it answers another question" if problem.verdict == "refuse" else "too few rows are held out from both"
+
+
+def compare_with_best(
+    best: BestVersion,
+    metric: metrics.Metric,
+    y: np.ndarray,
+    answers: np.ndarray,
+    repeats: np.ndarray | None,
+    drawn: dict[str, Any],
+) -> gate.Best:
+    """The gate's metric of candidate and best version; `y`, `answers` and `repeats` are of the whole hold-out."""
+    rows = best.rows
+    drawn = drawn | {"repeats": None if repeats is None else repeats[rows]}
+    comparison = gate.compare(metric, y[rows], answers[rows], best.prediction, **drawn)
+    return gate.Best(best.version, comparison, gate.identical(answers[rows], best.prediction))
+
+
+def best_row(best: BestVersion, compared: gate.Best | None) -> dict:
+    """The best version so far as the report and later stages read it."""
+    values = compared.comparison.plain() if compared else {}
+    figures = {key: values.get(key) for key in ("candidate", "difference", "lower", "upper")}
+    about = {"version": best.version, "rows": int(best.rows.sum()), "problem": best.problem}
+    return about | {"best": values.get("production")} | figures
+
+
+def best_afterwards(
+    production: Production | None, best: gate.Best | None, comparison: gate.Comparison | None, rules: gate.Rules
+) -> str | None:
+    """The number of the best version once the candidate serves; None: it is the candidate.
+
+    It takes more than a better estimate: of many estimates one is good by chance, and the reference would follow it down.
+    """
+    if production is None or comparison is None:
+        return None
+    if best is not None:
+        return None if gate.surely_better(best.comparison, rules) else best.version
+    return None if gate.surely_better(comparison, rules) else production.facts["version"]
 
 
 def data_change(client, version, contract: dict, reference: dict, dataset: Dataset) -> dict:

@@ -32,6 +32,8 @@ def main() -> None:
             print(tried)
         version = create(client, settings, run, evaluation, data)
     client.set_model_version_tag(settings.name, version.version, "compared_with", compared)
+    best = evaluation.get("best_version") or version.version  # the best so far, of this version and those before it
+    client.set_model_version_tag(settings.name, version.version, "best_version", best)
     client.set_model_version_tag(settings.name, version.version, "judged_by", evaluation.get("judged_by", "comparison"))
 
     # The bundle: with the version inside, kept beside the run, and named by a tag once it is complete.

@@ -407,6 +407,18 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The comparison with the best version so far, which is another than production's.
+
+    Its comparison has the best version's value where another has production's.
+    """
+
+    version: str
+    comparison: Comparison
+    identical: bool = False
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that the verdict rests on. `first`: there is no production model, and nothing is compared."""
 
@@ -417,6 +429,7 @@ class Evidence:
     identical: bool = False
     comparison: Comparison | None = None
     slices: Sequence[Slice] = ()
+    best: Best | None = None  # None: the best version serves, or cannot be compared
     production_problem: Problem | None = None
     columns_changed: bool = False  # the user said so: where only the columns forbid the comparison, the limits decide
 
@@ -458,7 +471,10 @@ def decide(evidence: Evidence, rules: Rules) -> Verdict:
     if worse:
         return Verdict("refuse", (*worse, f"overall: {in_words(comparison, rules)}"))
     outcome, why = _by_policy(comparison, rules)
-    return Verdict(outcome, (in_words(comparison, rules), why))
+    reasons = in_words(comparison, rules), why
+    if outcome != "accept" or evidence.best is None:
+        return Verdict(outcome, reasons)
+    return _beside_best(evidence.best, rules, reasons)
 
 
 def judged_by_limits(evidence: Evidence) -> bool:
@@ -511,6 +527,21 @@ def _by_policy(comparison: Comparison, rules: Rules) -> tuple[Outcome, str]:
     return "keep", f"{rules.policy}: it is not {missed}; {_detectable_in_words(comparison)}"
 
 
+def _beside_best(best: Best, rules: Rules, accepted: tuple[str, ...]) -> Verdict:
+    """What production alone would accept must be surely within the margin of the best version as well."""
+    words = in_words(best.comparison, rules, f"in version {best.version}, the best so far")
+    _, lower, _ = gain(best.comparison, rules.higher_is_better)
+    if best.identical or lower > -rules.margin:
+        return Verdict("accept", (*accepted, words))
+    why = f"it is not surely within {number(rules.margin)} (the margin) of the best version so far"
+    return Verdict("keep", (f"{why}: {words}", f"compared with production alone it would be accepted: {accepted[0]}"))
+
+
+def surely_better(comparison: Comparison, rules: Rules) -> bool:
+    """Whether the whole interval is on the candidate's side: only then does it become the best version so far."""
+    return gain(comparison, rules.higher_is_better)[1] > 0
+
+
 def is_worse(part: Slice, rules: Rules) -> bool:
     """Whether the candidate is surely worse on a judged slice; not_worse allows it a loss within the margin there too."""
     allowed = rules.margin if rules.policy == "not_worse" else 0.0
@@ -535,10 +566,10 @@ def number(value: float) -> str:
     return np.format_float_positional(value, precision=4, fractional=False, trim="-")
 
 
-def in_words(comparison: Comparison, rules: Rules) -> str:
-    """The comparison as a sentence."""
+def in_words(comparison: Comparison, rules: Rules, where: str = "in production") -> str:
+    """The comparison as a sentence; `where` says with what the candidate is compared."""
     estimate, lower, upper = gain(comparison, rules.higher_is_better)
-    values = f"{rules.metric} {number(comparison.candidate)} against {number(comparison.production)} in production"
+    values = f"{rules.metric} {number(comparison.candidate)} against {number(comparison.production)} {where}"
     if not math.isfinite(lower):
         return f"{values}: {_side(estimate)}, but these rows allow no statement about other rows"
     sure = f"{number(100 * rules.confidence)} % sure"

@@ -217,7 +217,8 @@ def _metrics(evaluation: Mapping) -> Section:
         f"Interval: {_sure(evaluation)} % confidence in each bound, by a paired bootstrap over the rows.",
         "▲ ▼ the whole interval says so. △ ▽ the estimate says so, the interval does not.",
     ]
-    return Section("Candidate beside production", [f"Both models on the same {held}.", *copies], table, notes)
+    best = [best_not_compared(evaluation)] if (evaluation.get("best") or {}).get("problem") else []
+    return Section("Candidate beside production", [f"Both models on the same {held}.", *copies, *best], table, notes)
 
 
 def _sure(evaluation: Mapping) -> str:
@@ -249,6 +250,12 @@ def repeated_rows(evaluation: Mapping) -> str:
         f"Only {evaluation['distinct_rows']:,} of the {evaluation['rows']:,} rows are distinct. Copies of a row tell no more "
         'than the row, so they count together. If rows are alike by chance, set [gate] repeated_rows = "each".'
     )
+
+
+def best_not_compared(evaluation: Mapping) -> str:
+    """Why the candidate stands beside production alone, though an earlier version is the best so far."""
+    best = evaluation["best"]
+    return f"Version {best['version']}, the best so far, could not be compared as well: {clean(best['problem'], 300)}."
 
 
 def _compared(row: Mapping) -> tuple[str, str, str, str]:

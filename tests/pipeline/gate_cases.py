@@ -35,6 +35,8 @@ class Case:
     problem: str | None = None
     columns: bool = False  # the problem is that the columns differ
     word: bool = False  # the user said that the columns changed
+    best: tuple[float, float, float] | None = None  # gain over the best version so far, where another one serves
+    best_identical: bool = False
 
 
 CASES = [
@@ -140,6 +142,17 @@ CASES = [
         "not_worse: a slice surely worse beyond the margin", "refuse", "part 0", policy="not_worse",
         slices=((True, (-0.02, -0.03, -0.011)),),
     ),
+    # the best version so far
+    Case("within the margin of the best", "accept", "in version 7, the best so far", best=(-0.005, -0.009, 0.005)),
+    Case("worse than the best by the margin", "keep", "not surely within 0.01 (the margin) of the best", best=(-0.005, -0.01, 0.005)),
+    Case("maybe far worse than the best", "keep", "with production alone it would be accepted", best=(0.02, -0.05, 0.09)),
+    Case("surely far worse than the best", "keep", "the best version so far", policy="not_worse", best=(-0.03, -0.05, -0.02)),
+    Case("answers like the best", "accept", "the best so far", best=(0, -INF, INF), best_identical=True),
+    Case("nothing can be said about the best", "keep", "no statement", best=(0.02, -INF, INF)),
+    Case("the best has no value", "keep", "the best so far", best=(NAN, NAN, NAN)),
+    Case("near the best but surely worse than production", "refuse", "surely worse than production", gain=(-0.03, -0.05, -0.02),
+         best=(0.02, 0.01, 0.03)),
+    Case("near the best but not estimated better", "keep", "not estimated to be", gain=(0, -0.005, 0.005), best=(0.02, 0.01, 0.03)),
 ]  # fmt: skip
 
 
@@ -166,6 +179,7 @@ def check_case(gate: ModuleType, case: Case, higher: bool) -> None:
         ],
         production_problem=gate.Problem(case.problem, "the split changed", case.columns) if case.problem else None,
         columns_changed=case.word,
+        best=gate.Best("7", _comparison(gate, case.best, higher), case.best_identical) if case.best else None,
     )
     verdict = gate.decide(evidence, gate.Rules("score", higher, case.policy, case.margin, 0.95))
     said = "; ".join(verdict.reasons)
@@ -174,6 +188,15 @@ def check_case(gate: ModuleType, case: Case, higher: bool) -> None:
 
 
 # --- what surrounds the verdict ---
+
+
+def check_surely_better(gate: ModuleType) -> None:
+    """Only a candidate whose whole interval is better becomes the best version so far."""
+    for higher in (True, False):
+        rules = gate.Rules("score", higher, "better", 0.01, 0.95)
+        assert gate.surely_better(_comparison(gate, (0.02, 0.01, 0.03), higher), rules)
+        assert not gate.surely_better(_comparison(gate, (0.02, 0.0, 0.03), higher), rules)
+        assert not gate.surely_better(_comparison(gate, (0.02, -0.01, 0.05), higher), rules)
 
 
 HOW = {"confidence": 0.95, "resamples": 200, "seed": 1}
@@ -284,3 +307,4 @@ def check_all(gate: ModuleType) -> None:
     check_slices(gate)
     check_compare(gate)
     check_repeats(gate)
+    check_surely_better(gate)

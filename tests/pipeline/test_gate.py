@@ -230,6 +230,11 @@ def test_ranks_are_known_no_better_than_the_rarest_class():
     assert t == pytest.approx(2.353, abs=0.001)
 
 
+def test_only_a_surely_better_candidate_becomes_the_best_version_so_far():
+    """A better estimate alone is not enough, whether more or less is better."""
+    gate_cases.check_surely_better(gate)
+
+
 def test_copies_of_a_row_tell_no_more_than_the_row():
     """By every metric, overall and on a slice: the bounds are those of the distinct rows."""
     gate_cases.check_repeats(gate)

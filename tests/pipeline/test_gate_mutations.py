@@ -15,7 +15,7 @@ from pipeline import gate
 SOURCE = Path(gate.__file__).read_text(encoding="utf-8")
 DECIDING = {
     "identical", "compare", "compare_slices", "success", "judge_limits", "decide", "_broken", "_by_policy", "is_worse",
-    "gain", "judged_by_limits", "_by_limits",
+    "gain", "judged_by_limits", "_by_limits", "_beside_best", "surely_better",
 }  # fmt: skip
 # Each sign turned round, and moved by the one value on its boundary.
 SIGNS: dict[type, tuple[type, ...]] = {

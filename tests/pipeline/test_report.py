@@ -611,3 +611,13 @@ def test_copies_of_rows_are_counted_and_said(production):
     assert "repeated_rows" in text
     assert (production is None) or f"{found['slices'][0]['rows']} (12 distinct)" in text
     assert "distinct" not in report.markdown(found | {"distinct_rows": found["rows"], "slices": []}, DATA)
+
+
+def test_a_best_version_that_could_not_be_compared_is_a_note():
+    """Which version, and why; without such a problem there is nothing to say."""
+    found = evaluation("binary") | {"best": {"version": "2", "problem": "it needs other columns than the data has"}}
+    said = "Version 2, the best so far, could not be compared as well: it needs other columns than the data has."
+    assert said in report.markdown(found, DATA)
+    assert said in report.html(found, DATA, RUN, {})
+    compared = found | {"best": {"version": "2", "problem": ""}}
+    assert "could not be compared as well" not in report.markdown(compared, DATA)

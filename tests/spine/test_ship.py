@@ -197,3 +197,38 @@ def test_production_that_was_stopped_is_started_again(fork):
     fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "keep"
     assert production(fork)["version"] == "2"
+
+
+def test_losses_within_the_margin_do_not_add_up(fork):
+    """A third model within the margin of production is kept, for it is not within that of version 2, the best so far.
+
+    The second comparison can be left out, and a best version that is gone is a note.
+    """
+    fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
+    fork.edit("pipeline.toml", "margin = 0.01 ", "margin = 0.02 ")
+    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.2 ")
+    for stage in ("train.py", "evaluate.py", "register_model.py"):
+        fork.ok(stage)
+    client = fork.mlflow()
+    version = client.get_model_version_by_alias("breast-cancer", "candidate")
+    assert (version.version, version.tags["best_version"]) == ("3", "2")
+    client.set_registered_model_alias("breast-cancer", "production", "3")
+
+    fork.edit("pipeline.toml", "C = 0.2 ", "C = 0.1 ")
+    fork.ok("train.py")
+    said = fork.ok("evaluate.py")
+    evaluation = fork.json("build/evaluation.json")
+    assert (evaluation["verdict"], (evaluation["best"] or {}).get("version")) == ("keep", "2"), said
+    assert "not surely within 0.02 (the margin) of the best version so far" in said
+
+    fork.edit("pipeline.toml", 'reference = "best" ', 'reference = "production" ')
+    fork.ok("evaluate.py")
+    assert fork.json("build/evaluation.json")["verdict"] == "accept"
+
+    fork.edit("pipeline.toml", 'reference = "production" ', 'reference = "best" ')
+    client.delete_model_version("breast-cancer", "2")
+    note = "Version 2, the best so far, could not be compared as well: breast-cancer has no version 2."
+    assert note in fork.ok("evaluate.py")
+    evaluation = fork.json("build/evaluation.json")
+    assert (evaluation["verdict"], evaluation["best_version"]) == ("accept", "3")
+    assert note in (fork.root / "build/report.md").read_text(encoding="utf-8")
