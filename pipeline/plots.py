@@ -384,7 +384,7 @@ def feature_importance(importance: Mapping[str, float], score: str = "score") ->
     ranked = sorted(importance.items(), key=lambda item: -item[1])[:20]
     names, values = [_plain(name, 34) for name, _ in ranked], np.array([value for _, value in ranked])
     some = f", {len(ranked)} of {len(importance)} columns" if len(ranked) < len(importance) else ""
-    figure, (axes,) = _figure(f"Feature importance{some}", 6.6, 0.27 * len(ranked) + 1.5, 1)
+    figure, (axes,) = _figure(f"Feature importance{some}", 5.2, 0.27 * len(ranked) + 1.5, 1)
     colours = [CANDIDATE if value > 0 else QUIET for value in values]
     axes.barh(range(len(ranked)), values, color=colours, height=0.7)
     digits = places(*values)
@@ -401,7 +401,7 @@ def feature_importance(importance: Mapping[str, float], score: str = "score") ->
     axes.grid(True, axis="x")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"loss of {score} when the column is shuffled")
+    axes.set_xlabel(f"loss of {score}\nwhen the column is shuffled")
     return figure
 
 

@@ -260,7 +260,7 @@ def test_importance_shows_the_twenty_largest_by_name():
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"column_{n}" for n in range(22, 2, -1)]
     assert texts(axes)[0] == "0.190"
     assert [bar.get_width() for bar in axes.patches][:2] == [0.19, 0.18]
-    assert axes.get_xlabel() == "loss of log loss when the column is shuffled"
+    assert axes.get_xlabel() == "loss of log loss\nwhen the column is shuffled"
     assert "20 of 23 columns" in figure.get_suptitle()
     (harmful,) = plots.feature_importance({"bad": -0.25}).axes
     assert texts(harmful) == ["−0.250"]
