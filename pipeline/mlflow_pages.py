@@ -1,7 +1,7 @@
 """Addresses within MLflow's pages, as they stand behind the address of its server.
 
-Which side of an experiment MLflow shows, machine learning or generative models, is what that browser looked at last; a browser
-that was never there is shown traces. Only the address can say otherwise, so each one of an experiment or a run does.
+Which side MLflow shows, machine learning or generative models, is what that browser looked at last. A browser that was never
+there is shown traces, and a menu without the model registry. Only the address can say otherwise, so each one does.
 """
 
 SIDE = "workflowType=machine_learning"
@@ -19,4 +19,4 @@ def run(experiment_id: str, run_id: str) -> str:
 
 def model(name: str) -> str:
     """A registered model and its versions."""
-    return f"#/models/{name}"
+    return f"#/models/{name}?{SIDE}"

@@ -157,7 +157,10 @@ def test_looking_changes_nothing_and_holds_nothing(seeded, repository):
         client = person.looks()
         assert client.get_model_version_by_alias(NAME, "production").version == "2"
         uri = json.loads((seeded.home / "server.json").read_text())["uri"]
-        assert f"MLflow: {uri}/#/models/{NAME}" in person.said and requests.get(uri, timeout=10).ok
+        assert (
+            f"MLflow: {uri}/#/models/{NAME}?workflowType=machine_learning\n" in person.said
+            and requests.get(uri, timeout=10).ok
+        )
         assert lease_is_free(repository)
         assert "nothing was changed" in person.ends()
     assert tag(repository, "state") == before and api.got == []
@@ -210,7 +213,7 @@ def test_a_card_is_tables_and_text_in_mlflows_own_pages(seeded, tmp_path):
     person = Person(seeded)
     person.looks().update_model_version(NAME, "1", card)
     with browsing(tmp_path / "profile") as browser:
-        browser.open(person.said.split("\nMLflow: ")[1].split()[0] + "/versions/1", "td code")
+        browser.open(person.said.split("\nMLflow: ")[1].split()[0].replace("?", "/versions/1?"), "td code")
         assert {"Purpose", "Metrics", "Data", "Limits", "Slices", "Approvals"} <= set(browser.texts("h3"))
         assert {"log loss", "Brier score", "parity"} <= set(browser.texts("td"))
         assert browser.all(f"a[href$='#/experiments/1/runs/{RUN['run_id']}?workflowType=machine_learning']")
