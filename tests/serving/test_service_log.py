@@ -305,16 +305,16 @@ def test_memory_that_waited_for_the_database_goes_back_to_the_system(tmp_path, b
 
         def batches(number):
             for _ in range(number):
-                assert service.post("/predict/batch", {"features": [service.example] * 50}).status_code == 200
+                assert service.post("/predict/batch", {"features": [service.example] * 200}).status_code == 200
 
         batches(100)
         _until(lambda: _metric(service, "slipway_log_written_total") == 100)
         before = _own_memory(service)
         with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            _until(lambda: batches(100) or _own_memory(service) > before + 40e6, seconds=60)
-        _until(lambda: _metric(service, "slipway_log_queue_records") == 0, seconds=30)
-        _until(lambda: _own_memory(service) < before + 10e6)
+            _until(lambda: batches(100) or _own_memory(service) > before + 40e6, seconds=240)
+        _until(lambda: _metric(service, "slipway_log_queue_records") == 0, seconds=120)
+        _until(lambda: _own_memory(service) < before + 10e6, seconds=60)
         _ended(service)
 
 
