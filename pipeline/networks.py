@@ -83,3 +83,16 @@ def _remove(surplus, kept) -> None:
 def holds(container, network) -> bool:
     """Whether a container is on a network."""
     return any(end["NetworkID"] == network.id for end in container.attrs["NetworkSettings"]["Networks"].values())
+
+
+def of(engine, container) -> list[str]:
+    """The names of a container's networks; an engine may list one by the id by which it was asked for it."""
+    from docker.errors import NotFound
+
+    names = []
+    for listed, end in container.attrs["NetworkSettings"]["Networks"].items():
+        try:
+            names.append(engine.networks.get(end["NetworkID"] or listed).name)
+        except NotFound:
+            names.append(listed)
+    return names

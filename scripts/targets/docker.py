@@ -367,7 +367,7 @@ def _open_door(engine, environment: str, release: Release, address: str, port: i
     door = next((door for door in _doors(engine, environment) if door.labels[PUBLISHED] == str(port)), None)
     if door and door.status == "running":
         if not networks.holds(door, network):
-            others = ", ".join(door.attrs["NetworkSettings"]["Networks"])
+            others = ", ".join(networks.of(engine, door))
             raise DeployError(
                 f"the door of {environment} stands on the network {others}, not on {network.name}",
                 "set SLIPWAY_NETWORK as it was; to change it, `make stop`, which ends what serves, then `make ship`",

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from pipeline import bundle, served, trials
 from tests.pipeline.test_portable import fitted, made
-from tests.pipeline.test_served import TREES, trusting
+from tests.pipeline.test_served import trusting
 
 NOTHING = {"ranges": {}, "values": {}}
 
@@ -55,7 +55,7 @@ def by_town(**options):
 )
 def test_trees_that_met_nulls_only_in_training_answer_them_as_trained(model):
     """Where no hold-out row is empty and the contract admits null, the format still answers null like the trained model."""
-    dataset = trusting(with_nulls(made("binary"), "a b"), TREES)
+    dataset = with_nulls(made("binary"), "a b")
     assert not dataset.features[dataset.holdout].isna().to_numpy().any()
     model, cases, contract = tried(model, dataset)
     chosen = served.choose(model, dataset, cases, contract)
