@@ -6,10 +6,12 @@ import subprocess
 import tomllib
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 import skops.io
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, StackingClassifier
 from sklearn.feature_selection import SelectKBest
 from sklearn.gaussian_process import GaussianProcessClassifier
@@ -20,7 +22,7 @@ from sklearn.metrics import DistanceMetric
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, SplineTransformer
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, SplineTransformer, StandardScaler
 
 from pipeline import trusted
 
@@ -65,6 +67,13 @@ def test_models_of_xgboost_and_lightgbm_need_no_listing(library):
     model = getattr(pytest.importorskip(package), name)(n_estimators=2, **quiet)
     found = types_in(model.fit(X, Y))
     assert found and trusted.beyond(found, []) == []
+
+
+def test_a_selector_of_columns_needs_no_listing():
+    """make_column_selector, which most models of mixed columns hold, is trusted: it holds a pattern and names of types."""
+    columns = make_column_transformer((StandardScaler(), make_column_selector("a", dtype_include="number")))
+    model = make_pipeline(columns, LogisticRegression()).fit(pd.DataFrame(X, columns=["a", "b", "c"]), Y)
+    assert trusted.beyond(types_in(model), []) == []
 
 
 def loss(y_true, y_pred):
