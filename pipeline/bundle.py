@@ -214,14 +214,14 @@ def _lead(probabilities: np.ndarray) -> np.ndarray:
 
 def _clear(answers: np.ndarray, tolerance: float) -> np.ndarray:
     """The places of rows whose label is beyond doubt: on the very edge it may fall on either side within the tolerance."""
-    there = np.isfinite(answers.reshape(len(answers), -1)).all(axis=1)
+    there = np.isfinite(answers).all(axis=tuple(range(1, answers.ndim)))
     if answers.ndim == 1:
         return np.flatnonzero(there)
     return np.flatnonzero(there & (_lead(answers) > 2 * tolerance))
 
 
 def _confirmed(rows: pd.DataFrame, answers: np.ndarray, again: np.ndarray, tolerance: float):
-    near = np.isclose(answers, again, rtol=tolerance, atol=tolerance).reshape(len(rows), -1).all(axis=1)
+    near = np.isclose(answers, again, rtol=tolerance, atol=tolerance).all(axis=tuple(range(1, answers.ndim)))
     return rows[near], answers[near]
 
 

@@ -48,13 +48,18 @@ def untrusted(model: Any, trusted: list[str]) -> list[str]:
     return trusted_types.beyond(stored.types_beyond(stored.dumps(model)), trusted)
 
 
+def answered(given: np.ndarray) -> np.ndarray:
+    """Which rows of a prediction, (n, k) or (n,), have an answer: all of it is finite, shape (n,)."""
+    return np.isfinite(given).all(axis=tuple(range(1, given.ndim)))
+
+
 def parity(trained: np.ndarray, portable: np.ndarray, tolerance: float = 0.0) -> Parity:
     """Compare two predictions of the same rows: probabilities (n, k) or values (n,).
 
     A row that is not all finite has no answer. A label counts where the trained model is clear about it: with two classes less than
     twice the tolerance apart it may fall on either side.
     """
-    ours, theirs = (np.isfinite(one.reshape(len(one), -1)).all(axis=1) for one in (trained, portable))
+    ours, theirs = answered(trained), answered(portable)
     differ = {"unanswered": int((ours & ~theirs).sum()), "answered": int((theirs & ~ours).sum())}
     trained, portable = trained[ours & theirs], portable[ours & theirs]
     labels = 0

@@ -188,8 +188,8 @@ def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """By how much two answers to a row differ, as `portable.parity` measures it, shape (n,); infinite where only one is there."""
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs(one - other) / np.maximum(1, np.abs(one))
-    off = off.reshape(len(one), -1).max(axis=1, initial=0.0)
-    there = [np.isfinite(given.reshape(len(given), -1)).all(axis=1) for given in (one, other)]
+    off = off.max(axis=tuple(range(1, off.ndim)), initial=0.0) if off.ndim > 1 else off
+    there = [portable.answered(given) for given in (one, other)]
     return np.where(there[0] & there[1], off, np.where(there[0] == there[1], 0.0, np.inf))
 
 
@@ -273,7 +273,7 @@ def compare(
         if only_steady:
             counts &= one.steady
         if one.where == FAR:
-            counts &= np.isfinite(answers.reshape(len(answers), -1)).all(axis=1)
+            counts &= portable.answered(answers)
         found.append(portable.parity(one.trained[counts], answers[counts], tolerance))
     return found
 

@@ -132,6 +132,12 @@ def test_parity_counts_rows_that_only_one_of_the_two_answers():
     assert portable.parity(nothing, nothing).holds(0.0)
 
 
+@pytest.mark.parametrize("nothing", [np.empty((0, 2)), np.empty(0)], ids=["probabilities", "values"])
+def test_parity_of_no_rows_holds(nothing):
+    """Where no row of a trial counts, there is no difference, and no error."""
+    assert portable.parity(nothing, nothing) == portable.Parity(0.0, 0)
+
+
 def test_latency_is_a_positive_number_of_milliseconds():
     """The median time of one row is measured, as the service answers it."""
     dataset = made("regression")

@@ -16,7 +16,7 @@ def decodable(name):
     """Whether a decoder can be made of a contract with this name, which skips the contract's own rule."""
     column = Input(name=name, type="number", example=1)
     try:
-        Decoder(SimpleNamespace(inputs=[column], names={name: 0}, largest=1e38))
+        Decoder(SimpleNamespace(inputs=[column], names={name: 0}, classes=[], largest=1e38))
     except ValueError:
         return False
     return name != ""  # the decoder could, but no caller could mean it
