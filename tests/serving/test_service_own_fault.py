@@ -3,10 +3,12 @@
 import asyncio
 
 from serving.bundle import open_bundle
+from serving.config import Config
 from serving.exposition import exposition
 from serving.logs import RequestLog
 from serving.metrics import Metrics
 from serving.observe import Observe
+from serving.origins import Origins
 
 SCOPE = {"type": "http", "method": "GET", "path": "/broken", "headers": [], "query_string": b""}
 
@@ -20,7 +22,7 @@ def _run(app, bundle):
         sent.append(message)
 
     async def run():
-        await Observe(app, metrics, RequestLog(False))(dict(SCOPE), None, send)
+        await Observe(app, metrics, RequestLog(False), Origins(Config(True)))(dict(SCOPE), None, send)
 
     error = None
     try:
@@ -64,5 +66,5 @@ def test_what_is_not_http_passes(bundle):
     async def app(scope, receive, send):
         seen.append(scope)
 
-    asyncio.run(Observe(app, None, RequestLog(False))({"type": "lifespan"}, None, None))
+    asyncio.run(Observe(app, None, RequestLog(False), Origins(Config(True)))({"type": "lifespan"}, None, None))
     assert seen == [{"type": "lifespan"}]
