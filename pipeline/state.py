@@ -7,7 +7,7 @@ what it was about is found in another way, or made anew. Extra keys are allowed,
 import json
 import sys
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import NotRequired, TypedDict, TypeVar
 
 import msgspec
 
@@ -75,7 +75,7 @@ class Session(TypedDict):
 
     repository: str
     base: str | None
-    before: dict[str, Any]
+    before: list[tuple[str, str, str]]  # what its registry said, as registry_changes.State
 
 
 _told: set[Path] = set()

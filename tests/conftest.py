@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from pipeline.processes import free_port
 from tests import tools
 
 ROOT = Path(__file__).resolve().parent.parent
-NETWORK = f"slipway-test-{uuid.uuid4().hex[:8]}"  # of this process alone: others may test on the same Docker engine
 # The order of the folders: what takes long begins first, so that no process still works on it when the others have ended.
 SLOWEST_FIRST = ("e2e", "spine", "scripts", "kubernetes", "monitoring", "serving", "pipeline", "repository")
 LEFT_OUT = (
@@ -143,7 +141,7 @@ def clean_environment() -> dict[str, str]:
     """Our environment without what would lead a fork to somebody else's server or containers, or its make to our arguments."""
     ours = ("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_", "IMAGE_REPOSITORY", "MAKE", "MFLAGS")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    return kept | {"SLIPWAY_NETWORK": NETWORK}
+    return kept | {"SLIPWAY_NETWORK": tools.NETWORK}
 
 
 def as_shipped(root: Path) -> None:

@@ -6,6 +6,7 @@ A fixture that has a tool says so in OF_FIXTURES: every test that uses it is mar
 import os
 import shutil
 import subprocess
+import uuid
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import requests
 REGISTRY = os.environ.get(
     "SLIPWAY_TEST_REGISTRY", "127.0.0.1:5050"
 )  # host:port of one that takes images without log-in
+NETWORK = f"slipway-test-{uuid.uuid4().hex[:8]}"  # of this process alone: others may test on the same Docker engine
 OF_FIXTURES = {
     "engine": "engine",
     "registry": "registry",

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests import tools
-from tests.conftest import NETWORK
 from tests.e2e.carried_machine import Machine
 from tests.e2e.registry_proxy import Proxy
 from tests.serving.bundles import make_bundle
@@ -23,7 +22,7 @@ def engine(tmp_path_factory):
     for volume in client.volumes.list(filters={"label": "slipway.checkout"}):
         if volume.attrs["Labels"]["slipway.checkout"].startswith(f"{tmp_path_factory.getbasetemp()}/"):
             volume.remove()
-    for network in client.networks.list(names=[f"^{NETWORK}$"]):
+    for network in client.networks.list(names=[f"^{tools.NETWORK}$"]):
         network.remove()
     client.close()
 

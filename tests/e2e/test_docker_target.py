@@ -12,8 +12,9 @@ import uuid
 import pytest
 import requests
 
-from tests.conftest import NETWORK, clean_environment, free_port
+from tests.conftest import clean_environment, free_port
 from tests.serving.load import constant_load
+from tests.tools import NETWORK
 
 RELEASE = """
 from pathlib import Path
