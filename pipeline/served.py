@@ -99,15 +99,16 @@ def prepare(
 
     rng = np.random.default_rng(settings.train.seed)
     start = rows.reset_index(drop=True)
-    kinds = {
-        NULLS: trials.with_nulls,
-        TEXT: trials.with_other_text,
-        BEYOND: trials.beyond_seen,
-        FAR: trials.very_large,
-    }
+    fitted = dataset.features[~dataset.holdout]
     with threadpool_limits(1), np.errstate(all="ignore"):  # a few rows each: threads would only wait for each other
         beside = ties.beside_jumps(ask, dataset, start, settings.gate.parity, settings.train.seed, inputs)
-        made = {JUMPS: beside} | {where: make(inputs, start, rng) for where, make in kinds.items()}
+        made = {
+            JUMPS: beside,
+            NULLS: trials.with_nulls(inputs, start, rng),
+            TEXT: trials.with_other_text(inputs, start, fitted, rng),
+            BEYOND: trials.beyond_seen(inputs, start, fitted, rng),
+            FAR: trials.very_large(inputs, start, rng),
+        }
         asked = [trial(where, some, ask(some)) for where, some in made.items() if len(some)]
         return [trial(HOLDOUT, start, trained), *asked]
 

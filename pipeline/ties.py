@@ -25,22 +25,25 @@ def beside_jumps(
     """Rows where the answer jumps by more than the tolerance: with the last value before, the first after, and one beside each.
 
     `answer` is the trained model, with NaN for a row that it does not answer; `rows` are the feature rows to start from. One column is
-    moved at a time, between values that `rows` holds; in half of the rows some cells of the columns that `inputs` says are nullable
+    moved at a time, from the value that a row holds to one that training saw; in half of the rows some cells of the columns that `inputs` says are nullable
     are empty, where the model answers such rows. No rows when there is no number column, or the model has no jumps.
     """
     rng = np.random.default_rng(seed)
     listed = {one["name"] for one in inputs if one["values"] is not None}  # nothing between listed values is admitted
     columns = [name for name, kind in dataset.kinds.items() if kind in ("number", "integer") and name not in listed]
-    usable = {name: np.flatnonzero(rows[name].notna().to_numpy()) for name in columns}
-    chosen = [name for name in columns if len(usable[name]) > 1]
+    fitted = dataset.features[~dataset.holdout]
+    usable, known = (
+        {name: np.flatnonzero(some[name].notna().to_numpy()) for name in columns} for some in (rows, fitted)
+    )
+    chosen = [name for name in columns if len(usable[name]) and len(known[name])]
     if not chosen:
         return rows.iloc[:0]
     moved = np.array([chosen[place % len(chosen)] for place in range(PAIRS)])
-    base, other = (np.array([rng.choice(usable[name]) for name in moved]) for _ in range(2))
+    base, other = (np.array([rng.choice(places[name]) for name in moved]) for places in (usable, known))
     full = rows.iloc[base].reset_index(drop=True)
     start = some_empty(inputs, full, rng) if any(one["nullable"] for one in inputs) else full
     whole = np.array([dataset.kinds[name] == "integer" for name in moved])
-    low, high = (_ordered(_values(rows, places, moved), whole) for places in (base, other))
+    low, high = (_ordered(_values(some, places, moved), whole) for some, places in ((rows, base), (fitted, other)))
 
     def ask(places: np.ndarray, position: np.ndarray) -> np.ndarray:
         return answer(_with(start.iloc[places], moved[places], _number(position, whole[places]))).reshape(

@@ -1,7 +1,8 @@
 """Rows that the contract admits and a hold-out may lack: what a format is tried on beside the hold-out.
 
 Each function starts from feature rows as the model takes them (a number that is empty is NaN, text that is empty is "") and from the
-`inputs` of the contract, and changes some of the cells to values that the service would let through.
+`inputs` of the contract, and changes some of the cells to values that the service would let through. `fitted` are the feature rows that
+the model was fitted on: what it knows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,18 +41,25 @@ def with_nulls(inputs: Sequence[Input], rows: pd.DataFrame, rng: np.random.Gener
     return pd.concat(found, ignore_index=True)
 
 
-def with_other_text(inputs: Sequence[Input], rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def with_other_text(
+    inputs: Sequence[Input], rows: pd.DataFrame, fitted: pd.DataFrame, rng: np.random.Generator
+) -> pd.DataFrame:
     """Each column of text with values that training did not see, and with those that the contract lists."""
     changes = [
-        {one["name"]: text} for one in inputs if one["type"] == "text" for text in _texts(one, rows[one["name"]])
+        {one["name"]: text} for one in inputs if one["type"] == "text" for text in _texts(one, fitted[one["name"]])
     ]
     return _changed(rows, _few(changes), min(8, _times(len(changes), rows)), rng)
 
 
-def beyond_seen(inputs: Sequence[Input], rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Each column of numbers at the ends of what was seen and of what is admitted, beyond and between; half with other cells empty."""
+def beyond_seen(
+    inputs: Sequence[Input], rows: pd.DataFrame, fitted: pd.DataFrame, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Each column of numbers at the ends of what training saw and of what is admitted, beyond, between, and beside what it saw.
+
+    Half of the rows have other cells empty.
+    """
     columns = [one for one in inputs if one["type"] != "text"]
-    changes = _few([{one["name"]: value} for one in columns for value in _ordinary(one, rows[one["name"]])])
+    changes = _few([{one["name"]: value} for one in columns for value in _ordinary(one, fitted[one["name"]])])
     emptied = _some_emptied([one for one in inputs if one["nullable"]], rows, rng)
     count = min(8, _times(len(changes), rows))
     return pd.concat([_changed(some, changes, count, rng) for some in (rows, emptied)], ignore_index=True)
@@ -192,6 +200,14 @@ def _candidates(one: Input, column: pd.Series) -> Iterator[float]:
     for share in (0.001, 0.1, 1, 30, 1000):
         yield float(whole(low - share * span))
         yield float(whole(high + share * span))
-    if len(seen) > 1:  # a category by number, or a bin, has no value between its neighbours
-        for place in np.linspace(0, len(seen) - 2, min(6, len(seen) - 1)).astype(int):
-            yield float(whole(seen[place] / 2 + seen[place + 1] / 2))
+    for place in np.linspace(0, len(seen) - 1, min(6, len(seen))).astype(int):  # a category by number has no neighbours
+        yield from (float(seen[place]), *_neighbours(one, seen[place]))
+        if place:
+            yield float(whole(seen[place - 1] / 2 + seen[place] / 2))
+
+
+def _neighbours(one: Input, value: float) -> tuple[float, float]:
+    """The values next to this one, which another number format may take for it."""
+    if one["type"] == "integer":
+        return float(value - 1), float(value + 1)
+    return float(np.nextafter(value, -np.inf)), float(np.nextafter(value, np.inf))

@@ -9,11 +9,11 @@ from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from pipeline import bundle, served, trials
@@ -112,9 +112,15 @@ def test_what_is_tried_is_admitted():
     }
     inputs = bundle.contract(dataset, {}, checks, "", 1e-5)["inputs"]
     rng = np.random.default_rng(1)
-    for make in (trials.with_nulls, trials.with_other_text, trials.beyond_seen, trials.very_large):
-        rows = make(inputs, dataset.features.assign(**{"a-b": 1.0, "a b": dataset.features["a b"].clip(-3, 4.5)}), rng)
-        assert 0 < len(rows) <= 2500, make
+    start = dataset.features.assign(**{"a-b": 1.0, "a b": dataset.features["a b"].clip(-3, 4.5)})
+    made_rows = {
+        "nulls": trials.with_nulls(inputs, start, rng),
+        "text": trials.with_other_text(inputs, start, start, rng),
+        "beyond": trials.beyond_seen(inputs, start, start, rng),
+        "large": trials.very_large(inputs, start, rng),
+    }
+    for name, rows in made_rows.items():
+        assert 0 < len(rows) <= 2500, name
         assert rows["a b"].between(-3, 4.5).all() and rows["a-b"].isin([1, 2.5]).all()
         assert (rows["c"] % 1 == 0).all() and rows["town"].isin(["Köln", "Paris", ""]).all()
         assert not (rows["d"] >= 1).any()
@@ -128,6 +134,20 @@ def test_each_nullable_column_is_empty_alone_and_all_are_together():
     rows = trials.with_nulls(inputs, dataset.features, np.random.default_rng(1))
     empty = {tuple(rows.columns[row]) for row in rows.isna().to_numpy()}
     assert empty >= {("c",), ("d",), ("c", "d")}
+
+
+def test_a_number_beside_a_category_of_training_is_unknown_where_it_serves():
+    """Numbers that are categories are told from their neighbours, also those that the hold-out does not have."""
+    dataset = made("regression")
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    model = make_pipeline(make_column_transformer((encoder, list(dataset.features))), LinearRegression())
+    model, cases, contract = tried(model, dataset)
+    chosen = served.choose(model, dataset, cases, contract)
+    rows = dataset.features[~dataset.holdout].head(20)
+    beside = rows.apply(lambda column: np.nextafter(column, np.inf))
+    for some in (rows, beside):
+        given, _ = served.predict(chosen.files, contract(chosen.form), some)
+        assert np.allclose(given, model.predict(some), rtol=1e-5)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
