@@ -23,21 +23,6 @@ MADE_BY = {
     "registered.json": "make register",
     "image.json": "make image",
 }
-# What later stages rely on, and its type; a file that lacks it was not written by its stage.
-KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "data.json": {"success": bool, "data_hash": str, "ranges": dict, "values": dict},
-    "run.json": {"run_id": str, "model_digest": str, "data_hash": str, "settings_hash": str, "trials": list},
-    "evaluation.json": {
-        "verdict": str,
-        "reasons": list,
-        "candidate": dict,
-        "production": (dict, type(None)),
-        "checks": list,
-        "settings_hash": str,
-    },
-    "registered.json": {"version": str, "digest": str},
-    "image.json": {"version": str, "digest": str, "image": str, "pushed": bool},
-}
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
@@ -68,6 +53,10 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a file of an earlier stage; raises StageError that names the verb to run."""
+    import msgspec  # the image of the relay, which reads no file of a stage, has neither
+
+    from pipeline import stage_files
+
     verb = MADE_BY.get(path.name, "the stage that writes it")
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     try:
@@ -76,13 +65,10 @@ def read_json(path: Path) -> Any:
         raise StageError(f"{shown} is missing", f"run `{verb}`") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StageError(f"{shown} is damaged: {error}", f"run `{verb}` again") from error
-    needed = KEYS.get(path.name, {})
-    absent = set(needed) - set(value if isinstance(value, dict) else ())
-    if absent:
-        raise StageError(f"{shown} is damaged: it lacks {min(absent)}", f"run `{verb}` again")
-    wrong = [key for key, kind in needed.items() if not isinstance(value[key], kind)]
-    if wrong:
-        raise StageError(f"{shown} is damaged: {wrong[0]} is {json.dumps(value[wrong[0]])[:60]}", f"run `{verb}` again")
+    try:
+        msgspec.convert(value, stage_files.HOLDS.get(path.name, Any))
+    except msgspec.ValidationError as error:
+        raise StageError(f"{shown} is damaged: {error}", f"run `{verb}` again") from None
     return value
 
 

@@ -170,7 +170,13 @@ def _webhook_key() -> str:
     """The key that webhooks' secrets are stored under, made once; beside the database, but it never travels with it."""
     if not KEY.exists():
         write_text(KEY, base64.urlsafe_b64encode(os.urandom(32)).decode(), mode=0o600)
-    return KEY.read_text(encoding="ascii")
+    try:
+        return KEY.read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        raise RegistryError(
+            f"{KEY.relative_to(ROOT)} is damaged: it is not a key",
+            "remove it: a new one is made, and webhooks are registered again with `make relay`",
+        ) from None
 
 
 def uri(settings: Settings) -> str:

@@ -11,8 +11,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
+import msgspec
 import requests
 from oras.auth import get_auth_backend
 from oras.container import Container
@@ -41,6 +42,14 @@ ADVICE = (
     "check IMAGE_REPOSITORY_USERNAME and IMAGE_REPOSITORY_PASSWORD; a workflow needs the permission packages: write"
 )
 Answer = TypeVar("Answer")
+
+
+class Layer(TypedDict):
+    """What a manifest says of one blob."""
+
+    digest: str
+    size: int
+    annotations: NotRequired[dict[str, str]]
 
 
 class Refused(RegistryError):
@@ -78,8 +87,10 @@ class Repository:
             return None
         try:
             manifest = json.loads(answer.content)
-            assert manifest["config"] == EMPTY and isinstance(manifest["layers"], list)
-        except (ValueError, KeyError, TypeError, AssertionError):
+            assert manifest["config"] == EMPTY
+            msgspec.convert(manifest["layers"], list[Layer])
+            msgspec.convert(manifest.get("annotations", {}), dict[str, str])
+        except (ValueError, KeyError, TypeError, AssertionError, RecursionError, msgspec.ValidationError):
             raise RegistryError(
                 f"{self.name}:{tag} holds something that was not put there by the pipeline",
                 "delete that tag, or set IMAGE_REPOSITORY to a repository of your own",

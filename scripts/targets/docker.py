@@ -305,7 +305,13 @@ def _generated(environment: str) -> str:
     file = _key_file(environment)
     if not file.exists():
         write_text(file, f"slipway_{secrets.token_urlsafe(32)}\n", mode=0o600)
-    return keys.usable(file.read_text(encoding="utf-8").strip(), str(file.relative_to(ROOT)))
+    try:
+        key = file.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        raise DeployError(
+            f"{file.relative_to(ROOT)} is damaged: it is not a key", "remove it: a new one is made"
+        ) from None
+    return keys.usable(key, str(file.relative_to(ROOT)))
 
 
 def _knows_generated(engine, environment: str) -> bool:

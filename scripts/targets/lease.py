@@ -112,7 +112,7 @@ def _renewed(cluster: Cluster, lease: dict[str, Any]) -> dict[str, Any]:
 
 
 def _free(lease: dict[str, Any]) -> bool:
-    return not lease["spec"].get("holderIdentity") or _until(lease) < datetime.now(UTC)
+    return not lease.get("spec", {}).get("holderIdentity") or _until(lease) < datetime.now(UTC)
 
 
 def _moved(cluster: Cluster, lease: dict[str, Any]) -> dict[str, Any] | None:
@@ -126,14 +126,18 @@ def _moved(cluster: Cluster, lease: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _until(lease: dict[str, Any]) -> datetime:
-    renewed = datetime.fromisoformat(lease["spec"]["renewTime"].replace("Z", "+00:00"))
-    return renewed + timedelta(seconds=lease["spec"]["leaseDurationSeconds"])
+    """When a lease runs out; one whose times cannot be read has run out, and whether somebody still renews it decides."""
+    try:
+        renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
+        return renewed.astimezone(UTC) + timedelta(seconds=lease["spec"]["leaseDurationSeconds"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _busy(cluster: Cluster, lease: dict[str, Any]) -> BusyError:
     spec = lease["spec"]
     return BusyError(
-        f"{spec.get('holderIdentity') or 'another run'} is deploying to {cluster.environment} since {spec['acquireTime'][:19].replace('T', ' ')} UTC",
+        f"{spec.get('holderIdentity') or 'another run'} is deploying to {cluster.environment} since {str(spec.get('acquireTime'))[:19].replace('T', ' ')} UTC",
         f"wait until that has ended; if it was killed, run this again after {_until(lease):%H:%M:%S} UTC",
     )
 

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline.errors import BusyError, DeployError, SlipwayError
 from pipeline.release import Release
 from scripts.targets import kubectl, manifests, pods, rollout, signals
@@ -63,11 +65,12 @@ def _unrecorded(cluster: Cluster) -> DeployError:
 
 def read(config_map: dict[str, Any] | None) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """Record and objects out of the ConfigMap; raises DeployError when somebody damaged it."""
-    if config_map is None or FIRST in config_map.get("data", {}):
+    if config_map is None or FIRST in (config_map.get("data") or {}):
         return None, []
     try:
-        return json.loads(config_map["data"]["record"]), json.loads(config_map["data"]["objects"])
-    except (KeyError, json.JSONDecodeError) as error:
+        record, objects = json.loads(config_map["data"]["record"]), json.loads(config_map["data"]["objects"])
+        return msgspec.convert(record, dict[str, Any]), msgspec.convert(objects, list[dict[str, Any]])
+    except (KeyError, TypeError, ValueError, RecursionError, msgspec.ValidationError) as error:
         where = f"--namespace {config_map['metadata'].get('namespace')}"
         raise DeployError(
             f"ConfigMap {NAME} is damaged: {error}",

@@ -1,0 +1,124 @@
+"""What each file of build/ holds, as far as later stages rely on it; more keys are allowed."""
+
+from typing import Any, TypedDict
+
+
+class Bounds(TypedDict):
+    """The values that a column may have; None where a side has no end."""
+
+    minimum: float | None
+    maximum: float | None
+
+
+class Rows(TypedDict):
+    """How many rows each side of the split has."""
+
+    train: int
+    holdout: int
+
+
+class Split(TypedDict):
+    """By what the hold-out was chosen."""
+
+    holdout: float
+    salt: str
+    id: str | None
+
+
+class Trial(TypedDict):
+    """How far the served model is from the trained one on one kind of rows."""
+
+    where: str
+    difference: float | None
+
+
+class Check(TypedDict):
+    """What was checked, and whether it holds."""
+
+    success: bool
+
+
+class Data(TypedDict):
+    """data.json, by `make validate`."""
+
+    success: bool
+    data_hash: str
+    rows: int
+    columns: int
+    ranges: dict[str, Bounds]
+    values: dict[str, list[Any]]
+    checks: list[Check]
+
+
+class Run(TypedDict):
+    """run.json, by `make train`."""
+
+    run_id: str
+    experiment_id: str
+    run_url: str
+    model_id: str | None
+    model_uri: str
+    model_digest: str
+    data_hash: str
+    lock_hash: str
+    settings_hash: str
+    commit: str
+    dirty: bool
+    trained_at: str
+    trained_by: str
+    format: str
+    features: list[str]
+    rows: Rows
+    split: Split
+    metrics: dict[str, float | None]
+    trials: list[Trial]
+
+
+class Candidate(TypedDict):
+    """The run that was judged."""
+
+    run_id: str
+    model_digest: str
+
+
+class Production(TypedDict):
+    """The version that the candidate was compared with."""
+
+    version: str
+
+
+class Evaluation(TypedDict):
+    """evaluation.json, by `make evaluate`."""
+
+    verdict: str
+    reasons: list[str]
+    judged_by: str
+    settings_hash: str
+    candidate: Candidate
+    production: Production | None
+    checks: list[Check]
+
+
+class Registered(TypedDict):
+    """registered.json, by `make register`."""
+
+    version: str
+    digest: str
+
+
+class Image(TypedDict):
+    """image.json, by `make image`."""
+
+    version: str
+    digest: str
+    image: str
+    pushed: bool
+
+
+HOLDS: dict[str, Any] = {
+    "data.json": Data,
+    "run.json": Run,
+    "evaluation.json": Evaluation,
+    "registered.json": Registered,
+    "image.json": Image,
+}

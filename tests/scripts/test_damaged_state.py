@@ -1,0 +1,98 @@
+"""What a command kept for the next one, and somebody damaged: words that say what it is and what to do, never a traceback."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+import requests
+
+from pipeline import mlflow_server, oci
+from pipeline.errors import DeployError, RegistryError
+from scripts.targets import docker, lease, restore
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", "schlüssel".encode()])
+def test_a_key_file_that_holds_no_key_is_named(monkeypatch, tmp_path, content):
+    """The generated key of an environment, and the key of MLflow's webhooks, are named with the remedy where they are not text."""
+    monkeypatch.setattr(docker, "ROOT", tmp_path)
+    monkeypatch.setattr(docker, "STATE", tmp_path / ".slipway")
+    (tmp_path / ".slipway").mkdir()
+    (tmp_path / ".slipway" / "staging.key").write_bytes(content)
+    with pytest.raises(DeployError, match=r"\.slipway/staging\.key is damaged: it is not a key") as told:
+        docker._generated("staging")
+    assert "remove it" in told.value.then
+    (tmp_path / "webhook.key").write_bytes(content)
+    monkeypatch.setattr(mlflow_server, "ROOT", tmp_path)
+    monkeypatch.setattr(mlflow_server, "KEY", tmp_path / "webhook.key")
+    with pytest.raises(RegistryError, match=r"webhook\.key is damaged: it is not a key"):
+        mlflow_server._webhook_key()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {},
+        {"renewTime": "soon", "leaseDurationSeconds": 60},
+        {"renewTime": 7, "leaseDurationSeconds": 60},
+        {"renewTime": "2026-01-01T00:00:00Z", "leaseDurationSeconds": 10**18},
+        {"renewTime": "2026-01-01T00:00:00Z", "leaseDurationSeconds": "x"},
+    ],
+)
+def test_a_lease_whose_times_are_damaged_has_run_out(times):
+    """It may be taken over, once nobody was seen to renew it."""
+    assert lease._free({"spec": {"holderIdentity": "somebody", **times}})
+
+
+def test_a_lease_that_is_renewed_is_held():
+    """A live holder keeps it, with and without a fraction of a second."""
+    for moment in (datetime.now(UTC).strftime(lease.TIME), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")):
+        spec = {"holderIdentity": "somebody", "renewTime": moment, "leaseDurationSeconds": 60}
+        assert not lease._free({"spec": spec})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        {"record": "{"},
+        {"record": "[]", "objects": "[]"},
+        {"record": "{}", "objects": "{}"},
+        {"record": "{}", "objects": "[7]"},
+        {"record": "[" * 100_000, "objects": "[]"},
+    ],
+)
+def test_a_config_map_that_holds_anything_else_is_damaged(data):
+    """What serves, as the cluster remembers it: any other JSON is named, with the way out."""
+    config_map = {"metadata": {"namespace": "n", "name": restore.NAME}, "data": data}
+    with pytest.raises(DeployError, match="ConfigMap slipway-release is damaged") as told:
+        restore.read(json.loads(json.dumps(config_map)))
+    assert "delete deployment/model" in told.value.then
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": None},
+        {"layers": ["x"]},
+        {"layers": [{"digest": 7, "size": 1}]},
+        {"layers": [{"digest": "sha256:0", "size": "big"}]},
+        {"layers": [{"digest": "sha256:0", "size": 1, "annotations": None}]},
+        {"annotations": ["by"]},
+    ],
+)
+def test_a_manifest_of_another_shape_is_nobody_of_ours(monkeypatch, change):
+    """What a registry holds under a tag of the carried MLflow, with other layers or notes, was not put there by the pipeline."""
+    manifest = json.loads(oci.manifest([{"digest": "sha256:0", "size": 1}], {"by": "x"}))
+
+    def answers(content):
+        answer = requests.Response()
+        answer.status_code, answer._content = 200, json.dumps(content).encode()
+        return lambda *_, **__: answer
+
+    store = oci.Repository("127.0.0.1:1/nobody/mlflow")
+    monkeypatch.setattr(store, "_manifest", answers(manifest))
+    assert store.get("state")[1] == manifest
+    monkeypatch.setattr(store, "_manifest", answers(manifest | change))
+    with pytest.raises(RegistryError, match="holds something that was not put there by the pipeline"):
+        store.get("state")
