@@ -17,6 +17,7 @@ from pipeline.errors import RegistryError, reason
 
 BEGUN, DEPLOYED, FAILED = "begun", "deployed", "failed"  # the tag `result`
 DUE, DONE = "due", "done"  # the tag `bookkeeping`, of a record whose deployment moves its alias itself
+MARKS = "marks"  # of a record whose deployment follows an alias: only the marks on versions are to be set
 OVERTAKEN = "overtaken"  # somebody moved the alias to another version meanwhile
 FORGOTTEN_SECONDS = 6 * 3600  # a deployment that began longer ago, on another machine, has ended without a word
 LAST = "last_deployment"  # tag of a version: the run of the last deployment that was begun with it
@@ -24,17 +25,19 @@ REPAIR = "the next `make status`, deploy, promote or reconcile does it"
 
 
 def begin(
-    client, name: str, environment: str, about: dict[str, Any], moves_from: str | None = None, left: str = ""
+    client, name: str, environment: str, about: dict[str, Any], moves_from: str | None = None, left: str | None = None
 ) -> str:
     """Record that a deployment begins and return the record's id; raises RegistryError or what MLflow's client raises.
 
     `moves_from`: the version ("none" for none) that the environment's alias is on, where this deployment moves the alias itself.
-    `left`: the version that is then to be marked as rolled back.
+    `left`: the version that is then to be marked as rolled back, or "" for none; given alone, the alias is there already.
     """
     experiment = registry.experiment(client, f"{name}-deployments")
     tags = _tags(environment, about) | {"result": BEGUN}
     if moves_from is not None:
-        tags |= {"bookkeeping": DUE, "alias_from": moves_from, "left": left}
+        tags |= {"bookkeeping": DUE, "alias_from": moves_from, "left": left or ""}
+    elif left is not None:
+        tags |= {"bookkeeping": MARKS, "left": left}
     run = once.run(client, experiment, _title(tags), tags | {"mlflow.note.content": registry.told(tags)})
     client.set_model_version_tag(name, about["version"], LAST, run.info.run_id)
     return run.info.run_id
@@ -119,6 +122,13 @@ def complete(client, name: str, environment: str, record: str) -> str:
     return moves_from if moves_from not in ("none", version) else ""
 
 
+def mark(client, name: str, version: str, record: str) -> None:
+    """Mark the versions between which production changed when a deployment followed the alias; twice changes nothing more."""
+    mark_left(client, name, version, client.get_run(record).data.tags["left"])
+    registry.promoted(client, name, version, "MLflow alias")
+    client.set_tag(record, "bookkeeping", DONE)
+
+
 def mark_left(client, name: str, version: str, left: str) -> None:
     """Mark the version that was left as rolled back, so that the next push does not ship the same build; it is back: no mark."""
     if "rolled_back" in client.get_model_version(name, version).tags:
@@ -154,7 +164,11 @@ def settle(client, name: str, environment: str, serving: Callable[[], dict[str, 
         _settle_alias(client, name, environment, record, tags)
     elif environment == "production":
         now = registry.by_alias(client, name, "production")
-        if now and now.version == tags["version"] and "promoted" not in now.tags:
+        if now is None or now.version != tags["version"]:
+            return
+        if tags.get("bookkeeping") == MARKS:
+            mark(client, name, now.version, record)
+        elif "promoted" not in now.tags:
             registry.promoted(client, name, now.version, tags["action"])
 
 

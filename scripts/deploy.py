@@ -106,13 +106,13 @@ def compare_again() -> str:
 
 
 def deploy(
-    client, settings: Settings, environment: str, version, action: str, moves: bool = False, left: str = ""
+    client, settings: Settings, environment: str, version, action: str, moves: bool = False, left: str | None = None
 ) -> dict[str, Any]:
     """Release a version on the target of this machine; what serves now.
 
     The record in MLflow is begun before and ended after. What MLflow cannot record is not deployed; once the release serves,
     a failing MLflow is a warning, and the next command brings it up to date. With `moves` the alias of the environment is
-    moved too, and the version `left` marked as rolled back.
+    moved too, and the version `left` marked as rolled back; without `moves`, `left` ("" for none) says that the alias is there already.
     """
     target = targets.choose(settings)
     before = target.serving(environment, settings)
@@ -147,6 +147,11 @@ def deploy(
     if moves:
         with deployments.afterwards(f"{environment} serves version {version.version}, but its alias was not moved"):
             deployments.complete(client, settings.name, environment, run)
+    elif left is not None:
+        with deployments.afterwards(
+            f"{environment} serves version {version.version}, but the marks on versions were not set"
+        ):
+            deployments.mark(client, settings.name, version.version, run)
     tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
     return record
 

@@ -131,8 +131,10 @@ def reconcile(client, settings: Settings, version) -> None:
             prove(client, settings, version)
         if before and before.version != version.version:  # first, so that a kill in between forgets nothing
             client.set_registered_model_alias(settings.name, "previous", before.version)
-        record = deploy(client, settings, "production", version, "reconcile")
-    finish(client, settings.name, version, before)
+        back = "promoted" in version.tags and before and int(before.version) > int(version.version)
+        left = before.version if back else ""
+        record = deploy(client, settings, "production", version, "reconcile", left=left)
+    still_wanted(client, settings.name, version)
     print(f"production serves version {record['version']} at {record['url']}, as MLflow's alias says")
 
 
@@ -231,13 +233,10 @@ def prove(client, settings: Settings, version) -> None:
             )
 
 
-def finish(client, name: str, version, before) -> None:
-    """Remember that the version was in production, and, where it is an older one again, that the newer one was left."""
-    back = "promoted" in version.tags and before and int(before.version) > int(version.version)
+def still_wanted(client, name: str, version) -> None:
+    """Raise RegistryError when somebody moved the alias while its version was on the way."""
     now = version
-    with deployments.afterwards(f"production serves version {version.version}, but the marks on versions were not set"):
-        deployments.mark_left(client, name, version.version, before.version if back else "")
-        registry.promoted(client, name, version.version, "MLflow alias")
+    with deployments.afterwards("the alias production could not be looked up", then="`make status` shows it"):
         now = registry.by_alias(client, name, "production")
     if now is None or now.version != version.version:
         raise RegistryError(

@@ -165,6 +165,19 @@ def test_a_promotion_whose_mark_was_not_set_gets_it(client, name):
     assert "promoted" in client.get_model_version(name, "2").tags
 
 
+def test_marks_that_were_not_set_after_following_an_alias_are_set_by_the_next_command(client, name):
+    """The version that production went back to, by its alias, is served, but nobody marked the other one: the next command does."""
+    client.set_registered_model_alias(name, "production", "1")
+    record = begin(client, name, moves_from=None, left="2")
+    deployments.end(client, record, "deployed")
+    deployments.settle(client, name, "production", serving("1"))
+    assert "rolled_back" in client.get_model_version(name, "2").tags
+    assert "promoted" in client.get_model_version(name, "1").tags and tags(client, record)["bookkeeping"] == "done"
+    client.delete_model_version_tag(name, "2", "rolled_back")
+    deployments.settle(client, name, "production", serving("1"))
+    assert "rolled_back" not in client.get_model_version(name, "2").tags, "what a person takes away stays away"
+
+
 def test_what_cannot_be_written_afterwards_is_a_warning(capsys):
     """The command goes on, and the warning says what, why, and who does it then."""
     with deployments.afterwards("production serves version 1, but that could not be recorded"):

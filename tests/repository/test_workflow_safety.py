@@ -115,7 +115,7 @@ def test_a_user_without_a_password_is_not_given():
 @pytest.mark.parametrize("name", ["deliver.yml", "security.yml"])
 def test_a_push_counts_on_the_default_branch_whatever_its_name(name):
     """The trigger names no branch; on any other than the default one every job is skipped, by itself or by what it needs."""
-    assert triggers(name)["push"]["branches"] == ["*"]
+    assert triggers(name)["push"]["branches"] == ["**"]
     for job_id, job in jobs(name).items():
         condition = job.get("if", "")
         waits = {job["needs"]} if isinstance(job.get("needs"), str) else set(job.get("needs", []))
