@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 import psutil
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
@@ -182,6 +183,14 @@ def test_categories_inside_another_estimator_are_found():
     model = CalibratedClassifierCV(boosting, cv=2).fit(np.nan_to_num(X), Y)
     with pytest.raises(conversion.ConversionError, match="with categorical features has no counterpart there"):
         convert(model, ("matrix", "float64"))
+
+
+def test_categories_found_by_their_type_are_found():
+    """`from_dtype`, the default, makes columns of pandas' type category categorical: the sentence is the same."""
+    frame = pd.DataFrame(np.nan_to_num(X)).round().astype({0: "category"})
+    boosting = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1, categorical_features="from_dtype")
+    with pytest.raises(conversion.ConversionError, match="with categorical features has no counterpart there"):
+        convert(boosting.fit(frame, Y), ("columns", "float64"), kinds=dict.fromkeys(map(str, frame), "number"))
 
 
 def test_no_locale_is_left_in_a_graph():
