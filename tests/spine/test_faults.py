@@ -150,7 +150,7 @@ def test_every_stage_can_be_killed_and_run_again(new_fork):
             process = fork.start(*command)
             time.sleep(seconds)
             process.kill()
-            process.communicate(timeout=10)
+            process.communicate(timeout=300)  # until what it had started has noticed
         fork.ok(*command)
     status = fork.status()["production"]
     assert (status["version"], status["alias"], status["agree"]) == ("1", "1", True)
