@@ -7,8 +7,8 @@ PY := .venv/bin/python
 $(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
 # A shell may have COLUMNS for the width of its terminal: that one stays as it is, and is no word of ours.
 CHANGED := $(if $(filter command,$(origin COLUMNS)),$(if $(findstring $$,$(value COLUMNS)),$(error COLUMNS may hold no dollar sign),yes))
-# Test files run side by side, at most six: each has forks, servers and ports of its own.
-SIDE_BY_SIDE := -n auto --maxprocesses 6 --dist loadfile --no-loadscope-reorder
+# Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Tests that ship nothing.
 UNIT := tests/project tests/pipeline tests/repository tests/serving $(patsubst %,--ignore=tests/serving/test_service_%.py,log mlflow page schemathesis workers)
 # A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.

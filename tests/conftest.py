@@ -40,8 +40,8 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)  # `make integration` starts pytest without plugins
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes for each core, and one more: a test that uses other programs waits for them a third of its time."""
-    return 2 * (os.cpu_count() or 1) + 1
+    """One process more than there are cores: some test always waits for what it has started."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
