@@ -9,11 +9,12 @@ from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import Normalizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from pipeline import bundle, served, trials
@@ -148,6 +149,20 @@ def test_a_number_beside_a_category_of_training_is_unknown_where_it_serves():
     for some in (rows, beside):
         given, _ = served.predict(chosen.files, contract(chosen.form), some)
         assert np.allclose(given, model.predict(some), rtol=1e-5)
+
+
+def test_a_scale_near_zero_is_taken_for_zero_where_the_trained_model_does():
+    """scikit-learn does not divide by a norm below ten rounding errors; a form that does is not served."""
+    dataset = made("regression")
+    dataset.features["a b"] = dataset.features["a b"].abs() + 0.1  # no value of the data is near the place
+    with_nulls(dataset, "a b")
+    scale = make_pipeline(SimpleImputer(strategy="constant", fill_value=-1), Normalizer())
+    model = make_pipeline(make_column_transformer((scale, ["a b"])), LinearRegression())
+    model, cases, contract = tried(model, dataset)
+    chosen = served.choose(model, dataset, cases, contract)
+    rows = dataset.features.head(7).assign(**{"a b": [1e-9, 1e-14, 1e-16, 1e-18, 1e-20, 1e-30, 1e-40]})
+    given, _ = served.predict(chosen.files, contract(chosen.form), rows)
+    assert np.allclose(given, model.predict(rows), rtol=1e-5)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
