@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import random
 from pathlib import Path
@@ -78,6 +79,10 @@ def _cell(rng, column):
         return rng.choice(["true", "False", "0", "1"])
     low = -1e38 if column["minimum"] is None else column["minimum"]
     high = 1e38 if column["maximum"] is None else column["maximum"]
+    if (above := column.get("exclusive_minimum")) is not None:
+        low = max(low, math.nextafter(above, math.inf))
+    if (below := column.get("exclusive_maximum")) is not None:
+        high = min(high, math.nextafter(below, -math.inf))
     if column["type"] == "integer":
         return rng.randint(int(low), int(high))
     return rng.choice([low, high, rng.uniform(low, high), rng.uniform(max(low, -100), min(high, 100))])
