@@ -123,7 +123,7 @@ def complete(client, name: str, environment: str, record: str) -> str:
 
 
 def mark(client, name: str, version: str, record: str) -> None:
-    """Mark the versions between which production changed when a deployment followed the alias; twice changes nothing more."""
+    """Mark the versions between which production changed when a deployment followed the alias."""
     mark_left(client, name, version, client.get_run(record).data.tags["left"])
     registry.promoted(client, name, version, "MLflow alias")
     client.set_tag(record, "bookkeeping", DONE)

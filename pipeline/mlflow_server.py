@@ -175,7 +175,7 @@ def _webhook_key() -> str:
     except UnicodeDecodeError:
         raise RegistryError(
             f"{KEY.relative_to(ROOT)} is damaged: it is not a key",
-            "remove it: a new one is made, and webhooks are registered again with `make relay`",
+            "remove it: a new one is made; then `make webhook` registers each webhook again",
         ) from None
 
 

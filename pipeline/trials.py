@@ -1,8 +1,8 @@
 """Rows that the contract admits and a hold-out may lack: what a format is tried on beside the hold-out.
 
 Each function starts from feature rows as the model takes them (a number that is empty is NaN, text that is empty is "") and from the
-`inputs` of the contract, and changes some of the cells to values that the service would let through. `fitted` are the feature rows that
-the model was fitted on: what it knows.
+`inputs` of the contract, and changes some of the cells to values that the service would let through. `fitted` are the feature
+rows that the model was fitted on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,18 +21,8 @@ TEXTS = (
     "a.b@c-d_e's", "e\u0301t\u00e9", "\u00a0", "x" * 400, "nul\0", "0",
 )  # fmt: skip
 FAR = (1e6, 1e9, 2.0**53, 1e20, 1e30, *(float(np.finfo(kind).max) for kind in (np.float32, np.float64)), 1e100, 1e300)
-NEAR = (
-    1e-6,
-    1e-9,
-    1e-12,
-    1e-15,
-    1e-18,
-    1e-22,
-    1e-30,
-    1e-38,
-    1e-45,
-    1e-300,
-)  # a scale is taken for zero somewhere between
+# Somewhere between these a model takes a scale for zero, and another number format does so elsewhere.
+NEAR = (1e-6, 1e-9, 1e-12, 1e-15, 1e-18, 1e-22, 1e-30, 1e-38, 1e-45, 1e-300)
 
 
 def with_nulls(inputs: Sequence[Input], rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
