@@ -15,7 +15,7 @@ import socket
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.artifacts import ROOT, STATE
@@ -29,6 +29,7 @@ PORT = 8010
 LOG = STATE / "relay-reconcile.log"
 CALLERS = 64  # that are served at once; others get 503, and MLflow comes again
 PACE = Pace()
+UNDO_SECONDS = 60  # for a reconcile under way to put all back, on a busy machine too; no engine kills it here
 PLACEHOLDERS = ("change-me", "changeme", "set-me", "placeholder", "your-", "example", "<", "secretsecret")
 
 
@@ -148,7 +149,7 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
         reconcile,
         lambda _: None,  # the command that it runs tells by itself
         metrics,
-        pace,
+        replace(pace, end=UNDO_SECONDS),
         cancel,
         UNDONE,
     )

@@ -14,7 +14,6 @@ from scripts.relay.metrics import Metrics
 from scripts.relay.worker import Worker
 
 BODY_SECONDS = 10  # that a caller has for its body
-STOP_SECONDS = 8  # an engine kills after ten
 
 
 def make(secret: str, model: str, worker: Worker, metrics: Metrics, seen: Seen | None = None) -> FastAPI:
@@ -25,7 +24,7 @@ def make(secret: str, model: str, worker: Worker, metrics: Metrics, seen: Seen |
     async def life(_: FastAPI) -> AsyncIterator[None]:
         worker.thread.start()
         yield
-        await asyncio.to_thread(worker.stop, STOP_SECONDS)
+        await asyncio.to_thread(worker.stop)
 
     app = FastAPI(title="slipway relay", openapi_url=None, lifespan=life)
 

@@ -18,12 +18,16 @@ UNDONE = (
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds: how long to gather the events of one click, and between tries at first, at most, and where a server asks for more."""
+    """Seconds: how long to gather the events of one click, between tries at first, at most, and where a server asks for more.
+
+    `end` is how long a promotion under way has when the relay is to end.
+    """
 
     quiet: float = 0.2
     first: float = 1.0
     longest: float = 30.0
     after: float = 120.0
+    end: float = 8.0  # an engine kills after ten
     tries: int = 6  # of a start; the registry is asked until it answers
 
 
@@ -61,11 +65,11 @@ class Worker:
         self.metrics.pending.set(1)
         self.heard.set()
 
-    def stop(self, seconds: float) -> None:
-        """Give up waiting, end what is under way, and leave it some seconds for that."""
+    def stop(self) -> None:
+        """Give up waiting, end what is under way, and leave it time for that."""
         self.ending.set()
         self.cancel()
-        self.thread.join(seconds)
+        self.thread.join(self.pace.end)
         if self.metrics.is_pending():
             say(self.unfinished)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.artifacts import write_json
+
 ROOT = Path(__file__).resolve().parents[2]
 DOUBLE = Path(__file__).with_name("cluster")
 START_SECONDS = 30
@@ -85,12 +87,10 @@ class Cluster:
         """Say what an image of the double is, by its whole name with digest; returns the name."""
         if self.folder is None:
             pytest.skip("only the double takes a list for an image registry")
-        file = self.folder / "catalogue.json"
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        text = json.dumps(known | {image: {"bundle": str(bundle.resolve()), "fault": fault or None}})
-        new = file.with_suffix(".new")
-        new.write_text(text, encoding="utf-8")
-        new.replace(file)
+        # A file for each image: tests list images from several threads, and none may lose what another listed.
+        file = self.folder / "catalogue" / f"{image.rpartition('@')[2]}.json"
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, {"bundle": str(bundle.resolve()), "fault": fault})
         return image
 
     @property

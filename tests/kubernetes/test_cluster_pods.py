@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -111,6 +112,15 @@ def test_a_rollout_that_does_not_progress_fails_at_its_deadline(cluster, apply, 
         messages = [one["message"] for one in get("events")["items"] if one["reason"] == "Unhealthy"]
         time.sleep(0.5)
     assert any("statuscode: 503" in message for message in messages)
+
+
+def test_images_that_are_listed_at_one_time_are_all_there(cluster, pod_bundle):
+    """Tests list images from several threads, and none is lost."""
+    with ThreadPoolExecutor(8) as pool:
+        images = list(
+            pool.map(lambda number: cluster.catalogue(f"team/model@sha256:{number:064}", pod_bundle), range(1, 65))
+        )
+    assert {image.rpartition("@")[2] for image in images} <= {file.stem for file in cluster.folder.rglob("*.json")}
 
 
 def test_an_image_that_nobody_pushed_is_not_pulled(apply, get):

@@ -5,7 +5,7 @@ python tests/kubernetes/cluster --folder /tmp/cluster      then: kubectl --kubec
 A double of the Kubernetes API server for tests, in a process of its own: HTTPS with bearer tokens, driven by the real
 kubectl, with pods that are real processes. It is our own on starlette and uvicorn, because the libraries looked at carry
 objects only: no TLS, no server-side apply, no field ownership, no subresources, no controllers.
-Which image is which bundle stands in FOLDER/catalogue.json, what was asked in FOLDER/requests.jsonl.
+Which image is which bundle stands in FOLDER/catalogue/, what was asked in FOLDER/requests.jsonl.
 """
 
 import argparse

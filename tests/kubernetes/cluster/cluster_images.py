@@ -21,17 +21,15 @@ class Image:
 
 
 class Images:
-    """The catalogue: a JSON file {"REPO@sha256:...": {"bundle": PATH, "fault": null | "..."}}, read at each pull."""
+    """The catalogue: a folder with a JSON file for each digest, {"bundle": PATH, "fault": "..."}, read at each pull."""
 
-    def __init__(self, file: Path):
-        self._file = file
+    def __init__(self, folder: Path):
+        self._folder = folder
 
     def pull(self, reference: str) -> Image | None:
         """The image of a reference; its digest alone is enough. None when nobody pushed it."""
-        listed = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
-        digest = reference.rpartition("@")[2]
-        found = listed.get(reference) or listed.get(digest)
-        if found:
-            return Image(found["bundle"], found.get("fault") or "")
-        bundle = cluster_registry.pull(reference, self._file.parent / "pulled")
+        listed = self._folder / f"{reference.rpartition('@')[2]}.json"
+        if listed.exists():
+            return Image(**json.loads(listed.read_text(encoding="utf-8")))
+        bundle = cluster_registry.pull(reference, self._folder.parent / "pulled")
         return Image(str(bundle), "") if bundle else None

@@ -29,7 +29,7 @@ class Node:
 
     def __init__(self, store: Store, folder: Path, speed: float):
         self.store = store
-        self.images = Images(folder / "catalogue.json")
+        self.images = Images(folder / "catalogue")
         self.speed = speed
         self.folder = folder
         self.ready_since: dict[str, float] = {}
