@@ -20,6 +20,7 @@ TEXTS = (
     "", " ", "?", "unseen", "UNSEEN", "3", "3.0", "nan", "None", "Ünsëen, naïve: ﬁ ß İ", "東京 🙂", "two  words\tand\na line",
     "a.b@c-d_e's", "e\u0301t\u00e9", "\u00a0", "x" * 400, "nul\0", "0",
 )  # fmt: skip
+WORDS = 20  # of texts that training saw, each tried alone
 FAR = (1e6, 1e9, 2.0**53, 1e20, 1e30, *(float(np.finfo(kind).max) for kind in (np.float32, np.float64)), 1e100, 1e300)
 # Somewhere between these a model takes a scale for zero, and another number format does so elsewhere.
 NEAR = (1e-6, 1e-9, 1e-12, 1e-15, 1e-18, 1e-22, 1e-30, 1e-38, 1e-45, 1e-300)
@@ -157,9 +158,13 @@ def _some_emptied(columns: Sequence[Input], rows: pd.DataFrame, rng: np.random.G
 def _texts(one: Input, column: pd.Series) -> list[str]:
     if one["values"] is not None:
         return [value for value in one["values"] if isinstance(value, str)]
-    seen = sorted(set(column) - {""})[:2]
-    variants = [text for known in seen for text in (known.upper(), known.lower(), f"{known} ", f" {known}", known[:-1])]
-    return list(dict.fromkeys([*TEXTS, *variants, " ".join(seen), "".join(seen)]))
+    known = sorted(set(column) - {""})
+    seen = known[:2]
+    variants = [text for one in seen for text in (one.upper(), one.lower(), f"{one} ", f" {one}", one[:-1])]
+    # A model that counts words has weighed each, and answers it alone as it never answered a text that it saw.
+    words = sorted({word for text in known[:ROWS] for word in text.split()} - set(known))
+    some = [words[place] for place in np.linspace(0, len(words) - 1, min(WORDS, len(words))).astype(int)]
+    return list(dict.fromkeys([*TEXTS, *variants, *some, " ".join(seen), "".join(seen)]))
 
 
 def _admits(one: Input, value: float) -> bool:

@@ -17,20 +17,22 @@ class OnnxModel:
         """Load the graph; raises BundleError when graph and contract differ."""
         self._contract, self._form = bundle.contract, form
         self._session = _session(bundle.model)
-        self._outputs = [name for name in (form.label, form.probabilities) if name]
-        _match(self._session, self._contract, form, self._outputs)
+        # The graph's own labels are not asked for: where all leaves of boosted trees are positive and the odds nearly even, ONNX
+        # Runtime names the less probable class.
+        self._output = form.probabilities or form.label
+        _match(self._session, self._contract, form, self._output)
         self._bound: _Bound | None = None
 
-    def run(self, rows: Sequence[Row]) -> Sequence[np.ndarray]:
-        """The outputs for many rows."""
-        return self._session.run(self._outputs, self._feed(rows))
+    def run(self, rows: Sequence[Row]) -> np.ndarray:
+        """Probabilities or values for many rows."""
+        return self._session.run([self._output], self._feed(rows))[0]
 
-    def run_one(self, row: Row) -> Sequence[np.ndarray]:
-        """The outputs for one row; they hold until the next call."""
+    def run_one(self, row: Row) -> np.ndarray:
+        """The same for one row; the array holds until the next call."""
         if self._form.layout != "matrix":
             return self.run([row])
         if self._bound is None:
-            self._bound = _Bound(self._session, self._outputs, len(self._contract.inputs), self._form.dtype)
+            self._bound = _Bound(self._session, self._output, len(self._contract.inputs), self._form.dtype)
         return self._bound.run(row)
 
     def _feed(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
@@ -46,22 +48,21 @@ class OnnxModel:
 
 
 class _Bound:
-    """A row and its outputs in memory that the session keeps: a call allocates and describes nothing."""
+    """A row and its output in memory that the session keeps: a call allocates and describes nothing."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, outputs: list[str], width: int, dtype: str):
+    def __init__(self, session: onnxruntime.InferenceSession, name: str, width: int, dtype: str):
         self._run = session.run_with_iobinding
         self._row = np.zeros((1, width), dtype)
-        self._outputs = [np.array(output) for output in session.run(outputs, {"features": self._row})]
+        self._output = output = np.array(session.run([name], {"features": self._row})[0])
         self._binding = session.io_binding()
         self._binding.bind_input("features", "cpu", 0, self._row.dtype, self._row.shape, self._row.ctypes.data)
-        for name, output in zip(outputs, self._outputs, strict=True):
-            self._binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
+        self._binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
 
-    def run(self, row: Row) -> list[np.ndarray]:
-        """The outputs for one row; they hold until the next call."""
+    def run(self, row: Row) -> np.ndarray:
+        """Probabilities or a value for one row; the array holds until the next call."""
         self._row[0] = row
         self._run(self._binding)
-        return self._outputs
+        return self._output
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:
@@ -75,12 +76,12 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
         raise BundleError(f"model.onnx cannot be loaded: {str(error).splitlines()[0][:300]}") from error
 
 
-def _match(session: onnxruntime.InferenceSession, contract: Contract, form: Onnx, outputs: list[str]) -> None:
+def _match(session: onnxruntime.InferenceSession, contract: Contract, form: Onnx, output: str) -> None:
     """The graph takes and gives what the contract says."""
     matrix = form.layout == "matrix"
     needed = ["features"] if matrix else [f"f{position}" for position in range(len(contract.inputs))]
     inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
     if sorted(inputs) != sorted(needed):
         raise BundleError(f"model.onnx takes {', '.join(inputs)}, but contract.json says {', '.join(needed)}")
-    if missing := set(outputs) - {tensor.name for tensor in session.get_outputs()}:
-        raise BundleError(f"model.onnx has no output {missing.pop()!r}, but contract.json names it")
+    if output not in {tensor.name for tensor in session.get_outputs()}:
+        raise BundleError(f"model.onnx has no output {output!r}, but contract.json names it")

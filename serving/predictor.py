@@ -26,11 +26,11 @@ class NoAnswer(Exception):
 class Model(Protocol):
     """A loaded model. What it raises on odd values is any exception."""
 
-    def run(self, rows: Sequence[Row]) -> Outputs:
-        """The outputs for many rows; safe to call from several threads."""
+    def run(self, rows: Sequence[Row]) -> np.ndarray:
+        """Probabilities (n, k), or values (n,) or (n, 1), for many rows; safe to call from several threads."""
 
-    def run_one(self, row: Row) -> Outputs:
-        """The outputs for one row, which hold until the next call; from one thread only."""
+    def run_one(self, row: Row) -> np.ndarray:
+        """The same for one row; the array holds until the next call. From one thread only."""
 
 
 class Predictor:
@@ -53,24 +53,28 @@ class Predictor:
     def outputs(self, rows: Sequence[Row]) -> Outputs:
         """What the model itself gives for many rows, finite or not; raises NoAnswer where it gives nothing."""
         try:
-            return self._model.run(rows)
+            given = self._model.run(rows)
+            if self.contract.task == "regression":
+                return [given.reshape(len(rows))]
+            return [given.argmax(axis=1), given]
         except Exception as error:  # there is no common class for what a model raises on odd values
             raise NoAnswer from error
 
     def predict_one(self, row: Row) -> Answer:
         """The answer to one row, {label, class_id, probabilities} or {value}; from one thread only. Raises NoAnswer."""
         try:
-            outputs = self._model.run_one(row)
+            given = self._model.run_one(row)
         except Exception as error:
             raise NoAnswer from error
         if self.contract.task == "regression":
-            value = outputs[0].item()
+            value = given.item()
             if not isfinite(value):
                 raise NoAnswer(0)
             return {"value": value}
-        position, probabilities = outputs[0].item(), outputs[1].tolist()[0]
+        probabilities = given.tolist()[0]
         if not isfinite(sum(probabilities)):
             raise NoAnswer(0)
+        position = probabilities.index(max(probabilities))
         classes = self.contract.classes
         return {
             "label": classes[position],

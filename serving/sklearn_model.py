@@ -34,14 +34,11 @@ class SklearnModel:
         # Trained on a frame and asked with a matrix, an estimator says so at each call; that both answer alike was tried.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
-    def run(self, rows: Sequence[Row]) -> Sequence[np.ndarray]:
-        """Class positions and probabilities, or values, for many rows."""
-        given = np.asarray(self._answer(self._feed(rows)), dtype=np.float64)
-        if self._contract.task == "regression":
-            return [given.reshape(len(rows))]
-        return [given.argmax(axis=1), given]
+    def run(self, rows: Sequence[Row]) -> np.ndarray:
+        """Probabilities or values for many rows."""
+        return np.asarray(self._answer(self._feed(rows)), dtype=np.float64)
 
-    def run_one(self, row: Row) -> Sequence[np.ndarray]:
+    def run_one(self, row: Row) -> np.ndarray:
         """The same for one row."""
         return self.run([row])
 

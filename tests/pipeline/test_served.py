@@ -1,5 +1,7 @@
 """The format in which a model is served, why, and what is stored of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, Standar
 
 from pipeline import bundle, served, stored, ties
 from pipeline.errors import PortabilityError, ProjectError
+from serving import offline
 from tests.pipeline.test_portable import fitted, made
 
 
@@ -52,6 +55,18 @@ def test_what_onnx_answers_otherwise_beside_thresholds_is_served_by_scikit_learn
     assert max(one.difference for one in found.parity) < 1e-14
     answers, milliseconds = served.predict(found.files, contract, tried[1].rows, calls=3)
     assert np.allclose(answers, tried[1].trained, rtol=0, atol=1e-14) and 0 < milliseconds < 10_000
+
+
+def test_the_label_is_the_most_probable_class_whatever_the_converter_says(tmp_path):
+    """ONNX Runtime names the less probable class where all leaves of boosted trees are positive and the odds are nearly even."""
+    xgboost = pytest.importorskip("xgboost")
+    dataset = made("binary")
+    dataset = replace(dataset, target=np.where(np.arange(len(dataset.target)) % 9 < 5, "yes", "no"))
+    found, _, contract = chosen(xgboost.XGBClassifier(n_estimators=2, base_score=0.5, gamma=1e9), dataset)
+    predictor = offline.load_predictor(offline.open_bundle(bundle.try_out(found.files, contract, tmp_path / "bundle")))
+    assert contract["format"] == "onnx"
+    answer = predictor.predict_one(predictor.contract.example_row)
+    assert answer["label"] == "yes" and 0.5 < answer["probabilities"]["yes"] < 0.6
 
 
 def test_what_neither_format_carries_is_refused_with_both_reasons():

@@ -87,6 +87,15 @@ def test_unseen_text_that_a_model_ignores_becomes_onnx():
     assert {"", "unseen", "KÖLN", "nul\0"} <= texts
 
 
+def test_each_word_of_a_text_is_tried_alone():
+    """A model that counts words may answer one of them as it answered no text of training."""
+    rng = np.random.default_rng(1)
+    inputs = [{"name": "town", "type": "text", "values": None, "nullable": False}]
+    rows = pd.DataFrame({"town": ["New York", "São Paulo", "Paris", ""]})
+    texts = set(trials.with_other_text(inputs, rows, rows, rng)["town"])
+    assert {"New", "York", "São", "Paulo"} <= texts
+
+
 def test_words_that_the_converter_splits_in_another_way_go_to_scikit_learn():
     """A model of words answers text that no row of the data resembles like the trained model, whichever format that takes."""
     dataset = trusting(made("binary", text=True), "numpy.dtype", "sklearn.feature_extraction._stop_words")

@@ -23,28 +23,25 @@ def bundle(request, tmp_path_factory):
 class Told:
     """A model that says what it is told to."""
 
-    def __init__(self, outputs):
-        self.outputs = outputs
+    def __init__(self, said):
+        self.said = said
 
     def run(self, rows):
         """All of it."""
-        return self.outputs
+        return self.said
 
     def run_one(self, row):
         """The part for the row of this number."""
-        return [output[row : row + 1] for output in self.outputs]
+        return self.said[row : row + 1]
 
 
 def _told(bundle, dtype):
     """A predictor whose model says odd numbers, and its outputs."""
     classes = len(bundle.contract.classes)
     values = np.array(ODD * max(classes, 1), dtype)
-    if bundle.contract.task == "regression":
-        outputs = [values.reshape(-1, 1)]
-    else:
-        positions = np.arange(len(ODD)) % classes
-        outputs = [positions, np.abs(values.reshape(-1, classes))]
-    return Predictor(bundle.contract, Told(outputs)), outputs
+    said = values.reshape(-1, 1) if bundle.contract.task == "regression" else np.abs(values.reshape(-1, classes))
+    predictor = Predictor(bundle.contract, Told(said))
+    return predictor, predictor.outputs(range(len(ODD)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -69,11 +66,11 @@ def test_a_batch_is_counted_as_its_rows_are(bundle, dtype):
     """Classes, buckets and sums are the same whether rows are counted together or one by one, on a limit of a bucket also."""
     predictor, outputs = _told(bundle, dtype)
     together, alone = Metrics(bundle, ()), Metrics(bundle, ())
-    on_a_limit = [output.copy() for output in outputs]
-    on_a_limit[-1][0] = together.limits[1]
-    for said in (outputs, on_a_limit):
-        predictor._model.outputs = said
-        together.predicted_many(said)
+    on_a_limit = outputs[-1].copy()
+    on_a_limit[0] = together.limits[1]
+    for said in (outputs[-1], on_a_limit):
+        predictor._model.said = said
+        together.predicted_many(predictor.outputs(range(len(ODD))))
         for row in range(len(ODD)):
             alone.predicted(predictor.predict_one(row))
     assert list(together.own) == pytest.approx(list(alone.own), rel=1e-12)

@@ -168,14 +168,15 @@ def test_a_model_whose_answer_is_not_finite_is_refused(tmp_path):
     folder = make_bundle("regression", tmp_path / "bundle")
     nodes = [
         helper.make_node("Sub", ["features", "features"], ["zero"]),
-        helper.make_node("Div", ["zero", "zero"], ["variable"]),
+        helper.make_node("Div", ["zero", "zero"], ["neither"]),
+        helper.make_node("ReduceMean", ["neither"], ["variable"], axes=[1]),
     ]
     tensor = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
         "model",
         [tensor("features", TensorProto.DOUBLE, ["n", 2])],
-        [tensor("variable", TensorProto.DOUBLE, ["n", 2])],
+        [tensor("variable", TensorProto.DOUBLE, ["n", 1])],
     )
     save(folder, graph)
     assert "no finite answer" in _refusal(seal(folder))
