@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.processes import free_port
-from tests import tools
+from tests import preload, tools
 
 ROOT = Path(__file__).resolve().parent.parent
 # The order of the folders: what takes long begins first, so that no process still works on it when the others have ended.
@@ -72,9 +72,9 @@ class Fork:
     root: Path
 
     def run(self, *arguments: str, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess:
-        """Run one of its commands with this Python, as its Makefile would."""
+        """Run one of its commands, as its Makefile would, in a process that need not make the heavy imports again."""
         return subprocess.run(
-            [sys.executable, *arguments],
+            [preload.python(), *arguments],
             cwd=self.root,
             env=clean_environment() | environment,
             capture_output=True,

@@ -12,6 +12,7 @@ import psutil
 import requests
 
 from pipeline import oci
+from tests import preload
 from tests.conftest import ROOT, clean_environment
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -42,7 +43,7 @@ class Machine:
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run a command that must end with this status and without a traceback; return what it said."""
-        done = subprocess.run(timeout=120, **self.command(*arguments))
+        done = subprocess.run(timeout=120, **self.command(*arguments) | {"args": [preload.python(), *arguments]})
         assert done.returncode == status, done.stdout
         assert "Traceback" not in done.stdout, done.stdout
         return done.stdout

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from tests import preload
 from tests.conftest import clean_environment
 from tests.e2e.expressions import Expressions
 
@@ -162,10 +163,13 @@ class Machine:
 
 def link_environment(folder: Path) -> None:
     """Make a .venv of links and a mark of its own that it is ready: whatever empties it removes links only."""
-    folder.mkdir()
-    for path in Path(sys.prefix).iterdir():
-        if path.name != "ready":
-            (folder / path.name).symlink_to(path)
+    (folder / "bin").mkdir(parents=True)
+    places = {"bin": Path(sys.prefix, "bin").iterdir(), "": Path(sys.prefix).iterdir()}
+    for within, paths in places.items():
+        for path in paths:
+            if path.name not in ("ready", "bin", "python"):
+                (folder / within / path.name).symlink_to(path)
+    (folder / "bin" / "python").symlink_to(preload.python())
     (folder / "ready").touch()
 
 

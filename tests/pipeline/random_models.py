@@ -301,7 +301,11 @@ def _same(rng: np.random.Generator, dataset: Dataset, model: Any, contract: dict
             _agree(model, dataset, frame, place, asked[place], expected, answer)
     if dataset.classes:
         top = np.sort(given, axis=1)
-        clear = np.isfinite(given).all(axis=1) & np.isfinite(trained).all(axis=1) & (top[:, -1] - top[:, -2] > 4 * TOLERANCE)
+        clear = (
+            np.isfinite(given).all(axis=1)
+            & np.isfinite(trained).all(axis=1)
+            & (top[:, -1] - top[:, -2] > 4 * TOLERANCE)
+        )
         labels = trials.each_answered(model.predict, frame, 1).ravel()
         for place in np.flatnonzero(clear):
             label = predictor.predict_one(rows[place])["class_id"]

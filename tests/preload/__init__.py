@@ -1,0 +1,38 @@
+"""A Python for the verbs of forks, with the heavy imports made once for all tests of a process: server.py forks, client.py asks."""
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# What the verbs set before they import these libraries (pipeline/mlflow_server.py, pipeline/expectations.py).
+BEFORE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR", "GX_ANALYTICS_ENABLED": "false"}
+
+
+@cache
+def python() -> str:
+    """The program to run a verb with; this Python itself where processes cannot be forked or watched as on Linux."""
+    if sys.platform != "linux":
+        return sys.executable
+    folder = Path(tempfile.mkdtemp(prefix="slipway-python-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    socket, program = folder / "socket", folder / "python"
+    server = subprocess.Popen(
+        [sys.executable, HERE / "server.py", socket],
+        cwd=folder,
+        env=os.environ | BEFORE,
+        stdin=subprocess.PIPE,  # closed when this process ends, and then it ends
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout and server.stdout.readline() == "ready\n", "tests/preload/server.py did not start"
+    text = (HERE / "client.py").read_text(encoding="utf-8")
+    here = text.replace('PYTHON, SOCKET = "", ""', f'PYTHON, SOCKET = "{sys.executable}", "{socket}"')
+    program.write_text(f"#!{sys.executable} -IS\n{here}", encoding="utf-8")
+    program.chmod(0o755)
+    return str(program)

@@ -1,0 +1,51 @@
+"""Runs a verb in a process forked from server.py, as if this were Python; whatever is no verb, Python runs itself.
+
+Its standard files, folder, environment, signals and end are the verb's. A session of tests writes PYTHON and SOCKET into its copy.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+PYTHON, SOCKET = "", ""
+VERBS = ("train.py", "evaluate.py", "register_model.py", "-c")
+THEIRS = {"PYTHONPATH", "PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONIOENCODING", "PYTHONUTF8"}
+
+
+def is_verb(command):
+    """Whether the server may run it: services and MLflow are processes that are known by their own command line."""
+    return command[:1] and (command[0] in VERBS or (command[0] == "-m" and command[1].startswith("scripts.")))
+
+
+def ask(command):
+    """Have the command run; returns its process's status as os.waitpid has it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
+        server.connect(SOCKET)
+        os.umask(umask := os.umask(0))
+        request = {"command": command, "environment": dict(os.environ), "umask": umask}
+        # Importing pathlib would take as long as all else here.
+        request |= {"folder": os.getcwd(), "client": os.path.abspath(__file__)}  # noqa: PTH100, PTH109
+        socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+        pid = int(server.recv(32))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: os.kill(pid, number))
+        return int(server.recv(32))
+
+
+def main():
+    """End as the command ends."""
+    command = sys.argv[1:]
+    if not is_verb(command) or THEIRS & os.environ.keys():
+        os.execv(PYTHON, [PYTHON, *command])
+    status = ask(command)
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    sys.exit(os.WEXITSTATUS(status))
+
+
+if __name__ == "__main__":
+    main()
