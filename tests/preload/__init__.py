@@ -17,7 +17,9 @@ BEFORE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR", "
 @cache
 def python() -> str:
     """The program to run a verb with; this Python itself where processes cannot be forked or watched as on Linux."""
-    if sys.platform != "linux":
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
         return sys.executable
     folder = Path(tempfile.mkdtemp(prefix="slipway-python-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
