@@ -161,7 +161,7 @@ def _texts(one: Input, column: pd.Series) -> list[str]:
     known = sorted(set(column) - {""})
     seen = known[:2]
     variants = [text for one in seen for text in (one.upper(), one.lower(), f"{one} ", f" {one}", one[:-1])]
-    # A model that counts words has weighed each, and answers it alone as it never answered a text that it saw.
+    # A model that counts words may answer a single word in a way that none of the whole texts shows.
     words = sorted({word for text in known[:ROWS] for word in text.split()} - set(known))
     some = [words[place] for place in np.linspace(0, len(words) - 1, min(WORDS, len(words))).astype(int)]
     return list(dict.fromkeys([*TEXTS, *variants, *some, " ".join(seen), "".join(seen)]))

@@ -29,7 +29,7 @@ class Onnx(Part, frozen=True):
 
     layout: Literal["matrix", "columns"]
     dtype: Literal["float32", "float64"]
-    label: str
+    label: str  # of a regression, the values; a classifier's own labels are not read
     probabilities: str | None = None
 
 

@@ -163,13 +163,13 @@ class Machine:
 
 def link_environment(folder: Path) -> None:
     """Make a .venv of links and a mark of its own that it is ready: whatever empties it removes links only."""
-    (folder / "bin").mkdir(parents=True)
-    places = {"bin": Path(sys.prefix, "bin").iterdir(), "": Path(sys.prefix).iterdir()}
-    for within, paths in places.items():
-        for path in paths:
-            if path.name not in ("ready", "bin", "python"):
-                (folder / within / path.name).symlink_to(path)
-    (folder / "bin" / "python").symlink_to(preload.python())
+    programs = folder / "bin"
+    programs.mkdir(parents=True)
+    for path in Path(sys.prefix).iterdir():
+        if path.name not in ("ready", "bin"):
+            (folder / path.name).symlink_to(path)
+    for path in Path(sys.prefix, "bin").iterdir():
+        (programs / path.name).symlink_to(preload.python() if path.name == "python" else path)
     (folder / "ready").touch()
 
 

@@ -88,7 +88,7 @@ def test_unseen_text_that_a_model_ignores_becomes_onnx():
 
 
 def test_each_word_of_a_text_is_tried_alone():
-    """A model that counts words may answer one of them as it answered no text of training."""
+    """A model that counts words may answer a single word in a way that none of the whole texts shows."""
     rng = np.random.default_rng(1)
     inputs = [{"name": "town", "type": "text", "values": None, "nullable": False}]
     rows = pd.DataFrame({"town": ["New York", "São Paulo", "Paris", ""]})

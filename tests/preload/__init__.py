@@ -22,19 +22,24 @@ def python() -> str:
     except (AttributeError, OSError):
         return sys.executable
     folder = Path(tempfile.mkdtemp(prefix="slipway-python-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     socket, program = folder / "socket", folder / "python"
     server = subprocess.Popen(
         [sys.executable, HERE / "server.py", socket],
         cwd=folder,
         env=os.environ | BEFORE,
-        stdin=subprocess.PIPE,  # closed when this process ends, and then it ends
+        stdin=subprocess.PIPE,  # once it is closed, by us or because we were killed, the server ends
         stdout=subprocess.PIPE,
         text=True,
     )
     assert server.stdout and server.stdout.readline() == "ready\n", "tests/preload/server.py did not start"
+    atexit.register(_end, server, folder)
     text = (HERE / "client.py").read_text(encoding="utf-8")
     here = text.replace('PYTHON, SOCKET = "", ""', f'PYTHON, SOCKET = "{sys.executable}", "{socket}"')
     program.write_text(f"#!{sys.executable} -IS\n{here}", encoding="utf-8")
     program.chmod(0o755)
     return str(program)
+
+
+def _end(server: subprocess.Popen, folder: Path) -> None:
+    server.communicate()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -42,8 +42,10 @@ def main():
         os.execv(PYTHON, [PYTHON, *command])
     status = ask(command)
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-        os.kill(os.getpid(), os.WTERMSIG(status))
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:  # which has no handler that could be taken away
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     sys.exit(os.WEXITSTATUS(status))
 
 
