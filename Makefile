@@ -87,7 +87,7 @@ rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, b
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(if $(VERSION),--version "$$VERSION")
 
 key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=predict, and its line for the service
-	@$(PY) -m serving.keys --name "$$NAME" $(if $(SCOPES),--scopes "$$SCOPES")
+	@$(PY) -m serving.access.keys --name "$$NAME" $(if $(SCOPES),--scopes "$$SCOPES")
 
 forget: .venv/ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
 	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" "--subject=$$SUBJECT"
@@ -164,7 +164,7 @@ setup: .venv/ready  ## make .venv with the locked requirements
 	@touch $@
 
 check: .venv/ready  ## lint, format and types, without changing anything
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline scripts serving project train.py evaluate.py register_model.py
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline delivery serving scripts dev project train.py evaluate.py register_model.py
 
 fix: .venv/ready  ## lint and format, changing files
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
@@ -182,25 +182,25 @@ audit: .venv/ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
 
 try-fork: .venv/ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
-	@$(PY) -m scripts.try_fork
+	@$(PY) -m dev.try_fork
 
 e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
-	@$(PY) -m scripts.e2e $(ARGS)
+	@$(PY) -m dev.e2e $(ARGS)
 
 bench: .venv/ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
-	@$(PY) -m scripts.bench $(ARGS)
+	@$(PY) -m dev.bench $(ARGS)
 
 soak: .venv/ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
-	@$(PY) -m scripts.soak $(ARGS)
+	@$(PY) -m dev.soak $(ARGS)
 
 simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
-	@$(PY) -m scripts.simulate_gate
-	@$(PY) -m scripts.simulate_chains
+	@$(PY) -m dev.simulate_gate
+	@$(PY) -m dev.simulate_chains
 
 simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
-	@$(PY) -m scripts.simulate_canary
+	@$(PY) -m dev.simulate_canary
 
 lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt; UPGRADE=all, or a package: newer versions
-	@$(PY) -m scripts.lock $(if $(UPGRADE),--upgrade "$$UPGRADE")
+	@$(PY) -m dev.lock $(if $(UPGRADE),--upgrade "$$UPGRADE")
 
 .PHONY: help checks relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow ui up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup

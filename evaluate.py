@@ -19,12 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import bundle, drift, gate, metrics, plots, portable, registry, report, run_title, served
 from pipeline.artifacts import BUILD, read_json, write_json, write_text
-from pipeline.dataset import Dataset, load_dataset
+from pipeline.data import drift
+from pipeline.data.dataset import Dataset, load_dataset
+from pipeline.data.split import is_holdout
 from pipeline.errors import PortabilityError, ProjectError, RegistryError, SlipwayError, StageError, edge, reason
+from pipeline.evaluation import gate, metrics, plots, report
+from pipeline.formats import bundle, choose, onnx_model
+from pipeline.registry import run_title, versions
 from pipeline.settings import TRAINING, Settings, load_settings
-from pipeline.split import is_holdout
 
 COMMON_ROWS = 20  # below this the rows that neither model trained on say nothing
 
@@ -73,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     repeats = gate.repeated(dataset.features[dataset.holdout], y) if together else None
 
     # The production model, on the same rows.
-    client = registry.connect(settings)
+    client = versions.connect(settings)
     production = in_production(client, settings, dataset, options.first, repeats)
     common = production.rows if production and not production.problem else np.ones(len(y), dtype=bool)
 
@@ -174,7 +177,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(BUILD / "evaluation.json", evaluation)
     remember(client, run["run_id"], production.data if production else None)
     client.set_tag(run["run_id"], "judged_by", evaluation["judged_by"])
-    registered = registry.by_tag(client, settings.name, "digest", run["model_digest"])
+    registered = versions.by_tag(client, settings.name, "digest", run["model_digest"])
     run_title.tell(client, run["run_id"], verdict.verdict, registered.version if registered else None)
     print("report: build/report.html")
     if distinct(common, repeats) < common.sum():
@@ -200,9 +203,9 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarr
         raise StageError("build/model is not of build/run.json and the present data", "run `make train`")
     trained = np.load(folder / "holdout.npy", allow_pickle=False)
     contract, rows = read_json(folder / "contract.json"), dataset.features[dataset.holdout]
-    answers, latency = served.predict(bundle.model_files(folder), contract, rows, served.CALLS)
-    parity = portable.parity(trained, answers, settings.gate.parity)
-    elsewhere = [one for one in run["trials"] if one["where"] != served.HOLDOUT]
+    answers, latency = choose.predict(bundle.model_files(folder), contract, rows, choose.CALLS)
+    parity = onnx_model.parity(trained, answers, settings.gate.parity)
+    elsewhere = [one for one in run["trials"] if one["where"] != choose.HOLDOUT]
     labels = [gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows")]
     checks = [
         *(labels if dataset.classes else []),
@@ -254,10 +257,10 @@ def in_production(
     Raises RegistryError when the deployment record speaks of a production version that MLflow no longer has, unless
     the user chose to start anew.
     """
-    version = registry.by_alias(client, settings.name, "production")
-    last = registry.last_deployment(client, settings.name, "production")
+    version = versions.by_alias(client, settings.name, "production")
+    last = versions.last_deployment(client, settings.name, "production")
     if version is None:
-        if last is None or anew or not registry.was_promoted(client, settings.name, last["version"]):
+        if last is None or anew or not versions.was_promoted(client, settings.name, last["version"]):
             return None
         raise RegistryError(
             f"alias production of {settings.name} is on no version, but version {last['version']} was in production: "
@@ -269,7 +272,7 @@ def in_production(
         "version": version.version,
         "run_id": version.run_id,
         "commit": version.tags.get("commit", ""),
-        "since": registry.timestamp(last["started"]) if last else "",
+        "since": versions.timestamp(last["started"]) if last else "",
     }
     contract, files, reference = content(client, version)
     rows = unseen(version, settings, dataset)
@@ -291,7 +294,7 @@ def content(client, version) -> tuple[dict, dict[str, bytes], dict]:
         shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(dir=BUILD, prefix=".production-"))
     try:
-        folder = registry.fetch_bundle(client, version, work)
+        folder = versions.fetch_bundle(client, version, work)
         bundle.verify(folder)
         return read_json(folder / "contract.json"), bundle.model_files(folder), read_json(folder / "reference.json")
     finally:
@@ -301,7 +304,7 @@ def content(client, version) -> tuple[dict, dict[str, bytes], dict]:
 def ask(files: dict[str, bytes], contract: dict, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     """A version's answers on these rows (mask over the hold-out); raises PortabilityError where it gives none."""
     features = dataset.features.loc[dataset.holdout, [field["name"] for field in contract["inputs"]]][rows]
-    return served.predict(files, contract, features)[0]
+    return choose.predict(files, contract, features)[0]
 
 
 def best_version(
@@ -317,7 +320,7 @@ def best_version(
         return None
     none = np.zeros(len(production.rows), dtype=bool)
     try:
-        version = registry.by_number(client, settings.name, production.best)
+        version = versions.by_number(client, settings.name, production.best)
         contract, files, _ = content(client, version)
         rows = production.rows & unseen(version, settings, dataset)
         problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.version)
@@ -396,10 +399,10 @@ def data_change(client, version, contract: dict, reference: dict, dataset: Datas
 
 def next_version(client, settings: Settings, run: dict) -> int:
     """The number that this build would be registered under, as of now."""
-    registered = registry.by_tag(client, settings.name, "digest", run["model_digest"])
+    registered = versions.by_tag(client, settings.name, "digest", run["model_digest"])
     if registered:
         return int(registered.version)
-    newest = registry.versions(client, settings.name)
+    newest = versions.versions(client, settings.name)
     return int(newest[0].version) + 1 if newest else 1
 
 
@@ -418,8 +421,8 @@ def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
     A push is another commit, and so another build, but where the model is the same it has the same faults.
     """
     model = bundle.model_hash(BUILD / "model")
-    version = registry.by_tag(client, settings.name, "digest", run["model_digest"])
-    version = version or registry.by_tag(client, settings.name, "model_hash", model)
+    version = versions.by_tag(client, settings.name, "digest", run["model_digest"])
+    version = version or versions.by_tag(client, settings.name, "model_hash", model)
     if version is None or "rolled_back" not in version.tags:
         return None
     return gate.Problem(

@@ -9,9 +9,13 @@ half-way is completed.
 import shutil
 import sys
 
-from pipeline import bundle, image_trial, model_card, once, registry, run_title, workflow
+from delivery.images import trial
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
+from pipeline.ci import outputs
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
+from pipeline.evaluation import model_card
+from pipeline.formats import bundle
+from pipeline.registry import once, run_title, versions
 from pipeline.settings import TRAINING, Settings, load_settings
 
 
@@ -23,11 +27,11 @@ def main() -> None:
     digest = accepted(settings, run, evaluation)
 
     # The version: its tags come with its creation, so there is none without them.
-    client = registry.connect(settings)
+    client = versions.connect(settings)
     compared = evaluation["production"]["version"] if evaluation["production"] else "none"
-    version = registry.by_tag(client, settings.name, "digest", digest)
+    version = versions.by_tag(client, settings.name, "digest", digest)
     if version is None:
-        tried = image_trial.before_registration(settings, BUILD / "model", digest)
+        tried = trial.before_registration(settings, BUILD / "model", digest)
         if tried:
             print(tried)
         version = create(client, settings, run, evaluation, data)
@@ -59,7 +63,7 @@ def main() -> None:
         BUILD / "registered.json",
         {"name": settings.name, "version": version.version, "digest": digest, "run_id": version.run_id},
     )
-    workflow.output(version=version.version)
+    outputs.output(version=version.version)
     print(f"registered {settings.name} version {version.version} (digest {digest[:12]})")
 
 
@@ -96,7 +100,7 @@ def create(client, settings: Settings, run: dict, evaluation: dict, data: dict):
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise RegistryError(f"MLflow: {error.message}") from error
     if not client.get_registered_model(settings.name).description:  # a person's words are never overwritten
-        deployments = registry.experiment(client, f"{settings.name}-deployments")
+        deployments = versions.experiment(client, f"{settings.name}-deployments")
         client.update_registered_model(settings.name, model_card.of_model(settings, deployments))
     tags = (
         {
@@ -125,7 +129,7 @@ def create(client, settings: Settings, run: dict, evaluation: dict, data: dict):
             description=model_card.markdown(evaluation, run, data, settings),
             model_id=run["model_id"],
         ),
-        lambda: registry.by_tag(client, settings.name, "digest", run["model_digest"]),
+        lambda: versions.by_tag(client, settings.name, "digest", run["model_digest"]),
     )
     return client.get_model_version(settings.name, created.version)
 

@@ -16,13 +16,16 @@ from functools import partial
 
 import numpy as np
 
-from pipeline import bundle, conversion, drift, lineage, metrics, once, portable, registry, served, stored, workflow
-from pipeline import trusted as trusted_types
 from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
-from pipeline.dataset import Dataset, load_dataset
+from pipeline.ci import lineage, outputs
+from pipeline.data import drift
+from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
+from pipeline.evaluation import metrics
+from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, sklearn_model, trusted_types
+from pipeline.registry import once, versions
 from pipeline.settings import TRAINING, Settings, load_settings
-from serving.decode import contract_fault
+from serving.requests.decoder import contract_fault
 
 PREDICTED = 100_000  # rows that feature importance has predicted, all columns and shuffles together
 
@@ -33,12 +36,12 @@ def main() -> None:
     # Settings and data: those that were validated, no others.
     (BUILD / "run.json").unlink(missing_ok=True)  # an older run must not speak for this one, should it fail
     settings = load_settings()
-    conversion.prepare()
+    onnx_conversion.prepare()
     dataset = load_dataset(settings)
     checks = validated(dataset)
     training, holdout = ~dataset.holdout, dataset.holdout
     both_sides(dataset)
-    registry.check_experiments(registry.connect(settings), settings.name)  # before any time is spent on the fit
+    versions.check_experiments(versions.connect(settings), settings.name)  # before any time is spent on the fit
     metrics.check_names(settings, list(dataset.features), metrics.of_project())
     print(f"{training.sum()} rows to train on, {holdout.sum()} held out")
 
@@ -48,7 +51,7 @@ def main() -> None:
     prediction = answers(model, dataset)
 
     # The portable model, and what the service must know of it.
-    from pipeline import plots
+    from pipeline.evaluation import plots
 
     commit, dirty = lineage.commit()
 
@@ -56,9 +59,9 @@ def main() -> None:
         named = f"{commit}-dirty" if dirty else commit
         return bundle.contract(dataset, form, checks, named, settings.gate.parity)
 
-    tried = served.prepare(model, dataset, dataset.features[holdout], prediction, contract_for({})["inputs"])
+    tried = choose.prepare(model, dataset, dataset.features[holdout], prediction, contract_for({})["inputs"])
     contradiction = consistent(model, dataset, tried)
-    chosen = served.choose(model, dataset, tried, contract_for)
+    chosen = choose.choose(model, dataset, tried, contract_for)
     print(
         f"served as {chosen.form['format']}"
         + (f": {chosen.form['format_reason']}" if chosen.form["format_reason"] else "")
@@ -79,8 +82,8 @@ def main() -> None:
         (content / name).parent.mkdir(parents=True, exist_ok=True)
         (content / name).write_bytes(data)
     write_json(content / "contract.json", contract_for(chosen.form))
-    firm = served.firm(model, dataset, tried)
-    golden = bundle.golden(dataset, prediction, settings.gate.parity, firm, partial(served.alone, model, dataset))
+    firm = choose.firm(model, dataset, tried)
+    golden = bundle.golden(dataset, prediction, settings.gate.parity, firm, partial(choose.alone, model, dataset))
     write_json(content / "golden.json", golden)
     write_json(content / "reference.json", drift.reference(dataset, training, prediction))
     write_json(content / "feature_importance.json", importance)
@@ -184,7 +187,7 @@ def answers(model, dataset: Dataset) -> np.ndarray:
             "a classifier must answer with probabilities; scikit-learn's CalibratedClassifierCV adds them",
         )
     with in_project(f"{call}() of the model"), threadpool_limits(1):  # as the service asks it
-        given = served.answer(model, dataset, rows)
+        given = choose.answer(model, dataset, rows)
     wrong = ~np.isfinite(given.reshape(len(rows), -1)).all(axis=1)
     if wrong.any():
         row = dataset.ids[dataset.holdout][wrong.argmax()]
@@ -192,13 +195,13 @@ def answers(model, dataset: Dataset) -> np.ndarray:
     return given
 
 
-def consistent(model, dataset: Dataset, tried: list[served.Trial]) -> served.Contradiction:
+def consistent(model, dataset: Dataset, tried: list[choose.Trial]) -> choose.Contradiction:
     """Refuse a model whose labels are not the most probable classes, or that contradicts itself; return how far it does."""
-    if odd := served.not_most_probable(model, dataset, tried):
-        raise ProjectError(odd, served.MOST_PROBABLE)
-    found = served.contradiction(model, dataset, dataset.features[dataset.holdout])
-    if found.differ > served.CONTRADICTED * found.rows:
-        raise ProjectError(f"the model contradicts itself: {found}", served.ONE_ANSWER)
+    if odd := choose.not_most_probable(model, dataset, tried):
+        raise ProjectError(odd, choose.MOST_PROBABLE)
+    found = choose.contradiction(model, dataset, dataset.features[dataset.holdout])
+    if found.differ > choose.CONTRADICTED * found.rows:
+        raise ProjectError(f"the model contradicts itself: {found}", choose.ONE_ANSWER)
     if found.differ:
         print(f"the model contradicts itself: {found}")
     return found
@@ -244,15 +247,15 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
     from importlib.metadata import version
 
-    from pipeline import mlflow_pages, mlflow_server, run_title
-    from pipeline.mlflow_dataset import SampledDataset
+    from pipeline.registry import mlflow_server, pages, run_title
+    from pipeline.registry.dataset_input import SampledDataset
 
-    client = registry.connect(settings)
+    client = versions.connect(settings)
     changed = run_title.change(facts, *run_title.of_production(client, settings.name))
     import mlflow
     from mlflow.models import infer_signature
 
-    experiment = registry.experiment(client, settings.name)
+    experiment = versions.experiment(client, settings.name)
     mlflow.set_experiment(experiment_id=experiment)
     sample = dataset.features.head(3)
     with once.start_run(client, experiment, run_title.title(changed)) as run:
@@ -282,26 +285,26 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         model,
         model_id=empty.model_id,
         serialization_format="skops",
-        skops_trusted_types=stored.types_beyond(stored.dumps(model)),  # all of them were judged
+        skops_trusted_types=sklearn_model.types_beyond(sklearn_model.dumps(model)),  # all of them were judged
         signature=infer_signature(sample, prediction[:3]),
         input_example=sample,
         pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
     )
-    page = mlflow_pages.run(run.info.experiment_id, run.info.run_id)
+    page = pages.run(run.info.experiment_id, run.info.run_id)
     return {
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,
         "run_url": f"{mlflow_server.shown(mlflow.get_tracking_uri()).rstrip('/')}/{page}",
         "model_id": logged.model_id,
         "model_uri": logged.model_uri,
-        "trained_by": registry.actor(),
-        "trained_at": registry.timestamp(run.info.start_time / 1000),
+        "trained_by": versions.actor(),
+        "trained_at": versions.timestamp(run.info.start_time / 1000),
     }
 
 
 def reason() -> str:
     """Why this was trained: what SLIPWAY_REASON says (a retraining begins with "retrain"), else "push" in a workflow, "local" here."""
-    return os.environ.get("SLIPWAY_REASON", "").strip()[:200] or ("push" if workflow.is_workflow() else "local")
+    return os.environ.get("SLIPWAY_REASON", "").strip()[:200] or ("push" if outputs.is_workflow() else "local")
 
 
 def servable(contract: dict) -> None:
@@ -316,7 +319,7 @@ def servable(contract: dict) -> None:
 
 def allowed(model, trusted: list[str]) -> None:
     """Refuse a model that holds types which need the team's word in [train] trusted_types and have none, naming them."""
-    unknown = portable.untrusted(model, trusted)
+    unknown = onnx_model.untrusted(model, trusted)
     if unknown:
         raise ProjectError(
             f"the model holds types that are not trusted: {', '.join(unknown)}",

@@ -9,9 +9,12 @@ COPY requirements/relay.txt /tmp/relay.txt
 RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv install --quiet --disable-pip-version-check --root-user-action=ignore --no-cache-dir \
     --only-binary=:all: --require-hashes -r /tmp/relay.txt
-COPY pipeline/__init__.py pipeline/artifacts.py pipeline/configured.py pipeline/errors.py pipeline/webhooks.py pipeline/workflow.py /app/pipeline/
+COPY pipeline/__init__.py pipeline/artifacts.py pipeline/errors.py /app/pipeline/
+COPY pipeline/ci/__init__.py pipeline/ci/repository_settings.py pipeline/ci/outputs.py /app/pipeline/ci/
+COPY pipeline/registry/__init__.py pipeline/registry/webhooks.py /app/pipeline/registry/
 COPY scripts/__init__.py scripts/notify.py scripts/webhook_relay.py /app/scripts/
-COPY scripts/relay/__init__.py scripts/relay/app.py scripts/relay/metrics.py scripts/relay/remote.py scripts/relay/worker.py /app/scripts/relay/
+COPY delivery/__init__.py /app/delivery/
+COPY delivery/relay/__init__.py delivery/relay/app.py delivery/relay/metrics.py delivery/relay/remote.py delivery/relay/worker.py /app/delivery/relay/
 RUN chmod -R u=rwX,go=rX /app
 
 FROM ${PYTHON_IMAGE}

@@ -19,10 +19,10 @@ import time
 import zlib
 from pathlib import Path
 
+from delivery.host.compose import FOLDER, compose, containers, described, done, last_line, require_engine
 from pipeline import processes
 from pipeline.artifacts import ROOT, read_json, sha256, write_json
 from pipeline.errors import OneHostError, SettingsError, SlipwayError, edge
-from scripts.compose import FOLDER, compose, containers, described, done, last_line, require_engine
 
 DUMP, ARTIFACTS, MANIFEST = "mlflow.dump", "artifacts.tar.gz", "backup.json"
 PROGRESS_SECONDS = 5

@@ -20,11 +20,12 @@ from typing import Any
 
 import yaml
 
-from pipeline import configured, workflow
+from delivery import targets
+from delivery.targets.kubernetes.target import CONTEXTS
 from pipeline.artifacts import ROOT, write_text
+from pipeline.ci import outputs, repository_settings
 from pipeline.errors import SettingsError, edge
-from scripts import cluster_token, targets
-from scripts.targets.kubernetes import CONTEXTS
+from scripts import cluster_token
 
 GIVEN = "SLIPWAY_KUBECONFIG"
 KINDS = {"clusters": "cluster", "contexts": "context", "users": "user"}
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     text = os.environ.get(GIVEN, "")
     if not text.strip():
-        print(f"cluster: {configured.cluster({})[1]}")
+        print(f"cluster: {repository_settings.cluster({})[1]}")
         return
     if options.environment == "production":
         asked_for()
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def asked_for() -> None:
     """Refuse production in a cluster that nobody has asked for."""
-    if configured.switch(os.environ, "SLIPWAY_DEPLOY_PRODUCTION") != "true":
+    if repository_settings.switch(os.environ, "SLIPWAY_DEPLOY_PRODUCTION") != "true":
         raise SettingsError(
             "production in a cluster is deployed to only when it is asked for",
             "give the environment `production` required reviewers, then set the repository variable "
@@ -202,8 +203,8 @@ def written(text: str) -> Path:
 
 def hand_on(variables: dict[str, str]) -> None:
     """Set variables for the steps that follow; outside of a workflow, print how."""
-    workflow.variables(**variables)
-    if not workflow.is_workflow():
+    outputs.variables(**variables)
+    if not outputs.is_workflow():
         for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}")
 

@@ -15,12 +15,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import bundle, configured, deployments, desired, lineage, processes, registry, workflow
+from delivery import targets
+from delivery.release import Release
+from pipeline import processes
 from pipeline.artifacts import STATE, read_json, replace_directory
+from pipeline.ci import lineage, outputs, repository_settings
 from pipeline.errors import DeployError, RegistryError, edge
-from pipeline.release import Release
+from pipeline.formats import bundle
+from pipeline.registry import deployments, promotion, versions
 from pipeline.settings import Settings, load_settings
-from scripts import build_image, targets, verify_image
+from scripts import build_image, verify_image
 
 WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few seconds
 FORWARD = ("deploy", "reconcile")  # what a version comes by; other actions bring back, at once, what served before
@@ -34,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--version", help="version in MLflow; without it, the one whose turn it is")
     options = parser.parse_args(argv)
     settings = load_settings()
-    client = registry.connect(settings)
+    client = versions.connect(settings)
     with processes.lock("delivery", f"deploy to {options.environment}", WAIT_SECONDS):
         settle(client, settings, options.environment)
         version = chosen(client, settings, options.environment, options.version)
@@ -45,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     with deployments.afterwards(
         f"the alias {options.environment} could not be looked up", then="`make status` shows it"
     ):
-        alias = registry.by_alias(client, settings.name, options.environment)
+        alias = versions.by_alias(client, settings.name, options.environment)
         if alias is None or alias.version != record["version"]:
             print(
                 f"MLflow's alias {options.environment} is not on version {record['version']} yet: `make promote` moves it"
@@ -62,32 +66,32 @@ def settle(client, settings: Settings, environment: str) -> None:
 def last_served(client, settings: Settings, environment: str) -> dict[str, Any] | None:
     """What an environment serves. In a workflow a container ends with its job: there it is what was deployed last."""
     served = targets.serving(environment, settings)
-    if served or not workflow.is_workflow() or targets.choose(settings).NAME == "kubernetes":
+    if served or not outputs.is_workflow() or targets.choose(settings).NAME == "kubernetes":
         return served
-    return registry.last_deployment(client, settings.name, environment)
+    return versions.last_deployment(client, settings.name, environment)
 
 
 def chosen(client, settings: Settings, environment: str, number: str | None):
     """The model version to deploy: by number, else the candidate (staging) or what staging serves (production)."""
     if number:
-        return registry.by_number(client, settings.name, number)
+        return versions.by_number(client, settings.name, number)
     if environment == "staging":
-        found = registry.by_alias(client, settings.name, "candidate")
+        found = versions.by_alias(client, settings.name, "candidate")
         if found is None:
             raise RegistryError(f"{settings.name} has no candidate in MLflow", "`make register` makes one")
         return found
     record = targets.serving("staging", settings)
     if record is None:
         raise DeployError("staging serves nothing that could go to production", "`make deploy ENVIRONMENT=staging`")
-    return registry.by_number(client, settings.name, record["version"])
+    return versions.by_number(client, settings.name, record["version"])
 
 
 def approved(client, settings: Settings, environment: str, version) -> None:
     """Refuse a version that was not accepted, or not against the model that is in production now."""
-    desired.check_allowed(version)
+    promotion.check_allowed(version)
     if environment != "production":
         return
-    now = registry.by_alias(client, settings.name, "production")
+    now = versions.by_alias(client, settings.name, "production")
     current, compared = now.version if now else "none", version.tags.get("compared_with")
     if current not in (compared, version.version):
         raise DeployError(
@@ -98,7 +102,7 @@ def approved(client, settings: Settings, environment: str, version) -> None:
 
 def compare_again() -> str:
     """What to do about a comparison that is out of date, where we are: a job's machine has no command line."""
-    if workflow.is_workflow():
+    if outputs.is_workflow():
         return "run the workflow again, from its first job: it compares with the production model of now"
     return (
         "`make evaluate` compares with the production model of now; `make rollback VERSION=n` deploys without comparing"
@@ -125,12 +129,12 @@ def deploy(
         "target": target.NAME,
         "link": lineage.link(),
     }
-    now = registry.by_alias(client, settings.name, environment) if moves else None
+    now = versions.by_alias(client, settings.name, environment) if moves else None
     moves_from = (now.version if now else "none") if moves else None
     run = deployments.begin(client, settings.name, environment, about, moves_from, left)
     try:
         refuse_another_place(client, settings, environment, target, before, action)
-        if target.IMAGES and configured.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
+        if target.IMAGES and repository_settings.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
             verify_image.verify(settings, version)
         release = prepared(client, settings, environment, version, images=target.IMAGES, again=action not in FORWARD)
         about["image"] = release.image or "none"
@@ -138,7 +142,7 @@ def deploy(
     except BaseException as error:
         deployments.fail(client, run, error, image=about["image"])
         raise
-    forced = desired.forced(version)
+    forced = promotion.forced(version)
     detail = f"forced: {forced}" if forced else ""
     if version.tags.get("judged_by") == "limits" and action in FORWARD:
         detail = detail or "judged by its limits alone: the columns changed"
@@ -158,7 +162,7 @@ def deploy(
 
 def refuse_another_place(client, settings: Settings, environment: str, target, before, action: str) -> None:
     """Refuse to deploy quietly somewhere else than last time: another target, or a cluster that knows of nothing."""
-    last = registry.last_deployment(client, settings.name, environment)
+    last = versions.last_deployment(client, settings.name, environment)
     if last is None and before is not None:
         print(
             f"note: this MLflow does not know what {environment} serves, {before['name']} version {before['version']}"
@@ -202,7 +206,7 @@ def fetch(client, environment: str, version) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=STATE, prefix=".fetch-"))
     try:
-        fetched = registry.fetch_bundle(client, version, work)
+        fetched = versions.fetch_bundle(client, version, work)
         bundle.verify(fetched)
         replace_directory(fetched, folder)
     finally:

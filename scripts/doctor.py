@@ -18,13 +18,15 @@ from dataclasses import asdict, dataclass
 
 from packaging.requirements import Requirement
 
-from pipeline import configured, images, lineage, mlflow_server, processes, registry
+from delivery import keys, targets
+from delivery.relay import registration
+from delivery.targets import docker, process
+from pipeline import container_registry, processes
 from pipeline.artifacts import ROOT
+from pipeline.ci import lineage, repository_settings
 from pipeline.errors import SlipwayError, edge
+from pipeline.registry import mlflow_server, versions
 from pipeline.settings import Settings, load_settings
-from scripts import keys, targets
-from scripts.relay import registration
-from scripts.targets import docker, process
 
 FREE_GB = 2  # what environment, MLflow and builds take together, with some air
 
@@ -68,7 +70,7 @@ def examine() -> list[Finding]:
 def workflows() -> list[Finding]:
     """What `make plan` would say with this environment; a repository's own variables and secrets are in GitHub alone."""
     try:
-        plan = configured.delivery(os.environ, {})
+        plan = repository_settings.delivery(os.environ, {})
     except SlipwayError as error:
         return [Finding("workflows", "note", f"{error.what}; {error.then}")]
     note = "as this environment says; the job `plan` of a delivery says it of the repository's variables and secrets"
@@ -117,7 +119,7 @@ def space() -> Finding:
 
 def data(settings: Settings) -> Finding:
     """Whether the data can be read and has the columns that the settings name."""
-    from pipeline.dataset import load_dataset
+    from pipeline.data.dataset import load_dataset
 
     try:
         found = load_dataset(settings)
@@ -129,8 +131,8 @@ def data(settings: Settings) -> Finding:
 
 def example_left(settings: Settings) -> list[Finding]:
     """What is still the shipped example's although the data is another."""
-    from pipeline import leftovers
-    from pipeline.dataset import read_frame
+    from pipeline.data import leftovers
+    from pipeline.data.dataset import read_frame
 
     try:
         frame = read_frame()
@@ -159,7 +161,7 @@ def mlflow(settings: Settings) -> Finding:
 def experiments(settings: Settings, server: str) -> Finding:
     """Whether the experiments of an MLflow that answers may be written to: one that was deleted takes nothing."""
     try:
-        registry.check_experiments(registry.connect(settings), settings.name)
+        versions.check_experiments(versions.connect(settings), settings.name)
     except SlipwayError as error:
         return Finding("MLflow", "fault", f"{server}; {error.what}; {error.then}")
     return Finding("MLflow", "ok", server)
@@ -189,7 +191,7 @@ def image(settings: Settings) -> Finding:
     try:
         if not targets.choose(settings).IMAGES:
             return Finding("images", "ok", "not needed: releases run as processes")
-        repository, pushed = images.repository(settings.name)
+        repository, pushed = container_registry.repository(settings.name)
     except SlipwayError as error:
         return Finding("images", "fault", f"{error.what}; {error.then}")
     if pushed:

@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import draft_checks, leftovers
 from pipeline.artifacts import write_text
-from pipeline.dataset import read_frame, take_apart
+from pipeline.data import draft, leftovers
+from pipeline.data.dataset import read_frame, take_apart
 from pipeline.errors import ProjectError, edge
 from pipeline.settings import load_settings
 
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     settings, frame = load_settings(), read_frame()
     take_apart(frame, settings)  # says what is wrong with data of which nothing can be expected
-    write_text(FILE, formatted(draft_checks.draft(frame, settings)))
+    write_text(FILE, formatted(draft.draft(frame, settings)))
     print(f"wrote project/checks.py from {len(frame)} rows and {frame.shape[1]} columns")
     print("read and edit it: it says what these rows are like, not what is right; then `make validate`")
 

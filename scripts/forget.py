@@ -9,9 +9,9 @@ The subject is what requests named as `subject`; the log keeps a hash of it. On 
 import argparse
 import sys
 
+from delivery import targets
 from pipeline.errors import DeployError, edge
 from pipeline.settings import load_settings
-from scripts import targets
 
 
 @edge

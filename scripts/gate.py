@@ -6,8 +6,8 @@ make gate
 import argparse
 import sys
 
-from pipeline import workflow
 from pipeline.artifacts import BUILD, read_json
+from pipeline.ci import outputs
 from pipeline.errors import StageError, edge
 
 
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     evaluation, run = read_json(BUILD / "evaluation.json"), read_json(BUILD / "run.json")
     if evaluation["candidate"]["model_digest"] != run["model_digest"]:
         raise StageError("build/evaluation.json is about another build than build/run.json", "run `make evaluate`")
-    workflow.output(verdict=evaluation["verdict"])
+    outputs.output(verdict=evaluation["verdict"])
     print(f"verdict: {evaluation['verdict']}")
     for reason in evaluation["reasons"]:
         print(f"  {reason}")

@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 
+from delivery import keys, targets
 from pipeline.artifacts import ROOT
 from pipeline.errors import DeployError, edge
 from pipeline.settings import load_settings
-from scripts import keys, targets
 
 # Installed plugins (schemathesis and hypothesis among them) take two seconds to import, while somebody waits for a promotion.
 # Set in the environment, and empty, it has them back.

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from delivery.load.generator import Answer, Client, Load, Measured, read_address
 from pipeline.artifacts import BUILD, ROOT, read_json, to_json
 from pipeline.errors import DeployError, SlipwayError, edge
-from pipeline.http_load import Answer, Client, Load, Measured, read_address
-from pipeline.report import clean
+from pipeline.evaluation.report import clean
 
 BUSY = 0.9  # cores' worth of processor from which on the generator, which has one core, was the limit
 REDRAW = 0.5  # seconds; drawing takes a millisecond in which no answer is read
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    from scripts import targets
+    from delivery import targets
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":"))
     where = parser.add_mutually_exclusive_group()
@@ -140,8 +140,8 @@ def _address(options: argparse.Namespace) -> Iterator[tuple[str, Path | None, st
     if options.url is not None:
         yield options.url, None, ""
         return
+    from delivery import targets
     from pipeline.settings import load_settings
-    from scripts import targets
 
     settings, environment = load_settings(), options.environment or "production"
     target = targets.choose(settings)
@@ -331,8 +331,8 @@ def _detail(answer: Answer) -> str:
 
 def _draw(measured: Measured, summary: dict[str, Any], path: Path) -> str:
     """Write the picture and note where it is; why it cannot be written, or ""."""
-    from pipeline.load_picture import latency_over_time
-    from pipeline.plots import save_png
+    from delivery.load.picture import latency_over_time
+    from pipeline.evaluation.plots import save_png
 
     title = f"{summary['name']} version {summary['version']}: {_how(summary)}"
     try:

@@ -14,8 +14,8 @@ import sys
 
 import requests
 
-from pipeline import mlflow_server, registry
 from pipeline.errors import RegistryError, SettingsError, edge
+from pipeline.registry import mlflow_server, versions
 from pipeline.settings import Settings, load_settings
 
 PERMISSIONS = {
@@ -76,8 +76,8 @@ def add(address: str, name: str) -> None:
 
 def grant(address: str, name: str, permission: str, settings: Settings) -> None:
     """Give the permission on the model and on the experiments of its training and its deployments."""
-    client = registry.connect(settings)
-    experiments = [registry.experiment(client, each) for each in (settings.name, f"{settings.name}-deployments")]
+    client = versions.connect(settings)
+    experiments = [versions.experiment(client, each) for each in (settings.name, f"{settings.name}-deployments")]
     for kind, each in [("registered_model", settings.name), *(("experiment", each) for each in experiments)]:
         what = {"username": name, "resource_type": kind, "resource_id": each}
         now = call("GET", address, "3.0/mlflow/users/permissions/get", **what)

@@ -15,7 +15,7 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline import configured, workflow
+from pipeline.ci import outputs, repository_settings
 from pipeline.errors import edge
 
 SECONDS = 10
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     """Send the message, or say why there is none."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     if not _url():
-        print(f"notification: {configured.notification({})[1]}")
+        print(f"notification: {repository_settings.notification({})[1]}")
     elif tell(message(jobs(os.environ.get("NEEDS", "")))):
         print("told SLIPWAY_WEBHOOK how this ended")
 
@@ -48,7 +48,7 @@ def tell(text: str) -> bool:
     problem = wrong(url) or send(url, text)
     if problem:
         # Neither the address nor the library's words, which may repeat it: whoever knows it may write there.
-        print(f"{'::warning::' if workflow.is_workflow() else 'warning: '}nobody was told: SLIPWAY_WEBHOOK {problem}")
+        print(f"{'::warning::' if outputs.is_workflow() else 'warning: '}nobody was told: SLIPWAY_WEBHOOK {problem}")
     return not problem
 
 

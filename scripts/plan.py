@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import configured, images, workflow
+from pipeline import container_registry
+from pipeline.ci import outputs, repository_settings
 from pipeline.errors import SettingsError, edge
 
 OUTPUTS = {"production": "production", "cluster": "cluster", "attest": "attestation"}
@@ -26,13 +27,13 @@ def main(argv: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     happened = event()
     refuse_branch(os.environ.get("GITHUB_REF", ""), happened)
-    images.repository("model")  # what a job could not build or push to is refused here, by the same rule
-    plan = configured.delivery(os.environ, happened)
+    container_registry.repository("model")  # what a job could not build or push to is refused here, by the same rule
+    plan = repository_settings.delivery(os.environ, happened)
     for what, (_, says) in plan.items():
         print(f"{what:<13} {says}")
-    workflow.summary(table(plan))
-    workflow.output(**{name: str(plan[what][0]).lower() for name, what in OUTPUTS.items()})
-    workflow.output(registry=registry(os.environ.get("IMAGE_REPOSITORY", "")))
+    outputs.summary(table(plan))
+    outputs.output(**{name: str(plan[what][0]).lower() for name, what in OUTPUTS.items()})
+    outputs.output(registry=registry(os.environ.get("IMAGE_REPOSITORY", "")))
 
 
 def registry(repository: str) -> str:
@@ -65,7 +66,7 @@ def event() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def table(plan: dict[str, configured.Answer]) -> str:
+def table(plan: dict[str, repository_settings.Answer]) -> str:
     """The plan as Markdown."""
     rows = [f"| {what} | {says.replace('|', chr(92) + '|')} |" for what, (_, says) in plan.items()]
     return "\n".join(["### What this delivery will do", "", "| | |", "| --- | --- |", *rows])

@@ -10,7 +10,10 @@ status 1 and no comment.
 import argparse
 import sys
 
-from pipeline import artifacts, pull_request, pull_request_comment, pull_request_event, workflow
+from pipeline import artifacts
+from pipeline.ci import outputs
+from pipeline.ci.pull_request import comment as pull_request_comment
+from pipeline.ci.pull_request import event, schema
 from pipeline.errors import edge
 
 
@@ -20,21 +23,21 @@ def main(argv: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     comment = artifacts.BUILD / "comment.md"
     comment.unlink(missing_ok=True)  # an older comment must not go to this pull request
-    happened = pull_request_event.event()
-    if not pull_request_event.expected(happened):
+    happened = event.event()
+    if not event.expected(happened):
         return nothing("the run was not of a pull request")
-    found = pull_request.read(artifacts.BUILD / "incoming")
+    found = schema.read(artifacts.BUILD / "incoming")
     if found is None:
         return nothing("the run left no report")
-    place = pull_request_event.place(happened, found)
+    place = event.place(happened, found)
     artifacts.write_text(comment, pull_request_comment.markdown(found, place.link, place.head))
-    workflow.output(number=str(place.number), header=pull_request_comment.HEADER)
+    outputs.output(number=str(place.number), header=pull_request_comment.HEADER)
     print(f"comment for pull request {place.number}: build/comment.md")
 
 
 def nothing(why: str) -> None:
     """Say that there is no comment to make."""
-    workflow.output(number="", header=pull_request_comment.HEADER)
+    outputs.output(number="", header=pull_request_comment.HEADER)
     print(f"nothing to comment on: {why}")
 
 

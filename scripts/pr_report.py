@@ -9,7 +9,8 @@ says which, for the verdict is data.
 import argparse
 import sys
 
-from pipeline import artifacts, pull_request, pull_request_comment, pull_request_report
+from pipeline import artifacts
+from pipeline.ci.pull_request import comment, report, schema
 from pipeline.errors import edge
 from pipeline.settings import load_settings
 
@@ -18,13 +19,13 @@ from pipeline.settings import load_settings
 def main(argv: list[str] | None = None) -> None:
     """Write the report and print what would happen on merge."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    file = artifacts.BUILD / pull_request.NAME
+    file = artifacts.BUILD / schema.NAME
     file.unlink(missing_ok=True)  # an older report must not speak for this pull request
-    found = pull_request_report.document(load_settings())
+    found = report.document(load_settings())
     artifacts.write_json(file, found.model_dump())
     if found.failed_stage:
         print(f"`make {found.failed_stage}` failed or did not run")
-    print(f"on merge: {pull_request_comment.on_merge(found)}")
+    print(f"on merge: {comment.on_merge(found)}")
     print("report: build/pull_request.json")
 
 

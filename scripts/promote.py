@@ -9,10 +9,11 @@ meanwhile, production goes back to what the alias says.
 import argparse
 import sys
 
-from pipeline import deployments, processes, registry
+from delivery import targets
+from pipeline import processes
 from pipeline.errors import DeployError, RegistryError, edge
+from pipeline.registry import deployments, versions
 from pipeline.settings import load_settings
-from scripts import targets
 from scripts.deploy import WAIT_SECONDS, deploy, settle
 
 
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     """Make MLflow say what is true: production serves this version."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     settings = load_settings()
-    client = registry.connect(settings)
+    client = versions.connect(settings)
     with processes.lock("delivery", "promote", WAIT_SECONDS):
         record = targets.serving("production", settings)
         if record is None:
@@ -30,13 +31,13 @@ def main(argv: list[str] | None = None) -> None:
             )
         with deployments.afterwards("the record of the last deployment could not be brought up to date"):
             settle(client, settings, "production")
-        version = registry.by_number(client, settings.name, record["version"])
+        version = versions.by_number(client, settings.name, record["version"])
         compared = version.tags.get("compared_with", "none")
         expected = None if compared == "none" else compared
         try:
-            before = registry.promote(client, settings.name, version.version, expected, "make promote")
+            before = versions.promote(client, settings.name, version.version, expected, "make promote")
         except RegistryError:
-            now = registry.by_alias(client, settings.name, "production")
+            now = versions.by_alias(client, settings.name, "production")
             if now and now.version != version.version:
                 deploy(client, settings, "production", now, "restore")
             raise

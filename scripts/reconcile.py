@@ -17,10 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from pipeline import carrier, configured, deployments, desired, lineage, processes, registry, workflow
+from delivery import targets
+from pipeline import processes
+from pipeline.ci import lineage, outputs, repository_settings
 from pipeline.errors import DeployError, RegistryError, edge, reason
+from pipeline.registry import deployments, promotion, versions
+from pipeline.registry.embedded import sync
 from pipeline.settings import Settings, load_settings
-from scripts import integration_test, notify, smoke_test, targets
+from scripts import integration_test, notify, smoke_test
 from scripts.deploy import deploy, last_served, settle
 
 WAIT_SECONDS = (
@@ -38,16 +42,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--compare", action="store_true", help="only say whether there is something to do")
     options = parser.parse_args(argv)
     environments = [one for one in ("production", "staging") if one in (options.environment or targets.ENVIRONMENTS)]
-    asked, says = configured.production(os.environ)
-    if workflow.is_workflow() and not asked and "production" in environments:
+    asked, says = repository_settings.production(os.environ)
+    if outputs.is_workflow() and not asked and "production" in environments:
         print(f"production: {says}")
-        workflow.output(production="false")
+        outputs.output(production="false")
         environments.remove("production")
     if not environments:
         return
     settings = load_settings()
-    carrier.refuse_unknown()
-    client = registry.connect(settings)
+    sync.refuse_unknown()
+    client = versions.connect(settings)
     with nullcontext() if options.compare else processes.lock("delivery", "reconcile", WAIT_SECONDS):
         for environment in environments:
             if options.compare:
@@ -55,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
             else:
                 settle(client, settings, environment)
                 version = follow(client, settings, environment)
-            workflow.output(**{environment: str(version is not None).lower()})
+            outputs.output(**{environment: str(version is not None).lower()})
 
 
 def follow(client, settings: Settings, environment: str):
@@ -85,11 +89,11 @@ def in_words(name: str, version, environment: str) -> str:
 
 def difference(client, settings: Settings, environment: str):
     """The version that an environment should serve and does not, or None; raises RegistryError when MLflow needs a person."""
-    version = registry.by_alias(client, settings.name, environment)
+    version = versions.by_alias(client, settings.name, environment)
     if environment == "production":
-        strays = list(desired.misnamed(client, settings.name))
+        strays = list(promotion.misnamed(client, settings.name))
         if version is None:
-            print(f"nothing to do: {desired.without_alias(client, settings.name, strays)}")
+            print(f"nothing to do: {promotion.without_alias(client, settings.name, strays)}")
             return None
         for what, then in strays:
             print(f"note: {what}; {then}")
@@ -97,7 +101,7 @@ def difference(client, settings: Settings, environment: str):
         print(f"nothing to do: no version of {settings.name} has the alias {environment}")
         return None
     served = last_served(client, settings, environment)
-    if desired.is_served(version, served):
+    if promotion.is_served(version, served):
         print(f"nothing to do: {environment} serves version {version.version}, as MLflow's alias says")
         return None
     if environment == "production" and served and is_about_to_be_promoted(client, settings, served):
@@ -112,22 +116,22 @@ def difference(client, settings: Settings, environment: str):
 
 def is_about_to_be_promoted(client, settings: Settings, served: dict[str, Any]) -> bool:
     """Whether what serves was put there by a delivery that tests it now and moves the alias then, or died on the way just now."""
-    last = registry.last_deployment(client, settings.name, "production")
+    last = versions.last_deployment(client, settings.name, "production")
     if last is None or (last["version"], last["action"]) != (served["version"], "deploy"):
         return False
     recent = time.time() - last["started"] < DELIVERY_SECONDS
-    return recent and not registry.was_promoted(client, settings.name, served["version"])
+    return recent and not versions.was_promoted(client, settings.name, served["version"])
 
 
 def reconcile(client, settings: Settings, version) -> None:
     """Bring a version through staging into production, and MLflow in line with that; raises when it fails, all undone."""
     served = last_served(client, settings, "production")
-    served = served or registry.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
+    served = served or versions.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
     before = in_mlflow(client, settings.name, served)
     with given_back(client, settings, version, before):
         with recorded(client, settings, "production", version, served), wish_kept(client, settings):
             if "promoted" not in version.tags:
-                desired.check_allowed(version)
+                promotion.check_allowed(version)
             prove(client, settings, version)
         if before and before.version != version.version:  # first, so that a kill in between forgets nothing
             client.set_registered_model_alias(settings.name, "previous", before.version)
@@ -143,11 +147,11 @@ def stage(client, settings: Settings, version) -> None:
     served = last_served(client, settings, "staging")
     try:
         with recorded(client, settings, "staging", version, served):
-            desired.check_allowed(version)
+            promotion.check_allowed(version)
             prove(client, settings, version)
     except BaseException:
         now = in_mlflow(client, settings.name, last_served(client, settings, "staging"))
-        if now and registry.move_alias(client, settings.name, "staging", now.version, expected=version.version):
+        if now and versions.move_alias(client, settings.name, "staging", now.version, expected=version.version):
             print(f"alias staging is on version {now.version} again", flush=True)
         raise
     print(f"staging serves version {version.version}, as MLflow's alias says")
@@ -156,8 +160,8 @@ def stage(client, settings: Settings, version) -> None:
 @contextmanager
 def wish_kept(client, settings: Settings) -> Iterator[None]:
     """When staging is on the way to another version, its alias, which a proof moves, is put back for the next look."""
-    wish = registry.by_alias(client, settings.name, "staging")
-    if wish is None or desired.is_served(wish, last_served(client, settings, "staging")):
+    wish = versions.by_alias(client, settings.name, "staging")
+    if wish is None or promotion.is_served(wish, last_served(client, settings, "staging")):
         yield
         return
     try:
@@ -169,7 +173,7 @@ def wish_kept(client, settings: Settings) -> Iterator[None]:
 def in_mlflow(client, name: str, served: Served):
     """The version in MLflow that served; None when nothing did, or MLflow no longer has it, or another of its number."""
     try:
-        found = registry.by_number(client, name, served["version"]) if served else None
+        found = versions.by_number(client, name, served["version"]) if served else None
     except RegistryError:
         return None
     return found if found and served and found.tags.get("digest") == served["digest"] else None
@@ -181,12 +185,12 @@ def given_back(client, settings: Settings, wanted, before) -> Iterator[None]:
 
     Where production serves the version all the same (the command was stopped after the release), they stay.
     """
-    previous = registry.by_alias(client, settings.name, "previous")
+    previous = versions.by_alias(client, settings.name, "previous")
     try:
         yield
     except BaseException:  # whatever it was, the keyboard included: MLflow must say what is true
         try:
-            if not desired.is_served(wanted, targets.serving("production", settings)):
+            if not promotion.is_served(wanted, targets.serving("production", settings)):
                 move_back(client, settings.name, wanted.version, before, previous)
         except Exception as error:
             print(f"the aliases could not be put back: {reason(error)}", file=sys.stderr)
@@ -199,7 +203,7 @@ def move_back(client, name: str, wanted: str, before, previous) -> None:
         client.set_registered_model_alias(name, "previous", previous.version)
     elif before:
         client.delete_registered_model_alias(name, "previous")
-    if before and registry.move_alias(client, name, "production", before.version, expected=wanted):
+    if before and versions.move_alias(client, name, "production", before.version, expected=wanted):
         print(f"alias production is on version {before.version} again", flush=True)
 
 
@@ -237,7 +241,7 @@ def still_wanted(client, name: str, version) -> None:
     """Raise RegistryError when somebody moved the alias while its version was on the way."""
     now = version
     with deployments.afterwards("the alias production could not be looked up", then="`make status` shows it"):
-        now = registry.by_alias(client, name, "production")
+        now = versions.by_alias(client, name, "production")
     if now is None or now.version != version.version:
         raise RegistryError(
             f"alias production was moved to {f'version {now.version}' if now else 'no version'} meanwhile",

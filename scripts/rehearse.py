@@ -22,13 +22,15 @@ from typing import Any
 
 import requests
 
-from pipeline import deployments, lineage, processes, registry
+from delivery import keys, targets
+from delivery.release import Release
+from pipeline import processes
 from pipeline.artifacts import STATE, read_json, write_json
-from pipeline.bundle import digest, seal
+from pipeline.ci import lineage
 from pipeline.errors import DeployError, SlipwayError, SmokeTestError, edge
-from pipeline.release import Release
+from pipeline.formats.bundle import digest, seal
+from pipeline.registry import deployments, versions
 from pipeline.settings import Settings, load_settings
-from scripts import keys, targets
 from scripts.deploy import WAIT_SECONDS, prepared
 from scripts.smoke_test import smoke_test
 
@@ -49,14 +51,14 @@ def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     settings = load_settings()
     target = targets.choose(settings)
-    client = registry.connect(settings)
+    client = versions.connect(settings)
     with processes.lock("delivery", "rehearsal on staging", WAIT_SECONDS):
         before = targets.serving("staging", settings)
         if before is None:
             raise DeployError(
                 "staging serves nothing that a rehearsal could endanger", "`make deploy ENVIRONMENT=staging`"
             )
-        version = registry.by_number(client, settings.name, before["version"])
+        version = versions.by_number(client, settings.name, before["version"])
         good = prepared(client, settings, "staging", version, images=target.IMAGES, again=True)
         with calling(target, settings, good) as caller:
             refusal = rehearse(client, settings, target, version, good, before)

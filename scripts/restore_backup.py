@@ -12,12 +12,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from delivery.host.compose import compose, described, done, require_engine
+from delivery.host.passwords import make_metrics_key, make_passwords
 from pipeline import processes
 from pipeline.errors import OneHostError, edge
 from scripts import up
 from scripts.backup import ARTIFACTS, DUMP, checked, complete, fingerprint, folder
-from scripts.compose import compose, described, done, require_engine
-from scripts.passwords import make_metrics_key, make_passwords
 
 PSQL = ("exec", "-T", "postgres", "psql", "--quiet", "--no-psqlrc", "--username=mlflow", "--set=ON_ERROR_STOP=1")
 AGAIN = "run it again: what MLflow holds is as it was"

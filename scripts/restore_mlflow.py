@@ -11,11 +11,13 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline import carried, carrier, heartbeat, mlflow_server, processes
+from pipeline import processes
 from pipeline.artifacts import write_text
 from pipeline.errors import edge
-from pipeline.lease import TIMING, Claimant, Timing
-from pipeline.oci import Refused, Repository
+from pipeline.registry import mlflow_server
+from pipeline.registry.embedded import heartbeat, snapshot, sync
+from pipeline.registry.embedded.lease import TIMING, Claimant, Timing
+from pipeline.registry.embedded.oci import Refused, Repository
 from pipeline.settings import load_settings
 
 BOT = "dependabot[bot]"
@@ -28,12 +30,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--read-only", action="store_true", help="fetch it, but hold and change nothing")
     read_only = parser.parse_args(argv).read_only
     mlflow_server.quiet_environment()
-    repository, reason = carrier.place(load_settings())
+    repository, reason = sync.place(load_settings())
     if reason:
         print(f"nothing to restore: {reason}")
         return
     with processes.lock("carried-mlflow", "make restore-mlflow"):
-        carrier.recover()
+        sync.recover()
         (look if read_only else restore)(repository)
 
 
@@ -41,16 +43,16 @@ def look(repository: str) -> None:
     """Fetch without holding. A registry that refuses is a warning: a pull request from a fork may not be allowed to read."""
     store = Repository(repository)
     try:
-        carrier.check_overwrite(store)
-        found = store.get(carrier.TAG)
+        sync.check_overwrite(store)
+        found = store.get(sync.TAG)
     except Refused as refused:
         print(f"warning: {refused.what}; MLflow is empty here, and what is in production is not known", flush=True)
-        write_text(mlflow_server.HOME / carried.UNKNOWN, refused.what + "\n")
+        write_text(mlflow_server.HOME / snapshot.UNKNOWN, refused.what + "\n")
         return
-    carrier.fetch(store, found, holder=None)
+    sync.fetch(store, found, holder=None)
     if found is None and _of_a_stranger():
         # Such a run does not hear of the variables that name another registry or the team's MLflow.
-        write_text(mlflow_server.HOME / carried.UNKNOWN, f"{repository} has no MLflow that this run may see\n")
+        write_text(mlflow_server.HOME / snapshot.UNKNOWN, f"{repository} has no MLflow that this run may see\n")
     _say(repository, found is not None)
 
 
@@ -68,14 +70,14 @@ def _of_a_stranger() -> bool:
 def restore(repository: str, timing: Timing = TIMING) -> None:
     """Wait for the lease, take it, fetch; raises BusyError, Refused, Lost or RegistryError, and then holds nothing."""
     store = Repository(repository)
-    carrier.check_overwrite(store)
+    sync.check_overwrite(store)
     heartbeat.end()  # of a restore that was not followed by a save
-    claimant = Claimant(repository, carrier.who(), timing=timing)
+    claimant = Claimant(repository, sync.who(), timing=timing)
     claimant.acquire()
     try:
         heartbeat.begin(claimant)
-        found = store.get(carrier.TAG)
-        carrier.fetch(store, found, claimant.holder)
+        found = store.get(sync.TAG)
+        sync.fetch(store, found, claimant.holder)
     except BaseException:
         heartbeat.end()
         raise

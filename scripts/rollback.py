@@ -9,10 +9,11 @@ import argparse
 import sys
 from typing import Any
 
-from pipeline import deployments, desired, processes, registry
+from delivery import targets
+from pipeline import processes
 from pipeline.errors import RegistryError, edge
+from pipeline.registry import deployments, promotion, versions
 from pipeline.settings import Settings, load_settings
-from scripts import targets
 from scripts.deploy import WAIT_SECONDS, deploy, last_served, settle
 
 
@@ -24,17 +25,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--version", help="version in MLflow; without it, the one before")
     options = parser.parse_args(argv)
     settings = load_settings()
-    client = registry.connect(settings)
+    client = versions.connect(settings)
     with processes.lock("delivery", f"rollback of {options.environment}", WAIT_SECONDS):
         settle(client, settings, options.environment)
         served = last_served(client, settings, options.environment)
         version = earlier(client, settings, options.environment, options.version, served)
-        now = registry.by_alias(client, settings.name, "production")
+        now = versions.by_alias(client, settings.name, "production")
         left = served["version"] if served else now.version if now else ""
         record = deploy(client, settings, options.environment, version, "rollback", moves=True, left=left)
         said = ""
         with deployments.afterwards(f"the alias {options.environment} could not be looked up"):
-            alias = registry.by_alias(client, settings.name, options.environment)
+            alias = versions.by_alias(client, settings.name, options.environment)
             said = ", and the alias says so" if alias and alias.version == version.version else ""
     print(f"{options.environment} serves version {record['version']} at {record['url']}{said}")
 
@@ -45,14 +46,14 @@ def earlier(client, settings: Settings, environment: str, number: str | None, se
     The one before is the alias `previous`. But when what serves was never promoted, it is the one that was.
     """
     if number:
-        return fit_to_return(registry.by_number(client, settings.name, number), environment)
+        return fit_to_return(versions.by_number(client, settings.name, number), environment)
     found = None
     if environment == "production":
-        found = registry.by_alias(client, settings.name, "production")
+        found = versions.by_alias(client, settings.name, "production")
         if served is None or found is None or found.version == served["version"]:
-            found = not_left(registry.by_alias(client, settings.name, "previous"), found)
+            found = not_left(versions.by_alias(client, settings.name, "previous"), found)
     if found is None:
-        there = ", ".join(version.version for version in registry.versions(client, settings.name)) or "none"
+        there = ", ".join(version.version for version in versions.versions(client, settings.name)) or "none"
         raise RegistryError(
             f"no earlier version of {environment} is known",
             f"name one with VERSION=n; versions in MLflow: {there}",
@@ -73,7 +74,7 @@ def not_left(previous, present):
 def fit_to_return(version, environment: str):
     """The version, if it served before; what never did goes through the gate and staging first."""
     mark = "promoted" if environment == "production" else "bundle"
-    if mark not in version.tags or not desired.is_allowed(version):
+    if mark not in version.tags or not promotion.is_allowed(version):
         raise RegistryError(
             f"version {version.version} was never in {environment}", "`make ship` is the way there for a new version"
         )

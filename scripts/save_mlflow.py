@@ -14,11 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import carried, carrier, heartbeat, mlflow_server, oci, processes, state, workflow
+from pipeline import processes, state
 from pipeline.artifacts import STATE
+from pipeline.ci import outputs
 from pipeline.errors import BusyError, RegistryError, edge
-from pipeline.lease import Claimant
-from pipeline.oci import Lost, Repository
+from pipeline.registry import mlflow_server
+from pipeline.registry.embedded import heartbeat, oci, snapshot, sync
+from pipeline.registry.embedded.lease import Claimant
+from pipeline.registry.embedded.oci import Lost, Repository
 from pipeline.settings import load_settings
 
 WAIT_SECONDS = 120  # for a delivery at work here; a cancelled job has five minutes for all that it still does
@@ -30,12 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     """Save MLflow if it was restored to be changed; in a workflow this runs also after a failure."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     mlflow_server.quiet_environment()
-    repository, reason = carrier.place(load_settings())
+    repository, reason = sync.place(load_settings())
     if reason:
         print(f"nothing to save: {reason}")
         return
     with processes.lock("carried-mlflow", "make save-mlflow"):
-        held, restored = heartbeat.held(), carrier.record().get("holder")
+        held, restored = heartbeat.held(), sync.record().get("holder")
         if held is None and restored:
             raise RegistryError("the lease on this MLflow was let go of (by `make stop`?) before it was saved", AGAIN)
         if held is None or restored != held["holder"]:
@@ -49,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def end_cancelled() -> None:
     """End the delivery that a cancelled step left at work: GitHub ends a step's shell, and the command in it goes on."""
-    if not workflow.is_workflow():
+    if not outputs.is_workflow():
         return
     try:
         with processes.lock("delivery", "make save-mlflow"):
@@ -77,35 +80,35 @@ def save(repository: str, held: state.Lease) -> None:
 
 def send(store: Repository, claimant: Claimant) -> None:
     """Send what is new and move the tag, under the claimant's lease; raises Lost, or RegistryError when refused."""
-    record = carrier.record()
+    record = sync.record()
     base = record["base"]
-    found = store.get(carrier.TAG)
-    known = carried.contents(found[1]["layers"]) if found else {}
+    found = store.get(sync.TAG)
+    known = snapshot.contents(found[1]["layers"]) if found else {}
     _check(claimant.ours(), store.name)
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
-        layers = carrier.send(store, Path(folder), known)
-    contents = sorted(carried.contents(layers))
+        layers = sync.send(store, Path(folder), known)
+    contents = sorted(snapshot.contents(layers))
     if contents == record["content"]:
         print("MLflow is unchanged: nothing to save", flush=True)
         digest = base
     else:
-        state = carried.state(layers, base, claimant.who)
+        state = snapshot.state(layers, base, claimant.who)
         digest = oci.digest(state)
         _move(store, claimant, base, state)
         print(f"MLflow is saved: {store.name}@{digest}, {_size(layers)} in all", flush=True)
-    carrier.remember(mlflow_server.HOME, digest, None, contents)
+    sync.remember(mlflow_server.HOME, digest, None, contents)
 
 
 def _move(store: Repository, claimant: Claimant, base: str | None, state: bytes) -> None:
     """Compare and set, under the lease: the tag must still be where it was when we fetched it."""
     _check(claimant.beat(), store.name)
-    found = store.get(carrier.TAG)
+    found = store.get(sync.TAG)
     now = found[0] if found else None
     if now == oci.digest(state):
         return  # an earlier try got this far
     if now != base:
-        raise RegistryError(f"{store.name}:{carrier.TAG} was changed by another job since it was restored here", AGAIN)
-    store.put(carrier.TAG, state)
+        raise RegistryError(f"{store.name}:{sync.TAG} was changed by another job since it was restored here", AGAIN)
+    store.put(sync.TAG, state)
 
 
 def _check(ours: bool, name: str) -> None:
@@ -114,7 +117,7 @@ def _check(ours: bool, name: str) -> None:
 
 
 def _size(layers: list[dict[str, Any]]) -> str:
-    return carried.megabytes(sum(layer["size"] for layer in layers))
+    return snapshot.megabytes(sum(layer["size"] for layer in layers))
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import images, mlflow_server, processes, warm
+from delivery import keys, targets
+from pipeline import container_registry, preload, processes
 from pipeline.artifacts import BUILD, ROOT, read_json, write_json
 from pipeline.errors import SlipwayError, edge
+from pipeline.registry import mlflow_server
 from pipeline.settings import Settings, load_settings
-from scripts import keys, targets
 
 LOGS = BUILD / "logs"
 WAIT_SECONDS = 600  # for another `make ship` here, or for the last stage of one that was killed
@@ -82,7 +83,7 @@ def run(settings: Settings, asked: list[str], progress: "Progress") -> str:
     `asked` are the options of evaluate.py that the user gave.
     """
     begin_mlflow(settings)
-    warm.prepare()
+    preload.prepare()
     with progress:
         if mlflow_server.remote_uri():  # its health page may answer when nothing else does: known before any work
             progress.run("mlflow")
@@ -102,7 +103,7 @@ def check_target(settings: Settings) -> None:
     """Know before any work that what will be trained can be delivered; raises what would be raised only then."""
     target = targets.check(settings)
     if target.IMAGES:
-        images.repository(settings.name)
+        container_registry.repository(settings.name)
     if target.HERE:
         keys.ours()
     for environment in targets.ENVIRONMENTS:
@@ -168,7 +169,7 @@ class Progress:
     def execute(self, stage: Stage, extra: list[str]) -> None:
         """Run one verb with its output in build/logs/."""
         command = [*COMMANDS[stage.verb], *extra]
-        status = self.alone(stage, command) if stage.verb == "validate" else warm.run(command, log_of(stage))
+        status = self.alone(stage, command) if stage.verb == "validate" else preload.run(command, log_of(stage))
         stage.seconds = time.monotonic() - stage.began
         stage.said = last_words(log_of(stage).read_text(encoding="utf-8", errors="replace"))
         stage.state = "done" if status == 0 else "failed"

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import requests
 
+from delivery import keys
 from pipeline.artifacts import read_json, to_json
 from pipeline.errors import DeployError, SmokeTestError, StageError, edge
-from scripts import keys
 
 TIMEOUT = (3, 10)  # seconds to connect, and to answer; a service that needs more is not healthy
 
@@ -62,7 +62,7 @@ class Differs(Exception):
 def main(argv: list[str] | None = None) -> int:
     """Run the smoke test; raises DeployError naming the first thing that differs."""
     parser = argparse.ArgumentParser(description="Replay the golden rows of a release against its service.")
-    from scripts import targets  # they test with this module
+    from delivery import targets  # they test with this module
 
     parser.add_argument("--environment", type=targets.environment, help="test what is deployed there")
     parser.add_argument("--url", help="or the address of a service")
@@ -118,8 +118,8 @@ def _require_success(result: SmokeResult) -> None:
 
 def _deployed(environment: str) -> SmokeResult:
     """Test what an environment serves, at the address that its target gives this machine."""
+    from delivery import targets
     from pipeline.settings import load_settings
-    from scripts import targets
 
     settings = load_settings()
     target = targets.choose(settings)

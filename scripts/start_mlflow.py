@@ -6,8 +6,8 @@ make mlflow
 import argparse
 import sys
 
-from pipeline import mlflow_server, registry
 from pipeline.errors import edge
+from pipeline.registry import mlflow_server, versions
 from pipeline.settings import load_settings
 
 
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     """Leave an MLflow server running; with MLFLOW_TRACKING_URI set, only check that it answers."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     settings = load_settings()
-    registry.connect(settings).search_experiments(max_results=1)  # its health page may answer when nothing else does
+    versions.connect(settings).search_experiments(max_results=1)  # its health page may answer when nothing else does
     print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}")
 
 

@@ -10,10 +10,14 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from pipeline import carrier, deployments, mlflow_server, processes, registry, workflow
+from delivery import targets
+from pipeline import processes
+from pipeline.ci import outputs
 from pipeline.errors import BusyError, edge
+from pipeline.registry import deployments, mlflow_server, versions
+from pipeline.registry.embedded import sync
 from pipeline.settings import Settings, load_settings
-from scripts import deploy, targets
+from scripts import deploy
 
 
 @edge
@@ -23,12 +27,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
     settings = load_settings()
-    carrier.refuse_unknown()
-    client = registry.connect(settings)
+    sync.refuse_unknown()
+    client = versions.connect(settings)
     settle(client, settings)
     rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
-    promoted = registry.by_alias(client, settings.name, "production")
-    workflow.output(image=promoted.tags.get("image", "") if promoted else "")
+    promoted = versions.by_alias(client, settings.name, "production")
+    outputs.output(image=promoted.tags.get("image", "") if promoted else "")
     if options.json:
         print(json.dumps({"mlflow": mlflow_server.shown(mlflow_server.uri(settings)), "environments": rows}, indent=2))
         return
@@ -61,7 +65,7 @@ def settle(client, settings: Settings) -> None:
 def state(client, settings: Settings, environment: str) -> dict[str, Any]:
     """What an environment serves, and what its alias says."""
     record = targets.choose(settings).serving(environment, settings) or {}
-    found = registry.by_alias(client, settings.name, environment)
+    found = versions.by_alias(client, settings.name, environment)
     alias = found.version if found else None
     return {
         "environment": environment,

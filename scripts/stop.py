@@ -6,9 +6,10 @@ make stop
 import argparse
 import sys
 
-from pipeline import heartbeat, mlflow_server
+from delivery import targets
 from pipeline.errors import SlipwayError, edge
-from scripts import targets
+from pipeline.registry import mlflow_server
+from pipeline.registry.embedded import heartbeat
 
 
 @edge

@@ -9,19 +9,16 @@ missing is left out, and never an error.
 import argparse
 import sys
 
-from pipeline import (
-    ages,
-    artifacts,
-    carried,
-    mlflow_server,
-    pull_request_comment,
-    pull_request_report,
-    registry,
-    report,
-    workflow,
-)
+from pipeline import artifacts
+from pipeline.ci import outputs
+from pipeline.ci.pull_request import comment
+from pipeline.ci.pull_request import report as pull_request_report
 from pipeline.errors import SlipwayError, edge
-from pipeline.report import Cell, Name, Section, Table
+from pipeline.evaluation import report
+from pipeline.evaluation.report import Cell, Name, Section, Table
+from pipeline.registry import history as ages
+from pipeline.registry import mlflow_server, versions
+from pipeline.registry.embedded import snapshot
 from pipeline.settings import Settings, load_settings
 
 MOST = 1_000_000  # characters are at most so many bytes: GitHub takes 1 MiB of a step
@@ -34,8 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     settings = load_settings()
     text = markdown(settings)
-    workflow.summary(text)
-    if not workflow.is_workflow():
+    outputs.summary(text)
+    if not outputs.is_workflow():
         print(text)
 
 
@@ -44,7 +41,7 @@ def markdown(settings: Settings) -> str:
     blocks = [[f"# {settings.name}", ""], *of_build(settings), *of_mlflow(settings)]
     if len(blocks) == 1:
         blocks.append(["Nothing has been trained or deployed here yet.", ""])
-    return shortened(pull_request_comment.fitted([*blocks, [""]], MOST // 2))
+    return shortened(comment.fitted([*blocks, [""]], MOST // 2))
 
 
 def shortened(text: str) -> str:
@@ -61,21 +58,21 @@ def of_build(settings: Settings) -> list[list[str]]:
     if not any((artifacts.BUILD / name).exists() for name in pull_request_report.STAGES):
         return []
     found = pull_request_report.document(settings)
-    head = [f"## {pull_request_comment.title(found)}", ""]
-    return [head, *pull_request_comment.findings(found)]
+    head = [f"## {comment.title(found)}", ""]
+    return [head, *comment.findings(found)]
 
 
 def of_mlflow(settings: Settings) -> list[list[str]]:
     """What MLflow knows, if there is one: none is started for the sake of a summary."""
     if pull_request_report.production_unknown():
         return [["What is in production is not known here: MLflow could not be fetched.", ""]]
-    if not (mlflow_server.remote_uri() or (mlflow_server.HOME / carried.DATABASE).exists()):
+    if not (mlflow_server.remote_uri() or (mlflow_server.HOME / snapshot.DATABASE).exists()):
         return []
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
     try:
-        client = registry.connect(settings)
+        client = versions.connect(settings)
         return [environments(client, settings.name), history(client, settings.name)]
     except (SlipwayError, MlflowException, RequestException) as error:
         return [[f"MLflow could not be asked: {report.prose(str(error).splitlines()[0])}", ""]]
@@ -85,16 +82,16 @@ def environments(client, name: str) -> list[str]:
     """What each environment serves, by the record of its last deployment, and whether the alias agrees."""
     rows: list[tuple[Cell, ...]] = []
     for environment in ENVIRONMENTS:
-        last = registry.last_deployment(client, name, environment) or {}
-        found = registry.by_alias(client, name, environment)
+        last = versions.last_deployment(client, name, environment) or {}
+        found = versions.by_alias(client, name, environment)
         alias = str(found.version) if found else None
         serves = f"version {last['version']}" if last else "nothing"
         if alias != last.get("version"):
             serves += f", its alias is on {f'version {alias}' if alias else 'none'}"
-        since = registry.timestamp(last["started"]) if last else "–"
+        since = versions.timestamp(last["started"]) if last else "–"
         rows.append((environment, serves, since, Name(last["image"]) if last.get("image") else "–"))
     table = Table(("environment", "serves", "since", "image"), rows, words=range(4))
-    return pull_request_comment.section(Section("Environments", (), table))
+    return comment.section(Section("Environments", (), table))
 
 
 def history(client, name: str) -> list[str]:
@@ -109,11 +106,11 @@ def history(client, name: str) -> list[str]:
     ]
     table = Table(("what", "last", "of it"), rows, words=range(3))
     warning = ages.warning(retrained)
-    return pull_request_comment.section(Section("Ages", (f"⚠️ {warning}",) if warning else (), table))
+    return comment.section(Section("Ages", (f"⚠️ {warning}",) if warning else (), table))
 
 
 def _when(happened: ages.Happened | None) -> str:
-    return f"{ages.in_words(happened.when)}, {registry.timestamp(happened.when)}" if happened else "never"
+    return f"{ages.in_words(happened.when)}, {versions.timestamp(happened.when)}" if happened else "never"
 
 
 def _worst(drift: tuple[float, str, str] | None) -> str:

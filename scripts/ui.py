@@ -16,22 +16,16 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from pipeline import (
-    carried,
-    carrier,
-    github_actions,
-    heartbeat,
-    mlflow_pages,
-    mlflow_server,
-    processes,
-    registry_changes,
-    state,
-)
+from pipeline import processes, state
 from pipeline.artifacts import STATE, write_json
+from pipeline.ci import dispatch
 from pipeline.errors import BusyError, DeployError, RegistryError, edge
-from pipeline.lease import Claimant
-from pipeline.oci import Repository
-from pipeline.registry_changes import Change
+from pipeline.registry import changes as registry_changes
+from pipeline.registry import mlflow_server, pages
+from pipeline.registry.changes import Change
+from pipeline.registry.embedded import heartbeat, snapshot, sync
+from pipeline.registry.embedded.lease import Claimant
+from pipeline.registry.embedded.oci import Repository
 from pipeline.settings import Settings, load_settings
 from scripts import save_mlflow
 
@@ -50,14 +44,14 @@ def main(argv: list[str] | None = None) -> None:
     browser = not parser.parse_args(argv).no_browser
     mlflow_server.quiet_environment()
     settings = load_settings()
-    repository, reason = carrier.place(settings)
+    repository, reason = sync.place(settings)
     if reason:
         show(settings, browser)
         print(reason if mlflow_server.remote_uri() else f"{reason}, and so does what you change")
         print(deployed_by())
         return
     with processes.lock("carried-mlflow", "make ui"):
-        carrier.recover()
+        sync.recover()
         refuse_held()
         store = Repository(repository)
         opened = fetched(store)
@@ -80,7 +74,7 @@ def deployed_by() -> str:
 
 def show(settings: Settings, browser: bool) -> None:
     """Print the address of the model's page, and open it where there is a screen."""
-    address = f"{mlflow_server.shown(mlflow_server.uri(settings)).rstrip('/')}/{mlflow_pages.model(settings.name)}"
+    address = f"{mlflow_server.shown(mlflow_server.uri(settings)).rstrip('/')}/{pages.model(settings.name)}"
     print(f"MLflow: {address}", flush=True)
     # Without a screen Python would start a text browser, in the terminal that is read from here.
     if browser and (sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
@@ -116,16 +110,16 @@ def fetched(store: Repository) -> dict[str, Any] | None:
     if left:
         print("going on with what was changed here since the last `make ui`", flush=True)
         return left
-    found = store.get(carrier.TAG)
-    if found is None and carrier.holds_something():
+    found = store.get(sync.TAG)
+    if found is None and sync.holds_something():
         print(f"{store.name} holds no MLflow yet: it gets the one of this machine when you are done", flush=True)
-        carrier.remember(mlflow_server.HOME, None, None, [])
+        sync.remember(mlflow_server.HOME, None, None, [])
         return begun(store.name, None, [])
-    carrier.check_overwrite(store)
+    sync.check_overwrite(store)
     if found is None:
         return None
-    carrier.fetch(store, found, holder=None)
-    return begun(store.name, found[0], registry_changes.read(mlflow_server.HOME / carried.DATABASE))
+    sync.fetch(store, found, holder=None)
+    return begun(store.name, found[0], registry_changes.read(mlflow_server.HOME / snapshot.DATABASE))
 
 
 def begun(repository: str, base: str | None, before: registry_changes.State) -> dict[str, Any]:
@@ -137,10 +131,10 @@ def begun(repository: str, base: str | None, before: registry_changes.State) -> 
 
 def unfinished(store: Repository) -> dict[str, Any] | None:
     """The session since which the MLflow here was changed, or None; raises RegistryError when it was of another repository."""
-    left, record = state.read(SESSION, state.Session, "what was changed since is not put back"), carrier.record()
+    left, record = state.read(SESSION, state.Session, "what was changed since is not put back"), sync.record()
     if left is None or not record:
         return None
-    changed = left["base"] == record["base"] and carrier.content() != record["content"]
+    changed = left["base"] == record["base"] and sync.content() != record["content"]
     repository = left["repository"]
     if changed and repository != store.name:
         raise RegistryError(
@@ -153,10 +147,10 @@ def unfinished(store: Repository) -> dict[str, Any] | None:
 def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:
     """Say what was changed, put it back, and start what deploys it."""
     mlflow_server.stop()  # what it was asked for is written, and nothing is half written
-    if carrier.content() == carrier.record()["content"]:
+    if sync.content() == sync.record()["content"]:
         print("nothing was changed, and nothing is put back", flush=True)
         return
-    now = registry_changes.read(mlflow_server.HOME / carried.DATABASE)
+    now = registry_changes.read(mlflow_server.HOME / snapshot.DATABASE)
     changes = registry_changes.compare(opened["before"], now)
     print("you changed:")
     print(
@@ -171,7 +165,7 @@ def done(settings: Settings, store: Repository, opened: dict[str, Any]) -> None:
         if SESSION.exists():
             print("what you changed is still here: `make ui` goes on with it", flush=True)
         raise
-    begun(store.name, carrier.record()["base"], now)
+    begun(store.name, sync.record()["base"], now)
     if moved := registry_changes.moved(changes, settings.name, DEPLOY):
         start(moved)
 
@@ -180,7 +174,7 @@ def put_back(store: Repository, opened: dict[str, Any], changes: list[Change]) -
     """Compare and set, under the lease; raises RegistryError, with nothing overwritten, when somebody else saved meanwhile."""
     if saved(store, opened, changes):
         return
-    claimant = Claimant(store.name, carrier.who())
+    claimant = Claimant(store.name, sync.who())
     claimant.acquire()
     try:
         heartbeat.begin(claimant)
@@ -192,14 +186,14 @@ def put_back(store: Repository, opened: dict[str, Any], changes: list[Change]) -
 
 def saved(store: Repository, opened: dict[str, Any], changes: list[Change]) -> bool:
     """Whether the registry has what is here, as after a put-back whose end was not heard of; raises RegistryError when it moved on."""
-    found = store.get(carrier.TAG)
+    found = store.get(sync.TAG)
     if (found[0] if found else None) == opened["base"]:
         return False
     layers = found[1]["layers"] if found else []
-    if sorted(carried.contents(layers)) == carrier.content():
+    if sorted(snapshot.contents(layers)) == sync.content():
         return True
     with tempfile.TemporaryDirectory() as folder:
-        theirs = registry_changes.read(carrier.database(store, layers, Path(folder)))
+        theirs = registry_changes.read(sync.database(store, layers, Path(folder)))
     raise conflict(store.name, changes, registry_changes.compare(opened["before"], theirs))
 
 
@@ -213,7 +207,7 @@ def conflict(name: str, changes: list[Change], theirs: list[Change]) -> Registry
         flush=True,
     )
     kept = STATE / f"ui-{time.strftime('%Y%m%d-%H%M%S')}"
-    carrier.set_aside(kept)
+    sync.set_aside(kept)
     SESSION.unlink(missing_ok=True)
     both = sorted({one[:2] for one in changes} & {one[:2] for one in theirs})
     clash = f"; both changed {', '.join(f'{what} of {model}' for model, what in both)}" if both else ""
@@ -225,10 +219,10 @@ def conflict(name: str, changes: list[Change], theirs: list[Change]) -> Registry
 
 def start(moved: list[str]) -> None:
     """Start the workflow that deploys what an alias says, or say where to; raises DeployError when GitHub refuses."""
-    names, page = " and ".join(moved), github_actions.page(WORKFLOW)
+    names, page = " and ".join(moved), dispatch.page(WORKFLOW)
     by_hand = f"press “Run workflow” on {page}; its schedule finds the change too, within hours"
     try:
-        begun = github_actions.start(WORKFLOW)
+        begun = dispatch.start(WORKFLOW)
     except DeployError as error:
         raise DeployError(f"MLflow is saved, but {WORKFLOW} was not started: {error.what}", by_hand) from error
     if begun:

@@ -16,11 +16,9 @@ import time
 from contextlib import closing
 from subprocess import PIPE, STDOUT
 
-from pipeline import networks, processes
-from pipeline.errors import OneHostError, edge
-from pipeline.settings import load_settings
-from scripts import mlflow_admin, targets
-from scripts.compose import (
+from delivery import networks, targets
+from delivery.host import mlflow_admin
+from delivery.host.compose import (
     compose,
     containers,
     described,
@@ -31,7 +29,10 @@ from scripts.compose import (
     require_engine,
     without_passwords,
 )
-from scripts.passwords import make_metrics_key, make_passwords, metrics_key
+from delivery.host.passwords import make_metrics_key, make_passwords, metrics_key
+from pipeline import processes
+from pipeline.errors import OneHostError, edge
+from pipeline.settings import load_settings
 
 WAIT_SECONDS = 300
 LOGS = "docker compose -f monitoring/compose.yaml logs"

@@ -4,7 +4,7 @@
     python -m scripts.validate_data --json
 
 Runs the team's Great Expectations suite (project/checks.py) and the checks that suit any data
-(pipeline/data_checks.py). Writes build/data.json and build/data.md. Exit status 1 when a critical check fails; a
+(pipeline/data/checks.py). Writes build/data.json and build/data.md. Exit status 1 when a critical check fails; a
 warning is only reported.
 """
 
@@ -17,13 +17,16 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import artifacts, bundle, data_checks, expectations, leftovers
-from pipeline.data_checks import Check
-from pipeline.dataset import Dataset, read_frame, take_apart
+from pipeline import artifacts
+from pipeline.data import checks as data_checks
+from pipeline.data import expectations, leftovers
+from pipeline.data.checks import Check
+from pipeline.data.dataset import Dataset, read_frame, take_apart
 from pipeline.errors import DataError, edge, in_project
+from pipeline.formats import bundle
 from pipeline.settings import Settings, load_settings
-from serving.contract import name_fault
-from serving.decode import contract_fault
+from serving.model.contract import name_fault
+from serving.requests.decoder import contract_fault
 
 
 @edge

@@ -17,10 +17,13 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from pipeline import artifacts, bundle, conversion, expectations, metrics, portable, served, trusted
-from pipeline.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
-from pipeline.dataset import Dataset, load_dataset
+from pipeline import artifacts
+from pipeline.data import expectations
+from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, edge, in_project
+from pipeline.evaluation import metrics
+from pipeline.evaluation.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
+from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, trusted_types
 from pipeline.settings import load_settings
 
 ROWS = 2000  # of the sample: enough to tell a model from a dummy, few enough to fit in seconds
@@ -43,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     file.unlink(missing_ok=True)
 
     settings = load_settings()
-    conversion.prepare()
+    onnx_conversion.prepare()
     outcomes = examine(load_dataset(settings))
     broken = [one for one in outcomes if not one.success]
     report = {"success": not broken, "checks": [asdict(one) for one in outcomes]}
@@ -56,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         then = "correct project/model.py, or a rule of project/checks.py that does not hold"
         if broken[0].check == STORED:
             known = settings.train.trusted_types
-            then = trusted.advice(broken[0].observed.removeprefix(UNTRUSTED).split(", "), known)
+            then = trusted_types.advice(broken[0].observed.removeprefix(UNTRUSTED).split(", "), known)
         raise ProjectError(
             f"the model fails {len(broken)} of {len(outcomes)} checks, first “{broken[0].check}”: {broken[0].observed}",
             then,
@@ -220,9 +223,9 @@ def one_row(dataset: Dataset, model: Any, features: pd.DataFrame) -> Outcome:
         answers(model, dataset, features.iloc[[0]])
     except Exception as error:
         return Outcome(check, False, f"raises {type(error).__name__}: {first_line(error)}")
-    found = served.contradiction(model, dataset, features)
-    if found.differ > served.CONTRADICTED * found.rows:
-        return Outcome(check, False, f"{found}; {served.ONE_ANSWER}")
+    found = choose.contradiction(model, dataset, features)
+    if found.differ > choose.CONTRADICTED * found.rows:
+        return Outcome(check, False, f"{found}; {choose.ONE_ANSWER}")
     return Outcome(check, True, str(found) if found.differ else f"{found.rows} rows, each alone and among the others")
 
 
@@ -244,7 +247,7 @@ def refuses_text(dataset: Dataset, features: pd.DataFrame, predict: Predict) -> 
 
 def can_be_stored(dataset: Dataset, model: Any) -> Outcome:
     """The model holds only types that skops or the settings trust."""
-    unknown = portable.untrusted(model, dataset.settings.train.trusted_types)
+    unknown = onnx_model.untrusted(model, dataset.settings.train.trusted_types)
     observed = f"{UNTRUSTED}{', '.join(unknown)}" if unknown else "all types are trusted"
     return Outcome(STORED, not unknown, observed)
 
@@ -257,9 +260,9 @@ def can_be_served(dataset: Dataset, model: Any, features: pd.DataFrame, predict:
     def contract_for(form: dict[str, Any]) -> dict[str, Any]:
         return bundle.contract(dataset, form, declared, "", tolerance)
 
-    tried = served.prepare(model, dataset, features, predict(features), contract_for({})["inputs"])
-    odd = served.not_most_probable(model, dataset, tried)
-    labels = Outcome("names the most probable class", not odd, f"{odd}; {served.MOST_PROBABLE}" if odd else "it does")
+    tried = choose.prepare(model, dataset, features, predict(features), contract_for({})["inputs"])
+    odd = choose.not_most_probable(model, dataset, tried)
+    labels = Outcome("names the most probable class", not odd, f"{odd}; {choose.MOST_PROBABLE}" if odd else "it does")
     return [*([labels] if dataset.classes else []), _in_a_format(dataset, model, tried, contract_for)]
 
 
@@ -291,10 +294,10 @@ def kept_limits(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _in_a_format(dataset: Dataset, model: Any, tried: list[served.Trial], contract_for: Any) -> Outcome:
+def _in_a_format(dataset: Dataset, model: Any, tried: list[choose.Trial], contract_for: Any) -> Outcome:
     check, tolerance = "can be served", dataset.settings.gate.parity
     try:
-        chosen = served.choose(model, dataset, tried, contract_for)
+        chosen = choose.choose(model, dataset, tried, contract_for)
     except PortabilityError as error:
         return Outcome(check, False, f"{error.what}; {error.then}")
     differs = max(found.difference for found in chosen.parity)

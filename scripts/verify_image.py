@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import configured, engine, image_registry, images, registry
+from delivery.images import docker_engine, image_registry, recipe
+from pipeline import container_registry
 from pipeline.artifacts import write_text
+from pipeline.ci import repository_settings
 from pipeline.errors import ImageError, edge
+from pipeline.registry import versions
 from pipeline.settings import Settings, load_settings
 from scripts import build_image
 
@@ -36,10 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--version", help="version in MLflow; without it, the one in build/registered.json")
     options = parser.parse_args(argv)
     settings = load_settings()
-    if not images.repository(settings.name)[1]:
+    if not container_registry.repository(settings.name)[1]:
         print("nothing to verify: IMAGE_REPOSITORY is not set, so images never leave the machine that builds them")
         return
-    verify(settings, build_image.chosen(registry.connect(settings), settings, options.version))
+    verify(settings, build_image.chosen(versions.connect(settings), settings, options.version))
 
 
 def verify(settings: Settings, version) -> str:
@@ -47,7 +50,7 @@ def verify(settings: Settings, version) -> str:
     name = named(settings, version)
     labelled(version, pulled(name))
     print(f"version {version.version} is {name}, and its labels agree with MLflow")
-    if configured.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
+    if repository_settings.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
         attested(name)
         print(f"GitHub attests that {SIGNER} of {os.environ['GITHUB_REPOSITORY']} made it")
     else:
@@ -57,7 +60,7 @@ def verify(settings: Settings, version) -> str:
 
 def named(settings: Settings, version) -> str:
     """What MLflow calls the image of a version: in this repository, by digest."""
-    repository, _ = images.repository(settings.name)
+    repository, _ = container_registry.repository(settings.name)
     name = version.tags.get("image")
     if not name:
         raise ImageError(
@@ -73,20 +76,20 @@ def named(settings: Settings, version) -> str:
 
 def pulled(name: str):
     """The image as the registry has it now; an engine checks what it pulls by digest against that digest."""
-    docker, auth = engine.connect(), images.login()
+    docker, auth = docker_engine.connect(), container_registry.login()
     if not image_registry.has(docker, name, auth):
         raise ImageError(
-            f"{images.host(name)} has no {name}, or this user may not see it",
+            f"{container_registry.host(name)} has no {name}, or this user may not see it",
             "`make image VERSION=n` builds and pushes a version again",
         )
-    with engine.in_words(lambda text: ImageError(f"{name} cannot be pulled: {text}", "run this again")):
+    with docker_engine.in_words(lambda text: ImageError(f"{name} cannot be pulled: {text}", "run this again")):
         return docker.images.pull(name, auth_config=auth)
 
 
 def labelled(version, image) -> None:
     """Refuse an image whose labels name another version than MLflow."""
     says = image.labels
-    for label, expected in images.identity(version).items():
+    for label, expected in recipe.identity(version).items():
         if says.get(label) != expected:
             raise ImageError(
                 f"the image of version {version.version} is another's: its label {label} is "
@@ -129,11 +132,11 @@ def ran(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
 @contextmanager
 def logged_in(name: str) -> Iterator[dict[str, str]]:
     """Variables with which `gh` may read the image's registry: our log-in, in a configuration that goes again."""
-    auth = images.login()
+    auth = container_registry.login()
     if not auth:
         yield {}
         return
-    host = images.host(name)
+    host = container_registry.host(name)
     secret = base64.b64encode(f"{auth['username']}:{auth['password']}".encode()).decode()
     with tempfile.TemporaryDirectory(prefix="slipway-login-") as folder:
         config = {"auths": {HUB if host == "Docker Hub" else host: {"auth": secret}}}

@@ -9,10 +9,10 @@ import argparse
 import os
 import sys
 
-from pipeline import mlflow_server
+from delivery.relay import registration
 from pipeline.errors import RegistryError, SettingsError, edge
+from pipeline.registry import mlflow_server
 from pipeline.settings import load_settings
-from scripts.relay import registration
 from scripts.webhook_relay import secret
 
 

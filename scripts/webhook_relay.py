@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from delivery.relay import remote
+from delivery.relay.metrics import Metrics
+from delivery.relay.worker import UNDONE, Pace, Worker, say
 from pipeline.artifacts import ROOT, STATE
 from pipeline.errors import SettingsError, SlipwayError, edge
 from scripts import notify
-from scripts.relay import remote
-from scripts.relay.metrics import Metrics
-from scripts.relay.worker import UNDONE, Pace, Worker, say
 
 PORT = 8010
 LOG = STATE / "relay-reconcile.log"
@@ -137,13 +137,14 @@ def elsewhere(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
 
 def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
     """The worker that promotes on this machine, with the heavy imports made before the first click."""
-    from pipeline import mlflow_server, warm
+    from pipeline import preload
+    from pipeline.registry import mlflow_server
     from pipeline.settings import load_settings
 
     settings = load_settings()
     if not mlflow_server.remote_uri():
         mlflow_server.uri(settings)
-    warm.prepare()
+    preload.prepare()
     return Worker(
         lambda: remote.aliases(mlflow_server.uri(settings), config.model),
         reconcile,
@@ -157,10 +158,10 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
 
 def reconcile() -> None:
     """Run `make reconcile` and show what it said; raises SlipwayError when it failed."""
-    from pipeline import warm
+    from pipeline import preload
 
     LOG.parent.mkdir(parents=True, exist_ok=True)
-    status = warm.run(["-m", "scripts.reconcile"], LOG)
+    status = preload.run(["-m", "scripts.reconcile"], LOG)
     said = LOG.read_text(encoding="utf-8", errors="replace").strip()
     print(said, flush=True)
     if status:
@@ -183,7 +184,7 @@ def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:
     """Answer requests until a signal; a caller that is slow or one of too many is sent away. Raises SettingsError without a port."""
     import uvicorn
 
-    from scripts.relay import app
+    from delivery.relay import app
 
     try:
         socket.create_server((host, config.port)).close()

@@ -21,14 +21,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--open", action="store_true", help="answer anybody, without a key, on any address")
     args = parser.parse_args(argv)
 
+    from serving.access.keys import KeysError
     from serving.app import create_app  # after the arguments, so that a mistyped one is told at once
-    from serving.bundle import BundleError
     from serving.config import ConfigError, read_config
-    from serving.descriptors import raise_limit
-    from serving.keys import KeysError
-    from serving.logs import set_up
-    from serving.memory import return_freed
-    from serving.workers import processes, serve
+    from serving.log.memory import return_freed
+    from serving.model.bundle import BundleError
+    from serving.runtime.descriptors import raise_limit
+    from serving.runtime.workers import processes, serve
+    from serving.telemetry.logs import set_up
 
     set_up()
     return_freed()

@@ -5,8 +5,8 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from serving.predictor import NoAnswer
-from serving.rows import Fault, RowError
+from serving.model.predictor import NoAnswer
+from serving.model.rows import Fault, RowError
 
 MEDIA_TYPE = "application/problem+json"
 GONE = 499  # the usual number for a client that left before its answer; counted, never sent

@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import requests
 
-from pipeline import oci
+from pipeline.registry.embedded import oci
 from tests import preload
 from tests.conftest import ROOT, clean_environment
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 QUICK = "Timing(settle=0.5, beat=0.3, poll=0.2, dead=3, tell=0.5, patience=60)"
-RESTORE = "import sys; from pipeline.errors import edge; from pipeline.lease import Timing; from scripts.restore_mlflow import restore; sys.exit(edge(restore)(sys.argv[1], {timing}))"  # fmt: skip
+RESTORE = "import sys; from pipeline.errors import edge; from pipeline.registry.embedded.lease import Timing; from scripts.restore_mlflow import restore; sys.exit(edge(restore)(sys.argv[1], {timing}))"  # fmt: skip
 
 
 class Machine:
@@ -25,7 +25,7 @@ class Machine:
 
     def __init__(self, root: Path, repository: str):
         self.root, self.repository, self.environment = root, repository, {"IMAGE_REPOSITORY": repository}
-        for name in ("pipeline", "scripts", "serving"):
+        for name in ("pipeline", "delivery", "scripts", "serving"):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "tests/example/pipeline.toml", root)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.compose import PASSWORDS
+from delivery.host.compose import PASSWORDS
 from tests.conftest import Fork, clean_environment, free_port
 
 IMAGES = Path(__file__).parent / "images"

@@ -8,15 +8,15 @@ import uuid
 import pytest
 import requests
 
-from pipeline import engine as builder
-from pipeline import images
+from delivery.images import docker_engine as builder
+from delivery.images import recipe
+from delivery.release import Release
+from delivery.targets import docker
 from pipeline.artifacts import ROOT
 from pipeline.errors import DeployError
 from pipeline.processes import free_port
-from pipeline.release import Release
 from pipeline.settings import load_settings
-from scripts.targets import docker
-from serving.keys import make_key
+from serving.access.keys import make_key
 from tests.serving.bundles import make_bundle, read
 
 SET = ("SLIPWAY_API_KEYS", "SLIPWAY_API_KEYS_FILE", "SLIPWAY_KEY", "SLIPWAY_DATABASE_URL", "SLIPWAY_SERVICE_ADDRESS")
@@ -26,13 +26,13 @@ SET = ("SLIPWAY_API_KEYS", "SLIPWAY_API_KEYS_FILE", "SLIPWAY_KEY", "SLIPWAY_DATA
 def releases(engine, tmp_path_factory):
     """Two versions of a model as images of this engine, which are removed at the end."""
     made, client = {}, builder.connect()
-    builder.get_base(client, images.base())
+    builder.get_base(client, recipe.base())
     for version in ("1", "2"):
         folder = tmp_path_factory.mktemp("bundles") / f"bundle-{version}"
         make_bundle("binary", folder, version)
         about = read(folder, "release.json")
         name = f"slipway-test-keys:{uuid.uuid4().hex[:12]}"
-        builder.build(client, images.context(ROOT, folder), name, {}, 0, images.requirements(folder))
+        builder.build(client, recipe.context(ROOT, folder), name, {}, 0, recipe.requirements(folder))
         made[version] = Release(about["name"], version, about["digest"], folder, name)
     yield made
     for release in made.values():

@@ -19,9 +19,9 @@ from tests.tools import NETWORK
 RELEASE = """
 from pathlib import Path
 from pipeline.errors import edge
-from pipeline.release import Release
+from delivery.release import Release
 from pipeline.settings import load_settings
-from scripts.targets import docker
+from delivery.targets import docker
 import json, sys
 @edge
 def main():

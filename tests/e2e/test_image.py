@@ -21,13 +21,12 @@ import requests
 from docker.errors import ImageNotFound
 from packaging.markers import Marker
 
-from pipeline import engine as docker_engine
-from pipeline import image_registry, images
+from delivery.images import docker_engine, image_registry, recipe
 from pipeline.errors import ImageError
 from pipeline.settings import load_settings
 from scripts import build_image
 from scripts.smoke_test import smoke_test
-from serving import pages
+from serving.http import pages
 from tests.e2e.registries import OwnRegistry
 from tests.serving.bundles import change, make_bundle, read
 
@@ -151,7 +150,7 @@ def layers(engine, image) -> list[str]:
 
 def added(engine, image) -> dict[str, tarfile.TarInfo]:
     """What the image adds to its base, by path."""
-    base = len(layers(engine, images.base()))
+    base = len(layers(engine, recipe.base()))
     saved = io.BytesIO(b"".join(engine.images.get(image).save()))
     found = {}
     with tarfile.open(fileobj=saved) as archive:
@@ -237,8 +236,8 @@ def test_image_adds_no_tools_and_no_caches(local, files):
     forbidden = re.compile(r"(^|/)(pip|gcc|cc|\.cache|tests|uv|include)(/|$)|\.(pyi|h|a|whl|tar\.gz)$")
     assert not [name for name in files if forbidden.search(name)]
     assert files["opt/venv/bin/python"].issym()
-    static = {f"app/serving/static/{path.name}" for path in (ROOT / "serving/static").iterdir()}
-    assert static == {name for name in files if name.startswith("app/serving/static/") and files[name].isfile()}
+    static = {f"app/serving/http/static/{path.name}" for path in (ROOT / "serving/http/static").iterdir()}
+    assert static == {name for name in files if name.startswith("app/serving/http/static/") and files[name].isfile()}
     assert {path.name for path in local.folder.iterdir()} == {n.split("/")[-1] for n in files if n.startswith("app/bundle/")}  # fmt: skip
 
 
@@ -254,7 +253,7 @@ def test_nothing_in_the_image_can_be_changed_by_its_user(files):
 
 def test_image_adds_at_most_200_mb(engine, local):
     """What the image adds to its base stays within the limit."""
-    size = local.there.attrs["Size"] - engine.images.get(images.base()).attrs["Size"]
+    size = local.there.attrs["Size"] - engine.images.get(recipe.base()).attrs["Size"]
     assert 50e6 < size <= LIMIT
 
 
@@ -292,14 +291,14 @@ def test_secrets_beside_the_code_do_not_get_into_the_image(engine, monkeypatch, 
 
 def test_same_files_give_the_same_layers(engine, local):
     """Built again from nothing, later and by the engine's older builder, every layer has the same digest."""
-    context = io.BytesIO(images.context(ROOT, local.folder))
+    context = io.BytesIO(recipe.context(ROOT, local.folder))
     stream = engine.api.build(fileobj=context, custom_context=True, nocache=True, rm=True, decode=True)
     said = "".join(event.get("stream", "") for event in stream)
     steps = re.findall(r"---> ([0-9a-f]{12})$", said, re.M)
     try:
         assert layers(engine, steps[-1]) == layers(engine, local.image)
     finally:
-        base = engine.images.get(images.base()).id.removeprefix("sha256:")
+        base = engine.images.get(recipe.base()).id.removeprefix("sha256:")
         for step in reversed(steps):  # the builder keeps every step as an image without a name
             if not base.startswith(step):
                 with suppress(ImageNotFound):  # went with the step after it
@@ -316,7 +315,7 @@ def test_new_version_adds_one_small_layer(engine, local, tmp_path):
 
 def test_base_without_bytecode_gets_it(engine, monkeypatch, tmp_path):
     """On a base that comes without bytecode of Python itself, the image brings it, for a read-only service cannot keep any."""
-    find = f"FROM {images.base()}\nLABEL slipway.run={RUN}\nRUN find / -xdev -name '*.pyc' -delete\n"
+    find = f"FROM {recipe.base()}\nLABEL slipway.run={RUN}\nRUN find / -xdev -name '*.pyc' -delete\n"
     bare, _ = engine.images.build(fileobj=io.BytesIO(find.encode()), tag=f"slipway-test/bare:{RUN}", rm=True)
     monkeypatch.setenv("PYTHON_IMAGE", f"slipway-test/bare:{RUN}")
     made = make(a_bundle(tmp_path / "bundle"))
@@ -462,9 +461,9 @@ def test_interrupted_build_leaves_nothing(engine, tmp_path, buildx):
     a_bundle(tmp_path / "bundle")
     label = label_containers(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from pipeline import engine; from pipeline.errors import edge;"
+        "import sys; from pathlib import Path; from delivery.images import docker_engine; from pipeline.errors import edge;"
         "from scripts import build_image; from tests.e2e import test_image;"
-        f"build_image.ROOT = Path({str(tmp_path)!r}); engine.has_buildx = lambda: {buildx};"
+        f"build_image.ROOT = Path({str(tmp_path)!r}); docker_engine.has_buildx = lambda: {buildx};"
         f"sys.exit(edge(lambda: test_image.make(Path({str(tmp_path / 'bundle')!r})))())"
     )
     command = [sys.executable, "-c", code]
@@ -484,7 +483,7 @@ def test_interrupted_build_leaves_nothing(engine, tmp_path, buildx):
             break
         time.sleep(0.1)
     assert not left
-    made_of = images.inputs(images.context(tmp_path, tmp_path / "bundle"))
+    made_of = recipe.inputs(recipe.context(tmp_path, tmp_path / "bundle"))
     assert not engine.images.list(filters={"label": [f"slipway.run={run_id}", f"slipway.inputs={made_of}"]})
 
 

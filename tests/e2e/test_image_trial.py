@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline import image_trial
+from delivery.images import trial
 from pipeline.errors import PortabilityError
 from tests.serving.bundles import make_bundle, read, seal, write
 
@@ -16,7 +16,7 @@ DIGEST = hashlib.sha256(b"trial").hexdigest()
 def tried(folder, target="auto"):
     """What the trial of a bundle's content said."""
     settings = SimpleNamespace(name=read(folder, "contract.json")["name"], deploy=SimpleNamespace(target=target))
-    return image_trial.before_registration(settings, folder, DIGEST)
+    return trial.before_registration(settings, folder, DIGEST)
 
 
 def left(engine):

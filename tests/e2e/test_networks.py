@@ -6,7 +6,7 @@ import uuid
 import docker
 import pytest
 
-from pipeline import networks
+from delivery import networks
 from pipeline.errors import DeployError
 from scripts import up
 

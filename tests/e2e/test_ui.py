@@ -15,7 +15,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from pipeline import model_card
+from pipeline.evaluation import model_card
 from pipeline.settings import load_settings
 from tests.conftest import ROOT, free_port
 from tests.e2e.carried_machine import Machine, tag
@@ -405,9 +405,9 @@ def test_a_state_is_the_same_however_often_it_is_put(seeded, repository):
     person.process.wait()
     before = json.loads((seeded.root / ".slipway/ui.json").read_text())
     save = (
-        "from scripts import save_mlflow, ui; from pipeline import carrier, mlflow_server; from pipeline.oci import Repository\n"
+        "from scripts import save_mlflow, ui; from pipeline.registry import mlflow_server; from pipeline.registry.embedded import sync; from pipeline.registry.embedded.oci import Repository\n"
         "from pathlib import Path; import shutil; mlflow_server.stop(); record = Path('.mlflow/carried.json')\n"
-        "shutil.copy(record, 'record'); store = Repository(carrier.place(ui.load_settings())[0])\n"
+        "shutil.copy(record, 'record'); store = Repository(sync.place(ui.load_settings())[0])\n"
         "ui.put_back(store, ui.unfinished(store), []); shutil.copy('record', record)"
     )
     seeded.run("-c", save)

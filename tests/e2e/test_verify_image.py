@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import engine as docker_engine
-from pipeline import image_registry, images
+from delivery.images import docker_engine, image_registry, recipe
+from pipeline import container_registry
 from pipeline.errors import ImageError
 from scripts import verify_image
 from tests.e2e.registries import OwnRegistry
@@ -86,13 +86,13 @@ def gh(monkeypatch, tmp_path):
 
 
 def the_repository():
-    return images.repository("cars")[0]
+    return container_registry.repository("cars")[0]
 
 
 def pushed_version(engine, auth=None, **other):
     """A version whose image is in the registry; `other` labels take the place of the right ones."""
     version = a_version()
-    labels = images.identity(version) | {f"slipway.{key}": value for key, value in other.items()}
+    labels = recipe.identity(version) | {f"slipway.{key}": value for key, value in other.items()}
     version.tags["image"] = push(engine, the_repository(), auth, **labels)
     return version
 
@@ -198,7 +198,7 @@ def test_gh_may_read_a_registry_with_a_log_in(engine, gh, tmp_path_factory, monk
         monkeypatch.setenv("IMAGE_REPOSITORY_USERNAME", "tester")
         monkeypatch.setenv("IMAGE_REPOSITORY_PASSWORD", "right horse")
         folder = gh(f'echo "$DOCKER_CONFIG" > "{tmp_path_factory.getbasetemp()}/where"')
-        verify_image.verify(SETTINGS, pushed_version(engine, images.login()))
+        verify_image.verify(SETTINGS, pushed_version(engine, container_registry.login()))
         login = json.loads((folder / "login").read_text())
         assert login == {"auths": {own.address: {"auth": "dGVzdGVyOnJpZ2h0IGhvcnNl"}}}
         where = (tmp_path_factory.getbasetemp() / "where").read_text().strip()

@@ -19,19 +19,19 @@ CMD ["--bundle", "/app/bundle", "--host", "0.0.0.0", "--port", "8000"]
 
 def build(bundle: Path, fault: str) -> str:
     """Build and push an image of a bundle with a fault ("" for none); returns REPOSITORY@sha256:..."""
-    from pipeline import engine, image_registry, images
+    from delivery.images import docker_engine, image_registry, recipe
     from pipeline.artifacts import ROOT
 
     address = os.environ.get("SLIPWAY_TEST_REGISTRY") or pytest.skip(
         "a real cluster needs real images: SLIPWAY_TEST_REGISTRY (host:port) says where they are pushed to"
     )
-    docker = engine.connect()
-    context = images.context(ROOT, bundle)
+    docker = docker_engine.connect()
+    context = recipe.context(ROOT, bundle)
     repository, tag = f"{address}/slipway-test/{uuid.uuid4().hex}", "1"  # its own: others may build the same meanwhile
     name = f"{repository}:{tag}"
-    engine.get_base(docker, images.base())
+    docker_engine.get_base(docker, recipe.base())
     labels = {"slipway.test": repository}  # and so an id of its own, too
-    image = engine.build(docker, context, name, labels, 0, images.requirements(bundle))
+    image = docker_engine.build(docker, context, name, labels, 0, recipe.requirements(bundle))
     if fault:
         image = with_fault(docker, image.id, name, fault)
     return f"{repository}@{image_registry.push(docker, repository, tag, None)}"

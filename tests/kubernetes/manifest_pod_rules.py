@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from manifest_objects import containers, of, pods, selects
 
-from scripts.targets.manifests import BY_DIGEST
-from serving.workers import END
+from delivery.targets.kubernetes.manifests import BY_DIGEST
+from serving.runtime.workers import END
 
 ENDPOINTS = {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
 

@@ -6,7 +6,7 @@ from itertools import chain
 import manifest_pod_rules as pod_rules
 from manifest_objects import containers, of, pods, selects
 
-from scripts.targets.manifests import APP, TRACK
+from delivery.targets.kubernetes.manifests import APP, TRACK
 
 PORT = 8000
 

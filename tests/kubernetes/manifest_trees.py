@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.targets import manifests
+from delivery.targets.kubernetes import manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ("staging", "production")

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.release import Release
+from delivery.release import Release
+from delivery.targets.kubernetes import canary, kubectl, lease, manifests, pods, rollout, target
 from pipeline.settings import Settings, load_settings
-from scripts import canary
-from scripts.targets import kubectl, kubernetes, lease, manifests, pods, rollout
 from tests.kubernetes.cluster_handle import Cluster
 from tests.serving.bundles import make_bundle, read
 
@@ -47,11 +46,11 @@ class World:
 
     def deploy(self, version: int, fault: str = "", environment: str = "production", at_once: bool = False) -> dict:
         """Put a version into an environment, as `make deploy` does once it has bundle and image."""
-        return kubernetes.release(environment, self.release(version, fault), self.settings, at_once)
+        return target.release(environment, self.release(version, fault), self.settings, at_once)
 
     def serving(self, environment: str = "production") -> dict | None:
         """What the target says that the environment serves."""
-        return kubernetes.serving(environment, self.settings)
+        return target.serving(environment, self.settings)
 
     def namespace(self, environment: str = "production") -> str:
         """Where the environment is."""

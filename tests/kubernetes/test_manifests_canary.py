@@ -5,8 +5,8 @@ import copy
 import pytest
 from manifest_trees import COMPONENTS, needs_kubectl, rendered
 
+from delivery.targets.kubernetes import manifests
 from pipeline.errors import SlipwayError
-from scripts.targets import manifests
 
 pytestmark = needs_kubectl
 

@@ -9,7 +9,7 @@ import pytest
 from manifest_schemas import NEWEST, OLDEST, schema_faults
 from manifest_trees import COMPONENTS, needs_kubectl, rendered
 
-from scripts.targets.manifests import canary_of, find
+from delivery.targets.kubernetes.manifests import canary_of, find
 
 pytestmark = needs_kubectl
 POD = "spec.template.spec"

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from manifest_trees import ABOUT, COMPONENTS, IMAGE, copy_of_k8s, needs_kubectl, rendered
 
+from delivery.targets.kubernetes import manifests
 from pipeline.errors import SlipwayError
-from scripts.targets import manifests
 
 
 @pytest.fixture

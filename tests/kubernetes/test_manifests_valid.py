@@ -16,7 +16,7 @@ from manifest_trees import (
     variant,
 )
 
-from scripts.targets.manifests import canary_of, image_of, render, weighted
+from delivery.targets.kubernetes.manifests import canary_of, image_of, render, weighted
 
 COMBINATIONS = [chosen for size in range(len(COMPONENTS) + 1) for chosen in combinations(COMPONENTS, size)]
 BATCH = 16  # kustomize compares each object with each: all at once takes longer than a few at a time

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from delivery.targets.kubernetes import pods, rollout
 from pipeline.errors import DeployError
-from scripts.targets import pods, rollout
 from tests.kubernetes.target_world import new_world
 
 

@@ -8,9 +8,9 @@ import time
 import pytest
 import requests
 
+from delivery.targets.kubernetes import target
 from pipeline.errors import DeployError
-from scripts.targets import kubernetes
-from serving.keys import make_key
+from serving.access.keys import make_key
 from tests.kubernetes.target_world import new_world
 
 KEYS, OURS, METRICS = "model-api-keys", "model-pipeline-key", "model-metrics-key"
@@ -65,7 +65,7 @@ def test_the_first_release_makes_keys_for_delivery_and_for_prometheus(world):
 def test_who_shows_no_key_is_refused_and_prometheus_may_read_metrics_alone(world):
     """401 without a key; the key of Prometheus opens /metrics and no prediction."""
     bearer = {"Authorization": f"Bearer {world.secret(METRICS, 'key')}"}
-    with kubernetes.reach("production", world.settings) as url:
+    with target.reach("production", world.settings) as url:
         assert requests.post(f"{url}/predict", json={}, timeout=10).status_code == 401
         assert requests.get(f"{url}/metrics", timeout=10).status_code == 401
         # The API server keeps Authorization to itself, so here the key travels in the other header.
@@ -79,14 +79,14 @@ def test_the_next_release_finds_its_key_in_the_cluster(world, capsys):
     key = world.secret(OURS, "key")
     world.deploy(2)
     assert world.serving()["version"] == "2" and world.secret(OURS, "key") == key
-    assert kubernetes.key("production", world.settings) == key
+    assert target.key("production", world.settings) == key
     said = capsys.readouterr()
     assert key not in said.out + said.err
 
 
 def test_the_line_to_paste_reads_the_key_from_the_cluster(world):
     """What stands in the shown line gives the key to a shell."""
-    words = kubernetes.key_in_shell("production", world.settings)
+    words = target.key_in_shell("production", world.settings)
     done = subprocess.run(["sh", "-c", f'printf %s "{words}"'], capture_output=True, text=True, timeout=60)
     assert done.stdout == world.secret(OURS, "key")
 
@@ -96,7 +96,7 @@ def test_keys_change_in_running_pods(world):
     lines, (key, line) = world.secret(KEYS, "keys"), make_key("billing", "predict")
     row = json.loads((world.release(1).bundle / "golden.json").read_text(encoding="utf-8"))["inputs"][0]
     before = {pod["metadata"]["name"] for pod in world.get("pods")["items"]}
-    with kubernetes.reach("production", world.settings) as url:
+    with target.reach("production", world.settings) as url:
         for text, wanted in ((f"{lines}{line}\n", 200), (lines, 401)):
             make_secret(world, KEYS, "keys", text)
             deadline = time.monotonic() + 60
@@ -183,8 +183,8 @@ def test_a_secret_that_holds_something_else_is_named(empty, name):
 def test_forgetting_is_left_to_people_with_the_command_to_run(world):
     """Nobody's pods are entered; the words have the whole command, the subject quoted."""
     with pytest.raises(DeployError) as raised:
-        kubernetes.forget("production", world.settings, "a customer; rm")
+        target.forget("production", world.settings, "a customer; rm")
     assert (
-        f"--namespace {world.namespace()} exec deployment/model -- python -m serving.store delete-subject "
+        f"--namespace {world.namespace()} exec deployment/model -- python -m serving.log.store delete-subject "
         "--subject='a customer; rm'" in raised.value.then
     )

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from delivery.targets.kubernetes import kubectl, lease, pods, rollout
+from delivery.targets.kubernetes.kubectl import KubectlError
 from pipeline.errors import BusyError
-from scripts.targets import kubectl, lease, pods, rollout
-from scripts.targets.kubectl import KubectlError
 from tests.kubernetes.target_world import new_world
 
 

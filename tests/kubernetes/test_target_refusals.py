@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from delivery.targets.kubernetes import target
 from pipeline.errors import BusyError, DeployError, SlipwayError
-from scripts.targets import kubernetes
 from tests.kubernetes.target_world import new_world
 
 LEASE = "slipway-delivery"
@@ -142,7 +142,7 @@ def test_a_lease_that_was_not_renewed_is_taken_over(world):
 
 def test_a_run_whose_lease_was_taken_over_stops_and_touches_nothing(world, monkeypatch):
     """A machine that slept while another took over does not undo the other's work."""
-    monkeypatch.setattr("scripts.targets.lease.SECONDS", 2)
+    monkeypatch.setattr("delivery.targets.kubernetes.lease.SECONDS", 2)
     rules = world.with_canary(replay=0)
     taken = []
 
@@ -151,8 +151,8 @@ def test_a_run_whose_lease_was_taken_over_stops_and_touches_nothing(world, monke
             _hold(world, seconds_ago=0)
             taken.append(True)
 
-    monkeypatch.setattr("scripts.targets.rollout.prove_pod", take)
-    monkeypatch.setattr("scripts.targets.rollout.complete", lambda _: False)
+    monkeypatch.setattr("delivery.targets.kubernetes.rollout.prove_pod", take)
+    monkeypatch.setattr("delivery.targets.kubernetes.rollout.complete", lambda _: False)
     error = refused(rules, BusyError)
     assert "another run took over staging" in error.what
     assert _lease(world)["holderIdentity"] == "somebody else"
@@ -167,7 +167,7 @@ def test_a_manifest_with_an_unknown_field_is_named(cluster, tmp_path):
         with pytest.raises(DeployError, match=r"a manifest is not valid: .*revisionHistoryLimits") as raised:
             made.deploy(1, environment="staging")
         assert "k8s/" in raised.value.then
-        assert kubernetes.serving("staging", made.settings) is None
+        assert target.serving("staging", made.settings) is None
         assert not made.get("deployments,services", environment="staging")["items"]
 
 

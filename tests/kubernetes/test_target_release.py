@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 import requests
 
-from scripts.targets import kubernetes
+from delivery.targets.kubernetes import target
 from tests.kubernetes.target_world import ROOT, new_world
 
 
@@ -40,20 +40,20 @@ def test_the_first_release_makes_its_namespace_and_serves(world):
     assert served["url"] == f"http://model.{world.namespace()}"
     record = json.loads(world.get("configmap", "slipway-release")["data"]["record"])
     assert record["version"] == "1" and record["environment"] == "production"
-    assert kubernetes.serving("staging", world.settings) is None
+    assert target.serving("staging", world.settings) is None
     world.assert_at_rest(1)
 
 
 def test_the_integration_tests_pass_through_the_api_server(world):
     """An address of this machine leads to a pod, and every integration test passes through it."""
-    with kubernetes.reach("production", world.settings) as url:
+    with target.reach("production", world.settings) as url:
         assert requests.get(f"{url}/model/info", timeout=5).json()["version"] == "1"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration"],
             cwd=ROOT,
             env=os.environ
             | {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": str(world.release(1).bundle)}
-            | {"SLIPWAY_KEY": kubernetes.key("production", world.settings)},
+            | {"SLIPWAY_KEY": target.key("production", world.settings)},
             capture_output=True,
             text=True,
         )
@@ -64,7 +64,7 @@ def test_the_integration_tests_pass_through_the_api_server(world):
 
 def test_callers_go_on_when_the_pods_are_replaced(world):
     """The address that callers use leads to whatever pods there are, also after all that were there at first are gone."""
-    with kubernetes.reach("production", world.settings, as_callers=True) as url:
+    with target.reach("production", world.settings, as_callers=True) as url:
         world.kubectl("delete", "pods", "-l", "slipway/track=stable", "--wait=true")
         world.wait_for_pods(3)
         assert requests.get(f"{url}/model/info", timeout=5).json()["version"] == "1"

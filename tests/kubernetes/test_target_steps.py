@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.canary import steps
+from delivery.targets.kubernetes.canary import steps
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.canary import Counts, Side
-from scripts.targets import kubectl, traffic
-from scripts.targets.kubectl import Cluster
-from scripts.targets.pods import Delivery
+from delivery.canary.verdict import Counts, Side
+from delivery.targets.kubernetes import kubectl, traffic
+from delivery.targets.kubernetes.kubectl import Cluster
+from delivery.targets.kubernetes.pods import Delivery
 
 ANSWERS = {
     "good": (200, b'{"label": "yes"}'),

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from delivery.targets.kubernetes import restore
 from pipeline.errors import DeployError
-from scripts.targets import restore
 from tests.kubernetes.target_world import new_world
 
 SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {key: secret}\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from delivery.targets.kubernetes import kubectl, target
+from delivery.targets.kubernetes.kubectl import Cluster
 from pipeline.errors import DeployError
 from pipeline.settings import load_settings
-from scripts.targets import kubectl, kubernetes
-from scripts.targets.kubectl import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = """
@@ -91,7 +91,7 @@ def test_a_cluster_that_cannot_be_reached_is_said_quickly(nowhere, settings):
     """Asking what serves names the context that does not answer, within seconds."""
     began = time.monotonic()
     with pytest.raises(DeployError, match="the cluster of context here cannot be reached") as raised:
-        kubernetes.serving("staging", settings)
+        target.serving("staging", settings)
     assert time.monotonic() - began < 10
     assert "kubectl --context here" in raised.value.then
 
@@ -99,16 +99,16 @@ def test_a_cluster_that_cannot_be_reached_is_said_quickly(nowhere, settings):
 def test_the_current_context_is_never_used(nowhere, settings, monkeypatch):
     """Production without its variable refuses, though the kubeconfig has a current context."""
     monkeypatch.delenv("SLIPWAY_PRODUCTION_CONTEXT")
-    assert kubernetes.unavailable(settings) == "SLIPWAY_PRODUCTION_CONTEXT not set"
+    assert target.unavailable(settings) == "SLIPWAY_PRODUCTION_CONTEXT not set"
     with pytest.raises(DeployError, match="SLIPWAY_PRODUCTION_CONTEXT is not set, and the current context"):
-        kubernetes.serving("production", settings)
+        target.serving("production", settings)
 
 
 def test_a_context_that_is_not_there_is_refused_by_name(nowhere, settings, monkeypatch):
     """A context that the kubeconfig does not have is named, with those that it has."""
     monkeypatch.setenv("SLIPWAY_PRODUCTION_CONTEXT", "prodction")
     with pytest.raises(DeployError, match="is prodction, which is no context") as raised:
-        kubernetes.serving("production", settings)
+        target.serving("production", settings)
     assert "current, here" in raised.value.then
 
 
@@ -116,27 +116,27 @@ def test_a_damaged_kubeconfig_is_named_as_such(nowhere, settings, tmp_path):
     """A kubeconfig that is no YAML is not taken for one without contexts."""
     (tmp_path / "config").write_text("contexts: [\n", encoding="utf-8")
     with pytest.raises(DeployError, match=r"the kubeconfig cannot be read: .*config"):
-        kubernetes.serving("staging", settings)
+        target.serving("staging", settings)
 
 
 def test_set_up_means_both_contexts_a_registry_and_kubectl(nowhere, settings, monkeypatch):
     """The target says what is missing without asking a cluster; with contexts, registry and kubectl it can be used."""
-    assert kubernetes.unavailable(settings) is None
+    assert target.unavailable(settings) is None
     monkeypatch.delenv("IMAGE_REPOSITORY")
-    assert kubernetes.unavailable(settings) == "IMAGE_REPOSITORY not set"
+    assert target.unavailable(settings) == "IMAGE_REPOSITORY not set"
     monkeypatch.setenv("IMAGE_REPOSITORY", "registry.example/team/model")
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert kubernetes.unavailable(settings) == "kubectl is not installed"
+    assert target.unavailable(settings) == "kubectl is not installed"
     with pytest.raises(DeployError, match="kubectl is not on this machine"):
-        kubernetes.serving("staging", settings)
+        target.serving("staging", settings)
     monkeypatch.delenv("SLIPWAY_STAGING_CONTEXT")
-    assert kubernetes.unavailable(settings) == "SLIPWAY_STAGING_CONTEXT not set"
+    assert target.unavailable(settings) == "SLIPWAY_STAGING_CONTEXT not set"
 
 
 def test_the_door_to_the_cluster_is_shut_even_when_we_are_killed(nowhere):
     """The process of `kubectl proxy` ends with the process that opened it, also when that is killed."""
     code = (
-        "import os, time; from scripts.targets import kubectl; from scripts.targets.kubectl import Cluster\n"
+        "import os, time; from delivery.targets.kubernetes import kubectl; from delivery.targets.kubernetes.kubectl import Cluster\n"
         "with kubectl.proxy(Cluster('staging', 'here', 'n')) as api:\n    print(api, flush=True); time.sleep(60)"
     )
     opener = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -208,5 +208,5 @@ def _listens(port: int) -> bool:
 
 def test_stop_leaves_the_cluster_alone(nowhere, settings):
     """`make stop` ends what runs on this machine; it asks no cluster, and takes none down."""
-    assert kubernetes.stop("production") is False
+    assert target.stop("production") is False
     assert os.environ["SLIPWAY_PRODUCTION_CONTEXT"] == "here"

@@ -14,7 +14,7 @@ import pytest
 import requests
 import yaml
 
-from serving.keys import make_key
+from serving.access.keys import make_key
 from tests.conftest import free_port
 from tests.monitoring.rules import FOLDER, ROOT, alerts, recorded
 from tests.serving.bundles import make_bundle

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import mlflow_server, processes
+from pipeline import processes
+from pipeline.registry import mlflow_server
 from pipeline.settings import Settings, load_settings
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.metrics import Metric, metrics_for
+from pipeline.evaluation.metrics import Metric, metrics_for
 
 NAN, INF = math.nan, math.inf
 

@@ -6,7 +6,8 @@ from functools import cache
 
 from evaluations import DATA, RUN, evaluation
 
-from pipeline import artifacts, pull_request, pull_request_report
+from pipeline import artifacts
+from pipeline.ci.pull_request import report, schema
 from pipeline.settings import load_settings
 
 CHANGE = {
@@ -51,7 +52,7 @@ def _plain(task, candidate, production):
 
     with tempfile.TemporaryDirectory() as folder, patch.object(artifacts, "BUILD", Path(folder)):
         write_stages(Path(folder), evaluation(task, candidate, production))
-        return pull_request_report.document(load_settings("tests/example/pipeline.toml")).model_dump()
+        return report.document(load_settings("tests/example/pipeline.toml")).model_dump()
 
 
 def plain(task="binary", candidate="good", production: str | None = "bad", **changes):
@@ -61,4 +62,4 @@ def plain(task="binary", candidate="good", production: str | None = "bad", **cha
 
 def report_of(*args, **changes):
     """A report."""
-    return pull_request.PullRequest.model_validate(plain(*args, **changes))
+    return schema.PullRequest.model_validate(plain(*args, **changes))

@@ -16,13 +16,13 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, 
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import all_estimators
 
-from pipeline import bundle, served, stored, trials
-from pipeline.dataset import Dataset, take_apart
+from pipeline.data.dataset import Dataset, take_apart
 from pipeline.errors import PortabilityError, ProjectError
+from pipeline.formats import bundle, choose, sklearn_model, trials
 from pipeline.settings import Settings
-from serving import offline
-from serving.contract import Contract
-from serving.rows import RowError, read_row
+from serving import batch
+from serving.model.contract import Contract
+from serving.model.rows import RowError, read_row
 
 TOLERANCE = 1e-5
 ASKED = 150  # rows that the service and the trained model are asked
@@ -235,14 +235,14 @@ def _compared(rng: np.random.Generator, dataset: Dataset, checks: dict[str, Any]
     held = dataset.features[dataset.holdout].reset_index(drop=True)
     try:
         model.fit(dataset.features[~dataset.holdout], dataset.y[~dataset.holdout])
-        trained = served.answer(model, dataset, held)
+        trained = choose.answer(model, dataset, held)
     except Exception as error:
         return Result("unfit", f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}")
     expected = (len(held), len(dataset.classes)) if dataset.classes else (len(held),)
     if trained.shape != expected or not np.isfinite(trained).all():
         return Result("unfit", "its own answers are not finite, or are of another shape")
     try:
-        trusted = stored.types_beyond(stored.dumps(model))
+        trusted = sklearn_model.types_beyond(sklearn_model.dumps(model))
     except ProjectError as error:
         return Result("refused", error.what)
     train = dataset.settings.train.model_copy(update={"trusted_types": trusted})
@@ -251,15 +251,15 @@ def _compared(rng: np.random.Generator, dataset: Dataset, checks: dict[str, Any]
     def contract_for(form: dict[str, Any]) -> dict[str, Any]:
         return bundle.contract(dataset, form, checks, "c0ffee", TOLERANCE)
 
-    tried = served.prepare(model, dataset, held, trained, contract_for({})["inputs"])
-    if odd := served.not_most_probable(model, dataset, tried):
+    tried = choose.prepare(model, dataset, held, trained, contract_for({})["inputs"])
+    if odd := choose.not_most_probable(model, dataset, tried):
         assert any(_labels_differ(model, one.rows, one.trained) for one in tried), f"refused without a reason: {odd}"
         return Result("refused", odd)
-    contradiction = served.contradiction(model, dataset, held)
-    if contradiction.differ > served.CONTRADICTED * contradiction.rows:
+    contradiction = choose.contradiction(model, dataset, held)
+    if contradiction.differ > choose.CONTRADICTED * contradiction.rows:
         return Result("refused", f"contradicts itself: {contradiction}")
     try:
-        chosen = served.choose(model, dataset, tried, contract_for)
+        chosen = choose.choose(model, dataset, tried, contract_for)
     except PortabilityError as error:
         raise AssertionError(f"neither format: {error.what}; {error.then}") from error
     contract = contract_for(chosen.form)
@@ -279,7 +279,7 @@ def _labels_differ(model: Any, rows: pd.DataFrame, trained: np.ndarray) -> bool:
 
 def _same(rng: np.random.Generator, dataset: Dataset, model: Any, contract: dict[str, Any], folder: Path) -> None:
     """Assert that the service answers random admitted rows, together and alone, like the trained model."""
-    predictor = offline.load_predictor(offline.open_bundle(folder))
+    predictor = batch.load_predictor(batch.open_bundle(folder))
     accepted = msgspec.json.decode(json.dumps(contract), type=Contract)
     asked, rows = [], []
     for _ in range(ASKED):
@@ -293,7 +293,7 @@ def _same(rng: np.random.Generator, dataset: Dataset, model: Any, contract: dict
     texts = {name for name, kind in dataset.kinds.items() if kind == "text"}
     frame = pd.DataFrame(rows, columns=list(dataset.kinds))
     frame = frame.astype({name: object if name in texts else np.float64 for name in frame})
-    given = offline.answer(predictor, rows, [len(rows)], each=True)
+    given = batch.answer(predictor, rows, [len(rows)], each=True)
     trained = [_trained(model, dataset, frame.iloc[[place]]) for place in range(len(frame))]
     for place, expected in enumerate(trained):
         alone = _alone(predictor, rows[place]) if place < 20 else given[place]
@@ -316,8 +316,8 @@ def _same(rng: np.random.Generator, dataset: Dataset, model: Any, contract: dict
 
 def _alone(predictor: Any, row: Any) -> Any:
     try:
-        return offline.answer(predictor, [row], [1])[0]
-    except offline.REFUSED:
+        return batch.answer(predictor, [row], [1])[0]
+    except batch.REFUSED:
         return np.nan
 
 
@@ -343,7 +343,7 @@ def _unsteady(model, dataset: Dataset, frame: pd.DataFrame, place: int, expected
         for others in (frame, frame.iloc[::-1]):
             some = pd.concat([frame.iloc[[place]], others.iloc[:50]])
             try:
-                if np.abs(served.answer(model, dataset, some)[0] - expected).max() > TOLERANCE:
+                if np.abs(choose.answer(model, dataset, some)[0] - expected).max() > TOLERANCE:
                     return True
             except Exception:
                 continue
@@ -352,7 +352,7 @@ def _unsteady(model, dataset: Dataset, frame: pd.DataFrame, place: int, expected
 
 def _trained(model: Any, dataset: Dataset, row: pd.DataFrame) -> np.ndarray:
     try:
-        return np.asarray(served.answer(model, dataset, row), dtype=np.float64)[0]
+        return np.asarray(choose.answer(model, dataset, row), dtype=np.float64)[0]
     except Exception:
         return np.full(max(1, len(dataset.classes)), np.nan)
 

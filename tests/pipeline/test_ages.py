@@ -6,9 +6,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 
-from pipeline import ages
+from pipeline.registry import history
 
-DAY = ages.DAY
+DAY = history.DAY
 
 
 @pytest.fixture
@@ -30,21 +30,21 @@ def train(client, days_ago, status="FINISHED", **tags):
 
 def test_the_newest_finished_run_counts(client):
     """Trainings that failed are none; retrainings are those of the schedule; comparisons those with a drift."""
-    assert ages.last_training(client, "model") is None
+    assert history.last_training(client, "model") is None
     retrained = train(client, 90, reason="retrain: every Monday")
     train(client, 30, reason="retrain: on request")
     compared = train(client, 20, reason="push", drift_psi="0.12", drift_column="x", drift_from="3")
     trained = train(client, 10, reason="a push about retrain")
     train(client, 5, "FAILED", reason="retrain", drift_psi="9")
-    assert ages.last_training(client, "model").run_id == trained
-    assert ages.last_retraining(client, "model").run_id == retrained
-    found = ages.last_comparison(client, "model")
-    assert found.run_id == compared and ages.drift_of(found) == (0.12, "x", "3")
+    assert history.last_training(client, "model").run_id == trained
+    assert history.last_retraining(client, "model").run_id == retrained
+    found = history.last_comparison(client, "model")
+    assert found.run_id == compared and history.drift_of(found) == (0.12, "x", "3")
 
 
 def test_tags_that_are_not_ours_are_no_drift():
     """A person may write any tag in MLflow's pages."""
-    assert ages.drift_of(ages.Happened(0, "r", {"drift_psi": "much"})) is None
+    assert history.drift_of(history.Happened(0, "r", {"drift_psi": "much"})) is None
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_tags_that_are_not_ours_are_no_drift():
 )
 def test_ages_are_told_to_the_day(days, words):
     """Also when the clock of the server is ahead of ours."""
-    assert ages.in_words(1e9 - days * DAY, now=1e9) == words
+    assert history.in_words(1e9 - days * DAY, now=1e9) == words
 
 
 def test_a_schedule_that_sleeps_is_noticed():
     """Older than 60 days, or never, says how to wake it; younger says nothing."""
-    assert "No scheduled retraining has run yet. GitHub switches schedules off" in ages.warning(None)
-    assert ages.warning(ages.Happened(1e9 - 59 * DAY, "r", {}), now=1e9) is None
-    assert "61 days ago" in ages.warning(ages.Happened(1e9 - 61 * DAY, "r", {}), now=1e9)
-    assert "Enable workflow" in ages.SWITCHED_OFF
+    assert "No scheduled retraining has run yet. GitHub switches schedules off" in history.warning(None)
+    assert history.warning(history.Happened(1e9 - 59 * DAY, "r", {}), now=1e9) is None
+    assert "61 days ago" in history.warning(history.Happened(1e9 - 61 * DAY, "r", {}), now=1e9)
+    assert "Enable workflow" in history.SWITCHED_OFF

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.behaviour import Direction, Invariance, keeps_direction, keeps_still
 from pipeline.errors import ProjectError
+from pipeline.evaluation.behaviour import Direction, Invariance, keeps_direction, keeps_still
 
 FEATURES = pd.DataFrame({"age": [20.0, 40.0, 60.0], "noise": [3.0, 1.0, 2.0]}, index=["r1", "r2", "r3"])
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import bundle, drift
 from pipeline.artifacts import write_json
-from pipeline.dataset import take_apart
+from pipeline.data import drift
+from pipeline.data.dataset import take_apart
 from pipeline.errors import StageError
+from pipeline.formats import bundle
 from pipeline.settings import Settings
 
 FILES = ("code/project/model.py", "contract.json", "golden.json", "model.skops", "reference.json")

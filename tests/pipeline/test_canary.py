@@ -6,14 +6,14 @@ from dataclasses import asdict
 import pytest
 from prometheus_client import REGISTRY
 
-from pipeline.canary import Counts, Side, judge, lost, read, spread
+from delivery.canary.verdict import Counts, Side, judge, lost, read, spread
 from pipeline.errors import DeployError
 from pipeline.settings import Canary
 from serving.app import PATHS
-from serving.bundle import open_bundle
-from serving.exposition import exposition
-from serving.hot import HotPath
-from serving.metrics import Metrics
+from serving.http.fast_path import FastPath
+from serving.model.bundle import open_bundle
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.prometheus import exposition
 from tests.serving.bundles import make_bundle
 
 RULES = Canary()
@@ -45,7 +45,7 @@ def verdict(stable: Side, canary: Side, waited: float = 1.0, differs: str | None
 def metrics(tmp_path):
     """Metrics of a service, without the service."""
 
-    return Metrics(open_bundle(make_bundle("binary", tmp_path / "bundle")), [*HotPath.PATHS, *PATHS])
+    return Metrics(open_bundle(make_bundle("binary", tmp_path / "bundle")), [*FastPath.PATHS, *PATHS])
 
 
 def test_what_the_service_counts_is_read_by_path_without_its_probes(metrics):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts.simulate_canary import Situation, main, measure, table
-from scripts.simulate_gate import standard_error
+from dev.simulate_canary import Situation, main, measure, table
+from dev.simulate_gate import standard_error
 
 TRIALS = 100
 WRONGLY_ABORTED = 0.025 + 3 * standard_error(TRIALS, 0.025)
@@ -62,14 +62,14 @@ def test_one_pause_hardly_ever_aborts():
 
 def test_the_simulation_writes_what_it_measured(tmp_path, capsys, monkeypatch):
     """Each table is shown, the figures are kept, and only --document touches the document."""
-    monkeypatch.setattr("scripts.simulate_canary.TRAFFIC", ((400, 400), (3600, 400), (1000, 1000)))
-    monkeypatch.setattr("scripts.simulate_canary.FIGURE", tmp_path / "power.svg")
+    monkeypatch.setattr("dev.simulate_canary.TRAFFIC", ((400, 400), (3600, 400), (1000, 1000)))
+    monkeypatch.setattr("dev.simulate_canary.FIGURE", tmp_path / "power.svg")
     text = tmp_path / "canary.md"
     names = ("equal-errors", "limit-errors", "margin-errors", "more-errors", "latency", "latency-fast", "latency-rough")
     text.write_text(
         "before\n" + "".join(f"<!-- measured: {name} -->\nold\n<!-- end -->\n" for name in names), encoding="utf-8"
     )
-    monkeypatch.setattr("scripts.simulate_canary.DOCUMENT", text)
+    monkeypatch.setattr("dev.simulate_canary.DOCUMENT", text)
     before = text.read_text(encoding="utf-8")
     assert main(["--trials", "1", "--processes", "1", "--json", str(tmp_path / "f.json")]) == 0
     assert text.read_text(encoding="utf-8") == before

@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline import carried, carrier, lease, mlflow_server, oci
 from pipeline.errors import RegistryError
-from pipeline.lease import Claimant, Timing
+from pipeline.registry import mlflow_server
+from pipeline.registry.embedded import lease, oci, snapshot, sync
+from pipeline.registry.embedded.lease import Claimant, Timing
 from pipeline.settings import load_settings
 from scripts import restore_mlflow, save_mlflow
 from tests.conftest import ROOT
@@ -77,40 +78,40 @@ def tags():
 
 def test_each_run_and_model_is_a_part_of_its_own(home, tmp_path):
     """The database, each run's and each model's folder travel by themselves; logs and records of the server do not."""
-    parts = carried.snapshot(home, tmp_path)
+    parts = snapshot.snapshot(home, tmp_path)
     assert set(parts) == {"mlflow.db", "artifacts", "artifacts/1/run", "artifacts/1/models/m-1"}
     assert set(parts["artifacts/1/run"]) == {
         "artifacts/1/run/artifacts/a.json",
         "artifacts/1/run/artifacts/plots/b.png",
     }
-    assert carried.snapshot(tmp_path / "nothing", tmp_path) == {}
+    assert snapshot.snapshot(tmp_path / "nothing", tmp_path) == {}
 
 
 def test_the_same_files_give_the_same_bytes(home, tmp_path):
     """A part's archive depends on names and bytes alone, not on times or modes; other bytes are another content."""
-    parts = carried.snapshot(home, tmp_path)
-    first = carried.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "first")
+    parts = snapshot.snapshot(home, tmp_path)
+    first = snapshot.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "first")
     (home / NAME).touch()
     (home / NAME).chmod(0o600)
-    assert carried.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "second") == first
+    assert snapshot.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "second") == first
     (home / NAME).write_text("other")
-    other = carried.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "third")
-    assert other["annotations"][carried.CONTENT] != first["annotations"][carried.CONTENT]
+    other = snapshot.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "third")
+    assert other["annotations"][snapshot.CONTENT] != first["annotations"][snapshot.CONTENT]
 
 
 def test_a_copied_database_is_copied_to_the_same_bytes(home, tmp_path):
     """A state that was restored and not changed has the content that it had when it was saved."""
-    first = carried.snapshot(home, tmp_path)["mlflow.db"]["mlflow.db"]
+    first = snapshot.snapshot(home, tmp_path)["mlflow.db"]["mlflow.db"]
     (tmp_path / "again").mkdir()
-    again = carried.snapshot(tmp_path, tmp_path / "again")["mlflow.db"]["mlflow.db"]
+    again = snapshot.snapshot(tmp_path, tmp_path / "again")["mlflow.db"]["mlflow.db"]
     assert again.read_bytes() == first.read_bytes()
 
 
 def test_what_is_packed_is_unpacked(home, tmp_path):
     """All parts together give back the files that travel."""
-    for index, (part, files) in enumerate(carried.snapshot(home, tmp_path).items()):
-        carried.pack(part, files, tmp_path / str(index))
-        carried.unpack(tmp_path / str(index), tmp_path / "new")
+    for index, (part, files) in enumerate(snapshot.snapshot(home, tmp_path).items()):
+        snapshot.pack(part, files, tmp_path / str(index))
+        snapshot.unpack(tmp_path / str(index), tmp_path / "new")
     names = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()} - {"server.log"}
     assert {
         path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*") if path.is_file()
@@ -139,29 +140,29 @@ def test_archive_that_writes_elsewhere_is_refused(tmp_path, entry):
         info.type, info.linkname = entry.get("type", tarfile.REGTYPE), entry.get("linkname", "")
         tar.addfile(info, io.BytesIO())
     with pytest.raises(RegistryError, match="not as it was saved"):
-        carried.unpack(archive, tmp_path / "new")
+        snapshot.unpack(archive, tmp_path / "new")
     assert not list(tmp_path.rglob("outside")) and not list(tmp_path.rglob("link"))
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"no archive"])
 def test_damaged_archive_is_refused(home, tmp_path, spoil):
     """An archive that is short, or none, is an error of ours."""
-    carried.pack("part", {NAME: home / NAME}, tmp_path / "archive")
+    snapshot.pack("part", {NAME: home / NAME}, tmp_path / "archive")
     (tmp_path / "archive").write_bytes(spoil((tmp_path / "archive").read_bytes()))
     with pytest.raises(RegistryError, match="cannot be unpacked"):
-        carried.unpack(tmp_path / "archive", tmp_path / "new")
+        snapshot.unpack(tmp_path / "archive", tmp_path / "new")
 
 
 def test_swap_that_was_killed_between_its_steps_is_undone(tmp_path, monkeypatch):
     """When the old MLflow was put aside and the new one is not there yet, the old one comes back."""
     monkeypatch.setattr(mlflow_server, "HOME", tmp_path / "home")
-    monkeypatch.setattr(carrier, "STATE", tmp_path)
+    monkeypatch.setattr(sync, "STATE", tmp_path)
     (tmp_path / "mlflow.old").mkdir()
     (tmp_path / "mlflow.old/mlflow.db").write_text("old")
-    carrier.recover()
+    sync.recover()
     assert (tmp_path / "home/mlflow.db").read_text() == "old"
     (tmp_path / "mlflow.old").mkdir()
-    carrier.recover()
+    sync.recover()
     assert (tmp_path / "home/mlflow.db").read_text() == "old"
 
 
@@ -206,7 +207,7 @@ def test_place_is_lowered(monkeypatch):
     """MLflow is carried in lower case, as images are."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/Octo/Template")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert carrier.place(load_settings(ROOT / "tests/example/pipeline.toml")) == ("ghcr.io/octo/template/mlflow", "")
+    assert sync.place(load_settings(ROOT / "tests/example/pipeline.toml")) == ("ghcr.io/octo/template/mlflow", "")
 
 
 def test_free_lease_is_taken_and_freed(tags):
@@ -274,15 +275,15 @@ def test_holder_that_could_not_be_seen_is_not_dead(tags):
 
 def test_only_a_digest_names_what_a_layer_holds():
     """A name from the registry that is no digest, such as a path, is left out: it would become a file's name here."""
-    layers = [{"annotations": {carried.CONTENT: name}} for name in ("../../evil", "/etc/passwd", "a" * 64)] + [{}]
-    assert list(carried.contents(layers)) == ["a" * 64]
+    layers = [{"annotations": {snapshot.CONTENT: name}} for name in ("../../evil", "/etc/passwd", "a" * 64)] + [{}]
+    assert list(snapshot.contents(layers)) == ["a" * 64]
 
 
 def test_an_mlflow_that_could_not_be_read_says_nothing_of_production(monkeypatch, tmp_path):
     """Where the carried MLflow could not be read, whoever would act on what it says is refused."""
     monkeypatch.setattr(mlflow_server, "HOME", tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    carrier.refuse_unknown()
-    (tmp_path / carried.UNKNOWN).write_text("the registry refuses\n", encoding="utf-8")
+    sync.refuse_unknown()
+    (tmp_path / snapshot.UNKNOWN).write_text("the registry refuses\n", encoding="utf-8")
     with pytest.raises(RegistryError, match="not known: the registry refuses"):
-        carrier.refuse_unknown()
+        sync.refuse_unknown()

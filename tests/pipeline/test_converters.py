@@ -6,8 +6,8 @@ import sys
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pipeline import bundle, converters, portable, served
 from pipeline.artifacts import ROOT
+from pipeline.formats import bundle, choose, onnx_converters, onnx_model
 from tests.pipeline.test_portable import answers, fitted, made, on_holdout
 
 
@@ -15,10 +15,10 @@ def converted(model, dataset):
     """The answers of a fitted model as ONNX, beside its own on the hold-out."""
     model, trained = fitted(model, dataset)
     held = dataset.features[dataset.holdout]
-    exported, (parity,) = portable.export(model, dataset, on_holdout(dataset, trained), 1e-5)
+    exported, (parity,) = onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-5)
     contract = bundle.contract(dataset, {}, {"ranges": {}, "values": {}}, "", 1e-5)
-    tried = served.prepare(model, dataset, held, trained, contract["inputs"])
-    return exported, parity, next((one for one in tried if one.where == served.JUMPS), None)
+    tried = choose.prepare(model, dataset, held, trained, contract["inputs"])
+    return exported, parity, next((one for one in tried if one.where == choose.JUMPS), None)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -31,7 +31,7 @@ def test_xgboost_with_named_columns_becomes_onnx(task):
     exported, parity, beside = converted(kind(n_estimators=20, random_state=1), dataset)
     assert parity.holds(1e-5)
     given = answers(exported, dataset, beside.rows)
-    assert portable.parity(beside.trained, given, 1e-5).holds(1e-5)
+    assert onnx_model.parity(beside.trained, given, 1e-5).holds(1e-5)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -44,22 +44,22 @@ def test_lightgbm_becomes_onnx(task):
     exported, parity, beside = converted(kind(n_estimators=20, random_state=1, verbose=-1), dataset)
     assert parity.holds(1e-4)
     given = answers(exported, dataset, beside.rows)
-    assert not portable.parity(beside.trained, given, 1e-5).holds(1e-5)
+    assert not onnx_model.parity(beside.trained, given, 1e-5).holds(1e-5)
 
 
 def test_absent_converters_are_named(monkeypatch):
     """Where a library is in use and onnxmltools is not installed, that is said; where none is in use, nothing is."""
-    monkeypatch.setattr(converters, "PACKAGE", "no_such_package")
-    for name in converters.LIBRARIES:
+    monkeypatch.setattr(onnx_converters, "PACKAGE", "no_such_package")
+    for name in onnx_converters.LIBRARIES:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    assert converters.register() == ""
+    assert onnx_converters.register() == ""
     monkeypatch.setitem(sys.modules, "xgboost", object())
-    assert converters.register() == "xgboost needs the package no_such_package beside it"
+    assert onnx_converters.register() == "xgboost needs the package no_such_package beside it"
 
 
 def test_nothing_is_imported_for_models_of_scikit_learn():
     """A conversion of scikit-learn's own model imports neither the libraries nor onnxmltools."""
-    code = "import sys; from pipeline import converters; converters.register(); print(*sys.modules)"
+    code = "import sys; from pipeline.formats import onnx_converters; onnx_converters.register(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"xgboost", "lightgbm", "onnxmltools"} & set(done.stdout.split())
     assert converted(LogisticRegression(), made("binary"))[1].holds(1e-5)

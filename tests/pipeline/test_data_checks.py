@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline import data_checks
+from pipeline.data import checks
 from pipeline.settings import Settings
 
 BASE = {
@@ -31,7 +31,7 @@ def positions(classes, rows=ROWS, seed=0):
 def leaks(column, target, task="binary", **options):
     """The check of a frame with one column and a target."""
     frame = pd.DataFrame({"id": np.arange(len(target)), "x": column, "t": target})
-    (found,) = data_checks.leakage(frame, settings(task), **options)
+    (found,) = checks.leakage(frame, settings(task), **options)
     return found
 
 
@@ -141,7 +141,7 @@ def test_order_gives_small_data_away(sign):
 def test_every_row_of_a_repeated_id_is_named():
     """All rows that share an id are shown; rows without one are a fault of their own."""
     frame = pd.DataFrame({"id": ["a", None, "b", "a", None], "x": range(5), "t": "c0"})
-    empty, twice = data_checks.ids(frame, settings())
+    empty, twice = checks.ids(frame, settings())
     assert [row["row"] for row in empty.examples] == [2, 5]
     assert [row["row"] for row in twice.examples] == [1, 4]
 
@@ -155,15 +155,15 @@ def test_column_that_is_known_is_let_through():
 def test_auc_is_the_usual_one():
     """auc agrees with scikit-learn's, ties included."""
     score, hit = np.random.default_rng(6).integers(0, 9, 500), positions(2, 500) == 1
-    assert data_checks.auc(score, hit) == pytest.approx(roc_auc_score(hit, score), abs=1e-12)
+    assert checks.auc(score, hit) == pytest.approx(roc_auc_score(hit, score), abs=1e-12)
 
 
 def test_neighbours_teach():
     """A value is told by rows with the same value, or else by the nearest ones; with none to ask, by all."""
     values, outcome = np.array([5, 1, 2, 9]), np.array([[1.0], [0.0], [0.0], [1.0]])
-    assert data_checks.taught(values, outcome, np.array([1, 5]), 0).ravel().tolist() == [0.0, 1.0]
-    assert data_checks.taught(values, outcome, np.array([7]), 0).ravel().tolist() == [0.5]
-    assert data_checks.taught(values, outcome, np.array([8, 0]), 2).ravel().tolist() == [1.0, 0.0]
+    assert checks.taught(values, outcome, np.array([1, 5]), 0).ravel().tolist() == [0.0, 1.0]
+    assert checks.taught(values, outcome, np.array([7]), 0).ravel().tolist() == [0.5]
+    assert checks.taught(values, outcome, np.array([8, 0]), 2).ravel().tolist() == [1.0, 0.0]
 
 
 def test_repeated_and_conflicting_rows_are_found():
@@ -176,26 +176,26 @@ def test_repeated_and_conflicting_rows_are_found():
             "t": ["c0", "c0", "c0", "c1", "c1", "c0"],
         }
     )
-    repeated, conflict = data_checks.repeated(frame, settings())
+    repeated, conflict = checks.repeated(frame, settings())
     assert (repeated.severity, [row["id"] for row in repeated.examples]) == ("warning", ["b", "d"])
     assert (conflict.severity, conflict.examples) == (
         "warning",
         [{"id": "c", "row": 3, "value": "c0"}, {"id": "d", "row": 4, "value": "c1"}],
     )
-    assert len(data_checks.repeated(frame.assign(t=1.0), settings("regression"))) == 1
+    assert len(checks.repeated(frame.assign(t=1.0), settings("regression"))) == 1
 
 
 def test_empty_cells_make_rows_equal():
     """Two rows that are empty in the same place, and else equal, are the same."""
     frame = pd.DataFrame({"id": [1, 2], "x": [np.nan, np.nan], "w": [None, None], "t": ["c0", "c0"]})
-    assert data_checks.repeated(frame, settings())[0].unexpected_count == 1
+    assert checks.repeated(frame, settings())[0].unexpected_count == 1
 
 
 @pytest.mark.parametrize(("few", "success"), [(19, False), (20, True), (9, False)])
 def test_rare_class_is_warned_of(few, success):
     """A class of under 20 rows is warned of, with its name, share and rows."""
     frame = pd.DataFrame({"id": range(100), "x": 1.0, "t": ["c1"] * few + ["c0"] * (100 - few)})
-    (found,) = data_checks.balance(frame, settings())
+    (found,) = checks.balance(frame, settings())
     assert (found.success, found.severity) == (success, "warning")
     assert found.observed == f"the rarest, c1, has {few} rows ({few}.0%)"
 
@@ -203,9 +203,9 @@ def test_rare_class_is_warned_of(few, success):
 def test_tenth_of_an_even_share_is_asked_of_large_data():
     """Of 10,000 rows in two classes, 500 of each are wanted; a regression has no classes."""
     frame = pd.DataFrame({"id": range(10_000), "x": 1.0, "t": ["c1"] * 499 + ["c0"] * 9501})
-    (found,) = data_checks.balance(frame, settings())
+    (found,) = checks.balance(frame, settings())
     assert not found.success and found.rule == "each class has at least 500 rows" and found.unexpected_count == 499
-    assert data_checks.balance(frame, settings("regression")) == []
+    assert checks.balance(frame, settings("regression")) == []
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_tenth_of_an_even_share_is_asked_of_large_data():
 def test_text_that_is_something_else_is_warned_of(values, rule, first):
     """Text that is numbers with a word among them, or dates, is warned of."""
     frame = pd.DataFrame({"id": range(13), "x": values, "t": "c0"})
-    (found,) = data_checks.usable(frame, settings())
+    (found,) = checks.usable(frame, settings())
     assert (found.severity, found.success) == ("warning", False) and rule in found.rule
     assert not first or found.examples == [{"id": 12, "row": 13, "value": first}]
 
@@ -243,7 +243,7 @@ def test_what_is_not_what_it_seems_is_warned_of(case):
     frame = pd.DataFrame(
         {"id": [f"c{n}" for n in range(ROWS_OF_TEXT)], name: values, "z": range(ROWS_OF_TEXT), "t": ["c0", "c1"] * 30}
     )
-    found = [one for one in data_checks.check(frame, settings(), [name]) if not one.success]
+    found = [one for one in checks.check(frame, settings(), [name]) if not one.success]
     assert [(one.column, one.severity) for one in found] == [(name, "warning")]
     assert rule in found[0].rule and remedy in found[0].observed
 
@@ -251,15 +251,15 @@ def test_what_is_not_what_it_seems_is_warned_of(case):
 def test_index_of_prices_is_no_index_of_rows():
     """A column that is called index, but does not count the rows, is a feature like any other."""
     frame = pd.DataFrame({"id": ["a", "b"], "index": [100, 103], "t": ["c0", "c1"]})
-    assert data_checks.indexes(frame, settings()) == []
-    (found,) = data_checks.indexes(frame.assign(index=[0, 1]), settings())
+    assert checks.indexes(frame, settings()) == []
+    (found,) = checks.indexes(frame.assign(index=[0, 1]), settings())
     assert found.column == "index"
 
 
 def test_target_written_as_text_gets_the_remedy():
     """A regression whose target has decimal commas is told the argument that reads it."""
     frame = pd.DataFrame({"id": range(60), "x": range(60), "t": [f"{n},5" for n in range(60)]})
-    (found,) = [one for one in data_checks.target(frame, settings("regression")) if not one.success]
+    (found,) = [one for one in checks.target(frame, settings("regression")) if not one.success]
     assert found.severity == "critical" and 'decimal=","' in found.observed
 
 
@@ -301,7 +301,7 @@ def clean_tables():
 )
 def test_clean_tables_raise_no_alarm(task, frame):
     """The shipped example, wine, iris, diabetes and a census table pass without a word about the form of their values."""
-    found = [one for one in data_checks.check(frame, settings(task)) if not one.success]
+    found = [one for one in checks.check(frame, settings(task)) if not one.success]
     assert [one.rule for one in found if "same" not in one.rule] == []
 
 
@@ -316,7 +316,7 @@ def test_unusable_type_is_critical():
             "t": ["c0", "c1"] * 20,
         }
     )
-    found = {one.column: one for one in data_checks.check(frame, settings()) if not one.success}
+    found = {one.column: one for one in checks.check(frame, settings()) if not one.success}
     assert set(found) == {"when", "mixed"} and {one.severity for one in found.values()} == {"critical"}
     assert "project/data.py" in found["when"].observed and found["when"].examples == []
     assert found["mixed"].examples[0] == {"id": 1, "row": 2, "value": "old"}
@@ -325,18 +325,16 @@ def test_unusable_type_is_critical():
 def test_regression_target_must_be_numbers():
     """Text in the target of a regression is shown with its row; an infinite one too."""
     frame = pd.DataFrame({"id": ["a", "b", "c"], "x": [1, 2, 3], "t": pd.Series([1.0, "much", 2.0], dtype=object)})
-    found = [one for one in data_checks.check(frame, settings("regression")) if not one.success]
+    found = [one for one in checks.check(frame, settings("regression")) if not one.success]
     assert [(one.rule, one.examples[0]["value"]) for one in found] == [("a regression's target is a number", "much")]
-    found = [
-        one for one in data_checks.check(frame.assign(t=[1.0, np.inf, 2]), settings("regression")) if not one.success
-    ]
+    found = [one for one in checks.check(frame.assign(t=[1.0, np.inf, 2]), settings("regression")) if not one.success]
     assert [(one.column, one.rule) for one in found] == [("t", "no number is infinite")]
 
 
 def test_five_rows_are_shown_at_most():
     """Of many bad rows the first five are shown, and all are counted; a frame without the id shows none."""
     frame = pd.DataFrame({"x": np.arange(9.0)})
-    found = data_checks.judged(frame, settings(), "x", "r", np.ones(9, dtype=bool))
+    found = checks.judged(frame, settings(), "x", "r", np.ones(9, dtype=bool))
     assert (found.unexpected_count, [row["row"] for row in found.examples]) == (9, [1, 2, 3, 4, 5])
     assert found.examples[0] == {"id": None, "row": 1, "value": 0.0}
 
@@ -351,4 +349,4 @@ def test_five_rows_are_shown_at_most():
 )  # fmt: skip
 def test_values_become_json(value, expected):
     """A value of the data is shown as JSON can hold it: empty as null, infinite and foreign as text, long text cut."""
-    assert data_checks.plain(value) == expected and type(data_checks.plain(value)) is type(expected)
+    assert checks.plain(value) == expected and type(checks.plain(value)) is type(expected)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.dataset import kind_of, take_apart
+from pipeline.data.dataset import kind_of, take_apart
 from pipeline.errors import DataError
 from pipeline.settings import Settings
 

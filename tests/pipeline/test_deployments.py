@@ -7,8 +7,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline import deployments, mlflow_server, once, processes, registry
+from pipeline import processes
 from pipeline.errors import RegistryError
+from pipeline.registry import deployments, mlflow_server, once, versions
 from tests.pipeline.embedded_mlflow import embedded
 from tests.spine.flaky_proxy import AFTER, BEFORE, flaky
 
@@ -37,7 +38,7 @@ def name(client):
     """A model with two versions, of which production is on the second."""
     name = f"m{next(NUMBERS)}"
     client.create_registered_model(name)
-    run = client.create_run(registry.experiment(client, name)).info.run_id
+    run = client.create_run(versions.experiment(client, name)).info.run_id
     for number in "12":
         client.create_model_version(name, f"runs:/{run}/model", run_id=run, tags={"digest": f"d{number}"})
     client.set_registered_model_alias(name, "production", "2")
@@ -67,16 +68,16 @@ def records(client, name) -> list:
 
 def alias(client, name) -> str:
     """The version that production is on."""
-    return registry.by_alias(client, name, "production").version
+    return versions.by_alias(client, name, "production").version
 
 
 def test_a_deployment_that_ends_well_is_recorded_as_such(client, name):
     """Begun, the record counts for nothing; ended, it is the last deployment, and finished."""
     record = begin(client, name)
-    assert registry.last_deployment(client, name, "production") is None
+    assert versions.last_deployment(client, name, "production") is None
     assert client.get_run(record).info.status == "RUNNING"
     deployments.end(client, record, "deployed", detail="forced: why")
-    last = registry.last_deployment(client, name, "production")
+    last = versions.last_deployment(client, name, "production")
     assert (last["run_id"], last["version"], last["detail"]) == (record, "1", "forced: why")
     run = client.get_run(record)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "production: version 1 deployed")
@@ -91,19 +92,19 @@ def test_a_deployment_that_fails_says_why(client, name):
     assert (tags(client, record)["result"], tags(client, record)["detail"], tags(client, record)["image"]) == (
         "failed", "it broke", "i")  # fmt: skip
     assert client.get_run(record).info.status == "FAILED"
-    assert registry.last_deployment(client, name, "production") is None
+    assert versions.last_deployment(client, name, "production") is None
 
 
 def test_a_deleted_experiment_is_refused_before_and_restored_by_the_command_named(client, name, server):
     """A deployment cannot begin, the words hold the command that brings the experiment back, and it does."""
     deployments.end(client, begin(client, name), "deployed")
     client.delete_experiment(client.get_experiment_by_name(f"{name}-deployments").experiment_id)
-    for ask in (lambda: begin(client, name), lambda: registry.last_deployment(client, name, "production")):
+    for ask in (lambda: begin(client, name), lambda: versions.last_deployment(client, name, "production")):
         with pytest.raises(RegistryError, match=f"experiment {name}-deployments was deleted in MLflow") as refused:
             ask()
     command = refused.value.then.split("`")[1]
     assert os.system(f"{command} > /dev/null 2>&1") == 0
-    assert registry.last_deployment(client, name, "production")["version"] == "1"
+    assert versions.last_deployment(client, name, "production")["version"] == "1"
 
 
 def test_a_server_that_cannot_be_written_is_refused_before(client, name, server, monkeypatch):
@@ -121,7 +122,7 @@ def test_what_a_rollback_could_not_say_is_said_by_the_next_command(client, name,
     for _ in range(2):
         deployments.settle(client, name, "production", serving("1"))
     assert (tags(client, record)["result"], tags(client, record)["bookkeeping"]) == ("deployed", "done")
-    assert (alias(client, name), registry.by_alias(client, name, "previous").version) == ("1", "2")
+    assert (alias(client, name), versions.by_alias(client, name, "previous").version) == ("1", "2")
     assert "promoted" in client.get_model_version(name, "1").tags
     assert "rolled_back" in client.get_model_version(name, "2").tags
     assert capsys.readouterr().err.count("note: ") == 2
@@ -196,20 +197,20 @@ def test_nothing_is_made_twice_where_requests_fail(client, server, every, kinds)
     name = f"f{next(NUMBERS)}"
     with flaky(server, every, kinds=kinds) as proxy:
         shaky = MlflowClient(proxy.url, proxy.url)
-        run = once.run(shaky, registry.experiment(shaky, name), "r", {"a": "b"})
+        run = once.run(shaky, versions.experiment(shaky, name), "r", {"a": "b"})
         model = once.logged_model(shaky, run, "model", {"p": 1})
         client.create_registered_model(name)
         version = once.make(
             lambda: shaky.create_model_version(
                 name, model.model_uri, run.info.run_id, tags={"digest": "d1"}, model_id=model.model_id
             ),
-            lambda: registry.by_tag(shaky, name, "digest", "d1"),
+            lambda: versions.by_tag(shaky, name, "digest", "d1"),
         )
         record = begin(shaky, name, moves_from="none", left="")
         deployments.end(shaky, record, "deployed")
         deployments.complete(shaky, name, "production", record)
         assert len(proxy.failed) >= 4
-    assert version.version == "1" and [one.version for one in registry.versions(client, name)] == ["1"]
+    assert version.version == "1" and [one.version for one in versions.versions(client, name)] == ["1"]
     runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
     assert [one.info.run_id for one in runs] == [run.info.run_id] and runs[0].data.tags["a"] == "b"
     assert [one.model_id for one in client.get_run(run.info.run_id).outputs.model_outputs] == [model.model_id]

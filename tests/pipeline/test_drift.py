@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import drift
-from pipeline.dataset import take_apart
+from pipeline.data import drift
+from pipeline.data.dataset import take_apart
 from pipeline.settings import load_settings
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import dataset
+from pipeline.data import dataset
 from pipeline.errors import DataError
 
 TABLE = pd.DataFrame({"id": ["c1", "c2"], "größe": [1.5, 2.5], "stadt": ["Köln", "Bonn"], "y": ["ja", "nein"]})

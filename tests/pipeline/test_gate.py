@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import gate
 from pipeline.errors import SettingsError
-from pipeline.gate import compare, decide, identical, slice_masks
-from pipeline.metrics import metrics_for
+from pipeline.evaluation import gate
+from pipeline.evaluation.gate import compare, decide, identical, slice_masks
+from pipeline.evaluation.metrics import metrics_for
 
 HOW = {"confidence": 0.95, "resamples": 400, "seed": 1}
 POSITIVE = {"binary": 1, "multiclass": None, "regression": None}

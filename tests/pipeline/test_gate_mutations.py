@@ -10,7 +10,7 @@ from pathlib import Path
 import gate_cases
 import pytest
 
-from pipeline import gate
+from pipeline.evaluation import gate
 
 SOURCE = Path(gate.__file__).read_text(encoding="utf-8")
 DECIDING = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline import github_actions
+from pipeline.ci import dispatch
 from pipeline.errors import DeployError
 
 
@@ -11,7 +11,7 @@ def nothing_set(monkeypatch):
     """No variable of GitHub's, and no program says anything unless the test lets it."""
     for name in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_API_URL", "GITHUB_TOKEN", "GH_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(github_actions, "_run", lambda *command: "")
+    monkeypatch.setattr(dispatch, "_run", lambda *command: "")
 
 
 @pytest.mark.parametrize(
@@ -26,34 +26,34 @@ def nothing_set(monkeypatch):
 )
 def test_the_remote_origin_names_the_repository(monkeypatch, origin):
     """In every form that git takes; a log-in in it is in no address that is shown."""
-    monkeypatch.setattr(github_actions, "_run", lambda *command: origin if command[0] == "git" else "")
-    assert github_actions.repository() == ("https://github.com", "octo/my.model")
-    assert github_actions.page("promote.yml") == "https://github.com/octo/my.model/actions/workflows/promote.yml"
+    monkeypatch.setattr(dispatch, "_run", lambda *command: origin if command[0] == "git" else "")
+    assert dispatch.repository() == ("https://github.com", "octo/my.model")
+    assert dispatch.page("promote.yml") == "https://github.com/octo/my.model/actions/workflows/promote.yml"
 
 
 @pytest.mark.parametrize("origin", ["", "https://gitlab.example/octo/model", "/srv/git/model", "github.com"])
 def test_a_repository_elsewhere_is_none(monkeypatch, origin):
     """Nothing is sent to GitHub about it, and the button is described without an address."""
-    monkeypatch.setattr(github_actions, "_run", lambda *command: origin if command[0] == "git" else "token")
-    assert github_actions.repository() is None and github_actions.start("promote.yml") is False
-    assert github_actions.page("promote.yml") == "the page of promote.yml under Actions"
+    monkeypatch.setattr(dispatch, "_run", lambda *command: origin if command[0] == "git" else "token")
+    assert dispatch.repository() is None and dispatch.start("promote.yml") is False
+    assert dispatch.page("promote.yml") == "the page of promote.yml under Actions"
 
 
 def test_variables_come_before_the_remote(monkeypatch):
     """As GitHub's own machines set them, for a server of one's own too."""
     monkeypatch.setenv("GITHUB_REPOSITORY", "team/model")
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://git.example/")
-    assert github_actions.page("a.yml") == "https://git.example/team/model/actions/workflows/a.yml"
+    assert dispatch.page("a.yml") == "https://git.example/team/model/actions/workflows/a.yml"
 
 
 def test_a_token_comes_from_the_environment_or_gh(monkeypatch):
     """GITHUB_TOKEN, then GH_TOKEN, then the log-in of `gh`."""
-    monkeypatch.setattr(github_actions, "_run", lambda *command: "of gh" if command[0] == "gh" else "")
-    assert github_actions.token() == "of gh"
+    monkeypatch.setattr(dispatch, "_run", lambda *command: "of gh" if command[0] == "gh" else "")
+    assert dispatch.token() == "of gh"
     monkeypatch.setenv("GH_TOKEN", "second")
-    assert github_actions.token() == "second"
+    assert dispatch.token() == "second"
     monkeypatch.setenv("GITHUB_TOKEN", "first")
-    assert github_actions.token() == "first"
+    assert dispatch.token() == "first"
 
 
 @pytest.mark.parametrize("api", ["http://api.example", "http://127.0.0.1.evil.example", "ftp://127.0.0.1", "127.0.0.1"])
@@ -62,7 +62,7 @@ def test_a_token_does_not_travel_in_the_open(monkeypatch, api):
     for name, value in {"GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": "x", "GITHUB_API_URL": api}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(DeployError, match="not an https address"):
-        github_actions.start("promote.yml")
+        dispatch.start("promote.yml")
 
 
 def test_a_github_that_does_not_answer_is_told(monkeypatch):
@@ -74,5 +74,5 @@ def test_a_github_that_does_not_answer_is_told(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(DeployError, match="does not answer") as caught:
-        github_actions.start("promote.yml")
+        dispatch.start("promote.yml")
     assert "hunter2" not in str(caught.value)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.latencies import Latencies
+from delivery.load.latencies import Latencies
 
 
 def test_quantiles_are_those_of_the_latencies():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline import leftovers
+from pipeline.data import leftovers
 from pipeline.settings import Settings
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "example"

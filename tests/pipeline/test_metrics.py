@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics as sk
 
 from pipeline.errors import ProjectError, SettingsError
-from pipeline.metrics import evaluate, metrics_for, named, of_project
+from pipeline.evaluation.metrics import evaluate, metrics_for, named, of_project
 
 
 def label(prediction):

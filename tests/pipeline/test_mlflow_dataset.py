@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 
-from pipeline import mlflow_dataset
+from pipeline.registry import dataset_input
 
 
 def table(rows: int) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def table(rows: int) -> pd.DataFrame:
 def test_schema_of_a_sample_is_that_of_the_table_and_the_size_is_the_tables():
     """MLflow shows every column with its type, whether it may be missing, and the true number of rows."""
     whole = table(5000)
-    told = mlflow_dataset.SampledDataset(whole, "iris-train", "target", "d" * 36).to_dict()
+    told = dataset_input.SampledDataset(whole, "iris-train", "target", "d" * 36).to_dict()
     assert told == from_pandas(whole, targets="target", name="iris-train", digest="d" * 36).to_dict()
     assert json.loads(told["profile"]) == {"num_rows": 5000, "num_elements": 25_000}
     schema = json.loads(told["schema"])["mlflow_colspec"]
@@ -37,6 +37,6 @@ def test_schema_of_a_sample_is_that_of_the_table_and_the_size_is_the_tables():
 
 def test_mlflow_looks_at_no_more_than_a_sample():
     """A thousand rows and one for each column with a missing value, whatever the size; a small table is whole."""
-    assert len(mlflow_dataset.sample(table(20_000))) == mlflow_dataset.SAMPLE + 2
+    assert len(dataset_input.sample(table(20_000))) == dataset_input.SAMPLE + 2
     small = table(50)
-    assert mlflow_dataset.sample(small).equals(small)
+    assert dataset_input.sample(small).equals(small)

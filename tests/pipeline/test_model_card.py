@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from pipeline import model_card, registry, report
+from pipeline.evaluation import model_card, report
+from pipeline.registry import versions
 from pipeline.settings import load_settings
 from tests.pipeline.evaluations import DATA, RUN, evaluation
 
@@ -182,13 +183,13 @@ def test_a_deployment_record_reads_as_a_sentence():
         "detail": "not ready: <b>boom</b>\n# heading",
         "link": "https://github.com/octo/model/actions/runs/7",
     }
-    said = registry.told(record)
+    said = versions.told(record)
     assert said.startswith("**production: version 3 → version 4, failed**\n\n")
     assert "`reconcile` by `octocat` on `runner`, to target `kubernetes`" in said
     assert record["image"] in said and record["link"] in said
     assert "<b>" not in said and "\n#" not in said
-    assert "**production: nothing → version 4" in registry.told(record | {"before": "none"})
-    assert len(registry.told(record | {"detail": "<" * 4000})) < 8000, "MLflow takes no longer tag"
+    assert "**production: nothing → version 4" in versions.told(record | {"before": "none"})
+    assert len(versions.told(record | {"detail": "<" * 4000})) < 8000, "MLflow takes no longer tag"
 
 
 def test_the_registered_model_says_what_its_alias_does():

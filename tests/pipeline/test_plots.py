@@ -9,7 +9,7 @@ import pytest
 import sklearn.metrics
 from evaluations import SOURCES, evaluation, held
 
-from pipeline import metrics, plots
+from pipeline.evaluation import metrics, plots
 
 CLASSIFICATION = {"confusion_matrix", "roc", "precision_recall", "calibration", "feature_importance"}
 REGRESSION = {"predicted_against_actual", "residuals", "feature_importance"}

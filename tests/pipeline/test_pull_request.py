@@ -6,7 +6,7 @@ import os
 import pytest
 from pull_requests import plain
 
-from pipeline import pull_request
+from pipeline.ci.pull_request import schema
 from pipeline.errors import StageError
 
 
@@ -23,7 +23,7 @@ def spoilt(place, value):
 
 def test_a_report_of_our_own_is_read_back():
     """What pr-report writes, pr-comment accepts, to the last digit."""
-    assert pull_request.parsed(json.dumps(plain()).encode()).model_dump() == plain()
+    assert schema.parsed(json.dumps(plain()).encode()).model_dump() == plain()
 
 
 METRIC, SLICE = ("evaluation", "metrics", 0), ("evaluation", "slices", 0)
@@ -83,7 +83,7 @@ VALUES = [
 def test_a_value_of_another_form_is_refused(place, value):
     """Numbers as text, unknown keys and words, too long, too many, out of range: one of them is enough."""
     with pytest.raises(StageError, match=r"holds no valid report|not plain JSON"):
-        pull_request.parsed(spoilt(place, value))
+        schema.parsed(spoilt(place, value))
 
 
 @pytest.mark.parametrize("sign", CONTROL + TURNING)
@@ -91,7 +91,7 @@ def test_a_value_of_another_form_is_refused(place, value):
 def test_what_controls_or_turns_text_is_refused(place, sign):
     """No line break, escape, invisible character or change of direction comes in, in a name as in a sentence."""
     with pytest.raises(StageError, match="holds no valid report"):
-        pull_request.parsed(spoilt(place, f"fine{sign}text"))
+        schema.parsed(spoilt(place, f"fine{sign}text"))
 
 
 OWN = json.dumps(plain())
@@ -120,7 +120,7 @@ TEXTS = {
 def test_what_is_not_plain_json_is_refused(name):
     """Not JSON, JSON with NaN or a key twice, nested without end, another encoding: refused in words."""
     with pytest.raises(StageError) as refused:
-        pull_request.parsed(TEXTS[name])
+        schema.parsed(TEXTS[name])
     assert "build/incoming holds" in refused.value.what and refused.value.then
 
 
@@ -128,7 +128,7 @@ def test_a_refusal_repeats_nothing_of_the_report():
     """What a stranger wrote does not come into our log: not a value, not a key."""
     for place, value in ((("::error::x",), 1), (("evaluation", "verdict"), "::set-output")):
         with pytest.raises(StageError) as refused:
-            pull_request.parsed(spoilt(place, value))
+            schema.parsed(spoilt(place, value))
         assert "::" not in refused.value.what
 
 
@@ -140,20 +140,20 @@ def incoming(tmp_path):
     """A folder with a good report in it."""
     folder = tmp_path / "incoming"
     folder.mkdir()
-    (folder / pull_request.NAME).write_text(OWN, encoding="utf-8")
+    (folder / schema.NAME).write_text(OWN, encoding="utf-8")
     return folder
 
 
 def test_a_folder_with_one_report_is_read(incoming):
     """One file of the right name is a report."""
-    assert pull_request.read(incoming).name == "breast-cancer"
+    assert schema.read(incoming).name == "breast-cancer"
 
 
 def test_no_folder_or_an_empty_one_is_no_report(tmp_path):
     """A run that left nothing is no error."""
-    assert pull_request.read(tmp_path / "none") is None
+    assert schema.read(tmp_path / "none") is None
     (tmp_path / "empty").mkdir()
-    assert pull_request.read(tmp_path / "empty") is None
+    assert schema.read(tmp_path / "empty") is None
 
 
 @pytest.mark.parametrize("name", ["comment.md", ".hidden", "..\\..\\x", "pull_request.json.md", "ﬁle"])
@@ -161,47 +161,47 @@ def test_another_file_beside_it_is_refused(incoming, name):
     """Nothing comes along with the report."""
     (incoming / name).write_text("x", encoding="utf-8")
     with pytest.raises(StageError, match="something else"):
-        pull_request.read(incoming)
+        schema.read(incoming)
 
 
 @pytest.mark.parametrize("name", ["Pull_request.json", "pull_request.md", "sub/pull_request.json"])
 def test_another_name_is_refused(incoming, name):
     """A report of another name, or in a folder further down, is none."""
     (incoming / "sub").mkdir()
-    (incoming / pull_request.NAME).rename(incoming / name)
+    (incoming / schema.NAME).rename(incoming / name)
     with pytest.raises(StageError, match="something else"):
-        pull_request.read(incoming)
+        schema.read(incoming)
 
 
 def test_links_are_refused(incoming, tmp_path):
     """A symbolic or a hard link to a good report elsewhere, and a folder that is a link, are refused."""
-    (incoming / pull_request.NAME).rename(tmp_path / "good.json")
-    (incoming / pull_request.NAME).symlink_to(tmp_path / "good.json")
+    (incoming / schema.NAME).rename(tmp_path / "good.json")
+    (incoming / schema.NAME).symlink_to(tmp_path / "good.json")
     with pytest.raises(StageError, match="not a file"):
-        pull_request.read(incoming)
-    (incoming / pull_request.NAME).unlink()
-    (incoming / pull_request.NAME).hardlink_to(tmp_path / "good.json")
+        schema.read(incoming)
+    (incoming / schema.NAME).unlink()
+    (incoming / schema.NAME).hardlink_to(tmp_path / "good.json")
     with pytest.raises(StageError, match="not a file"):
-        pull_request.read(incoming)
+        schema.read(incoming)
     (tmp_path / "other").symlink_to(incoming)
     with pytest.raises(StageError, match="no folder"):
-        pull_request.read(tmp_path / "other")
+        schema.read(tmp_path / "other")
 
 
 def test_a_folder_or_a_pipe_in_its_place_is_refused(incoming):
     """What is no regular file is not even opened."""
-    (incoming / pull_request.NAME).unlink()
-    (incoming / pull_request.NAME).mkdir()
+    (incoming / schema.NAME).unlink()
+    (incoming / schema.NAME).mkdir()
     with pytest.raises(StageError, match="not a file"):
-        pull_request.read(incoming)
-    (incoming / pull_request.NAME).rmdir()
-    os.mkfifo(incoming / pull_request.NAME)
+        schema.read(incoming)
+    (incoming / schema.NAME).rmdir()
+    os.mkfifo(incoming / schema.NAME)
     with pytest.raises(StageError, match="not a file"):
-        pull_request.read(incoming)
+        schema.read(incoming)
 
 
 def test_a_huge_report_is_refused_unread(incoming):
     """More than 256 kB are no report, whatever they hold."""
-    (incoming / pull_request.NAME).write_text(OWN + " " * pull_request.MOST_BYTES, encoding="utf-8")
+    (incoming / schema.NAME).write_text(OWN + " " * schema.MOST_BYTES, encoding="utf-8")
     with pytest.raises(StageError, match="more than 256,000 bytes"):
-        pull_request.read(incoming)
+        schema.read(incoming)

@@ -6,7 +6,10 @@ import pytest
 from evaluations import DATA, RUN, evaluation
 from pull_requests import CHANGE, write_stages
 
-from pipeline import artifacts, carried, mlflow_server, pull_request, pull_request_report
+from pipeline import artifacts
+from pipeline.ci.pull_request import report, schema
+from pipeline.registry import mlflow_server
+from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings
 
 
@@ -22,8 +25,8 @@ def build(tmp_path, monkeypatch):
 
 def document():
     """The report on the build folder, read back as a stranger's would be."""
-    made = pull_request_report.document(load_settings("tests/example/pipeline.toml"))
-    assert pull_request.parsed(json.dumps(made.model_dump()).encode()) == made
+    made = report.document(load_settings("tests/example/pipeline.toml"))
+    assert schema.parsed(json.dumps(made.model_dump()).encode()) == made
     return made
 
 
@@ -101,7 +104,7 @@ def test_names_that_a_reader_would_refuse_are_made_readable(build):
     write_stages(build, one, data=DATA | {"checks": [failed] * 300})
     found = document()
     assert found.evaluation.slices[0].slice.startswith("a b c x")
-    assert len(json.dumps(found.model_dump())) < pull_request.MOST_BYTES
+    assert len(json.dumps(found.model_dump())) < schema.MOST_BYTES
 
 
 def test_number_and_head_are_the_event_s(build, tmp_path, monkeypatch):
@@ -127,7 +130,7 @@ def test_production_that_could_not_be_fetched_is_unknown(build, monkeypatch):
     write_stages(build)
     assert not document().production_unknown
     mlflow_server.HOME.mkdir()
-    (mlflow_server.HOME / carried.UNKNOWN).write_text("refused\n", encoding="utf-8")
+    (mlflow_server.HOME / snapshot.UNKNOWN).write_text("refused\n", encoding="utf-8")
     assert document().production_unknown
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
     assert not document().production_unknown

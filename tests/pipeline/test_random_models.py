@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from pipeline import bundle, stored
-from serving import offline
+from pipeline.formats import bundle, sklearn_model
+from serving import batch
 from tests.pipeline.random_models import compare
 
 LONG = os.environ.get("FUZZ") == "long"
@@ -33,12 +33,12 @@ def in_this_process(tmp_path, monkeypatch):
             row for part in parts for row in part[[one["name"] for one in contract["inputs"]]].itertuples(False, None)
         ]
         try:
-            answers, milliseconds = offline.ask(folder, rows, [len(part) for part in parts], calls, each)
-        except offline.REFUSED as error:
-            raise stored.PortabilityError(offline.in_words(error)) from error
+            answers, milliseconds = batch.ask(folder, rows, [len(part) for part in parts], calls, each)
+        except batch.REFUSED as error:
+            raise sklearn_model.PortabilityError(batch.in_words(error)) from error
         return np.split(answers, np.cumsum([len(part) for part in parts])[:-1]), milliseconds
 
-    monkeypatch.setattr(stored, "ask", ask)
+    monkeypatch.setattr(sklearn_model, "ask", ask)
 
 
 def hung(*_):

@@ -11,8 +11,10 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from pipeline import deployments, lineage, mlflow_server, processes, registry
+from pipeline import processes
+from pipeline.ci import lineage
 from pipeline.errors import RegistryError
+from pipeline.registry import deployments, mlflow_server, versions
 from tests.pipeline.embedded_mlflow import embedded
 
 
@@ -34,9 +36,9 @@ def test_address_that_is_none_is_refused_in_words(server, monkeypatch, address):
 @pytest.fixture(scope="module")
 def client(server):
     """A client of that server, with a model of three versions."""
-    connected = registry.connect(server)
+    connected = versions.connect(server)
     connected.create_registered_model("m")
-    run = connected.create_run(registry.experiment(connected, "m")).info.run_id
+    run = connected.create_run(versions.experiment(connected, "m")).info.run_id
     for number in "123":
         connected.create_model_version("m", f"runs:/{run}/model", run_id=run, tags={"digest": f"d{number}"})
     return connected
@@ -65,20 +67,20 @@ def test_ui_is_served(server, client):
 
 def test_alias_on_no_version_is_none(client):
     """An alias that was never set is no error."""
-    assert registry.by_alias(client, "m", "production") is None
-    assert registry.by_alias(client, "never-registered", "production") is None
+    assert versions.by_alias(client, "m", "production") is None
+    assert versions.by_alias(client, "never-registered", "production") is None
 
 
 def test_alias_moves_only_from_where_it_is_expected(client):
     """Compare-and-set: from no version, then from the expected one; otherwise it stays and both versions are named."""
-    registry.move_alias(client, "m", "production", "1", None)
-    registry.move_alias(client, "m", "production", "2", "1")
+    versions.move_alias(client, "m", "production", "1", None)
+    versions.move_alias(client, "m", "production", "2", "1")
     with pytest.raises(RegistryError, match="is on version 2, not on version 1"):
-        registry.move_alias(client, "m", "production", "3", "1")
+        versions.move_alias(client, "m", "production", "3", "1")
     with pytest.raises(RegistryError, match="is on version 2, not on no version"):
-        registry.move_alias(client, "m", "production", "3", None)
-    assert registry.by_alias(client, "m", "production").version == "2"
-    registry.move_alias(client, "m", "production", "2", "1")  # it is there already: run again after a kill
+        versions.move_alias(client, "m", "production", "3", None)
+    assert versions.by_alias(client, "m", "production").version == "2"
+    versions.move_alias(client, "m", "production", "2", "1")  # it is there already: run again after a kill
 
 
 def test_of_two_movers_at_once_one_wins(client):
@@ -88,7 +90,7 @@ def test_of_two_movers_at_once_one_wins(client):
 
     def move(to):
         try:
-            registry.move_alias(client, "m", "race", to, "1")
+            versions.move_alias(client, "m", "race", to, "1")
         except RegistryError as error:
             errors.append(error)
 
@@ -97,31 +99,31 @@ def test_of_two_movers_at_once_one_wins(client):
         thread.start()
     for thread in threads:
         thread.join()
-    winner = registry.by_alias(client, "m", "race").version
+    winner = versions.by_alias(client, "m", "race").version
     assert winner in "23" and len(errors) == 2
 
 
 def test_version_is_found_by_number_and_tag(client):
     """A version is found by its number or by a tag; an unknown number is refused with those there are."""
-    assert registry.by_number(client, "m", "2").tags["digest"] == "d2"
-    assert registry.by_tag(client, "m", "digest", "d3").version == "3"
-    assert registry.by_tag(client, "m", "digest", "other") is None
+    assert versions.by_number(client, "m", "2").tags["digest"] == "d2"
+    assert versions.by_tag(client, "m", "digest", "d3").version == "3"
+    assert versions.by_tag(client, "m", "digest", "other") is None
     with pytest.raises(RegistryError, match="no version 9") as refused:
-        registry.by_number(client, "m", "9")
+        versions.by_number(client, "m", "9")
     assert refused.value.then == "versions in MLflow: 3, 2, 1"
 
 
 def test_deployments_are_recorded_and_the_newest_success_is_found(client):
     """Each deployment is a run; the last that succeeded in an environment is found with its time."""
-    assert registry.last_deployment(client, "m", "production") is None
+    assert versions.last_deployment(client, "m", "production") is None
     about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
     deployments.append(client, "m", "production", about | {"version": "1"}, "deployed")
     deployments.append(client, "m", "production", about | {"version": "2"}, "failed", "why")
     deployments.append(client, "m", "staging", about | {"version": "3"}, "deployed")
-    found = registry.last_deployment(client, "m", "production")
-    assert found["version"] == "1" and found["before"] == "none" and found["actor"] == registry.actor()
+    found = versions.last_deployment(client, "m", "production")
+    assert found["version"] == "1" and found["before"] == "none" and found["actor"] == versions.actor()
     assert found["started"] > 1.7e9
-    assert registry.timestamp(found["started"])[:2] == "20"
+    assert versions.timestamp(found["started"])[:2] == "20"
 
 
 def test_a_promotion_is_written_into_the_description_once(client):
@@ -130,9 +132,9 @@ def test_a_promotion_is_written_into_the_description_once(client):
     deployments.append(client, "m", "production", about | {"version": "3"}, "deployed")
     client.update_model_version("m", "3", "A person's words.")
     for _ in range(2):
-        registry.promoted(client, "m", "3", "make promote")
+        versions.promoted(client, "m", "3", "make promote")
     found = client.get_model_version("m", "3")
-    record = registry.last_deployment(client, "m", "production")["run_id"]
+    record = versions.last_deployment(client, "m", "production")["run_id"]
     assert "promoted" in found.tags and found.description.startswith("A person's words.\n\n### Approvals\n\n- 20")
     assert found.description.count("put into production by") == 1 and record in found.description
     assert "nothing → version 3, deployed" in client.get_run(record).data.tags["mlflow.note.content"]
@@ -142,7 +144,7 @@ def test_a_scheduled_run_speaks_for_nobody(client, monkeypatch):
     """GitHub gives a scheduled run somebody's name; the approval is not put into that mouth."""
     monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
-    registry.promoted(client, "m", "1", "MLflow alias")
+    versions.promoted(client, "m", "1", "MLflow alias")
     said = client.get_model_version("m", "1").description
     assert "put into production by `the schedule` (MLflow alias)" in said and "octocat" not in said
 
@@ -150,12 +152,12 @@ def test_a_scheduled_run_speaks_for_nobody(client, monkeypatch):
 def test_version_without_bundle_is_refused(client, tmp_path):
     """A version that was registered by other means has no bundle, and that is said."""
     with pytest.raises(RegistryError, match="m version 1 has no bundle"):
-        registry.fetch_bundle(client, registry.by_number(client, "m", "1"), tmp_path)
+        versions.fetch_bundle(client, versions.by_number(client, "m", "1"), tmp_path)
 
 
 def test_missing_experiment_is_made_once(client):
     """Asking for an experiment twice gives the same one."""
-    assert registry.experiment(client, "e") == registry.experiment(client, "e")
+    assert versions.experiment(client, "e") == versions.experiment(client, "e")
 
 
 def test_address_that_is_not_http_is_refused(server, monkeypatch):
@@ -253,9 +255,9 @@ def test_stopping_twice_is_quiet(server, tmp_path, monkeypatch):
 def test_actor_is_the_github_user_in_a_workflow(monkeypatch):
     """In a workflow the actor is who started it; outside, the user of the machine."""
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
-    assert registry.actor() == "octocat"
+    assert versions.actor() == "octocat"
     monkeypatch.delenv("GITHUB_ACTOR")
-    assert registry.actor()
+    assert versions.actor()
 
 
 def test_lineage_names_commit_and_changes(tmp_path, monkeypatch):
@@ -283,5 +285,5 @@ def test_link_is_the_page_of_the_workflow_run(monkeypatch):
 
 def test_importing_the_registry_is_cheap():
     """The modules that every command imports do not import MLflow before it is needed."""
-    code = "import sys, pipeline.registry, pipeline.mlflow_server, scripts.ship; sys.exit('mlflow' in sys.modules or 'pandas' in sys.modules)"
+    code = "import sys, pipeline.registry.versions, pipeline.registry.mlflow_server, scripts.ship; sys.exit('mlflow' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": "."}).returncode == 0

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from pipeline import registry_changes
-from pipeline.registry_changes import Change
+from pipeline.registry import changes as registry_changes
+from pipeline.registry.changes import Change
 
 TABLES = """
 CREATE TABLE registered_models (name TEXT, description TEXT);

@@ -11,7 +11,7 @@ import pytest
 from evaluations import DATA, RUN, SOURCES, evaluation
 from markdown_it import MarkdownIt
 
-from pipeline import report
+from pipeline.evaluation import report
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (200).to_bytes(4) + (100).to_bytes(4) + b"rest"
 TALL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (100).to_bytes(4) + (100).to_bytes(4) + b"rest"

@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 
-from pipeline import bundle, served, stored, ties
 from pipeline.errors import PortabilityError, ProjectError
-from serving import offline
+from pipeline.formats import bundle, choose, sklearn_model
+from pipeline.formats import thresholds as ties
+from serving import batch
 from tests.pipeline.test_portable import fitted, made
 
 
@@ -31,8 +32,8 @@ def chosen(model, dataset):
     def contract(form):
         return bundle.contract(dataset, form, {"ranges": {}, "values": {}}, "c0ffee", 1e-5)
 
-    tried = served.prepare(model, dataset, held, trained, contract({})["inputs"])
-    found = served.choose(model, dataset, tried, contract)
+    tried = choose.prepare(model, dataset, held, trained, contract({})["inputs"])
+    found = choose.choose(model, dataset, tried, contract)
     return found, tried, contract(found.form)
 
 
@@ -53,7 +54,7 @@ def test_what_onnx_answers_otherwise_beside_thresholds_is_served_by_scikit_learn
     assert contract["format_reason"].startswith("LogisticRegression: ONNX differs by ")
     assert contract["format_reason"].endswith("on values beside a threshold")
     assert max(one.difference for one in found.parity) < 1e-14
-    answers, milliseconds = served.predict(found.files, contract, tried[1].rows, calls=3)
+    answers, milliseconds = choose.predict(found.files, contract, tried[1].rows, calls=3)
     assert np.allclose(answers, tried[1].trained, rtol=0, atol=1e-14) and 0 < milliseconds < 10_000
 
 
@@ -63,7 +64,7 @@ def test_the_label_is_the_most_probable_class_whatever_the_converter_says(tmp_pa
     dataset = made("binary")
     dataset = replace(dataset, target=np.where(np.arange(len(dataset.target)) % 9 < 5, "yes", "no"))
     found, _, contract = chosen(xgboost.XGBClassifier(n_estimators=2, base_score=0.5, gamma=1e9), dataset)
-    predictor = offline.load_predictor(offline.open_bundle(bundle.try_out(found.files, contract, tmp_path / "bundle")))
+    predictor = batch.load_predictor(batch.open_bundle(bundle.try_out(found.files, contract, tmp_path / "bundle")))
     assert contract["format"] == "onnx"
     answer = predictor.predict_one(predictor.contract.example_row)
     assert answer["label"] == "yes" and 0.5 < answer["probabilities"]["yes"] < 0.6
@@ -81,8 +82,8 @@ def test_what_neither_format_carries_is_refused_with_both_reasons():
 
 def test_stored_model_that_never_answers_is_ended(monkeypatch):
     """The trial of a stored model ends after its limit, and says so."""
-    monkeypatch.setattr(stored, "SECONDS", 0.01)
-    monkeypatch.setattr(stored, "SECONDS_PER_ROW", 0.0)
+    monkeypatch.setattr(sklearn_model, "SECONDS", 0.01)
+    monkeypatch.setattr(sklearn_model, "SECONDS_PER_ROW", 0.0)
     dataset = trusting(made("binary"), "numpy.dtype")
     with pytest.raises(PortabilityError, match=r"the service did not answer \d+ rows with the stored model within 0 s"):
         chosen(make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()), dataset)
@@ -91,7 +92,7 @@ def test_stored_model_that_never_answers_is_ended(monkeypatch):
 def test_the_same_model_is_stored_in_the_same_bytes():
     """Two fits of one model are stored alike, whenever and wherever in memory; another model is not."""
     models = [RandomForestClassifier(3, random_state=seed) for seed in (1, 1, 2)]
-    once, again, other = (stored.dumps(fitted(model, made("binary"))[0]) for model in models)
+    once, again, other = (sklearn_model.dumps(fitted(model, made("binary"))[0]) for model in models)
     assert once == again != other
 
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_stored_is_said_in_words():
     model = LogisticRegression()
     model.rows_ = (row for row in range(3))
     with pytest.raises(ProjectError, match="cannot be stored without pickle"):
-        stored.dumps(model)
+        sklearn_model.dumps(model)
 
 
 def test_torch_in_a_wrapper_is_told_what_is_supported():
@@ -111,13 +112,13 @@ def test_torch_in_a_wrapper_is_told_what_is_supported():
     with pytest.raises(
         ProjectError, match=r"holds torch\.nn\.modules\.linear\.Linear: a PyTorch module cannot be served"
     ) as caught:
-        stored.dumps(model)
+        sklearn_model.dumps(model)
     assert "scikit-learn, XGBoost or LightGBM" in caught.value.then
 
 
 def test_code_for_a_model_is_what_its_types_import(tmp_path, monkeypatch):
     """The modules of the types, those that they import, near or far, and the packages above them; nothing else of project/."""
-    monkeypatch.setattr(stored, "ROOT", tmp_path)
+    monkeypatch.setattr(sklearn_model, "ROOT", tmp_path)
     texts = {
         "project/__init__.py": "",
         "project/model.py": "from project import steps\nimport project.data\nimport sklearn",
@@ -132,14 +133,14 @@ def test_code_for_a_model_is_what_its_types_import(tmp_path, monkeypatch):
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = stored.code_for(["project.model.Clip.inner", "sklearn.tree._tree.Tree"])
+    found = sklearn_model.code_for(["project.model.Clip.inner", "sklearn.tree._tree.Tree"])
     assert set(found) == {f"code/{name}" for name in texts} - {"code/project/checks.py", "code/project/deep/unused.py"}
-    assert stored.code_for(["sklearn.tree._tree.Tree", "projector.Thing"]) == {}
+    assert sklearn_model.code_for(["sklearn.tree._tree.Tree", "projector.Thing"]) == {}
 
 
 def test_packages_are_those_of_the_image():
     """What the stored model may import is what is locked for its image, by the names of modules."""
-    names = stored.packages()
+    names = sklearn_model.packages()
     assert {"sklearn", "numpy", "pandas", "skops", "scipy", "msgspec"} <= set(names)
     assert not {"onnxruntime", "mlflow", "requests", "skl2onnx", "matplotlib"} & set(names)
 
@@ -198,5 +199,5 @@ def test_empty_cells_are_left_alone():
 def test_forests_are_served_as_onnx_only_where_labels_agree():
     """Where the trained model is clear about its label, the portable one's is the same."""
     found, tried, contract = chosen(RandomForestClassifier(20, random_state=1), made("binary"))
-    given, _ = served.ask(found.files, contract, [trial.rows for trial in tried], each=True)
-    assert all(parity.holds(1e-5) for parity in served.compare(tried, given, contract, 1e-5))
+    given, _ = choose.ask(found.files, contract, [trial.rows for trial in tried], each=True)
+    assert all(parity.holds(1e-5) for parity in choose.compare(tried, given, contract, 1e-5))

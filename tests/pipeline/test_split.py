@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.split import is_holdout
+from pipeline.data.split import is_holdout
 
 IDS = [f"row-{number}" for number in range(4000)]
 

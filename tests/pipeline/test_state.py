@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from pipeline import carrier, heartbeat, mlflow_server, processes, state
+from delivery.targets import process
+from pipeline import processes, state
 from pipeline.errors import BusyError
+from pipeline.registry import mlflow_server
+from pipeline.registry.embedded import heartbeat, sync
 from pipeline.settings import load_settings
-from scripts.targets import process
 
 SERVER = {"uri": "http://127.0.0.1:5000", "pid": 1, "created": 1.5}
 WRONG = {
@@ -57,11 +59,11 @@ def test_every_reader_of_a_state_file_takes_a_damaged_one(tmp_path, monkeypatch,
     monkeypatch.setattr(heartbeat, "RECORD", tmp_path / "lease.json")
     monkeypatch.setattr(process, "STATE", tmp_path)
     monkeypatch.setattr(processes, "STATE", tmp_path)
-    for name in ("server.json", "lease.json", "staging.json", "carried.json", "delivery.lock", carrier.carried.RECORD):
+    for name in ("server.json", "lease.json", "staging.json", "carried.json", "delivery.lock", sync.snapshot.RECORD):
         (tmp_path / name).write_bytes(content)
     assert mlflow_server.running() is None
     assert heartbeat.held() is None and heartbeat.end() is False
-    assert carrier.record() == {}
+    assert sync.record() == {}
     assert process.serving("staging", load_settings()) is None
     with (tmp_path / "delivery.lock").open("rb+") as file:
         processes.fcntl.flock(file, processes.fcntl.LOCK_EX)

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from pipeline import bundle, served, trials
+from pipeline.formats import bundle, choose, trials
 from tests.pipeline.test_portable import fitted, made
 from tests.pipeline.test_served import trusting
 
@@ -32,7 +32,7 @@ def tried(model, dataset, checks=NOTHING):
 
     model, trained = fitted(model, dataset)
     held = dataset.features[dataset.holdout]
-    return model, served.prepare(model, dataset, held, trained, contract({})["inputs"]), contract
+    return model, choose.prepare(model, dataset, held, trained, contract({})["inputs"]), contract
 
 
 def with_nulls(dataset, column):
@@ -59,22 +59,22 @@ def test_trees_that_met_nulls_only_in_training_answer_them_as_trained(model):
     dataset = with_nulls(made("binary"), "a b")
     assert not dataset.features[dataset.holdout].isna().to_numpy().any()
     model, cases, contract = tried(model, dataset)
-    chosen = served.choose(model, dataset, cases, contract)
+    chosen = choose.choose(model, dataset, cases, contract)
     rows = dataset.features[dataset.holdout].assign(**{"a b": np.nan})
-    given, _ = served.predict(chosen.files, contract(chosen.form), rows)
+    given, _ = choose.predict(chosen.files, contract(chosen.form), rows)
     assert np.allclose(given, model.predict_proba(rows), rtol=0, atol=1e-5)
-    assert served.NULLS in {one.where for one in cases}
+    assert choose.NULLS in {one.where for one in cases}
 
 
 def test_text_that_a_model_refuses_is_refused_by_what_serves():
     """An encoder that raises at an unseen category gives the caller no answer in its converted form either."""
     dataset = trusting(made("binary", text=True), "numpy.dtype")
     model, cases, contract = tried(by_town(), dataset)
-    unseen = next(one for one in cases if one.where == served.TEXT)
+    unseen = next(one for one in cases if one.where == choose.TEXT)
     refused = np.isnan(unseen.trained).any(axis=1)
     assert refused.any() and not refused.all()
-    chosen = served.choose(model, dataset, cases, contract)
-    (given,), _ = served.ask(chosen.files, contract(chosen.form), [unseen.rows], each=True)
+    chosen = choose.choose(model, dataset, cases, contract)
+    (given,), _ = choose.ask(chosen.files, contract(chosen.form), [unseen.rows], each=True)
     assert (np.isnan(given).any(axis=1) == refused).all()
 
 
@@ -82,8 +82,8 @@ def test_unseen_text_that_a_model_ignores_becomes_onnx():
     """An encoder that ignores an unseen category answers alike as ONNX for every text that was tried."""
     dataset = made("binary", text=True)
     model, cases, contract = tried(by_town(handle_unknown="ignore"), dataset)
-    assert served.choose(model, dataset, cases, contract).form["format"] == "onnx"
-    texts = set(next(one for one in cases if one.where == served.TEXT).rows["town"])
+    assert choose.choose(model, dataset, cases, contract).form["format"] == "onnx"
+    texts = set(next(one for one in cases if one.where == choose.TEXT).rows["town"])
     assert {"", "unseen", "KÖLN", "nul\0"} <= texts
 
 
@@ -101,10 +101,10 @@ def test_words_that_the_converter_splits_in_another_way_go_to_scikit_learn():
     dataset = trusting(made("binary", text=True), "numpy.dtype", "sklearn.feature_extraction._stop_words")
     columns = make_column_transformer((CountVectorizer(), "town"), (StandardScaler(), ["a b"]))
     model, cases, contract = tried(make_pipeline(columns, LogisticRegression()), dataset)
-    chosen = served.choose(model, dataset, cases, contract)
+    chosen = choose.choose(model, dataset, cases, contract)
     texts = ["Köln Paris", "paris!", "KÖLN", "e\u0301t\u00e9 paris", "x-paris", "paris\nköln", "東京"]
     rows = dataset.features.head(len(texts)).assign(town=texts)
-    given, _ = served.predict(chosen.files, contract(chosen.form), rows)
+    given, _ = choose.predict(chosen.files, contract(chosen.form), rows)
     assert np.allclose(given, model.predict_proba(rows), rtol=0, atol=1e-5)
 
 
@@ -152,11 +152,11 @@ def test_a_number_beside_a_category_of_training_is_unknown_where_it_serves():
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     model = make_pipeline(make_column_transformer((encoder, list(dataset.features))), LinearRegression())
     model, cases, contract = tried(model, dataset)
-    chosen = served.choose(model, dataset, cases, contract)
+    chosen = choose.choose(model, dataset, cases, contract)
     rows = dataset.features[~dataset.holdout].head(20)
     beside = rows.apply(lambda column: np.nextafter(column, np.inf))
     for some in (rows, beside):
-        given, _ = served.predict(chosen.files, contract(chosen.form), some)
+        given, _ = choose.predict(chosen.files, contract(chosen.form), some)
         assert np.allclose(given, model.predict(some), rtol=1e-5)
 
 
@@ -168,9 +168,9 @@ def test_a_scale_near_zero_is_taken_for_zero_where_the_trained_model_does():
     scale = make_pipeline(SimpleImputer(strategy="constant", fill_value=-1), Normalizer())
     model = make_pipeline(make_column_transformer((scale, ["a b"])), LinearRegression())
     model, cases, contract = tried(model, dataset)
-    chosen = served.choose(model, dataset, cases, contract)
+    chosen = choose.choose(model, dataset, cases, contract)
     rows = dataset.features.head(7).assign(**{"a b": [1e-9, 1e-14, 1e-16, 1e-18, 1e-20, 1e-30, 1e-40]})
-    given, _ = served.predict(chosen.files, contract(chosen.form), rows)
+    given, _ = choose.predict(chosen.files, contract(chosen.form), rows)
     assert np.allclose(given, model.predict(rows), rtol=1e-5)
 
 
@@ -183,11 +183,11 @@ def test_labels_that_are_not_the_most_probable_are_told_by_the_estimators_name()
     model, cases, _ = tried(
         make_pipeline(StandardScaler(), FixedThresholdClassifier(LogisticRegression(), threshold=0.9)), dataset
     )
-    said = served.not_most_probable(model, dataset, cases)
+    said = choose.not_most_probable(model, dataset, cases)
     assert said.startswith("predict() of FixedThresholdClassifier, the pipeline's last step, names another class than ")
     assert "0 of" not in said
     model, cases, _ = tried(make_pipeline(StandardScaler(), LogisticRegression()), dataset)
-    assert served.not_most_probable(model, dataset, cases) == ""
+    assert choose.not_most_probable(model, dataset, cases) == ""
 
 
 def test_labels_on_the_very_edge_are_no_difference():
@@ -201,7 +201,7 @@ def test_labels_on_the_very_edge_are_no_difference():
             return np.full((len(rows), 2), 0.5)
 
     model, cases, _ = tried(Last(), made("binary"))
-    assert served.not_most_probable(model, made("binary"), cases) == ""
+    assert choose.not_most_probable(model, made("binary"), cases) == ""
 
 
 # --- models that contradict themselves -------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_nearest_neighbours_are_served_by_scikit_learn():
     )
     dataset.features.iloc[:, :] = dataset.features.round(0)  # many rows are equally far away
     model, cases, contract = tried(make_pipeline(StandardScaler(), KNeighborsClassifier(9, algorithm="brute")), dataset)
-    chosen = served.choose(model, dataset, cases, contract)
+    chosen = choose.choose(model, dataset, cases, contract)
     assert all(one.holds(1e-5) for one in chosen.parity)
 
 
@@ -227,7 +227,7 @@ def test_model_that_answers_by_chance_is_counted():
             return np.stack([first, 1 - first], axis=1)
 
     model, cases, _ = tried(Chance(), made("binary"))
-    found = served.contradiction(model, made("binary"), cases[0].rows)
+    found = choose.contradiction(model, made("binary"), cases[0].rows)
     assert found.rows == 100 and found.differ > 90 and 0.3 < found.difference <= 1
     assert str(found).startswith(f"{found.differ} of 100 rows get another answer alone than among others")
 
@@ -239,7 +239,7 @@ def test_golden_rows_cover_what_the_contract_admits():
     """Rows with null and with unseen text follow the rows of the data, few, as a caller sends them, with the trained answers."""
     dataset = with_nulls(made("binary", text=True), "d")
     model, cases, _ = tried(make_pipeline(by_null_and_town(), LogisticRegression()), dataset)
-    golden = bundle.golden(dataset, cases[0].trained, 1e-5, served.firm(model, dataset, cases))
+    golden = bundle.golden(dataset, cases[0].trained, 1e-5, choose.firm(model, dataset, cases))
     json.dumps(golden, allow_nan=False)
     more = golden["inputs"][golden["seen"] :]
     assert 24 <= golden["seen"] <= 32 and 0 < len(more) <= 24 and len(golden["expected"]) == len(golden["inputs"])

@@ -24,7 +24,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, SplineTransformer, StandardScaler
 
-from pipeline import trusted
+from pipeline.formats import trusted_types
 
 X = np.random.default_rng(0).integers(0, 5, (60, 3)).astype(float)
 Y = (X[:, 0] + X[:, 1] > 4).astype(int)
@@ -56,7 +56,7 @@ def types_in(model):
 )
 def test_scikit_learn_s_own_types_need_no_listing(model):
     """What scikit-learn's estimators hold by themselves is trusted."""
-    assert trusted.beyond(types_in(model.fit(X, Y)), []) == []
+    assert trusted_types.beyond(types_in(model.fit(X, Y)), []) == []
 
 
 @pytest.mark.parametrize("library", ["xgboost.XGBClassifier", "xgboost.XGBRegressor", "xgboost.XGBRFClassifier", "lightgbm.LGBMClassifier", "lightgbm.LGBMRegressor"])  # fmt: skip
@@ -66,14 +66,14 @@ def test_models_of_xgboost_and_lightgbm_need_no_listing(library):
     quiet = {"verbose": -1} if package == "lightgbm" else {}
     model = getattr(pytest.importorskip(package), name)(n_estimators=2, **quiet)
     found = types_in(model.fit(X, Y))
-    assert found and trusted.beyond(found, []) == []
+    assert found and trusted_types.beyond(found, []) == []
 
 
 def test_a_selector_of_columns_needs_no_listing():
     """make_column_selector, which most models of mixed columns hold, is trusted: it holds a pattern and names of types."""
     columns = make_column_transformer((StandardScaler(), make_column_selector("a", dtype_include="number")))
     model = make_pipeline(columns, LogisticRegression()).fit(pd.DataFrame(X, columns=["a", "b", "c"]), Y)
-    assert trusted.beyond(types_in(model), []) == []
+    assert trusted_types.beyond(types_in(model), []) == []
 
 
 def loss(y_true, y_pred):
@@ -105,7 +105,7 @@ def test_nothing_that_runs_code_gets_in(model, named):
         found = types_in(model)
     except Exception:  # what cannot be stored does not get in either
         return
-    assert named in trusted.beyond(found, [])
+    assert named in trusted_types.beyond(found, [])
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_nothing_that_runs_code_gets_in(model, named):
 )  # fmt: skip
 def test_name_that_is_no_data_of_these_libraries_is_not_trusted(name):
     """A name counts by what stands behind it in the module that defines it, not by how it begins."""
-    assert trusted.beyond([name], []) == [name]
+    assert trusted_types.beyond([name], []) == [name]
 
 
 def test_every_class_that_is_trusted_by_name_is_a_class():
@@ -131,15 +131,17 @@ def test_every_class_that_is_trusted_by_name_is_a_class():
     import lightgbm  # noqa: F401
     import xgboost  # noqa: F401
 
-    for name in trusted.CLASSES | trusted.FUNCTIONS:
+    for name in trusted_types.CLASSES | trusted_types.FUNCTIONS:
         __import__(name.rpartition(".")[0])
-    named = trusted.CLASSES - {name for name in trusted.CLASSES if isinstance(trusted._defined(name), type)}
+    named = trusted_types.CLASSES - {
+        name for name in trusted_types.CLASSES if isinstance(trusted_types._defined(name), type)
+    }
     assert not {name for name in named if not name.endswith(("32", "64"))}
-    assert all(callable(trusted._defined(name)) for name in trusted.FUNCTIONS)
+    assert all(callable(trusted_types._defined(name)) for name in trusted_types.FUNCTIONS)
 
 
 def test_line_to_paste_holds_what_is_trusted_already_and_what_is_not():
     """The advice is one line of TOML, whole, with each type once."""
-    said = trusted.advice(["b.B", 'c."C'], ["a.A", "b.B"])
+    said = trusted_types.advice(["b.B", 'c."C'], ["a.A", "b.B"])
     assert said.startswith("if you know them, put this line into pipeline.toml [train]: trusted_types = [")
     assert tomllib.loads(said.partition(": ")[2]) == {"trusted_types": ["a.A", "b.B", 'c."C']}

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 import pytest
 
-from pipeline.written_values import recognise
+from pipeline.data.written_values import recognise
 
 NUMBERS = {
     "decimal comma": (["1,5", "-0,25", "12"], 'decimal=","', [1.5, -0.25, 12]),

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# What the verbs set before they import these libraries (pipeline/mlflow_server.py, pipeline/expectations.py).
+# What the verbs set before they import these libraries (pipeline/registry/mlflow_server.py, pipeline/data/expectations.py).
 BEFORE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR", "GX_ANALYTICS_ENABLED": "false"}
 
 

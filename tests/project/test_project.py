@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.dataset import load_dataset
+from pipeline.data.dataset import load_dataset
 from pipeline.settings import load_settings
 from project.data import load
 from project.model import build

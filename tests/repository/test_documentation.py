@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from serving import app
+from serving.access.keys import SCOPES
 from serving.config import Config
-from serving.hot import HotPath
-from serving.keys import SCOPES
-from serving.store import Outcome, Prediction
+from serving.http.fast_path import FastPath
+from serving.log.store import Outcome, Prediction
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
@@ -37,7 +37,10 @@ def test_every_named_verb_exists(page):
 
 def test_words_of_commands_name_existing_verbs():
     """A message that tells the user to run `make x` names a verb that exists."""
-    sources = [*ROOT.glob("*.py"), *(ROOT / "pipeline").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
+    sources = [
+        *ROOT.glob("*.py"),
+        *(path for room in ("pipeline", "delivery", "scripts", "dev") for path in (ROOT / room).rglob("*.py")),
+    ]
     said = {verb for path in sources for verb in re.findall(r"`make ([a-z0-9-]+)", path.read_text(encoding="utf-8"))}
     assert said and said <= set(verbs())
 
@@ -59,7 +62,7 @@ def test_every_link_leads_somewhere(page):
 
 def test_every_endpoint_of_the_service_is_in_the_readme():
     """The tables of README.md and docs/service.md name each route, and no other."""
-    routes = {*HotPath.PATHS, *app.PATHS, *app.PAGES}
+    routes = {*FastPath.PATHS, *app.PATHS, *app.PAGES}
     for page, heading in (("README.md", "## The service"), ("docs/service.md", "## Endpoints")):
         table = TEXTS[page].split(heading)[1].split("\n## ")[0]
         rows = "".join(re.findall(r"^\|.*$", table, re.M))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import lock
+from dev import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -40,7 +40,7 @@ def test_no_stage_imports_a_stage():
         assert not imports(file) & set(STAGES), file
         if file.startswith("pipeline/"):
             other = {name for name in imports(file) if name.split(".")[0] in ("scripts", "serving")}
-            assert other <= {"serving", "serving.offline"}, file
+            assert other <= {"serving", "serving.batch"}, file
 
 
 def test_no_file_names_a_package_index():
@@ -121,9 +121,9 @@ def test_every_script_has_a_verb_or_a_caller():
     """A script that no verb of the Makefile starts, and no other module imports, would rot; a peer is started by its name."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     imported = set().union(*(imports(file) for file in PYTHON if not file.startswith("tests/")))
-    servers = (ROOT / "scripts" / "benchmarks" / "servers.py").read_text(encoding="utf-8")
+    servers = (ROOT / "dev" / "benchmarks" / "servers.py").read_text(encoding="utf-8")
     for file in PYTHON:
-        if file.startswith("scripts/") and not file.endswith("__init__.py"):
+        if file.startswith(("scripts/", "dev/")) and not file.endswith("__init__.py"):
             module = file[:-3].replace("/", ".")
             if Path(file).parent.name == "peers":
                 assert re.search(rf'"{Path(file).stem}[".:]', servers), file

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import mlflow_server, processes
+from pipeline import processes
+from pipeline.registry import mlflow_server
 from tests.conftest import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import requests
 import uvicorn
 
+from delivery.relay import app
+from delivery.relay.metrics import Metrics
+from delivery.relay.worker import Pace
 from pipeline.processes import free_port
-from pipeline.webhooks import sign
+from pipeline.registry.webhooks import sign
 from scripts import webhook_relay
-from scripts.relay import app
-from scripts.relay.metrics import Metrics
-from scripts.relay.worker import Pace
 
 SECRET = "9f2c5b7de01a4e6c8d3b"
 TOKEN = "ghp_never-in-a-log"

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dev.benchmarks import environments, load, models, servers
+from dev.benchmarks.claims import Claim, claims, subject_of
+from dev.benchmarks.page import merge
+from dev.benchmarks.report import disturbed, number, section
+from dev.benchmarks.servers import BENTOML_BATCH, EMPTY, LITSERVE_BATCH, MLFLOW, OFF, OURS, SERVERS
+from dev.benchmarks.serving import FOREST, FULL, SCENARIOS
+from dev.benchmarks.timing import Figure, eventually, figure, percentile, ratios
 from pipeline.errors import SlipwayError
-from scripts.benchmarks import environments, load, models, servers
-from scripts.benchmarks.claims import Claim, claims, subject_of
-from scripts.benchmarks.page import merge
-from scripts.benchmarks.report import disturbed, number, section
-from scripts.benchmarks.servers import BENTOML_BATCH, EMPTY, LITSERVE_BATCH, MLFLOW, OFF, OURS, SERVERS
-from scripts.benchmarks.serving import FOREST, FULL, SCENARIOS
-from scripts.benchmarks.timing import Figure, eventually, figure, percentile, ratios
 
 OURS_OFF = next(server for server in SERVERS if server.name == OFF)
 

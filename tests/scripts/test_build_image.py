@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import artifacts, engine, image_registry, images, processes
+from delivery.images import docker_engine, image_registry, recipe
+from pipeline import artifacts, container_registry, processes
 from pipeline.errors import ImageError, RegistryError, StageError
 from pipeline.settings import load_settings
 from scripts import build_image
@@ -46,7 +47,7 @@ def alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     monkeypatch.setattr(image_registry, "WAITS", (0.01, 0.02))
-    monkeypatch.setattr(engine, "has_buildx", lambda: False)
+    monkeypatch.setattr(docker_engine, "has_buildx", lambda: False)
     monkeypatch.setattr(processes, "STATE", tmp_path / "state")
 
 
@@ -89,13 +90,13 @@ def version_of(bundle, **tags):
 def test_repository_is_taken_as_given(monkeypatch, name):
     """A well-formed IMAGE_REPOSITORY is used as it is, and is one that images are pushed to."""
     monkeypatch.setenv("IMAGE_REPOSITORY", name)
-    assert images.repository("any") == (name, True)
+    assert container_registry.repository("any") == (name, True)
 
 
 def test_upper_case_in_a_repository_is_lowered(monkeypatch):
     """Owners and repositories on GitHub may have capitals, images may not: IMAGE_REPOSITORY is taken in lower case."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/Octo-Team/Template")
-    assert images.repository("any") == ("ghcr.io/octo-team/template", True)
+    assert container_registry.repository("any") == ("ghcr.io/octo-team/template", True)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_malformed_repository_is_refused(monkeypatch, name, words):
     """Each way to misspell IMAGE_REPOSITORY is refused with what is wrong, before anything is started."""
     monkeypatch.setenv("IMAGE_REPOSITORY", name)
     with pytest.raises(ImageError, match=words.replace("?", r"\?")):
-        images.repository("any")
+        container_registry.repository("any")
 
 
 @pytest.mark.parametrize(
@@ -124,34 +125,34 @@ def test_malformed_repository_is_refused(monkeypatch, name, words):
 )
 def test_every_model_name_gives_a_repository(name, repository):
     """Without IMAGE_REPOSITORY the image is called after the model, also where an image may not be called so, and is not pushed."""
-    assert images.repository(name) == (f"slipway/{repository}", False)
-    assert images.PATTERN.fullmatch(f"slipway/{repository}")
+    assert container_registry.repository(name) == (f"slipway/{repository}", False)
+    assert container_registry.PATTERN.fullmatch(f"slipway/{repository}")
 
 
 def test_half_a_login_is_refused_without_showing_it(monkeypatch):
     """A password without a user name, or the reverse, is refused by the name of what is missing; both are the log-in."""
     monkeypatch.setenv("IMAGE_REPOSITORY_PASSWORD", "pssst")
     with pytest.raises(ImageError, match="PASSWORD is set, but IMAGE_REPOSITORY_USERNAME is not") as refused:
-        images.login()
+        container_registry.login()
     assert "pssst" not in str(refused.value) + refused.value.then
     monkeypatch.setenv("IMAGE_REPOSITORY_USERNAME", "me")
-    assert images.login() == {"username": "me", "password": "pssst"}
+    assert container_registry.login() == {"username": "me", "password": "pssst"}
     monkeypatch.delenv("IMAGE_REPOSITORY_PASSWORD")
     with pytest.raises(ImageError, match="USERNAME is set, but IMAGE_REPOSITORY_PASSWORD is not"):
-        images.login()
+        container_registry.login()
 
 
 def test_tag_names_version_and_commit(version):
     """An image is tagged by the number of the version and the first twelve characters of its commit."""
     version.tags["commit"] = "0123456789abcdef0123-dirty"
-    assert images.tag(version) == "v3-0123456789ab"
+    assert recipe.tag(version) == "v3-0123456789ab"
 
 
 def test_labels_say_which_model_and_where_from(monkeypatch, version):
     """The labels name model, version, run, data, digest, both commits, and the repository when a workflow builds."""
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://forge.example")
     monkeypatch.setenv("GITHUB_REPOSITORY", "team/repo")
-    labels = images.labels(version, "abc", "made")
+    labels = recipe.labels(version, "abc", "made")
     assert labels["org.opencontainers.image.created"] == "2025-10-09T08:53:20Z"
     assert labels["org.opencontainers.image.revision"] == "abc"
     assert labels["org.opencontainers.image.source"] == "https://forge.example/team/repo"
@@ -169,11 +170,11 @@ def test_context_holds_nothing_but_code_requirements_and_bundle(tmp_path, bundle
         "data.csv",
         "serving/.env",
         "serving/key.pem",
-        "serving/static/.env",
+        "serving/http/static/.env",
         "requirements/pip.conf",
     ):
         (tmp_path / "repo" / secret).write_text("secret")
-    with tarfile.open(fileobj=io.BytesIO(images.context(tmp_path / "repo", bundle))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(recipe.context(tmp_path / "repo", bundle))) as tar:
         members = tar.getmembers()
     names = {member.name for member in members}
     there = [path for path in (ROOT / "serving").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
@@ -187,47 +188,47 @@ def test_builds_by_hand_get_the_same_files():
     """The ignore file admits of serving/ what `make image` hands over, and nothing else."""
     lines = (ROOT / "serving/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if "serving/" in line and "requirements" not in line] == [
-        f"!serving/{pattern}" for pattern in images.CODE
+        f"!serving/{pattern}" for pattern in recipe.CODE
     ]
 
 
 def test_format_of_the_model_decides_the_packages(bundle, skops_bundle):
     """The context of a scikit-learn model has the locked packages that run it instead of those of ONNX, and its code."""
-    with tarfile.open(fileobj=io.BytesIO(images.context(ROOT, skops_bundle))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(recipe.context(ROOT, skops_bundle))) as tar:
         names = set(tar.getnames())
     assert {name for name in names if name.startswith("requirements/")} == {"requirements/serving-sklearn.txt"}
     assert {"build/bundle/model.skops", "build/bundle/code/project/model.py"} <= names
-    assert images.requirements(bundle) == "requirements/serving.txt"
+    assert recipe.requirements(bundle) == "requirements/serving.txt"
 
 
 def test_same_files_give_the_same_context(tmp_path, bundle):
     """Times, owners and modes of the files here do not change the context; one byte of the bundle does, and so does the base."""
-    first = images.context(ROOT, bundle)
+    first = recipe.context(ROOT, bundle)
     again = tmp_path / "again"
     shutil.copytree(bundle, again)
     for path in again.iterdir():
         path.chmod(0o600)
         os.utime(path, (0, 0))
-    assert images.context(ROOT, again) == first
-    made_of = images.inputs(first)
+    assert recipe.context(ROOT, again) == first
+    made_of = recipe.inputs(first)
     change(again, "reference.json", other=1)
-    assert images.inputs(images.context(ROOT, again)) != made_of
+    assert recipe.inputs(recipe.context(ROOT, again)) != made_of
 
 
 def test_another_base_or_processor_is_another_image(monkeypatch):
     """Base image and processor are among what an image is made of, and an empty PYTHON_IMAGE counts as none."""
-    made_of = images.inputs(b"context")
+    made_of = recipe.inputs(b"context")
     monkeypatch.setenv("PYTHON_IMAGE", "")
-    assert images.base() == "python:3.11-slim-bookworm" and images.inputs(b"context") == made_of
+    assert recipe.base() == "python:3.11-slim-bookworm" and recipe.inputs(b"context") == made_of
     monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/arm64")
-    other = images.inputs(b"context")
+    other = recipe.inputs(b"context")
     monkeypatch.setenv("PYTHON_IMAGE", "our/python:3.11")
-    assert len({made_of, other, images.inputs(b"context")}) == 3
+    assert len({made_of, other, recipe.inputs(b"context")}) == 3
 
 
 def test_dockerfile_and_settings_name_the_same_base():
     """The base image that the Dockerfile takes by itself is the one that the command takes."""
-    assert f"ARG PYTHON_IMAGE={images.BASE}\n" in (ROOT / "serving/Dockerfile").read_text(encoding="utf-8")
+    assert f"ARG PYTHON_IMAGE={recipe.BASE}\n" in (ROOT / "serving/Dockerfile").read_text(encoding="utf-8")
 
 
 def test_bundle_of_another_version_is_refused(settings, bundle, version):
@@ -257,7 +258,7 @@ def test_impossible_address_of_an_engine_is_said_in_words(monkeypatch, address):
     """Whatever stands in DOCKER_HOST, the answer is one message, not a traceback."""
     monkeypatch.setenv("DOCKER_HOST", address)
     with pytest.raises(ImageError, match=r"no Docker engine answers"):
-        engine.connect()
+        docker_engine.connect()
 
 
 def test_engine_that_this_user_may_not_use_is_said_in_words(tmp_path):
@@ -266,7 +267,7 @@ def test_engine_that_this_user_may_not_use_is_said_in_words(tmp_path):
     server.bind(str(tmp_path / "docker.sock"))
     server.listen()
     (tmp_path / "docker.sock").chmod(0)
-    command = [sys.executable, "-c", "from pipeline import engine; engine.connect()"]
+    command = [sys.executable, "-c", "from delivery.images import docker_engine; docker_engine.connect()"]
     if os.geteuid() == 0:  # root may open anything, unless it gives that up
         tools.require("setpriv")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import pytest
 import requests
 
-from pipeline import mlflow_server, oci
+from delivery.targets import docker
+from delivery.targets.kubernetes import lease, restore
 from pipeline.errors import DeployError, RegistryError
-from scripts.targets import docker, lease, restore
+from pipeline.registry import mlflow_server
+from pipeline.registry.embedded import oci
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", "schlüssel".encode()])

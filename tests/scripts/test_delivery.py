@@ -48,9 +48,9 @@ def test_release_that_dies_after_its_trial_is_replaced_by_what_served(two, clien
     before = two.json(".slipway/production.json")
     line = "        contract = self.contract\n"
     dying = f"{line}        self.asked = getattr(self, 'asked', 0) + 1\n        if self.asked > 1 and self.release.version == '1':\n            __import__('os').kill(__import__('os').getppid(), 9)\n            __import__('os')._exit(3)\n"
-    two.edit("serving/rest.py", line, dying)
+    two.edit("serving/http/framework_app.py", line, dying)
     said = two.refused("-m", "scripts.rollback")
-    two.edit("serving/rest.py", dying, line)
+    two.edit("serving/http/framework_app.py", dying, line)
     assert "smoke test" in said and "version 2 was restored" in said
     assert two.json(".slipway/production.json") == before
     assert requests.get(f"{before['url']}/model/info", timeout=5).json()["version"] == "2"
@@ -131,7 +131,7 @@ def test_release_that_never_becomes_ready_is_given_up(two):
 def test_release_with_other_answers_is_undone(two):
     """A service that answers, but not as the golden predictions say, never gets to the environment's port."""
     before = two.json(".slipway/staging.json")
-    path = two.root / "serving/predictor.py"
+    path = two.root / "serving/model/predictor.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(text + "\n_right = Predictor.predict\nPredictor.predict = lambda self, rows: _right(self, [[v * 1.5 for v in row] for row in rows])\n", encoding="utf-8")  # fmt: skip
     said = two.refused("-m", "scripts.deploy", "--environment", "staging", "--version", "1")

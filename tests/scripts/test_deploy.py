@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 from mlflow import MlflowClient
 
+from delivery import targets
 from pipeline.errors import DeployError, ImageError
 from pipeline.settings import load_settings
-from scripts import deploy, targets, verify_image
+from scripts import deploy, verify_image
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import draft_checks, leftovers
+from pipeline.data import draft, leftovers
 from pipeline.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def test_draft_holds_of_the_data_and_is_formatted(scratch):
 
 def test_draft_says_what_the_rows_are_like(scratch):
     """Ranges have room, what is never negative stays so, few texts are listed, and gaps are allowed where there are some."""
-    text = draft_checks.draft(odd_customers(), load_settings())
+    text = draft.draft(odd_customers(), load_settings())
     names: dict = {}
     exec(text, names)
     low, high = names["RANGES"]["age"]

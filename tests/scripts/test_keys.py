@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
+from delivery import keys
 from pipeline.errors import DeployError
-from scripts import keys
 
 KEY = "slipway_a-key-that-nobody-guesses"
 HASH = hashlib.sha256(KEY.encode()).hexdigest()

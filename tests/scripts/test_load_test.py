@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from delivery.release import Release
+from delivery.targets import process
 from pipeline.processes import free_port
-from pipeline.release import Release
 from pipeline.settings import load_settings
 from scripts import load_test
 from scripts.load_test import main
-from scripts.targets import process
 from tests.serving.bundles import ROWS, make_bundle, read
 from tests.serving.service import serving
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import lock
+from dev import lock
 
 PROJECT = """
 [project]

@@ -9,10 +9,11 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline import deployments, registry
+from delivery.host import passwords
 from pipeline.errors import SlipwayError
+from pipeline.registry import deployments, versions
 from pipeline.settings import load_settings
-from scripts import doctor, mlflow_user, passwords
+from scripts import doctor, mlflow_user
 from tests.scripts.mlflow_auth import ADMIN, ROOT, auth_server, server
 
 NAME = load_settings().name
@@ -113,7 +114,7 @@ def test_an_editor_moves_production(admin, monkeypatch, capsys):
         "link": "",
     }
     deployments.end(client, deployments.begin(client, NAME, "production", about), deployments.DEPLOYED)
-    assert registry.last_deployment(client, NAME, "production")["version"] == "1"
+    assert versions.last_deployment(client, NAME, "production")["version"] == "1"
 
 
 def test_an_editor_may_not_do_what_the_pipeline_may(admin, monkeypatch, capsys):
@@ -177,7 +178,7 @@ def test_without_a_login_each_command_says_what_to_set(admin, monkeypatch, capsy
     for name in ADMIN:
         monkeypatch.delenv(name)
     with pytest.raises(SlipwayError) as caught:
-        registry.connect(settings)
+        versions.connect(settings)
     assert "answers 401: it asks who we are" in caught.value.what and "MLFLOW_TRACKING_USERNAME" in caught.value.then
     found = doctor.mlflow(settings)
     assert found.state == "fault" and "answers 401" in found.says
@@ -228,5 +229,5 @@ def test_the_login_may_stand_in_the_address(admin, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", admin.replace("://", f"://{user}:{quote(password)}@"))
     found = doctor.mlflow(load_settings())
     assert found.state == "ok" and password not in found.says and quote(password) not in found.says
-    assert registry.by_alias(registry.connect(load_settings()), NAME, "production")
+    assert versions.by_alias(versions.connect(load_settings()), NAME, "production")
     made(capsys, "by-address")

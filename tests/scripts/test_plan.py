@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import configured
+from pipeline.ci import repository_settings
 from pipeline.errors import SettingsError
 from scripts import doctor
 
@@ -91,9 +91,9 @@ def test_a_repository_that_the_build_could_not_use_is_refused_by_the_plan(reposi
 def test_a_cluster_is_one_whose_kubeconfig_is_given():
     """The word `true` for a given kubeconfig, or the kubeconfig itself, is a cluster; `false` and nothing are none."""
     given = [{"KUBECONFIG_CONTENT_SET": "true"}, {"SLIPWAY_KUBECONFIG": "apiVersion: v1"}]
-    assert all(configured.cluster(environment)[0] for environment in given)
+    assert all(repository_settings.cluster(environment)[0] for environment in given)
     absent = [{"KUBECONFIG_CONTENT_SET": "false"}, {"SLIPWAY_KUBECONFIG": " \n"}, {}]
-    assert not any(configured.cluster(environment)[0] for environment in absent)
+    assert not any(repository_settings.cluster(environment)[0] for environment in absent)
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,15 @@ def test_a_cluster_is_one_whose_kubeconfig_is_given():
 )
 def test_images_are_attested_where_github_keeps_attestations(environment, event, attested):
     """Public repositories on github.com or ghe.com are; all others only when SLIPWAY_ATTEST says so; `false` always ends it."""
-    assert configured.attestation(environment, event)[0] is attested
+    assert repository_settings.attestation(environment, event)[0] is attested
 
 
-@pytest.mark.parametrize("name", configured.SWITCHES)
+@pytest.mark.parametrize("name", repository_settings.SWITCHES)
 @pytest.mark.parametrize("value", ["yes", "True", "1"])
 def test_a_switch_is_true_or_false_and_nothing_else(name, value):
     """A value that is neither true nor false is refused with the name of its setting: nobody guesses what it means."""
     with pytest.raises(SettingsError, match=f"{name}={value} is neither true nor false"):
-        configured.delivery({name: value}, PUBLIC)
+        repository_settings.delivery({name: value}, PUBLIC)
 
 
 def test_a_wrong_value_ends_the_plan_red_and_in_words(tmp_path):
@@ -134,7 +134,7 @@ def test_a_wrong_value_ends_the_plan_red_and_in_words(tmp_path):
 def test_an_mlflow_that_is_no_http_address_is_refused(address):
     """MLFLOW_TRACKING_URI must be an http address."""
     with pytest.raises(SettingsError, match="not an http address"):
-        configured.mlflow({"MLFLOW_TRACKING_URI": address})
+        repository_settings.mlflow({"MLFLOW_TRACKING_URI": address})
 
 
 def test_no_password_is_shown(tmp_path):
@@ -165,7 +165,7 @@ def test_the_doctor_says_the_same(monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLIPWAY_DEPLOY_PRODUCTION", "false")
     said = {finding.what.removeprefix("· "): finding.says for finding in doctor.workflows()}
-    plan = configured.delivery({"SLIPWAY_DEPLOY_PRODUCTION": "false"}, {})
+    plan = repository_settings.delivery({"SLIPWAY_DEPLOY_PRODUCTION": "false"}, {})
     assert said | {what: says for what, (_, says) in plan.items()} == said
     monkeypatch.setenv("SLIPWAY_ATTEST", "yes")
     assert [(one.state, one.says.split(" is ")[0]) for one in doctor.workflows()] == [("note", "SLIPWAY_ATTEST=yes")]

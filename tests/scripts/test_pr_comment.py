@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline import artifacts, pull_request_event
+from pipeline import artifacts
+from pipeline.ci.pull_request import event as pull_request_event
 from scripts import pr_comment
 
 HEAD = "a" * 40

@@ -8,13 +8,13 @@ import psutil
 import pytest
 import requests
 
+from delivery.release import Release
+from delivery.targets import process
 from pipeline import state
 from pipeline.errors import DeployError
 from pipeline.processes import free_port
-from pipeline.release import Release
 from pipeline.settings import load_settings
-from scripts.targets import process
-from serving.keys import make_key
+from serving.access.keys import make_key
 from tests.serving.bundles import make_bundle, read
 
 

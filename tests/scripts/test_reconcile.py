@@ -11,7 +11,7 @@ import psutil
 import pytest
 import requests
 
-from pipeline.bundle import digest, seal
+from pipeline.formats.bundle import digest, seal
 from scripts.rehearse import otherwise
 from tests.conftest import clean_environment
 from tests.scripts.test_notify import webhook

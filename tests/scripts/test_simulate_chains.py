@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts import simulate_gate
-from scripts.simulate_chains import main, simulate, table
+from dev import simulate_gate
+from dev.simulate_chains import main, simulate, table
 
 WORST = "all lose 0.3 margins"
 

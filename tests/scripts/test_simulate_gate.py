@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from scripts import simulate_gate
-from scripts.simulate_gate import Cell, document, main, plan, table
+from dev import simulate_gate
+from dev.simulate_gate import Cell, document, main, plan, table
 
 PLACES = "\n\n".join(
     f"<!-- measured: {name} -->\nold\n<!-- end -->"

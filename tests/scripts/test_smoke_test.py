@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from delivery.targets import process
 from pipeline.errors import DeployError, StageError
 from scripts.smoke_test import main, replay, smoke_test
-from scripts.targets import process
 from tests.serving.bundles import KINDS, ROWS, make_bundle, read, write
 from tests.serving.service import serving
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from scripts.soak import verdict
+from dev.soak import verdict
 from tests.serving.bundles import make_bundle
 from tests.serving.service import ROOT
 
@@ -14,7 +14,7 @@ GOOD = {"answers": {"200": 5}, "lost": 0, "records": 5, "records_match": True, "
 
 
 def _soak(*options):
-    command = [sys.executable, "-m", "scripts.soak", *map(str, options)]
+    command = [sys.executable, "-m", "dev.soak", *map(str, options)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 

@@ -3,7 +3,9 @@
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import artifacts, carried, deployments, mlflow_server
+from pipeline import artifacts
+from pipeline.registry import deployments, mlflow_server
+from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings
 from scripts import summary
 
@@ -83,7 +85,7 @@ def test_an_mlflow_that_does_not_answer_is_a_sentence(settings, monkeypatch):
 def test_where_production_is_unknown_nothing_is_claimed(settings):
     """A state that could not be fetched is not shown as an empty one."""
     mlflow_server.HOME.mkdir()
-    (mlflow_server.HOME / carried.UNKNOWN).write_text("refused\n", encoding="utf-8")
+    (mlflow_server.HOME / snapshot.UNKNOWN).write_text("refused\n", encoding="utf-8")
     text = summary.markdown(settings)
     assert "not known here" in text and "Environments" not in text
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from delivery import targets
+from delivery.targets import docker, process
+from delivery.targets.kubernetes import target as kubernetes
 from pipeline.errors import DeployError
 from pipeline.settings import load_settings
-from scripts import targets
-from scripts.targets import docker, kubernetes, process
 
 VARIABLES = ("SLIPWAY_STAGING_CONTEXT", "SLIPWAY_PRODUCTION_CONTEXT", "IMAGE_REPOSITORY")
 

@@ -12,10 +12,11 @@ import yaml
 from cryptography.fernet import Fernet
 from mlflow import environment_variables
 
+from delivery.host import compose, mlflow_admin, passwords
 from pipeline.errors import SlipwayError
 from pipeline.settings import load_settings
-from scripts import compose, mlflow_admin, passwords, up
-from serving.keys import Keys
+from scripts import up
+from serving.access.keys import Keys
 from tests.monitoring.rules import recorded
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris, load_wine
 
-from pipeline.dataset import read_frame, take_apart
+from pipeline.data.dataset import read_frame, take_apart
 from pipeline.settings import load_settings
 from scripts.validate_data import escaped, folded, markdown
 
@@ -330,7 +330,7 @@ def test_fault_in_the_team_s_files_is_named(scratch, file, old, new, message):
 
 def test_failure_that_no_check_foresaw_is_still_critical(scratch, monkeypatch):
     """When the checks pass but the data cannot be taken apart, the report says so and fails."""
-    monkeypatch.setattr("pipeline.data_checks.finite", lambda frame, settings: [])
+    monkeypatch.setattr("pipeline.data.checks.finite", lambda frame, settings: [])
     scratch.data(with_value("income", 4, np.inf)(customers(scratch)))
     status, report, _ = validate(scratch)
     assert status == 1
@@ -457,7 +457,7 @@ def test_the_report_puts_failures_first():
 
 def test_only_the_same_rows_are_folded():
     """A failure is left out only if an earlier one of the column showed the same rows, as gravely."""
-    from pipeline.data_checks import Check
+    from pipeline.data.checks import Check
 
     def failure(rule, severity="critical", rows=(1,)):
         return Check("a", rule, severity, False, "o", 1, [{"id": "x", "row": row, "value": 1} for row in rows])

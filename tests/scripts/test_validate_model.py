@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_wine
 
-from pipeline.dataset import load_dataset, take_apart
+from pipeline.data.dataset import load_dataset, take_apart
 from pipeline.settings import load_settings
 from scripts.validate_model import few, sample
 
 RULES = """
-from pipeline.behaviour import Direction, Invariance
+from pipeline.evaluation.behaviour import Direction, Invariance
 INVARIANCES = [Invariance("the order of the rows does not matter", lambda rows: rows.iloc[::-1], tolerance=1e-9)]
 DIRECTIONS = [Direction("who is older does not buy less", "age", lambda age: age + 5, "up")]
 """
@@ -146,7 +146,7 @@ def test_fault_in_the_model_is_named(scratch, case):
 )  # fmt: skip
 def test_broken_rule_of_the_team_is_named(scratch, rule, said):
     """A rule of project/checks.py that does not hold fails with what was observed."""
-    scratch.edit("project/checks.py", '"""Our checks."""', f"from pipeline.behaviour import *\n{rule}")
+    scratch.edit("project/checks.py", '"""Our checks."""', f"from pipeline.evaluation.behaviour import *\n{rule}")
     status, outcomes, _ = validate(scratch)
     assert status == 1 and said in fault(outcomes)[1]
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from pipeline import carried
 from pipeline.processes import free_port
+from pipeline.registry.embedded import snapshot
 from tests.scripts.relays import relay_to, server, wait
 
 NAME = "breast-cancer"
@@ -106,7 +106,7 @@ def test_the_key_stays_on_this_machine(mlflow, tmp_path):
     """The key that webhooks' secrets are stored under is readable by nobody else, and no part of what travels."""
     key = mlflow.root / ".mlflow/webhook.key"
     assert key.stat().st_mode & 0o777 == 0o600
-    parts = carried.snapshot(mlflow.root / ".mlflow", tmp_path)
+    parts = snapshot.snapshot(mlflow.root / ".mlflow", tmp_path)
     paths = [path for files in parts.values() for path in files.values()]
     assert paths and key not in paths
     assert not any(word in path.read_bytes() for path in paths for word in (key.read_bytes(), SECRET.encode()))

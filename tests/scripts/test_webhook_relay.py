@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from delivery.relay.metrics import Metrics
+from delivery.relay.worker import Worker
 from pipeline.processes import free_port
-from pipeline.webhooks import Seen, sign
-from scripts.relay.metrics import Metrics
-from scripts.relay.worker import Worker
+from pipeline.registry.webhooks import Seen, sign
 from tests.scripts.relays import QUICK, SECRET, TOKEN, Relay, event, metric, registry, relay_to, server, signed, wait
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,7 +220,7 @@ def test_a_megabyte_from_a_client_is_refused(relay):
 
 def test_a_body_that_does_not_come_is_given_up(github, mlflow, monkeypatch):
     """Who declares a body and sends none is sent away."""
-    monkeypatch.setattr("scripts.relay.app.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("delivery.relay.app.BODY_SECONDS", 0.3)
     with relay_to(github, mlflow.url) as relay:
         connection = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)
         connection.putrequest("POST", "/webhook")
@@ -309,7 +309,7 @@ def test_github_that_asks_to_wait_is_obeyed_within_limits(relay, github, status)
 
 def test_github_that_does_not_answer_is_given_up_in_time(github, mlflow, monkeypatch):
     """A timeout is tried again like an error, as often and no more."""
-    from scripts.relay import remote
+    from delivery.relay import remote
 
     monkeypatch.setattr(remote, "dispatch", lambda *given, real=remote.dispatch: real(*given, seconds=0.2))
     github.seconds = 0.6
@@ -384,7 +384,7 @@ def test_it_logs_in_to_mlflow_by_mlflows_own_variables(github, mlflow, monkeypat
 
 def test_ids_are_forgotten_when_they_could_not_come_again_and_not_before():
     """Memory is bounded: at its limit a new delivery is 429, and an old id goes once its time is over."""
-    from pipeline.webhooks import Refusal
+    from pipeline.registry.webhooks import Refusal
 
     seen = Seen(most=2)
     seen.add("a", 0)

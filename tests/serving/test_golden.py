@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving import golden
+from serving.model import golden
 from tests.serving.bundles import make_bundle, read, seal, write
 
 

@@ -28,7 +28,9 @@ ALLOWED = {
 OF_ITS_OWN = {"onnx_model.py": {"onnxruntime"}, "sklearn_model.py": {"pandas", "skops"}}
 FOREIGN = {
     "pipeline",
+    "delivery",
     "scripts",
+    "dev",
     "project",
     "mlflow",
     "skl2onnx",
@@ -73,8 +75,8 @@ def test_nothing_else_is_loaded(tmp_path, kind, loaded, of_the_other_kind):
 def _modules_with(bundle):
     """The top-level names of all modules of a service that has opened a bundle."""
     code = (
-        "import sys, pathlib; from serving.app import create_app; import serving.__main__, serving.workers, serving.server;"
-        "from serving.config import read_config; create_app(pathlib.Path(sys.argv[1]), read_config({})).load_rest(); print(*sorted({name.split('.')[0] for name in sys.modules}))"
+        "import sys, pathlib; from serving.app import create_app; import serving.__main__, serving.runtime.workers, serving.http.server;"
+        "from serving.config import read_config; create_app(pathlib.Path(sys.argv[1]), read_config({})).load_framework(); print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, str(bundle)]

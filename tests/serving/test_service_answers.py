@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from serving.answers import AnswerWriter
-from serving.bundle import open_bundle
-from serving.metrics import Metrics
-from serving.predictor import NoAnswer, Predictor, load_predictor
+from serving.model.bundle import open_bundle
+from serving.model.predictor import NoAnswer, Predictor, load_predictor
+from serving.requests.response_writer import AnswerWriter
+from serving.telemetry.metrics import Metrics
 from tests.serving.bundles import KINDS, make_bundle
 
 ODD = [5e-324, 1e-7, 0.1, 1 / 3, 1e22, -1.5, -0.0]

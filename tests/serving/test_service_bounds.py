@@ -5,11 +5,11 @@ import json
 import msgspec
 import pytest
 
-from serving import schemas
-from serving.body import Body
-from serving.contract import Contract, Input
-from serving.decode import Decoder
-from serving.rows import RowError, read_row
+from serving.http import schemas
+from serving.model.contract import Contract, Input
+from serving.model.rows import RowError, read_row
+from serving.requests.body import Body
+from serving.requests.decoder import Decoder
 
 # Bounds, the words for them, what they take, what they refuse.
 BOUNDS = [

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from onnx import TensorProto, helper
 
-from serving.bundle import BundleError, open_bundle
-from serving.predictor import load_predictor
+from serving.model.bundle import BundleError, open_bundle
+from serving.model.predictor import load_predictor
 from tests.serving.bundles import change, make_bundle, read, save, seal, write
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from msgspec.structs import force_setattr
 
-from serving import decode
-from serving.body import Body, check_batch, parse_body
-from serving.bundle import open_bundle
-from serving.decode import Decoder
-from serving.invocations import FORMS, read_invocation
+from serving.model.bundle import open_bundle
+from serving.model.rows import RowError, read_row, read_rows
 from serving.problems import Problem
-from serving.rows import RowError, read_row, read_rows
+from serving.requests import decoder as decode
+from serving.requests.body import Body, check_batch, parse_body
+from serving.requests.decoder import Decoder
+from serving.requests.mlflow_protocol import FORMS, read_invocation
 from tests.serving.bundles import KINDS, make_bundle
 from tests.serving.random_bodies import random_body
 

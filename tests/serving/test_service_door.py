@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import requests
 
-from serving.server import DRAIN as DRAIN_SECONDS
+from serving.http.server import DRAIN as DRAIN_SECONDS
 from tests.conftest import free_port
 from tests.serving.bundles import make_bundle
 from tests.serving.load import call_until_refused, constant_load
@@ -24,7 +24,7 @@ from tests.serving.service import ROOT, serving
 def door(*options):
     """A door as a process of its own; yields its address and the process."""
     port = free_port()
-    command = [sys.executable, "-m", "serving.door", "--port", str(port), *map(str, options)]
+    command = [sys.executable, "-m", "serving.runtime.proxy", "--port", str(port), *map(str, options)]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -191,7 +191,7 @@ def test_a_door_that_cannot_open_says_so():
     """A taken port is named in one line, with exit status 1; an address without a port is a usage error."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        command = [sys.executable, "-m", "serving.door", "--port", str(port), "--to", "127.0.0.1:1"]
+        command = [sys.executable, "-m", "serving.runtime.proxy", "--port", str(port), "--to", "127.0.0.1:1"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1 and f"cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,14 +11,14 @@ import time
 
 import pytest
 
-from serving import body as limits
-from serving import decode
-from serving.body import Body, parse_body, parse_json
-from serving.bundle import open_bundle
-from serving.decode import Decoder
-from serving.invocations import read_invocation
+from serving.model.bundle import open_bundle
+from serving.model.rows import RowError, read_rows
 from serving.problems import Problem
-from serving.rows import RowError, read_rows
+from serving.requests import body as limits
+from serving.requests import decoder as decode
+from serving.requests.body import Body, parse_body, parse_json
+from serving.requests.decoder import Decoder
+from serving.requests.mlflow_protocol import read_invocation
 from tests.serving.bundles import make_bundle, make_wide_bundle
 from tests.serving.service import serving
 

@@ -15,8 +15,8 @@ import psutil
 import psycopg
 import pytest
 
-from serving.identity import identity
-from serving.store import Outcome, Prediction, RefusedError, Store, StoreError
+from serving.log.identity import identity
+from serving.log.store import Outcome, Prediction, RefusedError, Store, StoreError
 from tests.serving.bundles import make_bundle
 from tests.serving.load import constant_load
 from tests.serving.postgres import postgres
@@ -393,7 +393,7 @@ def test_all_about_a_subject_is_deleted(url):
 
 def _store(url, *options):
     environment = {**os.environ, "SLIPWAY_DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "serving.store", *options]
+    command = [sys.executable, "-m", "serving.log.store", *options]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
 
 

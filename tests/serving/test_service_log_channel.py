@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from serving import prediction_log
 from serving.config import read_config
-from serving.metrics import LOG_LOST, LOG_QUEUE, LOG_WRITTEN
-from serving.prediction_log import PredictionLog
+from serving.log import prediction_log
+from serving.log.prediction_log import PredictionLog
+from serving.telemetry.metrics import LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 
 RECORD = ("id", 0.0, "caller", None, 1, b"[" + b"1" * 10_000 + b"]", b"[]", 1.0)
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from serving.contract import Contract, Input, name_fault
-from serving.decode import Decoder
+from serving.model.contract import Contract, Input, name_fault
+from serving.requests.decoder import Decoder
 
 ODD = ["", " ", "Umsatz\n(EUR)", 'a"b', "a\\b", "\ud800", "größe.cm", "f0", "self", "x" * 10_000]
 CHARACTERS = [chr(code) for code in [*range(0x180), 0x2028, 0xD800, 0xDFFF, 0xFEFF, 0x1F600]]

@@ -2,13 +2,13 @@
 
 import asyncio
 
-from serving.bundle import open_bundle
 from serving.config import Config
-from serving.exposition import exposition
-from serving.logs import RequestLog
-from serving.metrics import Metrics
-from serving.observe import Observe
-from serving.origins import Origins
+from serving.http.middleware import Observe
+from serving.http.origins import Origins
+from serving.model.bundle import open_bundle
+from serving.telemetry.logs import RequestLog
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.prometheus import exposition
 
 SCOPE = {"type": "http", "method": "GET", "path": "/broken", "headers": [], "query_string": b""}
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 from selenium.webdriver.common.keys import Keys
 
-from serving import pages
+from serving.http import pages
 from tests.serving.browser import browsing
 from tests.serving.bundles import change, make_bundle, make_wide_bundle, read
 from tests.serving.service import serving

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from serving.body import LARGEST_BATCH
+from serving.requests.body import LARGEST_BATCH
 from tests.serving.bundles import change, make_bundle, read
 from tests.serving.service import HEADERS, ROOT, serving, with_keys
 

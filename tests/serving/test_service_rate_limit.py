@@ -2,9 +2,9 @@
 
 import pytest
 
-from serving import rate_limit
+from serving.access import rate_limit
+from serving.access.rate_limit import RateLimit
 from serving.config import ConfigError, read_config
-from serving.rate_limit import RateLimit
 from tests.serving.service import serving
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from pipeline import stored
-from serving.bundle import BundleError, open_bundle
-from serving.predictor import NoAnswer, load_predictor
+from pipeline.formats import sklearn_model
+from serving.model.bundle import BundleError, open_bundle
+from serving.model.predictor import NoAnswer, load_predictor
 from tests.serving.bundles import change, make_bundle, read, save_estimator, seal
 from tests.serving.service import ROOT, serving
 
@@ -168,7 +168,7 @@ def test_offline_answers_are_those_of_the_service(bundle, tmp_path):
     columns = {f"f{place}": np.array(column, dtype=float) for place, column in enumerate(zip(*rows, strict=True))}
     np.savez(tmp_path / "rows.npz", **columns)
     options = {"bundle": bundle, "rows": tmp_path / "rows.npz", "answers": tmp_path / "answers.npz", "calls": 5}
-    command = [sys.executable, "-m", "serving.offline", *(f"--{name}={value}" for name, value in options.items())]
+    command = [sys.executable, "-m", "serving.batch", *(f"--{name}={value}" for name, value in options.items())]
     subprocess.run(command, cwd=ROOT, check=True)
     with np.load(tmp_path / "answers.npz") as found, serving(bundle) as service:
         given = service.post("/predict/batch", {"features": rows}).json()["predictions"]
@@ -181,7 +181,7 @@ def test_offline_hides_what_it_may_not_have(bundle, tmp_path):
     _with_code(bundle, own="import requests\n" + OWN.format(name="halves"), arithmetic=ARITHMETIC)
     np.savez(tmp_path / "rows.npz", f0=[1.0])
     options = {"bundle": bundle, "rows": tmp_path / "rows.npz", "answers": tmp_path / "answers.npz"}
-    command = [sys.executable, "-m", "serving.offline", *(f"--{name}={value}" for name, value in options.items())]
-    only = f"--only={','.join(stored.packages())}"
+    command = [sys.executable, "-m", "serving.batch", *(f"--{name}={value}" for name, value in options.items())]
+    only = f"--only={','.join(sklearn_model.packages())}"
     ended = subprocess.run([*command, only], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 1 and "No module named 'requests'" in ended.stderr

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from serving import server
 from serving.app import create_app
 from serving.config import read_config
+from serving.http import server
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"
 BODY = b'{"features": [12.5, -0.5, 4, true]}'

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from serving.bundle import open_bundle
-from serving.contract import Input
-from serving.feedback import read_feedback
-from serving.invocations import read_invocation
+from serving.model.bundle import open_bundle
+from serving.model.contract import Input
+from serving.model.rows import RowError, read_row
 from serving.problems import Problem
-from serving.rows import RowError, read_row
+from serving.requests.feedback import read_feedback
+from serving.requests.mlflow_protocol import read_invocation
 from tests.serving.bundles import make_bundle, make_wide_bundle
 
 

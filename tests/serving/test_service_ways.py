@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from serving.hot import HotPath
+from serving.http.fast_path import FastPath
 
 BODY = b'{"features": [12.5, -0.5, 4, true], "request_id": "x"}'
 CHUNKED = b"20\r\n" + BODY[:32] + b"\r\n%x\r\n" % len(BODY[32:]) + BODY[32:] + b"\r\n0\r\n\r\n"
@@ -71,8 +71,8 @@ def test_the_usual_way_has_no_task(bundle, monkeypatch):
         asked.append(scope["path"])
         await original(self, scope, receive, send)
 
-    original = HotPath.__call__
-    monkeypatch.setattr(HotPath, "__call__", noted)
+    original = FastPath.__call__
+    monkeypatch.setattr(FastPath, "__call__", noted)
     with serving_here(bundle) as port:
         service = type("Service", (), {"url": f"http://127.0.0.1:{port}"})
         assert _ask(service, "usual")[0] == "HTTP/1.1 200 OK"

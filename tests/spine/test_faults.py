@@ -100,9 +100,13 @@ def test_two_ships_at_once_run_one_after_the_other(shipped):
 def test_release_that_answers_wrongly_is_undone(shipped):
     """A version whose service does not repeat its golden predictions never serves; what served before goes on."""
     before = shipped.json(".slipway/production.json")
-    shipped.edit("serving/predictor.py", "import numpy as np", "import numpy as np\nraise SystemExit('broken release')")
+    shipped.edit(
+        "serving/model/predictor.py", "import numpy as np", "import numpy as np\nraise SystemExit('broken release')"
+    )
     said = shipped.refused("-m", "scripts.deploy", "--environment", "production")
-    shipped.edit("serving/predictor.py", "import numpy as np\nraise SystemExit('broken release')", "import numpy as np")
+    shipped.edit(
+        "serving/model/predictor.py", "import numpy as np\nraise SystemExit('broken release')", "import numpy as np"
+    )
     assert "broken release" in said
     assert shipped.json(".slipway/production.json") == before
     assert requests.get(f"{before['url']}/readyz", timeout=5).status_code == 200

@@ -49,7 +49,7 @@ PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 ASK = """
 import json, sys
 import numpy as np
-from pipeline.dataset import load_dataset
+from pipeline.data.dataset import load_dataset
 from pipeline.settings import load_settings
 from train import fit
 settings = load_settings()

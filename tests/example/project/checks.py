@@ -7,7 +7,7 @@ and a column that gives the target away.
 # Great Expectations takes a severity as text too, which its type hints do not say.
 # mypy: disable-error-code="arg-type"
 
-from pipeline.behaviour import Direction, Invariance
+from pipeline.evaluation.behaviour import Direction, Invariance
 
 # The largest value that each measurement may have; the smallest is 0. The service refuses what lies outside.
 LARGEST = {

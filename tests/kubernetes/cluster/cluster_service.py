@@ -52,20 +52,20 @@ def slow_start(seconds: str) -> None:
 
 def never_ready(_: str) -> None:
     """Lives, but is never ready."""
-    from serving.hot import HotPath
+    from serving.http.fast_path import FastPath
     from serving.problems import Problem
 
     def ready(self):
         raise Problem(503, "the model does not answer its example row: no reason given")
 
-    HotPath.ready = ready  # type: ignore[method-assign]
+    FastPath.ready = ready  # type: ignore[method-assign]
 
 
 def wrong_answers(_: str) -> None:
     """Is ready, and predicts something else than the bundle's golden answers say."""
     import numpy as np
 
-    from serving.predictor import Predictor
+    from serving.model.predictor import Predictor
 
     many, one = Predictor.predict, Predictor.predict_one
 
@@ -91,7 +91,7 @@ def _wrong(answer: dict, classes: list[str] | None) -> dict:
 
 
 def _before_answers(what: Callable[[], None]) -> None:
-    from serving.decode import Decoder
+    from serving.requests.decoder import Decoder
 
     row, rows = Decoder.row, Decoder.rows
 

@@ -1,0 +1,104 @@
+"""What an image is made of and called: pure values; delivery/images/docker_engine.py does things with them.
+
+An image carries one model version: NAME:v{version}-{commit}. Its context is the code of serving/, the locked requirements
+and one bundle, and nothing else of the repository, so that no secret and no data can slip in.
+"""
+
+import hashlib
+import io
+import os
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+BASE = "python:3.11-slim-bookworm"
+# What of serving/ is in an image; serving/Dockerfile.dockerignore says the same for builds by hand.
+CODE = ("**/*.py", "http/static/*.css", "http/static/*.html", "http/static/*.js")
+
+
+def base() -> str:
+    """The image that ours is built on: PYTHON_IMAGE, else the one that the Dockerfile names."""
+    return os.environ.get("PYTHON_IMAGE") or BASE
+
+
+def tag(version) -> str:
+    """The tag of a model version's image."""
+    return f"v{version.version}-{version.tags['commit'][:12]}"
+
+
+def labels(version, revision: str, made_of: str) -> dict[str, str]:
+    """The labels: which model this is and where it comes from; the same version at the same commit has the same."""
+    server, path = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
+    about = {
+        "org.opencontainers.image.title": version.name,
+        "org.opencontainers.image.description": f"Predictions of {version.name} version {version.version} over HTTP",
+        "org.opencontainers.image.version": version.version,
+        "org.opencontainers.image.revision": revision,
+        "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created(version))),
+        "org.opencontainers.image.base.name": base(),
+        **identity(version),
+        "slipway.data": version.tags["data_hash"],
+        "slipway.commit": version.tags["commit"],
+        "slipway.inputs": made_of,
+    }
+    return about | ({"org.opencontainers.image.source": f"{server}/{path}"} if server and path else {})
+
+
+def identity(version) -> dict[str, str]:
+    """The labels that name a version beyond doubt: its number alone is used again by another MLflow."""
+    return {
+        "slipway.name": version.name,
+        "slipway.version": version.version,
+        "slipway.run": version.run_id,
+        "slipway.digest": version.tags["digest"],
+    }
+
+
+def created(version) -> int:
+    """When the version was registered, seconds: an image built from it later is no newer than it."""
+    return int(version.creation_timestamp) // 1000
+
+
+def context(root: Path, bundle: Path) -> bytes:
+    """The build context as a tar archive: the same files give the same bytes, wherever and whenever it is made."""
+    locked = requirements(bundle)
+    files = {"Dockerfile": root / "serving/Dockerfile", locked: root / locked}
+    code = [path for pattern in CODE for path in (root / "serving").glob(pattern)]
+    files |= {path.relative_to(root).as_posix(): path for path in code}
+    inside = (path for path in bundle.rglob("*") if not path.is_dir())
+    files |= {f"build/bundle/{path.relative_to(bundle).as_posix()}": path for path in inside}
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, path in sorted(files.items()):
+            entry = tarfile.TarInfo(name)  # owner 0, time 0, and this mode, whatever they are on this machine
+            content = path.read_bytes()
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+def requirements(bundle: Path) -> str:
+    """The locked packages that a bundle's service needs: what runs its model, and the service's own."""
+    return f"requirements/serving{'-sklearn' if (bundle / 'model.skops').exists() else ''}.txt"
+
+
+def inputs(context: bytes) -> str:
+    """SHA-256 over all that decides what an image holds: its files, its base and the processor it is for."""
+    platform = os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
+    return hashlib.sha256(context + f"{base()} {platform}".encode()).hexdigest()
+
+
+def record(version, repository: str, image: str, pushed: bool, size: int | None) -> dict[str, Any]:
+    """What build/image.json says of an image; `size` in bytes, None when no engine here holds it."""
+    return {
+        "name": version.name,
+        "version": version.version,
+        "commit": version.tags["commit"],
+        "digest": version.tags["digest"],
+        "image": image,
+        "repository": repository,
+        "tag": tag(version),
+        "pushed": pushed,
+        "size_mb": size and round(size / 1e6, 1),
+    }

@@ -1,0 +1,89 @@
+"""The relay's three pages. It answers at once: what follows from a delivery is done by the worker."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+
+from delivery.relay.metrics import Metrics
+from delivery.relay.worker import Worker
+from pipeline.registry.webhooks import ALIASES, MAX_BODY, Refusal, Seen, parse, verify
+
+BODY_SECONDS = 10  # that a caller has for its body
+
+
+def make(secret: str, model: str, worker: Worker, metrics: Metrics, seen: Seen | None = None) -> FastAPI:
+    """The application; its worker begins and ends with it."""
+    known = Seen() if seen is None else seen
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        worker.thread.start()
+        yield
+        await asyncio.to_thread(worker.stop)
+
+    app = FastAPI(title="slipway relay", openapi_url=None, lifespan=life)
+
+    @app.post("/webhook")
+    async def webhook(request: Request) -> JSONResponse:
+        try:
+            body = await body_of(request)
+            now = time.time()
+            delivery = verify(request.headers, body, secret, now)
+            return take(delivery, body, now)
+        except Refusal as refusal:
+            metrics.delivery("refused", refusal.reason)
+            return answer(refusal.status, refusal.what)
+
+    def take(delivery: str, body: bytes, now: float) -> JSONResponse:
+        if delivery in known:
+            metrics.delivery("duplicate")
+            return answer(200, "this delivery came before: nothing is started")
+        event = parse(body)
+        known.add(delivery, now)
+        if event is None or event.alias not in ALIASES or event.model != model:
+            reason = "event" if event is None else "model" if event.model != model else "alias"
+            metrics.delivery("ignored", reason)
+            return answer(202, f"understood; nothing follows from it here (another {reason})")
+        metrics.delivery("accepted")
+        worker.hear()
+        return answer(202, f"understood: {event.alias} of {event.model} has moved")
+
+    @app.get("/healthz")
+    @app.get("/readyz")
+    async def healthz() -> JSONResponse:
+        alive = worker.thread.is_alive()
+        return JSONResponse({"status": "ok" if alive else "the worker has ended"}, 200 if alive else 503)
+
+    @app.get("/metrics")
+    async def page() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+def answer(status: int, detail: str) -> JSONResponse:
+    """An answer in words."""
+    return JSONResponse({"detail": detail}, status)
+
+
+async def body_of(request: Request) -> bytes:
+    """The body; raises Refusal (413, 408) for one that is too long, as soon as that is known, or too slow."""
+    too_long = Refusal(413, "size", f"the body is longer than {MAX_BODY} bytes")
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared[:20]) > MAX_BODY:
+        raise too_long
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    raise too_long
+    except (TimeoutError, ClientDisconnect):
+        raise Refusal(408, "slow", f"the body did not come within {BODY_SECONDS} seconds") from None
+    return bytes(body)

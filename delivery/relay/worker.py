@@ -1,0 +1,155 @@
+"""One thread that turns what was heard into a promotion: one at a time, and one more for whatever came meanwhile."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from delivery.relay.metrics import Metrics
+from delivery.relay.remote import Answer
+from pipeline.errors import SlipwayError
+
+LATER = "a promotion was not finished; the schedule of promote.yml, or `make reconcile`, brings it about"
+UNDONE = (
+    "a promotion was undone, and what served serves on: move the alias again, or `make reconcile` if it is still there"
+)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds: how long to gather the events of one click, between tries at first, at most, and where a server asks for more.
+
+    `end` is how long a promotion under way has when the relay is to end.
+    """
+
+    quiet: float = 0.2
+    first: float = 1.0
+    longest: float = 30.0
+    after: float = 120.0
+    end: float = 8.0  # an engine kills after ten
+    tries: int = 6  # of a start; the registry is asked until it answers
+
+
+def say(text: str) -> None:
+    """One line into the log."""
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}", flush=True)
+
+
+class Worker:
+    """Reads the aliases when it is told that one has moved, and starts a promotion.
+
+    `read` raises SlipwayError when MLflow does not say; `start` raises Answer when it may be tried again, any other when not.
+    `tell` hears of what failed; `cancel` ends a start that is under way, when we are to end, and `unfinished` says what that means.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], dict[str, str] | None],
+        start: Callable[[], None],
+        tell: Callable[[str], None],
+        metrics: Metrics,
+        pace: Pace,
+        cancel: Callable[[], None] = lambda: None,
+        unfinished: str = LATER,
+    ):
+        self.read, self.start, self.tell, self.cancel = read, start, tell, cancel
+        self.unfinished = unfinished
+        self.metrics, self.pace = metrics, pace
+        self.heard = threading.Event()
+        self.ending = threading.Event()
+        self.thread = threading.Thread(target=self._work, name="promotions", daemon=True)
+
+    def hear(self) -> None:
+        """An alias has moved; what is done about it is done later, in the thread."""
+        self.metrics.pending.set(1)
+        self.heard.set()
+
+    def stop(self) -> None:
+        """Give up waiting, end what is under way, and leave it time for that."""
+        self.ending.set()
+        self.cancel()
+        self.thread.join(self.pace.end)
+        if self.metrics.is_pending():
+            say(self.unfinished)
+
+    def _work(self) -> None:
+        while not self.ending.is_set():
+            if self.heard.wait(0.1) and not self.ending.wait(self.pace.quiet):
+                self.metrics.pending.set(1)
+                done = self._turn()
+                self.metrics.pending.set(int(self.heard.is_set() or not done))
+
+    def _turn(self) -> bool:
+        """Whether nothing is left to do for what was heard."""
+        try:
+            if self._promote():
+                self.metrics.promotions.labels("started").inc()
+                self.metrics.success.set_to_current_time()
+            return not self.ending.is_set()
+        except Exception as error:
+            if self.ending.is_set():
+                return False
+            self.metrics.promotions.labels("failed").inc()
+            what = error.what if isinstance(error, SlipwayError) else f"{type(error).__name__} in the relay itself"
+            say(f"failed: {what}")
+            self.tell(what)
+            return True
+
+    def _promote(self) -> bool:
+        """Whether a promotion was started; raises what it failed of."""
+        found = self._read()
+        if self.ending.is_set():
+            return False
+        if found is None:
+            say("MLflow has no such model: nothing is started")
+            return False
+        where = (
+            ", ".join(f"{alias} is on version {version}" for alias, version in sorted(found.items()))
+            or "no alias is set"
+        )
+        say(f"MLflow says: {where}")
+        return self._start()
+
+    def _read(self) -> dict[str, str] | None:
+        """What MLflow says; it is asked until it answers, or we are to end."""
+        waits = self._waits()
+        while not self.ending.is_set():
+            self.heard.clear()  # what came before this reading is in it; what comes from now on needs another
+            try:
+                return self.read()
+            except SlipwayError as error:
+                self.metrics.unread.inc()
+                pause = next(waits)
+                say(f"{error.what}; asking again in {pause:.1f} s")
+                self.ending.wait(pause)
+        return None
+
+    def _start(self) -> bool:
+        waits = self._waits()
+        for left in reversed(range(self.pace.tries)):
+            self.heard.clear()  # what is started reads the registry later than now
+            try:
+                self.start()
+                return True
+            except Answer as answer:
+                if not answer.passing or not left:
+                    raise
+                self.metrics.promotions.labels("retried").inc()
+                pause = max(next(waits), self._asked(answer))
+                say(f"{answer.what}; trying again in {pause:.1f} s, {left} more times")
+                if self.ending.wait(pause):
+                    return False
+        return False
+
+    def _waits(self):
+        """Pauses that double, each drawn from its upper half, so that two relays do not knock together."""
+        pause = self.pace.first
+        while True:
+            yield random.uniform(pause / 2, pause)
+            pause = min(2 * pause, self.pace.longest)
+
+    def _asked(self, answer: Answer) -> float:
+        """The seconds that a server asks for, as far as we go along with it."""
+        asked = answer.after or ""
+        return min(float(asked[:9]), self.pace.after) if asked.isascii() and asked.isdecimal() else 0.0

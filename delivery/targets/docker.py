@@ -1,0 +1,484 @@
+"""Target `docker`: an environment is one container of the release's image, behind a door on the port of pipeline.toml.
+
+A release is started beside the old one and tested on a port of its own; then it takes over the name by which the door
+finds what serves, and the old one ends when its callers have left. No request is lost, and going back is giving the name
+back. The engine knows all there is to know: names and labels of the containers are the record.
+"""
+
+import calendar
+import hashlib
+import ipaddress
+import os
+import secrets
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from delivery import keys, networks
+from delivery.release import Release
+from delivery.targets.ready import answers
+from pipeline import container_registry
+from pipeline.artifacts import ROOT, STATE, write_text
+from pipeline.errors import DeployError, SlipwayError
+from pipeline.settings import Settings
+from scripts.smoke_test import smoke_test
+
+NAME = "docker"
+WHY = "containers of the Docker engine on this machine"
+IMAGES = True
+HERE = True
+NETWORK = "slipway"  # on it the doors are `staging` and `production`, port 8000: for Prometheus and other neighbours
+PORT = "8000/tcp"
+UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there
+DRAIN = 35  # seconds that a service may take to let its callers go and to write its log; see END in serving/runtime/workers.py
+USED = STATE / "docker"  # says that this checkout has used an engine, for when none answers
+LOOPBACK = "127.0.0.1"
+DATA = "/data"  # in a container: the one place that lasts, a volume of the environment
+KEYS_FILE = "/etc/slipway/api-keys"  # in a container: the folder of SLIPWAY_API_KEYS_FILE
+DATABASE = f"sqlite:///{DATA}/predictions.db"
+PASSED_ON = (
+    "SLIPWAY_API_KEYS",
+    "SLIPWAY_RATE_LIMIT",
+    "SLIPWAY_RATE_LIMIT_BYTES",
+    "SLIPWAY_LOG_RETENTION_DAYS",
+    "SLIPWAY_REQUEST_LOG",
+    "SLIPWAY_CORS_ORIGINS",
+)
+PUBLISHED, ADDRESS = "slipway.port", "slipway.address"  # the labels of a door
+GENERATED = "slipway.key"  # the label of a container that knows delivery by a key of this target's making
+LIMITS = {"mem_limit": "1g", "pids_limit": 256}
+LOCKED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "tmpfs": {"/tmp": "size=64m"}}
+
+
+def unavailable(settings: Settings) -> str | None:
+    """Why no Docker engine can be used here, in words; None when one answers."""
+    return _no_engine()
+
+
+def _no_engine() -> str | None:
+    import docker
+    import requests
+
+    try:
+        client = docker.from_env(timeout=5)
+        client.ping()
+    except (docker.errors.DockerException, requests.RequestException, ValueError) as error:
+        reason = "permission denied" if "ermission denied" in str(error) else "no Docker engine answers"
+        where = f" at {os.environ['DOCKER_HOST']} (DOCKER_HOST)" if os.environ.get("DOCKER_HOST") else ""
+        return f"{reason}{where} (`docker info` says more)"
+    return None if client.api.base_url.startswith("http+docker") else "DOCKER_HOST is another machine"
+
+
+def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
+    """What serves in the environment: {name, version, digest, image, url, port, bundle, since}; None when nothing does."""
+    with _engine() as engine:
+        # Killed between two names, a release leaves `before` where the door still finds it.
+        live = _find(engine, environment, "live") or _find(engine, environment, "before")
+        doors = [door for door in _doors(engine, environment) if door.status == "running"]
+        return _record(live, doors[0]) if live and live.status == "running" and doors else None
+
+
+@contextmanager
+def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
+    """The environment's address, which any program on this machine can use; callers use the same."""
+    yield _url(_address(), settings.deploy.port(environment))
+
+
+def key(environment: str, settings: Settings) -> str:
+    """The key with which delivery asks the environment, "" where anybody may; raises DeployError when it is of no use."""
+    with _engine() as engine:
+        return _generated(environment) if _knows_generated(engine, environment) else keys.from_environment()
+
+
+def key_in_shell(environment: str, settings: Settings) -> str:
+    """How a command line gets such a key, "" where none is needed."""
+    with _engine() as engine:
+        if _knows_generated(engine, environment):
+            return f"$(cat {shlex.quote(str(_key_file(environment)))})"
+    return f"${keys.VARIABLE}" if keys.given() else ""
+
+
+def forget(environment: str, settings: Settings, subject: str) -> str:
+    """Delete all predictions about a subject from the prediction log; what that says. Raises DeployError."""
+    with _engine() as engine:
+        live = _find(engine, environment, "live")
+        if live is None or live.status != "running":
+            raise DeployError(
+                f"{environment} serves nothing whose prediction log could be opened",
+                f"`make deploy ENVIRONMENT={environment}`, then run this again: the log is kept",
+            )
+        command = ["python", "-m", "serving.log.store", "delete-subject", f"--subject={subject}"]
+        status, said = live.exec_run(command)
+    words = said.decode(errors="replace").strip().removeprefix("error: ")
+    if status:
+        raise DeployError(
+            f"the prediction log of {environment} was not changed: {words}", "run this again when it can be"
+        )
+    return words
+
+
+def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
+    """Put a release into the place of what serves; raises DeployError after restoring that when it fails."""
+    address, ours = _address(), keys.ours()
+    with _engine() as engine:
+        _tidy(engine, environment)
+        if not ours and not _is_loopback(address):
+            ours = _generated(environment)
+            print(f"others than this machine can call {environment}: it asks for keys (docs/service.md)", flush=True)
+        new = _start(engine, environment, release, ours)
+        port, doors = settings.deploy.port(environment), _doors(engine, environment)
+        try:
+            url = _wait(new, environment, settings)
+            smoke_test(url, release.bundle, release.version, ours)
+            door = _open_door(engine, environment, release, address, port)
+            _switch(engine, environment, new, door, release, ours)
+        except BaseException:  # whatever it was, the keyboard included: a release that failed must not stay
+            for failed in (new, *(one for one in _doors(engine, environment) if one not in doors)):
+                failed.remove(force=True)
+            raise
+        for old in (_find(engine, environment, "before"), *(one for one in doors if one != door)):
+            _retire(old)
+        new.reload()
+        return _record(new, door)
+
+
+def holds(environment: str, settings: Settings) -> bool:
+    """Whether a door of ours stands on the environment's port, with or without a release behind it."""
+    if _no_engine():
+        return False
+    with _engine() as engine:
+        port = str(settings.deploy.port(environment))
+        return any(door.labels[PUBLISHED] == port for door in _doors(engine, environment))
+
+
+def stop(environment: str) -> bool:
+    """Remove the environment's containers; False when there are none, or no engine."""
+    if why := _no_engine():
+        if not USED.exists():
+            return False
+        raise DeployError(
+            f"containers of {environment} may go on: {why}",
+            f"`make stop` again when it does, with DOCKER_HOST as it was; if they are gone, delete {USED.relative_to(ROOT)}",
+        )
+    with _engine() as engine:
+        found = engine.containers.list(all=True, ignore_removed=True, filters={"label": _labels(environment)})
+        for container in found:
+            _retire(container)
+        return bool(found)
+
+
+@contextmanager
+def _engine() -> Iterator[Any]:
+    """A client of the engine; its errors become ours, in words."""
+    import docker
+    import requests
+
+    try:
+        client = docker.from_env(timeout=60)
+        try:
+            yield client
+        finally:
+            client.close()
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        said = getattr(error, "explanation", None) or str(error)
+        raise DeployError(
+            f"the Docker engine says: {said}", "`docker info` and `docker ps -a` show its state"
+        ) from error
+
+
+def _labels(environment: str) -> list[str]:
+    return [f"slipway.checkout={ROOT}", f"slipway.environment={environment}"]
+
+
+def _name(environment: str, role: str) -> str:
+    """A container's name, its own for each checkout: a second one on this machine must not take the place of the first."""
+    return f"slipway-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}-{environment}-{role}"
+
+
+def _find(engine, environment: str, role: str):
+    """The container in a role: `live` serves, `next` is on trial, `before` retires."""
+    import docker
+
+    try:
+        return engine.containers.get(_name(environment, role))
+    except docker.errors.NotFound:
+        return None
+
+
+def _doors(engine, environment: str) -> list[Any]:
+    """The containers that stand before them, newest first: one for each port, so more than one only in between."""
+    return engine.containers.list(all=True, ignore_removed=True, filters={"label": [*_labels(environment), PUBLISHED]})
+
+
+def _tidy(engine, environment: str) -> None:
+    """Put right what a killed release left: an unfinished trial, a retired one, a live one that lost its name."""
+    before = _find(engine, environment, "before")
+    if before and not _find(engine, environment, "live"):
+        before.rename(_name(environment, "live"))
+        before = None
+    for left in filter(None, (before, _find(engine, environment, "next"))):
+        left.remove(force=True)
+
+
+def _start(engine, environment: str, release: Release, ours: str):
+    """Start the release on trial, on a free port of this machine; `ours` is delivery's key, "" where anybody may call."""
+    write_text(USED, "containers were started from here\n")
+    print(f"starting version {release.version} for {environment} from {release.image}", flush=True)
+    assert release.image, "this target serves images"
+    image = engine.images.get(_present(engine, release.image))
+    generated = ours and not keys.given()
+    lines = {"SLIPWAY_API_KEYS": keys.line(keys.NAME, keys.SCOPES, ours)} if generated else {}
+    volumes = {_volume(engine, environment): {"bind": DATA, "mode": "rw"}}
+    container = engine.containers.create(
+        image.id,
+        command=[*(image.attrs["Config"]["Cmd"] or []), *([] if ours else ["--open"])],
+        name=_name(environment, "next"),
+        environment=_told() | lines,
+        volumes=volumes | _keys_folder(),
+        network=networks.ensure(engine, _network()).id,
+        ports={PORT: (LOOPBACK, None)},
+        restart_policy={"Name": "unless-stopped"},
+        labels=dict(label.split("=", 1) for label in _labels(environment))
+        | {
+            "slipway.release.name": release.name,
+            "slipway.release.version": release.version,
+            "slipway.release.digest": release.digest,
+            "slipway.release.image": release.image,
+            "slipway.release.bundle": str(release.bundle),
+            **({GENERATED: "generated"} if generated else {}),
+        },
+        **LIMITS,
+        **LOCKED,
+    )
+    networks.start(engine, container, _network())
+    return container
+
+
+def _present(engine, image: str) -> str:
+    """The image, pulled by its digest when the engine does not have it; raises DeployError when it is nowhere."""
+    import docker
+
+    try:
+        return engine.images.get(image).id
+    except docker.errors.NotFound:
+        pass
+    if "@" not in image:
+        raise DeployError(f"the engine no longer has image {image}", "`make image` builds it again")
+    try:
+        print(f"pulling {image}", flush=True)
+        return engine.images.pull(image, auth_config=container_registry.login()).id
+    except docker.errors.NotFound as error:
+        raise DeployError(
+            f"image {image} is not in its registry", "`make image VERSION=n` builds and pushes a version again"
+        ) from error
+
+
+def _told() -> dict[str, str]:
+    """The variables of a service: what the user set of them, and where its prediction log is."""
+    told = {name: value for name in PASSED_ON if (value := os.environ.get(name))}
+    if file := os.environ.get("SLIPWAY_API_KEYS_FILE"):
+        told["SLIPWAY_API_KEYS_FILE"] = f"{KEYS_FILE}/{Path(file).name}"
+    return told | {"SLIPWAY_DATABASE_URL": os.environ.get("SLIPWAY_DATABASE_URL") or DATABASE}
+
+
+def _keys_folder() -> dict[str, dict[str, str]]:
+    """The folder of SLIPWAY_API_KEYS_FILE as a volume: of a single file, a container would go on seeing the old one."""
+    file = os.environ.get("SLIPWAY_API_KEYS_FILE")
+    return {str(Path(file).absolute().parent): {"bind": KEYS_FILE, "mode": "ro"}} if file else {}
+
+
+def _volume(engine, environment: str) -> str:
+    """The volume of the environment's prediction log, which no verb of ours removes."""
+    labels = dict(label.split("=", 1) for label in _labels(environment))
+    return engine.volumes.create(_name(environment, "data"), labels=labels).name  # one that is there stays
+
+
+def _key_file(environment: str) -> Path:
+    return STATE / f"{environment}.key"
+
+
+def _generated(environment: str) -> str:
+    """The key by which delivery is known where the user gives no callers; made once, for this user's eyes only."""
+    file = _key_file(environment)
+    if not file.exists():
+        write_text(file, f"slipway_{secrets.token_urlsafe(32)}\n", mode=0o600)
+    try:
+        key = file.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        raise DeployError(
+            f"{file.relative_to(ROOT)} is damaged: it is not a key", "remove it: a new one is made"
+        ) from None
+    return keys.usable(key, str(file.relative_to(ROOT)))
+
+
+def _knows_generated(engine, environment: str) -> bool:
+    live = _find(engine, environment, "live") or _find(engine, environment, "before")
+    return bool(live and GENERATED in live.labels)
+
+
+def _address() -> str:
+    """Where environments are published: SLIPWAY_SERVICE_ADDRESS, or this machine alone; raises DeployError."""
+    given = os.environ.get("SLIPWAY_SERVICE_ADDRESS") or LOOPBACK
+    try:
+        return str(ipaddress.IPv4Address(given))
+    except ValueError:
+        raise DeployError(
+            f"SLIPWAY_SERVICE_ADDRESS is {given!r}, which is no IPv4 address",
+            "name one of this machine, 0.0.0.0 for all of them, or unset it for 127.0.0.1",
+        ) from None
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
+
+
+def _url(address: str, port: int) -> str:
+    """How this machine reaches a published port."""
+    return f"http://{LOOPBACK if address == '0.0.0.0' else address}:{port}"
+
+
+def _network() -> str:
+    return os.environ.get("SLIPWAY_NETWORK") or NETWORK  # another keeps a second model on this machine apart
+
+
+def _wait(container, environment: str, settings: Settings) -> str:
+    """Wait until a release is ready and return its own address; raises DeployError with its last words when it is not."""
+    print(f"waiting until the service for {environment} is ready", flush=True)
+    deadline = time.monotonic() + settings.deploy.ready_seconds
+    while True:
+        container.reload()
+        if container.status != "running" or container.attrs["RestartCount"] or time.monotonic() > deadline:
+            late = container.status == "running" and not container.attrs["RestartCount"]
+            lines = container.logs(tail=5).decode(errors="replace").strip().splitlines()
+            how = f"was not ready within {settings.deploy.ready_seconds:g} s" if late else "ended"
+            raise DeployError(
+                f"the service for {environment} {how}: {lines[-1] if lines else 'it wrote nothing'}",
+                f"`docker run --rm {container.image.id}` shows what it does by itself",
+            )
+        published = container.ports.get(PORT)
+        url = f"http://127.0.0.1:{published[0]['HostPort']}" if published else ""
+        if url and answers(url):
+            return url
+        time.sleep(0.05)
+
+
+def _open_door(engine, environment: str, release: Release, address: str, port: int):
+    """Have a door on the port; one that stands there already stays. Raises DeployError when it stands elsewhere."""
+    import docker
+
+    network = networks.ensure(engine, _network())
+    door = next((door for door in _doors(engine, environment) if door.labels[PUBLISHED] == str(port)), None)
+    if door and door.status == "running":
+        if not networks.holds(door, network):
+            others = ", ".join(networks.of(engine, door))
+            raise DeployError(
+                f"the door of {environment} stands on the network {others}, not on {network.name}",
+                "set SLIPWAY_NETWORK as it was; to change it, `make stop`, which ends what serves, then `make ship`",
+            )
+        if address != (bound := door.labels.get(ADDRESS, LOOPBACK)):
+            raise DeployError(
+                f"the door of {environment} is published on {bound}, not on {address}",
+                "set SLIPWAY_SERVICE_ADDRESS as it was; to change it, `make stop`, which ends what serves, then `make ship`",
+            )
+        return door
+    if door:
+        door.remove(force=True)
+    door = engine.containers.create(
+        _present(engine, str(release.image)),
+        entrypoint=["python", "-m", "serving.runtime.proxy"],
+        command=["--host", "0.0.0.0", "--port", "8000", *_behind(environment)],
+        name=_name(environment, f"door-{port}"),
+        network=network.id,
+        networking_config={network.id: engine.api.create_endpoint_config(aliases=[environment])},
+        ports={PORT: (address, port)},
+        restart_policy={"Name": "unless-stopped"},
+        labels=dict(label.split("=", 1) for label in _labels(environment)) | {PUBLISHED: str(port), ADDRESS: address},
+        healthcheck={"test": ["NONE"]},
+        **LIMITS,
+        **LOCKED,
+    )
+    try:
+        networks.start(engine, door, network.name)
+    except docker.errors.APIError as error:
+        door.remove(force=True)
+        if "port is already allocated" not in str(error) and "address already in use" not in str(error):
+            raise
+        raise DeployError(
+            f"port {port} for {environment} is taken by another program",
+            f"end it (`make stop`, if it is another target's), or choose another in pipeline.toml [deploy] {environment}_port",
+        ) from error
+    _wait_until_open(door)
+    return door
+
+
+def _behind(environment: str) -> list[str]:
+    """Where a door leads: to what serves, else, between two names, to what served before."""
+    return [part for role in ("live", "before") for part in ("--to", f"{_name(environment, role)}:8000")]
+
+
+def _wait_until_open(door) -> None:
+    """Wait for the door's first word: the engine takes connections for it earlier, and drops them."""
+    deadline = time.monotonic() + 20
+    while b"door open" not in door.logs(tail=5):
+        door.reload()
+        if door.status != "running" or time.monotonic() > deadline:
+            said = door.logs(tail=5).decode(errors="replace").strip()
+            door.remove(force=True)
+            raise DeployError(
+                f"the door did not open: {said or 'it wrote nothing'}", "`docker info` shows the engine's state"
+            )
+        time.sleep(0.05)
+    door.reload()
+
+
+def _switch(engine, environment: str, new, door, release: Release, ours: str) -> None:
+    """Give the release the name by which the door finds it, and ask through the door; raises DeployError after giving it back."""
+    live = _find(engine, environment, "live")
+    if live:
+        live.rename(_name(environment, "before"))
+    try:
+        new.rename(_name(environment, "live"))
+        smoke_test(_record(new, door)["url"], release.bundle, release.version, ours)
+    except BaseException as error:
+        if live is None:
+            raise
+        with suppress(Exception):  # it may not have got the name
+            new.rename(_name(environment, "next"))
+        live.rename(_name(environment, "live"))
+        if not isinstance(error, SlipwayError):
+            raise
+        version = live.labels["slipway.release.version"]
+        raise DeployError(f"{error.what}; version {version} was restored", error.then) from error
+
+
+def _retire(container) -> None:
+    """Let a container's callers leave, and remove it; one that resists is left to the next release, for another serves."""
+    import docker
+
+    if container is None:
+        return
+    try:
+        time.sleep(UNNOTICED)
+        container.stop(timeout=DRAIN)
+        container.remove(force=True)
+    except (docker.errors.DockerException, KeyboardInterrupt) as error:
+        why = error or "stopped by the keyboard or a signal"
+        print(f"container {container.name} is left to the next release: {why}", flush=True)
+
+
+def _record(live, door) -> dict[str, Any]:
+    """What serves, as the labels say; `since` in local time."""
+    port = int(door.labels[PUBLISHED])
+    about = {key: live.labels[f"slipway.release.{key}"] for key in ("name", "version", "digest", "image", "bundle")}
+    there = Path(about["bundle"]).is_dir()
+    started = time.strptime(live.attrs["Created"][:19], "%Y-%m-%dT%H:%M:%S")
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(calendar.timegm(started)))
+    return about | {
+        "bundle": about["bundle"] if there else None,
+        "url": _url(door.labels.get(ADDRESS, LOOPBACK), port),
+        "port": port,
+        "since": since,
+    }

@@ -1,0 +1,522 @@
+"""Figures of a model on the hold-out, alone or beside production; every function returns a matplotlib Figure.
+
+Shapes as in pipeline/evaluation/metrics.py: y (n,) class positions or values, predictions (n, k) probabilities or (n,)
+values. Nothing here keeps state: figures are made without pyplot, and the same data gives the same PNG bytes.
+"""
+
+import functools
+import io
+import os
+import tempfile
+import unicodedata
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+from pipeline.evaluation.report import change, gain, in_words, number, places, signed
+
+# Okabe and Ito's colours keep apart for colour-blind readers; dashes and markers say the same a second time.
+CANDIDATE, PRODUCTION, QUIET = "#0072B2", "#D55E00", "#6B7280"
+CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+CLASS_DASHES = ("-", "--", ":", "-.")
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9CA3AF",
+    "axes.labelcolor": "#374151",
+    "axes.axisbelow": True,
+    "xtick.color": "#4B5563",
+    "ytick.color": "#4B5563",
+    "grid.color": "#E5E7EB",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "savefig.facecolor": "white",
+}
+DPI = 110
+MOST_CLASSES = 8  # lines in one panel that an eye can still follow
+MOST_SLICES = 24  # rows of a forest plot that fit a screen
+MOST_POINTS = 4000  # beyond this a scatter is a blot, and a curve gains nothing
+
+
+def figures_for(
+    task: str,
+    classes: Sequence[str],
+    positive: int | None,
+    y: np.ndarray,
+    candidate: np.ndarray,
+    production: np.ndarray | None = None,
+    importance: Mapping[str, float] | None = None,
+) -> dict[str, Figure]:
+    """Every figure of the task by name; rows on which a model's answer is not finite are left out.
+
+    `positive` is the position of the positive class (binary only), `classes` is empty for a regression.
+    """
+    finite = np.ones(len(y), dtype=bool)
+    for prediction in (candidate, production):
+        if prediction is not None:
+            finite &= np.isfinite(prediction.reshape(len(y), -1)).all(axis=1)
+    y, candidate = y[finite], candidate[finite]
+    production = None if production is None else production[finite]
+    figures = {}
+    if len(y) and task == "regression":
+        figures["predicted_against_actual"] = predicted_against_actual(y, candidate, production)
+        figures["residuals"] = residuals(y, candidate, production)
+    elif len(y):
+        figures["confusion_matrix"] = confusion_matrix(y, candidate, classes, production)
+        figures["roc"] = roc(y, candidate, classes, positive, production)
+        figures["precision_recall"] = precision_recall(y, candidate, classes, positive, production)
+        figures["calibration"] = calibration(y, candidate, classes, positive, production)
+    if importance:
+        figures["feature_importance"] = feature_importance(importance, "R²" if task == "regression" else "log loss")
+    return figures
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes: neither date nor software is in them."""
+    buffer = io.BytesIO()
+    with _style(), warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the report's tables carry it in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Laid out once: the engine would move things a little each time, and the bytes with them.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(to_png(figure))
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _style():
+    """This module's style, whatever a matplotlibrc on this machine says."""
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE})
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in this module's style."""
+
+    @functools.wraps(draw)
+    def styled(*args, **kwargs) -> Figure:
+        with _style():
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+# --- classification -----------------------------------------------------------------------------------------
+
+
+@_styled
+def confusion_matrix(
+    y: np.ndarray, candidate: np.ndarray, classes: Sequence[str], production: np.ndarray | None = None
+) -> Figure:
+    """Rows of the hold-out by actual and predicted class; a cell's shade is its share of the actual class."""
+    k = len(classes)
+    side = min(max(3.4, 0.62 * k + 1.6), 9)
+    models = _models(candidate, production)
+    figure, panels = _figure("Confusion matrix", side * len(models) + 0.6, side + 0.4, len(models))
+    step = -(-k // 25)
+    for axes, (name, prediction) in zip(panels, models.items(), strict=True):
+        counts = np.zeros((k, k), dtype=int)
+        np.add.at(counts, (y, prediction.argmax(axis=1)), 1)
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(k, k) if k <= 25 else ():
+            percent = f"\n{share[row, column]:.0%}" if k <= 8 and counts[row, column] else ""
+            text = f"{counts[row, column]:,}{percent}"
+            dark = share[row, column] > 0.55
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                color="white" if dark else "#111827",
+                size=10 if k <= 8 else 9 if k <= 14 else 7,
+            )
+        names = [_plain(each, 18) for each in classes]
+        axes.set_xticks(
+            range(0, k, step), names[::step], rotation=0 if k <= 3 else 45, ha="center" if k <= 3 else "right"
+        )
+        axes.set_yticks(range(0, k, step), names[::step])
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set(title=f"{name}, {len(y):,} rows", xlabel="predicted class")
+    panels[0].set_ylabel("actual class")
+    return figure
+
+
+@_styled
+def roc(
+    y: np.ndarray,
+    candidate: np.ndarray,
+    classes: Sequence[str],
+    positive: int | None = None,
+    production: np.ndarray | None = None,
+) -> Figure:
+    """True against false positive rate: of the positive class, or of each class against the rest."""
+
+    def curve(hit, score):
+        false_positive, true_positive, _ = roc_curve(hit, score)
+        return false_positive, true_positive, roc_auc_score(hit, score)
+
+    figure, panels = _curves("ROC curve", "area", curve, y, candidate, classes, positive, production)
+    for axes in panels:
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
+        axes.set_xlabel("false positive rate")
+    panels[0].set_ylabel("true positive rate")
+    return figure
+
+
+@_styled
+def precision_recall(
+    y: np.ndarray,
+    candidate: np.ndarray,
+    classes: Sequence[str],
+    positive: int | None = None,
+    production: np.ndarray | None = None,
+) -> Figure:
+    """Precision against recall: of the positive class, or of each class against the rest."""
+
+    def curve(hit, score):
+        precision, recall, _ = precision_recall_curve(hit, score, drop_intermediate=True)
+        return recall, precision, average_precision_score(hit, score)
+
+    title = "Precision and recall"
+    figure, panels = _curves(title, "average precision", curve, y, candidate, classes, positive, production)
+    for axes in panels:
+        axes.set_xlabel("recall (share of the class that is found)")
+    panels[0].set_ylabel("precision (share of the found that is right)")
+    return figure
+
+
+def _curves(title, area_name, curve, y, candidate, classes, positive, production) -> tuple[Figure, list[Axes]]:
+    """Binary: a line per model in one panel. Else: a panel per model with a line per class."""
+    models = _models(candidate, production)
+    if positive is not None:
+        figure, panels = _figure(f"{title} of class {_plain(classes[positive])}", 5, 4.9, 1)
+        for name, prediction in models.items():
+            _curve(panels[0], name, area_name, curve, y == positive, prediction[:, positive], **_line(name))
+    else:
+        frequent = np.argsort(-np.bincount(y, minlength=len(classes)), kind="stable")[:MOST_CLASSES]
+        some = f", the {MOST_CLASSES} most frequent of {len(classes)}" if len(classes) > MOST_CLASSES else ""
+        figure, panels = _figure(
+            f"{title}: each class against the rest{some}", 4.6 * len(models) + 0.4, 4.9, len(models)
+        )
+        for axes, (name, prediction) in zip(panels, models.items(), strict=True):
+            for order, position in enumerate(sorted(frequent)):
+                line = {
+                    "color": CLASS_COLOURS[order % len(CLASS_COLOURS)],
+                    "linestyle": CLASS_DASHES[order % len(CLASS_DASHES)],
+                }
+                label = _plain(classes[position], 20)
+                _curve(axes, label, area_name, curve, y == position, prediction[:, position], **line)
+            axes.set_title(name)
+    for axes in panels:
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.grid(True)
+        axes.legend(loc="lower right" if title == "ROC curve" else "lower left")
+    return figure, panels
+
+
+def _curve(axes: Axes, label: str, area_name: str, curve: Callable, hit: np.ndarray, score: np.ndarray, **line) -> None:
+    if hit.all() or not hit.any():
+        axes.plot([], [], label=f"{label}: not defined, one class only", **line)
+        return
+    x, height, area = curve(hit, score)
+    keep = _thinned(len(x))
+    axes.plot(x[keep], height[keep], label=f"{label}: {area_name} {area:.3f}", linewidth=1.8, **line)
+
+
+@_styled
+def calibration(
+    y: np.ndarray,
+    candidate: np.ndarray,
+    classes: Sequence[str],
+    positive: int | None = None,
+    production: np.ndarray | None = None,
+) -> Figure:
+    """How often it is so when the model says 80 %, and how often it says that.
+
+    Binary: of the positive class. Else: of the class that is predicted.
+    """
+    models = _models(candidate, production)
+    subject = "predicted class" if positive is None else f"class {_plain(classes[positive])}"
+    figure = Figure(figsize=(5, 5.4), dpi=DPI, layout=_layout())
+    figure.suptitle(
+        f"Calibration of the {subject}" if positive is None else f"Calibration of {subject}",
+        x=0.02,
+        ha="left",
+    )
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    edges = np.linspace(0, 1, 11)
+    above.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
+    for name, prediction in models.items():
+        score = prediction.max(axis=1) if positive is None else prediction[:, positive]
+        hit = prediction.argmax(axis=1) == y if positive is None else y == positive
+        bins = np.clip(np.digitize(score, edges) - 1, 0, 9)
+        rows = np.bincount(bins, minlength=10)
+        seen = rows > 0
+        said, was = (np.bincount(bins, weights=each, minlength=10)[seen] / rows[seen] for each in (score, hit))
+        marker = "o" if name == "candidate" else "s"
+        above.plot(said, was, marker=marker, markersize=6, linewidth=1.5, label=name, **_line(name))
+        below.stairs(rows, edges, linewidth=1.8, **_line(name))
+    above.set(ylabel="share of rows where it was so", ylim=(-0.03, 1.03))
+    below.set(
+        ylabel="rows",
+        xlabel=f"probability given to the {subject}" if positive is None else f"probability given to {subject}",
+    )
+    below.set(xlim=(-0.02, 1.02))
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for axes in (above, below):
+        axes.grid(True)
+    below.xaxis.set_major_formatter(PercentFormatter(1))
+    above.yaxis.set_major_formatter(PercentFormatter(1))
+    above.legend(loc="best")
+    return figure
+
+
+# --- regression ---------------------------------------------------------------------------------------------
+
+
+@_styled
+def predicted_against_actual(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
+    """A point per row: what was predicted over what it was; on the line the two are equal."""
+    logarithmic = skewed(y)
+    models, edge = _positive(_models(candidate, production), y) if logarithmic else (_models(candidate, production), {})
+    figure, panels = _figure("Predicted against actual value", 4.6 * len(models) + 0.4, 4.9, len(models))
+    everything = np.concatenate([y, *models.values()])
+    low, high = everything.min(), everything.max()
+    low, high = np.exp(_padded(np.log(low), np.log(high))) if logarithmic else _padded(low, high)
+    for axes, (name, prediction) in zip(panels, models.items(), strict=True):
+        _scatter(axes, name, y, prediction, logarithmic, edge.get(name, 0))
+        axes.plot([low, high], [low, high], color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
+        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="actual, in units of the target")
+    panels[0].set_ylabel("predicted, in units of the target")
+    return figure
+
+
+@_styled
+def residuals(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
+    """A point per row: the error over what was predicted; a pattern is what the model did not learn."""
+    logarithmic = skewed(y)
+    models, edge = _positive(_models(candidate, production), y) if logarithmic else (_models(candidate, production), {})
+    title = "Residuals as ratios" if logarithmic else "Residuals"
+    figure, panels = _figure(title, 4.6 * len(models) + 0.4, 4.2, len(models), sharex=True, sharey=True)
+    for axes, (name, prediction) in zip(panels, models.items(), strict=True):
+        _scatter(
+            axes, name, prediction, y / prediction if logarithmic else y - prediction, logarithmic, edge.get(name, 0)
+        )
+        axes.axhline(1 if logarithmic else 0, color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
+        axes.set_xlabel("predicted, in units of the target")
+    panels[0].set_ylabel("actual ÷ predicted" if logarithmic else "actual − predicted, in units of the target")
+    return figure
+
+
+def skewed(y: np.ndarray) -> bool:
+    """Whether values are all positive and lie more evenly on a logarithmic axis: prices, durations, counts of people."""
+    if len(y) < 3 or y.min() <= 0 or y.min() == y.max():
+        return False
+    plain, logarithmic = _skewness(y), _skewness(np.log(y))
+    return plain > 1.5 and abs(logarithmic) < plain / 2
+
+
+def _skewness(values: np.ndarray) -> float:
+    centred = values - values.mean()
+    return float((centred**3).mean() / (centred**2).mean() ** 1.5)
+
+
+def _positive(models: Mapping[str, np.ndarray], y: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Predictions as a logarithmic axis can show them, and how many of each model were moved to its lower edge."""
+    edge = y.min() / 2
+    return {name: np.maximum(answers, edge) for name, answers in models.items()}, {
+        name: int((answers < edge).sum()) for name, answers in models.items()
+    }
+
+
+def _scatter(axes: Axes, name: str, x: np.ndarray, y: np.ndarray, logarithmic: bool, below: int) -> None:
+    keep = _thinned(len(x))
+    some = f"{len(keep):,} of {len(x):,} rows" if len(keep) < len(x) else f"{len(x):,} rows"
+    opacity = 0.7 if len(keep) < 300 else 0.35
+    marker = "o" if name == "candidate" else "s"
+    axes.scatter(x[keep], y[keep], s=16, marker=marker, alpha=opacity, linewidths=0, color=_line(name)["color"])
+    axes.set_title(f"{name}, {some}" + (f", {below} below the axis" if below else ""))
+    axes.grid(True)
+    if logarithmic:
+        axes.set(xscale="log", yscale="log")
+        return
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6))
+
+
+# --- any task -----------------------------------------------------------------------------------------------
+
+
+@_styled
+def feature_importance(importance: Mapping[str, float], score: str = "score") -> Figure:
+    """The 20 most important columns; `score` says in what the loss by shuffling a column is measured."""
+    ranked = sorted(importance.items(), key=lambda item: -item[1])[:20]
+    names, values = [_plain(name, 34) for name, _ in ranked], np.array([value for _, value in ranked])
+    some = f", {len(ranked)} of {len(importance)} columns" if len(ranked) < len(importance) else ""
+    figure, (axes,) = _figure(f"Feature importance{some}", 5.2, 0.27 * len(ranked) + 1.5, 1)
+    colours = [CANDIDATE if value > 0 else QUIET for value in values]
+    axes.barh(range(len(ranked)), values, color=colours, height=0.7)
+    digits = places(*values)
+    for place, value in enumerate(values):
+        # Beside a bar that points left the number stands right of the line, clear of the name.
+        axes.annotate(
+            number(value, digits), (max(value, 0), place), (4, 0), textcoords="offset points", va="center", size=8
+        )
+    axes.set_yticks(range(len(ranked)), names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="#9CA3AF", linewidth=0.8)
+    axes.margins(x=0.1, y=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(True, axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"loss of {score}\nwhen the column is shuffled")
+    return figure
+
+
+@_styled
+def comparison(evaluation: Mapping) -> Figure:
+    """What the candidate gains on production, with its interval: per metric, and per slice by the gate's.
+
+    Right of the line is better, whichever way the metric counts. Metrics have units of their own, so each of
+    their rows is scaled to its interval; slices share one axis. Needs an evaluation with a comparison.
+    """
+    metrics = [row for row in evaluation["metrics"] if row["difference"] is not None]
+    slices = [row | {"higher_is_better": evaluation["higher_is_better"]} for row in evaluation["slices"]]
+    slices = [row for row in slices if row["difference"] is not None]
+    shown = sorted(sorted(slices, key=lambda row: gain(row)[0])[:MOST_SLICES], key=slices.index)
+    heights = [len(metrics) + 1.5] + ([len(shown) + 1.5] if shown else [])
+    figure = Figure(figsize=(8.2, 0.34 * sum(heights) + 0.9), dpi=DPI, layout=_layout())
+    figure.suptitle("What the candidate gains on production", x=0.01, ha="left")
+    panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+
+    scales = [_extent(row, evaluation["margin"] if row["metric"] == evaluation["metric"] else 0) for row in metrics]
+    labels = [in_words(row["metric"]) for row in metrics]
+    _forest(panels[0], labels, metrics, scales)
+    for position, (row, scale) in enumerate(zip(metrics, scales, strict=True)):
+        if row["metric"] == evaluation["metric"]:
+            panels[0].get_yticklabels()[position].set_fontweight("bold")
+            _margin(panels[0], evaluation["margin"] / scale, position - 0.4, position + 0.4)
+    panels[0].set(xlim=(-1.12, 1.12), xticks=[], title="metrics, each on its own scale; dotted: the gate's margin")
+    panels[0].set_xlabel("◂ worse      better ▸")
+    if shown:
+        metric = in_words(evaluation["metric"])
+        labels = [f"{_plain(row['slice'], 38)}, {row['rows']:,} rows" for row in shown]
+        _forest(panels[1], labels, shown, [1.0] * len(shown))
+        some = f", the {len(shown)} least favourable of {len(slices)}" if len(shown) < len(slices) else ""
+        _margin(panels[1], evaluation["margin"], -0.6, len(shown) - 0.4)
+        reach = 1.12 * max(_extent(row, evaluation["margin"]) for row in shown)
+        panels[1].set(xlim=(-reach, reach), title=f"slices{some}; dotted: the margin")
+        panels[1].set_xlabel(f"◂ worse      gain in {metric}      better ▸")
+        panels[1].xaxis.set_major_locator(MaxNLocator(5))
+    return figure
+
+
+def _forest(axes: Axes, labels: list[str], rows: list[dict], scales: list[float]) -> None:
+    """A marker and an interval per row, divided by the row's scale, with the numbers at the right."""
+    markers = {"better": ("^", CANDIDATE), "worse": ("v", PRODUCTION)}
+    for position, (row, scale) in enumerate(zip(rows, scales, strict=True)):
+        estimate, lower, upper = gain(row)
+        marker, colour = markers.get(change(row).tone, ("o", QUIET))
+        fill = colour if row.get("judged", True) else "white"
+        digits = places(estimate, lower, upper)
+        text = f"{signed(estimate, digits)}"
+        if lower is not None and upper is not None:
+            axes.plot(
+                [lower / scale, upper / scale],
+                [position] * 2,
+                color=colour,
+                linewidth=2,
+                solid_capstyle="butt",
+            )
+            text += f"   ({signed(lower, digits)} to {signed(upper, digits)})"
+        axes.plot(estimate / scale, position, marker=marker, color=colour, markerfacecolor=fill, markersize=7)
+        axes.text(1.02, position, text, transform=axes.get_yaxis_transform(), va="center", size=8.5, color="#374151")
+    axes.axvline(0, color="#4B5563", linewidth=1)
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _margin(axes: Axes, margin: float, low: float, high: float) -> None:
+    """Where a loss of the gate's margin is."""
+    if margin:
+        axes.plot([-margin] * 2, [low, high], color=QUIET, linewidth=1.2, linestyle=(0, (1.5, 1.5)))
+
+
+def _extent(row: dict, margin: float) -> float:
+    """How far from zero a row of the forest reaches."""
+    return max([abs(value) for value in (*gain(row), margin) if value is not None]) or 1.0
+
+
+# --- common -------------------------------------------------------------------------------------------------
+
+
+def _models(candidate: np.ndarray, production: np.ndarray | None) -> dict[str, np.ndarray]:
+    return {"candidate": candidate} if production is None else {"candidate": candidate, "production": production}
+
+
+def _line(name: str) -> dict[str, str]:
+    """Colour and dash of a model, the same in every figure."""
+    return {"color": CANDIDATE, "linestyle": "-"} if name == "candidate" else {"color": PRODUCTION, "linestyle": "--"}
+
+
+def _figure(title: str, width: float, height: float, panels: int, **options) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=_layout())
+    figure.suptitle(title, x=0.02, ha="left")
+    return figure, list(figure.subplots(1, panels, squeeze=False, **options)[0])
+
+
+def _layout() -> ConstrainedLayoutEngine:
+    """Room for everything that is written, and air at the edges (inches)."""
+    return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+
+
+def _plain(name: str, most: int = 30) -> str:
+    """A name as it stands, on one line and not too long; "$" must not start a formula."""
+    line = "".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in str(name)).strip() or "(empty)"
+    short = line if len(line) <= most else f"{line[: most * 2 // 3]}…{line[len(line) + 1 - most // 3 :]}"
+    return short.replace("$", r"\$")
+
+
+def _thinned(count: int) -> np.ndarray:
+    """Positions of at most MOST_POINTS of so many points, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).astype(int))
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    """A range with a little air; never empty."""
+    air = 0.04 * (high - low) or max(abs(high), 1.0) * 0.04
+    return low - air, high + air

@@ -1,0 +1,329 @@
+"""Which format a model is served in, and its answers in that format.
+
+ONNX, where the converted model answers like the trained one: it is faster, smaller, and runs no Python. Else scikit-learn itself, with the
+reason in words. The files are those of the bundle, by path; the contract's part says how the model is fed.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data.dataset import Dataset
+from pipeline.errors import PortabilityError
+from pipeline.formats import bundle, onnx_model, sklearn_model, thresholds, trials, trusted_types
+from pipeline.formats.onnx_model import Parity, Portable
+from serving import batch
+
+HOLDOUT, JUMPS = "on the hold-out", "on values beside a threshold"
+NULLS, TEXT = "on rows with null", "on text that training did not see"
+BEYOND, FAR = "on values beyond those seen", "on very large and very small values"
+CALLS = 200  # single predictions that are timed
+ALONE = 100  # hold-out rows that the trained model is asked one by one
+CONTRADICTED = 0.05  # share of them that may have another answer alone than among others
+
+# What to do about a model that cannot be judged by its probabilities.
+MOST_PROBABLE = (
+    "the service answers with the most probable class: leave a threshold or a rule of its own out of the model, and choose it in the "
+    "program that calls the service; around an SVC, CalibratedClassifierCV makes the two agree"
+)
+ONE_ANSWER = (
+    f"the service answers rows alone and in batches, and at most {CONTRADICTED:.0%} of the rows may differ: take all randomness from "
+    'the seed; for nearest neighbours, choose algorithm="ball_tree"'
+)
+
+Describe = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Rows on which a format is tried, in words where they are from, and the trained model's answers: NaN where it refuses a row.
+
+    `steady` says of each row whether the trained model answers it alike in another order.
+    """
+
+    where: str
+    rows: pd.DataFrame
+    trained: np.ndarray
+    steady: np.ndarray
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """How often a model's answer to a row depends on the rows beside it, or on chance: of `rows` asked, and by how much at most."""
+
+    rows: int
+    differ: int
+    difference: float
+
+    def __str__(self) -> str:
+        return f"{self.differ} of {self.rows} rows get another answer alone than among others, by up to {self.difference:.2g}"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model as the service will run it; `parity` has a figure for each trial."""
+
+    files: dict[str, bytes]
+    form: dict[str, Any]  # of the contract: `format`, the part that is called like it, and `format_reason`
+    parity: list[Parity]
+
+
+def answer(model: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
+    """The trained model's own answers: probabilities (n, k) or values (n,) in float64."""
+    if dataset.classes:
+        return np.asarray(model.predict_proba(rows), dtype=np.float64)
+    return np.asarray(model.predict(rows), dtype=np.float64).ravel()
+
+
+def prepare(
+    model: Any, dataset: Dataset, rows: pd.DataFrame, trained: np.ndarray, inputs: Sequence[trials.Input]
+) -> list[Trial]:
+    """What a format must pass: the given rows, and rows made from them that cover what the contract's `inputs` admit.
+
+    Those lie beside the jumps that the model makes, have empty cells, text that was never seen, and numbers beyond those seen.
+    A trial without rows is left out. The model is asked as the service asks it: in one thread.
+    """
+    from threadpoolctl import threadpool_limits
+
+    settings = dataset.settings
+    ask = _asking(model, dataset)
+
+    def trial(where: str, some: pd.DataFrame, answers: np.ndarray) -> Trial:
+        again = ask(some.iloc[::-1])[::-1]
+        return Trial(where, some, answers, _near(answers, again, settings.gate.parity))
+
+    rng = np.random.default_rng(settings.train.seed)
+    start = rows.reset_index(drop=True)
+    fitted = dataset.features[~dataset.holdout]
+    with threadpool_limits(1), np.errstate(all="ignore"):  # a few rows each: threads would only wait for each other
+        beside = thresholds.beside_jumps(ask, dataset, start, settings.gate.parity, settings.train.seed, inputs)
+        made = {
+            JUMPS: beside,
+            NULLS: trials.with_nulls(inputs, start, rng),
+            TEXT: trials.with_other_text(inputs, start, fitted, rng),
+            BEYOND: trials.beyond_seen(inputs, start, fitted, rng),
+            FAR: trials.very_large(inputs, start, rng),
+        }
+        asked = [trial(where, some, ask(some)) for where, some in made.items() if len(some)]
+        return [trial(HOLDOUT, start, trained), *asked]
+
+
+def contradiction(model: Any, dataset: Dataset, rows: pd.DataFrame) -> Contradiction:
+    """How a model's answers to at most 100 of these rows, asked alone, differ from those among the others; in one thread."""
+    from threadpoolctl import threadpool_limits
+
+    some = rows.iloc[np.linspace(0, len(rows) - 1, min(ALONE, len(rows))).astype(int)]
+    with threadpool_limits(1):
+        among, by_itself = answer(model, dataset, some), alone(model, dataset, some)
+    off = _apart(among, by_itself)
+    return Contradiction(len(some), int((off > dataset.settings.gate.parity).sum()), float(off.max()))
+
+
+def alone(model: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
+    """The trained model's answers to rows that it is asked one by one; NaN where it refuses a row."""
+    ask = _asking(model, dataset)
+    return np.concatenate([ask(rows.iloc[[place]]) for place in range(len(rows))])
+
+
+def firm(model: Any, dataset: Dataset, tried: Sequence[Trial]) -> list[tuple[pd.DataFrame, np.ndarray]]:
+    """Of each trial of ordinary values, the rows whose answers hold wherever they are computed, and these answers.
+
+    Numbers that are larger or smaller by a billionth give the same answer there: none lies within a rounding error of a jump.
+    """
+    ask, tolerance = _asking(model, dataset), dataset.settings.gate.parity
+    numbers = [name for name, kind in dataset.kinds.items() if kind == "number"]
+    found = []
+    for one in tried:
+        if one.where in (NULLS, TEXT, BEYOND):
+            shifted = [
+                ask(one.rows.assign(**{name: one.rows[name] * by for name in numbers})) for by in (1 - 1e-9, 1 + 1e-9)
+            ]
+            holds = one.steady & _near(one.trained, shifted[0], tolerance) & _near(one.trained, shifted[1], tolerance)
+            found.append((one.rows[holds], one.trained[holds]))
+    return found
+
+
+def not_most_probable(model: Any, dataset: Dataset, tried: Sequence[Trial]) -> str:
+    """Where predict() of a classifier names another class than that of the largest probability, in words; "" where it never does.
+
+    Two classes less than twice the tolerance apart may fall on either side.
+    """
+    if not dataset.classes or not hasattr(model, "predict"):
+        return ""
+    tolerance, differ, asked = dataset.settings.gate.parity, 0, 0
+    for one in tried:
+        known = one.steady & np.isfinite(one.trained).all(axis=1)
+        given = one.trained[known]
+        top = np.sort(given, axis=1)
+        clear = top[:, -1] - top[:, -2] > 2 * tolerance
+        rows = one.rows[known][clear]
+        labels = trials.each_answered(model.predict, rows, 1).ravel()
+        differ += int((np.isfinite(labels) & (labels != given[clear].argmax(axis=1))).sum())
+        asked += len(rows)
+    if not differ:
+        return ""
+    return f"predict() of {_deciding(model)} names another class than the most probable one in {differ} of {asked} rows"
+
+
+def _deciding(model: Any) -> str:
+    return type(model).__name__ if not hasattr(model, "steps") else f"{_name(model)}, the pipeline's last step,"
+
+
+def _asking(model: Any, dataset: Dataset) -> Callable[[pd.DataFrame], np.ndarray]:
+    """The trained model as a function that gives NaN for a row that it refuses."""
+    width = max(1, len(dataset.classes))
+    shape = (-1, width) if dataset.classes else (-1,)
+
+    def ask(some: pd.DataFrame) -> np.ndarray:
+        return trials.each_answered(lambda part: answer(model, dataset, part), some, width).reshape(shape)
+
+    return ask
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """By how much two answers to a row differ, as `portable.parity` measures it, shape (n,); infinite where only one is there."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs(one - other) / np.maximum(1, np.abs(one))
+    off = off.max(axis=tuple(range(1, off.ndim)), initial=0.0) if off.ndim > 1 else off
+    there = [onnx_model.answered(given) for given in (one, other)]
+    return np.where(there[0] & there[1], off, np.where(there[0] == there[1], 0.0, np.inf))
+
+
+def _near(one: np.ndarray, other: np.ndarray, tolerance: float) -> np.ndarray:
+    return _apart(one, other) <= tolerance
+
+
+def choose(model: Any, dataset: Dataset, tried: Sequence[Trial], describe: Describe) -> Served:
+    """The format in which a fitted model is served; `describe` makes a contract from its part.
+
+    Raises PortabilityError with both reasons when neither format passes the trials.
+    """
+    tolerance = dataset.settings.gate.parity
+    name = _name(model)
+
+    def judge(candidate: Portable) -> list[Parity]:
+        contract = describe({"format": "onnx", "format_reason": "", "onnx": candidate.form})
+        given, _ = ask({"model.onnx": candidate.onnx}, contract, [one.rows for one in tried], each=True)
+        return compare(tried, given, contract, tolerance)
+
+    try:
+        exported, parity = onnx_model.export(model, dataset, judge, tolerance)
+        if all(one.holds(tolerance) for one in parity):
+            form = {"format": "onnx", "format_reason": "", "onnx": exported.form}
+            return Served({"model.onnx": exported.onnx}, form, parity)
+        reason = f"{name}: {_difference('ONNX', tried, parity, tolerance)}"
+    except PortabilityError as error:
+        reason = f"{name}: {error.what}"
+    return _stored(model, dataset, tried, describe, reason)
+
+
+def _stored(model, dataset: Dataset, tried: Sequence[Trial], describe: Describe, reason: str) -> Served:
+    import sklearn
+
+    tolerance = dataset.settings.gate.parity
+    raw = sklearn_model.dumps(model)
+    types = sklearn_model.types_beyond(raw)
+    known = dataset.settings.train.trusted_types
+    if foreign := trusted_types.beyond(types, known):
+        raise PortabilityError(
+            f"the model cannot be served: {reason}; as scikit-learn's own it holds types that are not trusted: {', '.join(foreign)}",
+            trusted_types.advice(foreign, known),
+        )
+    files = {"model.skops": raw, **sklearn_model.code_for(types)}
+    # A matrix is answered in half the time, where the model needs no names.
+    layouts = ["frame"] if "text" in dataset.kinds.values() else ["matrix", "frame"]
+    problem = then = ""
+    for layout in layouts:
+        part = {"layout": layout, "trusted": types, "scikit_learn": sklearn.__version__}
+        form = {"format": "skops", "format_reason": reason, "skops": part}
+        contract = describe(form)
+        try:
+            given, _ = ask(files, contract, [one.rows for one in tried], each=True)
+        except PortabilityError as error:
+            problem, then = error.what, error.then
+            continue
+        # The very same code: where the trained model contradicts itself, it has no answer to compare with.
+        parity = compare(tried, given, contract, tolerance, only_steady=True)
+        if all(one.holds(tolerance) for one in parity):
+            return Served(files, form, parity)
+        problem = _difference("the stored model", tried, parity, tolerance)
+    raise PortabilityError(f"the model cannot be served: {reason}; {problem}", then or "change it in project/model.py")
+
+
+def compare(
+    tried: Sequence[Trial],
+    given: Sequence[np.ndarray],
+    contract: dict[str, Any],
+    tolerance: float,
+    only_steady: bool = False,
+) -> list[Parity]:
+    """How far a format's answers are from the trained model's in each trial, over the rows that the contract admits.
+
+    Of very large and very small values the format may refuse some that the trained model answers: the caller is told so, and given
+    no wrong answer.
+    """
+    largest = batch.largest(contract)
+    found = []
+    for one, answers in zip(tried, given, strict=True):
+        counts = trials.admitted(contract["inputs"], one.rows, largest)
+        if only_steady:
+            counts &= one.steady
+        if one.where == FAR:
+            counts &= onnx_model.answered(answers)
+        found.append(onnx_model.parity(one.trained[counts], answers[counts], tolerance))
+    return found
+
+
+def ask(
+    files: Mapping[str, bytes],
+    contract: dict[str, Any],
+    parts: Sequence[pd.DataFrame],
+    calls: int = 0,
+    each: bool = False,
+) -> tuple[list[np.ndarray], float]:
+    """A served model's answers in float64 for each part, whose rows are asked together, by the code of the service.
+
+    Also the median milliseconds of `calls` single predictions (or NaN). Raises PortabilityError where the service would not load the
+    model or it fails on a row; with `each`, such a row has NaN, and so have all where the model answers none.
+    """
+    if contract["format"] == "skops":
+        return sklearn_model.ask(files, contract, parts, calls, each)
+    rows = pd.concat([part[[given["name"] for given in contract["inputs"]]] for part in parts], ignore_index=True)
+    plain = list(zip(*(rows[given["name"]].tolist() for given in contract["inputs"]), strict=True))
+    with tempfile.TemporaryDirectory() as work:
+        folder = bundle.try_out(files, contract, Path(work) / "bundle")
+        try:
+            with np.errstate(over="ignore"):  # rows that the contract would refuse
+                answers, milliseconds = batch.ask(folder, plain, [len(part) for part in parts], calls, each)
+        except batch.REFUSED as error:
+            raise PortabilityError(f"the service cannot run the model: {batch.in_words(error)}") from error
+    return np.split(answers, np.cumsum([len(part) for part in parts])[:-1]), milliseconds
+
+
+def predict(
+    files: Mapping[str, bytes], contract: dict[str, Any], rows: pd.DataFrame, calls: int = 0
+) -> tuple[np.ndarray, float]:
+    """A served model's answers in float64, and the median milliseconds of `calls` single predictions (or NaN)."""
+    (answers,), milliseconds = ask(files, contract, [rows], calls)
+    return answers, milliseconds
+
+
+def _name(model: Any) -> str:
+    """What people call a model: its last step."""
+    return type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
+
+
+def _difference(what: str, tried: Sequence[Trial], parity: Sequence[Parity], tolerance: float) -> str:
+    where, worst = next(
+        (one.where, found) for one, found in zip(tried, parity, strict=True) if not found.holds(tolerance)
+    )
+    if worst.unanswered:
+        return f"{what} has no finite answer {where}"
+    if worst.answered:
+        return f"{what} answers what the trained model refuses {where}"
+    return f"{what} differs by {worst.difference:.2g} {where}"

@@ -1,0 +1,215 @@
+"""The model as scikit-learn's own, for what ONNX would not answer alike: stored by skops, asked in a process of its own.
+
+That process has the packages of requirements/serving-sklearn.txt and the bundle's own code, and nothing else: what answers here answers
+in an image.
+"""
+
+import ast
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import ROOT
+from pipeline.errors import PortabilityError, ProjectError
+from pipeline.formats import bundle, onnx_converters
+
+OWN = "project"  # the package whose modules a bundle may carry
+REQUIREMENTS = "requirements/serving-sklearn.txt"
+SECONDS, SECONDS_PER_ROW = 300.0, 0.05  # that a stored model may take to load, and for each row that it is asked
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+
+
+def dumps(model: Any) -> bytes:
+    """A fitted model in the format of skops: the same model gives the same bytes.
+
+    skops writes the time of day and the objects' places in memory; both are replaced. Raises ProjectError for what it cannot store.
+    """
+    import skops.io
+
+    if name := _torch(model):
+        raise ProjectError(
+            f"the model holds {name}: a PyTorch module cannot be served today",
+            "use estimators of scikit-learn, XGBoost or LightGBM, or code of your own on NumPy arrays, in project/model.py",
+        )
+    try:
+        given = skops.io.dumps(model)
+    except Exception as error:  # a lambda, an open file: each has an exception of its own
+        line = (str(error).strip().splitlines() or [""])[0][:300]
+        raise ProjectError(
+            f"the model cannot be stored without pickle: {type(error).__name__}: {line}",
+            "give it no lambdas, open files or the like in project/model.py",
+        ) from error
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(given)) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
+        numbers: dict[int, int] = {}
+        schema = _numbered(json.loads(old.read("schema.json")), numbers)
+        contents = {_renamed(name, numbers): old.read(name) for name in old.namelist()}
+        contents["schema.json"] = json.dumps(schema).encode()
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            new.writestr(entry, contents[name])
+    return made.getvalue()
+
+
+def _torch(model: Any) -> str:
+    """The class of a PyTorch module that a model or one of its parts holds, or ""."""
+    for part in onnx_converters.parts(model):
+        for value in vars(part).values():
+            if any(kind.__module__.partition(".")[0] == "torch" for kind in type(value).__mro__):
+                return f"{type(value).__module__}.{type(value).__qualname__}"
+    return ""
+
+
+def _numbered(node: Any, numbers: dict[int, int]) -> Any:
+    """The schema with its objects numbered from 0 in the order in which they are named."""
+    if isinstance(node, list):
+        return [_numbered(part, numbers) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if isinstance(node.get("__id__"), int):
+        node = node | {"__id__": numbers.setdefault(node["__id__"], len(numbers))}
+    if isinstance(node.get("file"), str):
+        node = node | {"file": _renamed(node["file"], numbers)}
+    return {key: _numbered(part, numbers) for key, part in node.items()}
+
+
+def _renamed(file: str, numbers: dict[int, int]) -> str:
+    """A file of the archive is called after its object."""
+    stem, dot, ending = file.rpartition(".")
+    return f"{numbers[int(stem)]}{dot}{ending}" if stem.isdecimal() and int(stem) in numbers else file
+
+
+def types_beyond(stored: bytes) -> list[str]:
+    """The types in a stored model that skops itself does not trust."""
+    import skops.io
+
+    return sorted(skops.io.get_untrusted_types(data=stored))
+
+
+def code_for(types: list[str]) -> dict[str, bytes]:
+    """The modules of project/ that hold these types, and those of project/ that they import, as files of the bundle."""
+    files: dict[str, bytes] = {}
+    waiting = [module for name in types if name.startswith(f"{OWN}.") for module in _parents(name)]
+    while waiting:
+        module = waiting.pop()
+        path = next((path for path in _places(module) if path.is_file()), None)
+        name = f"code/{path.relative_to(ROOT).as_posix()}" if path else ""
+        if path is None or name in files:
+            continue
+        files[name] = path.read_bytes()
+        waiting += _imports(files[name], module, path.name == "__init__.py")
+    return files
+
+
+def _places(module: str) -> Iterator[Path]:
+    path = ROOT.joinpath(*module.split("."))
+    yield path / "__init__.py"
+    yield path.with_name(f"{path.name}.py")
+
+
+def _parents(name: str) -> list[str]:
+    """a.b.c -> a, a.b, a.b.c: a type is in one of them, and each is imported before the next."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _imports(text: bytes, module: str, is_package: bool) -> Iterator[str]:
+    """The modules of project/ that a module of it imports, anywhere in its text; names that are no modules among them."""
+    for node in ast.walk(ast.parse(text)):
+        found: list[str] = []
+        if isinstance(node, ast.Import):
+            found = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = module.split(".")
+            above = parts[: len(parts) - node.level + is_package] if node.level else []
+            start = ".".join([*above, *([node.module] if node.module else [])])
+            found = [f"{start}.{name.name}" for name in node.names]
+        for name in found:
+            if name.split(".")[0] == OWN:
+                yield from _parents(name)
+
+
+def ask(
+    files: Mapping[str, bytes],
+    contract: dict[str, Any],
+    parts: Sequence[pd.DataFrame],
+    calls: int = 0,
+    each: bool = False,
+) -> tuple[list[np.ndarray], float]:
+    """For each part, whose rows are asked together, probabilities (n, k) or values (n,) of a stored model.
+
+    Also the median milliseconds of `calls` single predictions (or NaN). `files` are those of the bundle, by path. Raises
+    PortabilityError with the service's own words when it does not load or answer; with `each`, a row that it does not answer has NaN.
+    """
+    rows = pd.concat(parts, ignore_index=True)
+    with tempfile.TemporaryDirectory() as work:
+        folder = bundle.try_out(files, contract, Path(work) / "bundle")
+        kinds = {given["name"]: given["type"] for given in contract["inputs"]}
+        columns = [_column(rows[name], kind) for name, kind in kinds.items()]
+        arrays = {f"f{place}": column for place, column in enumerate(columns)}
+        np.savez(Path(work) / "rows.npz", **arrays, parts=[len(part) for part in parts])  # type: ignore[arg-type]
+        options = {"bundle": folder, "rows": f"{work}/rows.npz", "answers": f"{work}/answers.npz", "calls": calls}
+        command = [sys.executable, "-m", "serving.batch", f"--only={','.join(packages())}"]
+        command += [f"--{name}={value}" for name, value in options.items()] + ["--each"] * each
+        limit = SECONDS + len(rows) * SECONDS_PER_ROW
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=_bare(work),
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=limit,
+            )
+        except subprocess.TimeoutExpired:
+            raise PortabilityError(
+                f"the service did not answer {len(rows)} rows with the stored model within {limit:.0f} s",
+                "make the model's predict() faster in project/model.py",
+            ) from None
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+            said = said.removeprefix("error: ").replace(f"{folder}: ", "")
+            raise PortabilityError(
+                f"the service cannot run the stored model: {said}",
+                f"it has the packages of {REQUIREMENTS} and the modules of {OWN}/ that the model's types name; "
+                "docs/bring-your-own-model.md says how to add a package",
+            )
+        with np.load(f"{work}/answers.npz", allow_pickle=False) as found:
+            ends = np.cumsum([len(part) for part in parts])[:-1]
+            return np.split(found["answers"], ends), float(found["milliseconds"])
+
+
+def _column(values: pd.Series, kind: str) -> np.ndarray:
+    """Numbers as they are; text as the bytes of a JSON list, for NumPy's own texts lose a zero at their end."""
+    if kind == "text":
+        return np.frombuffer(json.dumps(values.tolist()).encode(), dtype=np.uint8)
+    return values.to_numpy(dtype=np.float64)
+
+
+def _bare(folder: str) -> dict[str, str]:
+    """The variables of an image: nothing that this machine sets, no locale but C, nobody's home."""
+    return {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "LC_ALL": "C", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def packages() -> list[str]:
+    """The names under which the packages of requirements/serving-sklearn.txt are imported."""
+    lines = (ROOT / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
+    locked = {_plain(line.split("==")[0]) for line in lines if "==" in line and not line.startswith((" ", "#"))}
+    return sorted(name for name, found in packages_distributions().items() if locked & {_plain(one) for one in found})
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")

@@ -1,0 +1,74 @@
+"""Stages as processes forked from one that has made the heavy imports, so that a chain of stages pays for them once.
+
+Python's own fork server does it: a process that imports and nothing else. Each stage is a process of its own all the same, the
+very command that its verb runs.
+"""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import threading
+from multiprocessing import forkserver
+from pathlib import Path
+
+# On macOS the libraries behind numpy do not survive a fork, so each stage there makes its own imports.
+FORKS = sys.platform != "darwin"
+# What train.py, evaluate.py, register_model.py and delivery import between them; validation imports more, once, and by itself.
+HEAVY = [
+    "mlflow.data.pandas_dataset",
+    "mlflow.sklearn",
+    "pipeline.evaluation.plots",
+    "pipeline.formats.onnx_model",
+    "pipeline.evaluation.report",
+    "requests",
+    "rich.table",
+    "skl2onnx",
+    "sklearn.inspection",
+    "sklearn.linear_model",
+    "skops.io",
+]
+
+
+def prepare() -> None:
+    """Begin the imports, in a process of its own, and return at once."""
+    if not FORKS:
+        return
+    multiprocessing.get_context("forkserver").set_forkserver_preload(HEAVY)
+    forkserver.ensure_running()
+
+
+def run(command: list[str], log: Path) -> int:
+    """Run `python COMMAND` (a file, or -m and a module, with arguments), its output in `log`; return its exit status.
+
+    It ends with us: when this process is killed, so is the stage.
+    """
+    if not FORKS:
+        with log.open("wb") as output:
+            python = [sys.executable, *command]
+            return subprocess.run(python, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
+    process = multiprocessing.get_context("forkserver").Process(target=_stage, args=(command, str(log)))
+    process.start()
+    process.join()
+    return 1 if process.exitcode is None else process.exitcode
+
+
+def _stage(command: list[str], log: str) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = command
+        runpy.run_path(command[0], run_name="__main__")
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,255 @@
+"""The model registry: versions, aliases and deployment records in MLflow.
+
+Aliases, never stages: `production` is what serves, `previous` what served before, `candidate` what was registered last,
+`staging` what staging runs. Each deployment is a run of the experiment NAME-deployments, so its history is append-only.
+"""
+
+import contextlib
+import getpass
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import processes
+from pipeline.errors import RegistryError, reason
+from pipeline.evaluation import model_card, report
+from pipeline.registry import mlflow_server
+from pipeline.settings import Settings
+
+MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow 3 calls training, beside traces
+
+
+def connect(settings: Settings):
+    """An MlflowClient for the server that `mlflow_server.uri` finds; also makes it MLflow's default."""
+    address = mlflow_server.uri(settings)
+    import mlflow
+
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)
+    return mlflow.MlflowClient()
+
+
+def _absent(error: Exception) -> bool:
+    """True when MLflow says that a model, version or alias does not exist; anything else is a real error."""
+    code = getattr(error, "error_code", "")
+    return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "alias" in str(error))
+
+
+def by_alias(client, name: str, alias: str):
+    """The model version that carries an alias, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if _absent(error):
+            return None
+        raise
+
+
+def by_number(client, name: str, version: str):
+    """A model version by its number; raises RegistryError that lists the versions there are."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if version.isdecimal():  # MLflow answers anything else with words about its own parameters
+            return client.get_model_version(name, version)
+    except MlflowException as error:
+        if not _absent(error):
+            raise
+    there = ", ".join(found.version for found in versions(client, name)) or "none"
+    raise RegistryError(f"{name} has no version {version}", f"versions in MLflow: {there}")
+
+
+def versions(client, name: str) -> list:
+    """All versions of the model, newest first; their aliases are not filled in by MLflow."""
+    return list(client.search_model_versions(f"name='{name}'", order_by=["version_number DESC"], max_results=1000))
+
+
+def by_tag(client, name: str, key: str, value: str):
+    """The newest version with this tag, or None."""
+    found = client.search_model_versions(f"name='{name}' and tags.{key}='{value}'", order_by=["version_number DESC"])
+    return found[0] if found else None
+
+
+def was_promoted(client, name: str, version: str) -> bool:
+    """Whether a version was in production; one that MLflow no longer has counts as promoted, for nobody can tell."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return "promoted" in client.get_model_version(name, version).tags
+    except MlflowException as error:
+        if _absent(error):
+            return True
+        raise
+
+
+def move_alias(client, name: str, alias: str, to: str, expected: str | None, left: str = "") -> str | None:
+    """Compare-and-set: move an alias to version `to` if it is on `expected` (None: on no version) or there already.
+
+    The version that it leaves is returned, and gets the alias `left` first, so that a kill in between forgets nothing.
+
+    MLflow has no such call. The lock keeps commands on this machine apart, and the alias is read back, so a person who
+    moves it in the same instant elsewhere is noticed. Raises RegistryError when it is somewhere else.
+    """
+    with processes.lock("alias", f"move of alias {alias}", wait_seconds=30):
+        now = by_alias(client, name, alias)
+        current = now.version if now else None
+        if current not in (expected, to):
+            raise RegistryError(
+                f"alias {alias} of {name} is on {_name(current)}, not on {_name(expected)}: someone moved it meanwhile",
+                "`make status` shows what runs; `make evaluate` compares with the production model of now",
+            )
+        if current != to:
+            if left and current:
+                client.set_registered_model_alias(name, left, current)
+            client.set_registered_model_alias(name, alias, to)
+        after = by_alias(client, name, alias)
+        if after is None or after.version != to:
+            raise RegistryError(f"alias {alias} of {name} was moved away from version {to} at once", "`make status`")
+    return current if current != to else None
+
+
+def _name(version: str | None) -> str:
+    return f"version {version}" if version else "no version"
+
+
+def find_experiment(client, name: str):
+    """An experiment, or None when it is not there; raises RegistryError when it was deleted."""
+    found = client.get_experiment_by_name(name)
+    if found and found.lifecycle_stage != "active":
+        raise RegistryError(
+            f"the experiment {name} was deleted in MLflow",
+            f"`{mlflow_server.command(f'experiments restore --experiment-id {found.experiment_id}')}` brings it back, "
+            "with its runs; nothing was changed",
+        )
+    return found
+
+
+def experiment(client, name: str) -> str:
+    """The id of an experiment, made when it is not there; two makers at once get the same. Raises as `find_experiment` does."""
+    from mlflow.exceptions import MlflowException
+
+    found = find_experiment(client, name)
+    if found:
+        shown_as_machine_learning(client, found)
+        return found.experiment_id
+    try:
+        return client.create_experiment(name, tags=MACHINE_LEARNING)
+    except MlflowException:
+        found = find_experiment(client, name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def shown_as_machine_learning(client, found) -> None:
+    """Tag an older experiment as model development too, unless someone chose its kind in MLflow."""
+    from mlflow.exceptions import MlflowException
+
+    for key, value in MACHINE_LEARNING.items():
+        if key not in found.tags:
+            with contextlib.suppress(MlflowException):  # a look, and some may train who may not change the experiment
+                client.set_experiment_tag(found.experiment_id, key, value)
+
+
+def check_experiments(client, name: str) -> None:
+    """Raise RegistryError when the experiment of the runs, or that of the deployments, was deleted in MLflow."""
+    for each in (name, f"{name}-deployments"):
+        find_experiment(client, each)
+
+
+def last_deployment(client, name: str, environment: str) -> dict[str, Any] | None:
+    """The tags of the newest successful deployment to an environment, and since when it serves (`started`, seconds); or None.
+
+    Raises RegistryError when the experiment of the records was deleted.
+    """
+    found = find_experiment(client, f"{name}-deployments")
+    if found is None:
+        return None
+    runs = client.search_runs(
+        [found.experiment_id],
+        f"tags.environment = '{environment}' and tags.result = 'deployed'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    if not runs:
+        return None
+    info = runs[0].info
+    return dict(
+        runs[0].data.tags,
+        started=(info.end_time or info.start_time) / 1000,  # a canary may take an hour from the one to the other
+        run_id=info.run_id,
+        experiment_id=info.experiment_id,
+    )
+
+
+def told(record: Mapping[str, str]) -> str:
+    """A deployment record as Markdown, for the page of its run: who, what, from where to where, how it ended and why."""
+    who, target = report.code(record["actor"]), report.code(record["target"])
+    before = "nothing" if record["before"] == "none" else f"version {report.prose(record['before'])}"
+    lines = [
+        f"**{record['environment']}: {before} → version {report.prose(record['version'])}, {record['result']}**",
+        f"{report.code(record['action'])} by {who} on {report.code(record['host'])}, to target {target}",
+        f"image {report.code(record['image'])}" if record["image"] != "none" else "",
+        report.line_of(report.clean(record["detail"], 1000)),
+        report.code(record["link"]) if record["link"] else "",
+    ]
+    return "\n\n".join(line for line in lines if line)
+
+
+def promote(client, name: str, version: str, expected: str | None, how: str) -> str | None:
+    """Move `production` to a version if it is on `expected`, and `previous` to where it was; return that version."""
+    before = move_alias(client, name, "production", version, expected, left="previous")
+    promoted(client, name, version, how)
+    return before
+
+
+def promoted(client, name: str, version: str, how: str) -> None:
+    """Mark a version as one that was in production, and say in its description who put it there, when and how.
+
+    A description that cannot be written is told and no more: it must not undo what serves.
+    """
+    from mlflow.exceptions import MlflowException
+
+    now = timestamp(time.time())
+    client.set_model_version_tag(name, version, "promoted", now)
+    try:
+        record = last_deployment(client, name, "production")
+        record = record if record and record["version"] == version else None
+        before = client.get_model_version(name, version).description or ""
+        # GitHub's name for a scheduled run is that of whoever last changed the schedule, who approved nothing.
+        who = "the schedule" if os.environ.get("GITHUB_EVENT_NAME") == "schedule" else actor()
+        after = model_card.approved(before, now[:16], who, how, record)
+        if after != before:
+            client.update_model_version(name, version, after)
+    except (MlflowException, RegistryError) as error:
+        print(f"note: the description of version {version} could not be written: {reason(error)}", file=sys.stderr)
+
+
+def actor() -> str:
+    """Who is at work: the GitHub user in a workflow, else the user of this machine."""
+    try:
+        return os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def fetch_bundle(client, version, destination: Path) -> Path:
+    """Download the bundle of a model version into an empty folder and return its path."""
+    import mlflow
+
+    uri = version.tags.get("bundle")
+    if not uri:
+        raise RegistryError(
+            f"{version.name} version {version.version} has no bundle", "register it with `make register`"
+        )
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(destination)))
+
+
+def timestamp(seconds: float) -> str:
+    """Local time as 2026-01-31 13:45:00."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

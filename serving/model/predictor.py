@@ -1,0 +1,124 @@
+"""The predictor: checked rows in, answers out, whichever format the model has."""
+
+import os
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, Protocol
+
+import numpy as np
+
+from serving.model.bundle import Bundle, BundleError
+from serving.model.contract import Contract, Onnx
+from serving.model.rows import Row
+
+Answer = dict[str, Any]
+Outputs = Sequence[np.ndarray]  # class positions and probabilities, or values
+
+
+class NoAnswer(Exception):
+    """The model cannot answer these values; `row` is the first such row, None when the model did not say."""
+
+    def __init__(self, row: int | None = None):
+        super().__init__("the model has no finite answer for these values")
+        self.row = row
+
+
+class Model(Protocol):
+    """A loaded model. What it raises on odd values is any exception."""
+
+    def run(self, rows: Sequence[Row]) -> np.ndarray:
+        """Probabilities (n, k), or values (n,) or (n, 1), for many rows; safe to call from several threads."""
+
+    def run_one(self, row: Row) -> np.ndarray:
+        """The same for one row; the array holds until the next call. From one thread only."""
+
+
+class Predictor:
+    """Answers rows that the contract has accepted; `predict` is safe to use from several threads."""
+
+    def __init__(self, contract: Contract, model: Model):
+        self.contract = contract
+        self._model = model
+
+    def example(self) -> Outputs:
+        """The outputs for the contract's example row; raises NoAnswer."""
+        return self.predict([self.contract.example_row])
+
+    def predict(self, rows: Sequence[Row]) -> Outputs:
+        """The outputs for many rows, all of them finite; raises NoAnswer."""
+        outputs = self.outputs(rows)
+        _finite(outputs[-1])
+        return outputs
+
+    def outputs(self, rows: Sequence[Row]) -> Outputs:
+        """What the model itself gives for many rows, finite or not; raises NoAnswer where it gives nothing."""
+        try:
+            given = self._model.run(rows)
+            if self.contract.task == "regression":
+                return [given.reshape(len(rows))]
+            return [given.argmax(axis=1), given]
+        except Exception as error:  # there is no common class for what a model raises on odd values
+            raise NoAnswer from error
+
+    def predict_one(self, row: Row) -> Answer:
+        """The answer to one row, {label, class_id, probabilities} or {value}; from one thread only. Raises NoAnswer."""
+        try:
+            given = self._model.run_one(row)
+        except Exception as error:
+            raise NoAnswer from error
+        if self.contract.task == "regression":
+            value = given.item()
+            if not isfinite(value):
+                raise NoAnswer(0)
+            return {"value": value}
+        probabilities = given.tolist()[0]
+        if not isfinite(sum(probabilities)):
+            raise NoAnswer(0)
+        position = probabilities.index(max(probabilities))
+        classes = self.contract.classes
+        return {
+            "label": classes[position],
+            "class_id": position,
+            "probabilities": dict(zip(classes, probabilities, strict=True)),
+        }
+
+
+def load_predictor(bundle: Bundle) -> Predictor:
+    """The predictor of a bundle, which has answered its example row; raises BundleError when model and contract differ.
+
+    Only what its format needs is imported: ONNX Runtime, or scikit-learn.
+    """
+    predictor = Predictor(bundle.contract, _model(bundle))
+    try:
+        predictor.example()
+        predictor.predict_one(bundle.contract.example_row)  # the first call is the slowest: not a client's
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise BundleError(
+            f"{bundle.contract.file} does not answer the contract's example row: {_first_line(cause)}"
+        ) from error
+    return predictor
+
+
+def _model(bundle: Bundle) -> Model:
+    form = bundle.contract.form
+    if isinstance(form, Onnx):
+        from serving.model.onnx_model import OnnxModel
+
+        return OnnxModel(bundle, form)
+    # OpenMP reads this when it is loaded, which is with scikit-learn: one row is too little work to share, and a process forked
+    # from one that has shared work would wait for ever.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from serving.model.sklearn_model import SklearnModel
+
+    return SklearnModel(bundle, form)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _finite(values: np.ndarray) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise NoAnswer(int(finite.reshape(len(values), -1).all(axis=1).argmin()))

@@ -1,0 +1,107 @@
+"""A model as scikit-learn's own, stored by skops: for what ONNX would not answer alike.
+
+A skops file says what it is made of, and nothing in it runs: types that neither skops trusts nor the contract lists are
+refused. What does run is the code of the types that it names: scikit-learn's, and the project's own, which the bundle
+carries. That code comes from the bytes that the manifest covers, not from a folder, where it could change meanwhile.
+"""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import ExecutionLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from typing import Any
+
+import numpy as np
+import skops.io
+
+from serving.model.bundle import CODE, Bundle, BundleError
+from serving.model.contract import Contract, Skops
+from serving.model.rows import Row, matrix
+
+
+class SklearnModel:
+    """The estimator of a bundle, and how it is fed."""
+
+    def __init__(self, bundle: Bundle, form: Skops):
+        """Load the estimator; raises BundleError when it holds what the contract does not list, or code is missing."""
+        self._contract, self._form = bundle.contract, form
+        if bundle.code:
+            sys.meta_path.insert(0, _Code(bundle.code))
+        self._estimator = _estimator(bundle.model, form)
+        self._answer = _method(self._estimator, self._contract)
+        # Trained on a frame and asked with a matrix, an estimator says so at each call; that both answer alike was tried.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+
+    def run(self, rows: Sequence[Row]) -> np.ndarray:
+        """Probabilities or values for many rows."""
+        return np.asarray(self._answer(self._feed(rows)), dtype=np.float64)
+
+    def run_one(self, row: Row) -> np.ndarray:
+        """The same for one row."""
+        return self.run([row])
+
+    def _feed(self, rows: Sequence[Row]) -> Any:
+        if self._form.layout == "matrix":
+            return matrix(rows, "float64")
+        import pandas as pd
+
+        columns = zip(self._contract.inputs, zip(*rows, strict=True), strict=True)
+        return pd.DataFrame(
+            {
+                column.name: np.array(values, dtype=object if column.type == "text" else np.float64)
+                for column, values in columns
+            }
+        )
+
+
+class _Code(MetaPathFinder, ExecutionLoader):
+    """Imports the project's modules from the bundle, before any that lie about on this machine."""
+
+    def __init__(self, files: dict[str, bytes]):
+        self._files = files
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """What is to be imported under this name, or None when the bundle carries no such module."""
+        known = self.is_package(name) or self._file(name) in self._files
+        return spec_from_loader(name, self) if known else None
+
+    def is_package(self, name: str) -> bool:
+        """Whether the bundle carries modules below this one."""
+        return any(file.startswith(name.replace(".", "/") + "/") for file in self._files)
+
+    def get_filename(self, name: str) -> str:
+        """For tracebacks."""
+        return CODE + self._file(name)
+
+    def get_source(self, name: str) -> str:
+        """The text of a module; a package without one of its own is empty."""
+        return self._files.get(self._file(name), b"").decode()
+
+    def _file(self, name: str) -> str:
+        return name.replace(".", "/") + ("/__init__.py" if self.is_package(name) else ".py")
+
+
+def _estimator(model: bytes, form: Skops) -> Any:
+    try:
+        if foreign := sorted(set(skops.io.get_untrusted_types(data=model)) - set(form.trusted)):
+            raise BundleError(f"model.skops holds types that contract.json does not list: {', '.join(foreign)}")
+        estimator = skops.io.loads(model, trusted=form.trusted)
+        if hasattr(estimator, "get_params"):
+            shared = [name for name in estimator.get_params() if name.split("__")[-1] == "n_jobs"]
+            estimator.set_params(**dict.fromkeys(shared, 1))  # one row is too little work to share
+        return estimator
+    except BundleError:
+        raise
+    except Exception as error:  # whatever is wrong with the file, or with a module that it names
+        line = (str(error).strip().splitlines() or [""])[0][:300]
+        made = f", made with scikit-learn {form.scikit_learn}" if form.scikit_learn else ""
+        raise BundleError(f"model.skops{made}, cannot be loaded: {type(error).__name__}: {line}") from error
+
+
+def _method(estimator: Any, contract: Contract) -> Any:
+    name = "predict" if contract.task == "regression" else "predict_proba"
+    if not hasattr(estimator, name):
+        raise BundleError(f"the model of model.skops has no {name}(), which contract.json's task needs")
+    return getattr(estimator, name)

@@ -1,0 +1,344 @@
+"""The processes of a service: workers that answer, one that writes the prediction log, and this one, which minds them.
+
+The model is loaded once, before the workers are forked, so they share its memory. They also share the listening socket:
+a connection waits in its queue until some worker takes it, so that none is refused while workers are replaced.
+"""
+
+import contextlib
+import gc
+import logging
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from serving.config import Config
+from serving.http.fast_path import FastPath
+from serving.log.prediction_log import LAST_TRY, PredictionLog, write
+from serving.requests import request_ids
+from serving.telemetry.metrics import IN_FLIGHT, LOG_LOST, LOG_QUEUE, RESTARTS, WORKERS
+
+BACK_OFF = (0.0, 0.5, 1, 2, 5)  # seconds before a worker is started again that keeps ending
+STEADY = 30  # seconds after which a worker no longer counts as one that keeps ending
+END = 23  # seconds in which workers must end, more than all that they may wait for; with the writer, 30
+GARBAGE = 10_000  # objects after which the collector looks for cycles; records that wait for the log are no garbage
+END_OF_WRITER = LAST_TRY + 2  # seconds that the writer of the log gets after them
+SWITCH = 0.0005  # seconds for which the thread that reads large bodies may hold up answers, unless C code takes longer
+FAILED = 70  # exit status of a worker after an error of its own
+
+_log = logging.getLogger("serving")
+
+
+@dataclass
+class _Worker:
+    row: int
+    started: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    leaving: bool = False
+
+
+def processes(workers: int) -> int:
+    """How many rows of numbers so many workers need: one more for a worker being replaced, and one for this process."""
+    return workers + 2
+
+
+def serve(app: FastPath, listener: socket.socket, config: Config, workers: int, ready: Callable[[], None]) -> int:
+    """Serve until SIGTERM or Ctrl-C; call `ready` when the first worker answers. The exit status is 0.
+
+    SIGHUP replaces all workers, one after the other. A worker that ends by itself is replaced.
+    """
+    return _Minder(app, listener, config, workers, ready).run()
+
+
+class _Minder:
+    def __init__(self, app: FastPath, listener: socket.socket, config: Config, workers: int, ready: Callable[[], None]):
+        self._app, self._listener, self._config = app, listener, config
+        self._ready: Callable[[], None] | None = ready
+        self._wanted = workers
+        self._workers: dict[int, _Worker] = {}
+        self._writer = 0
+        self._writer_started = 0.0
+        self._control: socket.socket | None = None
+        self._failures = 0
+        self._start_at = 0.0
+        self._ending = False
+        self._to_replace: list[int] = []
+        self._own = app.metrics.numbers.row(workers + 1)
+        self._told, self._tell = os.pipe()  # a worker says here that it answers
+        # Which workers accept connections, and at last whether all are to end; shared with them.
+        self._accepting = mmap.mmap(-1, workers + 2)
+        self._life = os.pipe()  # its end tells workers that this process has gone
+        self._signals, wake = socket.socketpair()
+        for end in (self._signals, wake):
+            end.setblocking(False)
+        self._wake = wake
+
+    def run(self) -> int:
+        if self._wanted > 1:
+            _load(self._app)  # once for all, in memory that they share
+        gc.freeze()  # what is loaded stays for good, and a collector that looks at it makes a copy in each process
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        while not self._ending:
+            try:
+                self._fill()
+                self._replace()
+            except OSError as error:  # no process or descriptor is to be had at the moment; those that run go on
+                _log.error("a process of the service cannot be started, trying again: %s", error.strerror)
+                self._failed()
+            self._wait(self._pause())
+        return self._end()
+
+    def _pause(self) -> float | None:
+        missing = self._wanted > len(self._staying()) or (self._config.database and not self._writer)
+        waiting = missing or (self._to_replace and time.monotonic() < self._start_at)
+        return max(0.0, self._start_at - time.monotonic()) if waiting else None
+
+    def _wait(self, seconds: float | None) -> None:
+        """Wait for a signal or a worker's word, and act on it."""
+        watched: list[socket.socket | int] = [self._signals, self._told]
+        readable, _, _ = select.select(watched, [], [], seconds)
+        if self._told in readable:
+            self._take_words()
+        if self._signals in readable:
+            given = set(self._signals.recv(4096))
+            if given & {signal.SIGTERM, signal.SIGINT}:
+                self._ending = True
+            if signal.SIGHUP in given:
+                self._to_replace = list(self._staying())
+        self._reap()
+
+    def _take_words(self) -> None:
+        """A word is the process id of a worker that answers, in eight bytes."""
+        words = os.read(self._told, 8 * 512)
+        for start in range(0, len(words), 8):
+            if worker := self._workers.get(int.from_bytes(words[start : start + 8], "little")):
+                worker.ready = True
+                if self._ready is not None:
+                    self._ready()
+                    self._ready = None
+
+    def _staying(self) -> dict[int, _Worker]:
+        return {pid: worker for pid, worker in self._workers.items() if not worker.leaving}
+
+    def _fill(self) -> None:
+        """Start what is missing."""
+        if self._config.database and not self._writer and time.monotonic() >= self._start_at:
+            self._start_writer()
+        while len(self._staying()) < self._wanted and time.monotonic() >= self._start_at:
+            self._start_worker()
+            if self._failures:
+                self._hold_back()
+
+    def _replace(self) -> None:
+        """One by one: the next leaves when its successor answers."""
+        self._to_replace = [pid for pid in self._to_replace if pid in self._workers]
+        unsettled = any(not worker.ready or worker.leaving for worker in self._workers.values())
+        if not self._to_replace or unsettled or time.monotonic() < self._start_at:
+            return
+        if len(self._workers) <= self._wanted:
+            self._start_worker()
+            return
+        leaving = self._to_replace.pop(0)
+        if leaving in self._workers:
+            self._workers[leaving].leaving = True
+            os.kill(leaving, signal.SIGTERM)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self._writer:
+                self._lost_writer(status)
+            elif worker := self._workers.pop(pid, None):
+                self._ended(pid, worker, status)
+
+    def _ended(self, pid: int, worker: _Worker, status: int) -> None:
+        numbers = self._app.metrics.numbers.row(worker.row)
+        self._own[LOG_LOST] += numbers[LOG_QUEUE]  # what it was doing went with it
+        numbers[IN_FLIGHT] = numbers[LOG_QUEUE] = 0
+        self._accepting[worker.row] = 0
+        self._own[WORKERS] = len(self._workers)
+        if worker.leaving or self._ending:
+            return
+        self._own[RESTARTS] += 1
+        if time.monotonic() - worker.started > STEADY:
+            self._failures = 0
+        self._failed()
+        _log.error("worker %d ended %s and is replaced", pid, _how(status))
+
+    def _failed(self) -> None:
+        """Wait before the next start, ever longer while one failure follows the other."""
+        self._hold_back()
+        self._failures += 1
+
+    def _hold_back(self) -> None:
+        self._start_at = time.monotonic() + BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
+
+    def _lost_writer(self, status: int) -> None:
+        """The channels went with it: a new one is started, and the workers are replaced to get new channels."""
+        self._writer = 0
+        self._own[LOG_LOST] += self._own[LOG_QUEUE]
+        self._own[LOG_QUEUE] = 0
+        if not self._ending:
+            if time.monotonic() - self._writer_started > STEADY:
+                self._failures = 0
+            self._failed()
+            _log.error("the writer of the prediction log ended %s and is replaced, with its workers", _how(status))
+            self._to_replace = list(self._staying())
+
+    def _start_writer(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        ours, theirs = socket.socketpair()
+        pid = self._fork()
+        if pid == 0:
+            ours.close()
+            self._listener.close()
+            release = self._app.release
+            _leave_with(lambda: write(self._config, release.name, release.version, theirs, self._own))
+        theirs.close()
+        self._writer, self._control, self._writer_started = pid, ours, time.monotonic()
+
+    def _start_worker(self) -> None:
+        self._app.callers.refresh()
+        taken = {worker.row for worker in self._workers.values()}
+        row = min(set(range(self._wanted + 1)) - taken)
+        ours = theirs = None
+        if self._control is not None:
+            ours, theirs = socket.socketpair()
+            with contextlib.suppress(OSError):  # a writer that has just ended is seen, and replaced, in a moment
+                socket.send_fds(self._control, [b"\0"], [ours.fileno()])
+            ours.close()
+        pid = self._fork()
+        if pid == 0:
+            if self._control is not None:
+                self._control.close()
+            _leave_with(lambda: self._work(row, theirs))
+        if theirs is not None:
+            theirs.close()
+        self._workers[pid] = _Worker(row)
+        self._own[WORKERS] = len(self._workers)
+
+    def _fork(self) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            os.close(self._life[1])
+            self._signals.close()
+            self._wake.close()
+            os.close(self._told)
+        return pid
+
+    def _work(self, row: int, channel: socket.socket | None) -> None:
+        """Be a worker."""
+        import asyncio
+
+        from serving.http.server import Server
+
+        request_ids.begin_process()
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
+        sys.setswitchinterval(SWITCH)
+        app = self._app
+        app.metrics.count_as(row)
+        if channel is not None:
+            app.log = PredictionLog(channel, app.metrics.own)
+
+        def started() -> None:
+            # The rest is loaded once predictions are answered, in a thread: it takes longer than all that came before.
+            asyncio.get_running_loop().run_in_executor(None, _load, app)
+            # Without the process that minds it a worker would be nobody's: it ends as on SIGTERM.
+            asyncio.get_running_loop().add_reader(self._life[0], orphaned)
+            os.write(self._tell, os.getpid().to_bytes(8, "little"))
+
+        def is_last() -> bool:
+            self._accepting[row] = 0
+            return bool(self._accepting[-1]) and not any(self._accepting[:-1])
+
+        def orphaned() -> None:
+            self._accepting[-1] = 1
+            asyncio.get_running_loop().remove_reader(self._life[0])
+            server.handle_exit(signal.SIGTERM, None)
+
+        def ended() -> None:
+            if app.log is not None:
+                app.log.close()
+
+        self._accepting[row] = 1
+        server = Server(app, started, ended, is_last)
+        # From here on, also before the server listens to signals itself, and after: it raises them again when it is done.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        server.run(sockets=[self._listener])
+
+    def _end(self) -> int:
+        """Let the workers answer what is asked, then let the writer write what they handed on."""
+        self._accepting[-1] = 1
+        self._listener.close()
+        end = time.monotonic() + END
+        for pid in self._workers:
+            os.kill(pid, signal.SIGTERM)
+        while self._workers and time.monotonic() < end:
+            self._wait_a_moment()
+        for pid in self._workers:
+            os.kill(pid, signal.SIGKILL)
+        if self._control is not None:
+            self._control.close()
+        end = time.monotonic() + END_OF_WRITER
+        while self._writer and time.monotonic() < end:
+            self._wait_a_moment()
+        return 0
+
+    def _wait_a_moment(self) -> None:
+        select.select([self._signals], [], [], 1)
+        with contextlib.suppress(BlockingIOError):
+            given = set(self._signals.recv(4096))
+            if signal.SIGINT in given:  # a second Ctrl-C: at once
+                for pid in self._workers:
+                    os.kill(pid, signal.SIGINT)
+        self._reap()
+
+
+def _load(app: FastPath) -> None:
+    """Load the rest of the service, and take all that is loaded out of the collector's sight: it stays for good."""
+    app.load_framework()
+    gc.collect()
+    gc.freeze()
+
+
+def _leave_with(work: Callable[[], None]) -> None:
+    """Do a forked process's work and end it, without what its parent has still to do."""
+    status = FAILED
+    try:
+        work()
+        status = 0
+    except KeyboardInterrupt:
+        status = 0
+    except BaseException:
+        _log.exception("a process of the service failed")
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"with status {code}" if code >= 0 else f"by signal {signal.Signals(-code).name}"

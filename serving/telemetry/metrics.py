@@ -1,0 +1,122 @@
+"""What the service counts."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
+
+from serving.model.bundle import Bundle
+from serving.model.predictor import Answer, Outputs
+from serving.model.unseen import Unseen
+from serving.telemetry.shared_counters import Numbers
+
+# Seconds. One row takes well under a millisecond, so the first buckets lie there; the last are batches.
+BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STATUSES = (200, 202, 304, 307, 308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 429, 431, 499, 500, 503)
+OTHER = "other"  # one name for all unknown paths: a scanner must not be able to grow the metrics
+
+# Single numbers: name, what it is, and whether it only ever grows.
+SINGLE = (
+    ("slipway_requests_in_flight", "Requests being answered.", False),
+    ("slipway_workers", "Processes that answer requests.", False),
+    ("slipway_worker_restarts", "Workers that ended by themselves and were replaced.", True),
+    ("slipway_log_queue_records", "Records of the prediction log that wait to be written.", False),
+    ("slipway_log_written", "Records of the prediction log that were written.", True),
+    ("slipway_log_lost", "Records of the prediction log that could not be kept.", True),
+    ("slipway_log_errors", "Failed attempts to write to the prediction log.", True),
+    ("slipway_log_begun_anew", "Times that the file of the prediction log was gone and a new one was begun.", True),
+    ("slipway_connections_refused", "Connections refused because there were too many.", True),
+)
+IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS, LOG_BEGUN, REFUSED = range(len(SINGLE))
+
+
+class Metrics:
+    """The counters of one service: this process's to write, those of all its processes to read.
+
+    Plain numbers at fixed places, because finding a counter by its labels takes longer than a prediction.
+    """
+
+    def __init__(self, bundle: Bundle, paths: Sequence[str], rows: int = 1):
+        """`rows` processes count; this one counts as the first until `count_as` says otherwise."""
+        self.contract, self.release = bundle.contract, bundle.release
+        self.limits = _value_limits(bundle)
+        self.paths = {path: number for number, path in enumerate((*paths, OTHER))}
+        self.statuses = {status: number for number, status in enumerate(STATUSES)}
+        self.requests = len(SINGLE)
+        self.seconds = self.requests + len(self.paths) * len(STATUSES)
+        self.predictions = self.seconds + len(self.paths) * (len(BUCKETS) + 2)
+        self.values = self.predictions + (len(self.contract.classes) or 1)
+        self.unseen_features = [name for _, name, _ in Unseen(bundle.contract).columns]
+        self.unseen_texts = self.values + len(self.limits) + 2
+        self.numbers = Numbers(self.unseen_texts + len(self.unseen_features), rows)
+        self._positive = self.contract.positive
+        self._unknown_status = self.statuses[500]
+        self._places = {
+            path: (self.requests + number * len(STATUSES), self.seconds + number * (len(BUCKETS) + 2))
+            for path, number in self.paths.items()
+        }
+        self._value_sum = self.values + len(self.limits) + 1
+        self.count_as(0)
+
+    def count_as(self, row: int) -> None:
+        """Count in this row from now on."""
+        self.own = self.numbers.row(row)
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Count one request; a path or status that is not ours counts as "other" or as 500."""
+        own = self.own
+        requests, times = self._places.get(path) or self._places[OTHER]
+        own[requests + self.statuses.get(status, self._unknown_status)] += 1
+        own[times + bisect_left(BUCKETS, seconds)] += 1
+        own[times + len(BUCKETS) + 1] += seconds
+
+    def predicted(self, answer: Answer) -> None:
+        """Count a prediction by its class, a regression's as "value", and where its value lies."""
+        own = self.own
+        if "label" in answer:
+            own[self.predictions + answer["class_id"]] += 1
+            value = answer["probabilities"][self._positive or answer["label"]]
+        else:
+            own[self.predictions] += 1
+            value = answer["value"]
+        own[self.values + bisect_left(self.limits, value)] += 1
+        own[self._value_sum] += value
+
+    def unseen(self, column: int, rows: int = 1) -> None:
+        """Count rows that hold a text which training never saw, in one of the columns of `Unseen`."""
+        self.own[self.unseen_texts + column] += rows
+
+    def predicted_many(self, outputs: Outputs, unseen: Sequence[int] = ()) -> None:
+        """The same for all rows of a model's outputs, of which so many hold an unseen text in each column of `Unseen`."""
+        for column, rows in enumerate(unseen):
+            if rows:
+                self.unseen(column, rows)
+        positions, values = outputs[0].reshape(-1), outputs[-1]
+        if self.contract.task == "regression":
+            self.own[self.predictions] += len(values)
+        else:
+            self._add(self.predictions, np.bincount(positions))
+            asked = self.contract.classes.index(self._positive) if self._positive else positions
+            values = values[np.arange(len(values)), asked]
+        values = values.reshape(-1)
+        self._add(self.values, np.bincount(np.searchsorted(self.limits, values)))
+        self.own[self._value_sum] += values.sum(dtype=float)
+
+    def _add(self, first: int, counts: np.ndarray) -> None:
+        for number, count in enumerate(counts.tolist(), first):
+            self.own[number] += count
+
+    def workers(self) -> int:
+        """How many processes answer requests."""
+        return int(self.numbers.total()[WORKERS])
+
+
+def _value_limits(bundle: Bundle) -> tuple[float, ...]:
+    """Upper limits of the buckets for predicted values: tenths of a probability, or of a regression's golden answers."""
+    if bundle.values is None:
+        return PROBABILITIES
+    low, high = bundle.values
+    step = (high - low) / 10 or 1.0
+    # Few digits, so that a limit reads like a number and not like a remainder; the set drops what then coincides.
+    return tuple(sorted({float(f"{low + step * number:.4g}") for number in range(11)}))
