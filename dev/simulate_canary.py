@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from delivery.canary.verdict import PATHS, Counts, Side, judge
-from dev.simulate_gate import document, standard_error
+from dev.simulation import document, standard_error
 from pipeline.artifacts import BUILD, ROOT, write_json, write_text
 from pipeline.errors import edge
 from pipeline.settings import Canary

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.special import stdtrit
 
-from dev import simulate_gate
+from dev import simulation
 from pipeline.artifacts import write_text
 from pipeline.errors import edge
 from pipeline.evaluation.gate import Best, Comparison, Evidence, Policy, Rules, decide, surely_better
@@ -140,8 +140,8 @@ def main(argv: list[str] | None = None) -> None:
     part = table(options.chains)
     print(part)
     if options.document:
-        path = simulate_gate.DOCUMENT
-        write_text(path, simulate_gate.document(path.read_text(encoding="utf-8"), {"chains": part}))
+        path = simulation.DOCUMENT
+        write_text(path, simulation.document(path.read_text(encoding="utf-8"), {"chains": part}))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import argparse
 import sys
 
 from delivery import targets
+from delivery.deployment import WAIT_SECONDS, deploy, settle
 from pipeline import processes
 from pipeline.errors import DeployError, RegistryError, edge
 from pipeline.registry import deployments, versions
 from pipeline.settings import load_settings
-from scripts.deploy import WAIT_SECONDS, deploy, settle
 
 
 @edge

@@ -8,41 +8,14 @@ before, or when a request was lost.
 """
 
 import argparse
-import shutil
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import requests
-
-from delivery import keys, targets
-from delivery.release import Release
+from delivery import rehearsal, targets
+from delivery.deployment import WAIT_SECONDS, prepared
 from pipeline import processes
-from pipeline.artifacts import STATE, read_json, write_json
-from pipeline.ci import lineage
-from pipeline.errors import DeployError, SlipwayError, SmokeTestError, edge
-from pipeline.formats.bundle import digest, seal
-from pipeline.registry import deployments, versions
-from pipeline.settings import Settings, load_settings
-from scripts.deploy import WAIT_SECONDS, prepared
-from scripts.smoke_test import smoke_test
-
-PAUSE = 0.05  # seconds between two requests of the caller who must not notice
-
-
-@dataclass
-class Caller:
-    """Somebody who asks staging all the while: how often, and what went wrong."""
-
-    asked: int = 0
-    lost: list[str] = field(default_factory=list)
+from pipeline.errors import DeployError, edge
+from pipeline.registry import versions
+from pipeline.settings import load_settings
 
 
 @edge
@@ -60,115 +33,10 @@ def main(argv: list[str] | None = None) -> int:
             )
         version = versions.by_number(client, settings.name, before["version"])
         good = prepared(client, settings, "staging", version, images=target.IMAGES, again=True)
-        with calling(target, settings, good) as caller:
-            refusal = rehearse(client, settings, target, version, good, before)
+        with rehearsal.calling(target, settings, good) as caller:
+            refusal = rehearsal.rehearse(client, settings, target, version, good, before)
         after = targets.serving("staging", settings)
-    return show(before, after, refusal, caller)
-
-
-def rehearse(client, settings: Settings, target: ModuleType, version, good: Release, before) -> str | None:
-    """Deploy the broken release; what refused it, or None when nothing did."""
-    with broken(good) as bad:
-        try:
-            target.release("staging", bad, settings)
-        except SlipwayError as error:
-            if not answers_differ(error):
-                raise  # something else went wrong: nothing was rehearsed
-            record(client, settings, target, version, before, "undone", error.what)
-            with target.reach("staging", settings) as url:
-                smoke_test(url, good.bundle, good.version, target.key("staging", settings))
-            return error.what
-    record(client, settings, target, version, before, "failed", "a broken release was not refused")
-    target.release("staging", good, settings, at_once=True)
-    return None
-
-
-def answers_differ(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is that of the smoke test."""
-    while error is not None and not isinstance(error, SmokeTestError):
-        error = error.__cause__
-    return error is not None
-
-
-@contextmanager
-def broken(good: Release) -> Iterator[Release]:
-    """The same release with golden predictions that it does not keep."""
-    with tempfile.TemporaryDirectory(dir=STATE / "staging", prefix="rehearsal-") as work:
-        folder = Path(work) / good.bundle.name
-        shutil.copytree(good.bundle, folder)
-        golden = read_json(folder / "golden.json")
-        golden["expected"] = [otherwise(answer) for answer in golden["expected"]]
-        write_json(folder / "golden.json", golden)
-        seal(folder)
-        # Another digest: where pods are told from one another by it, they are really replaced.
-        yield Release(good.name, good.version, digest(folder), folder, good.image)
-
-
-def otherwise(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer that no model gives together with this one."""
-    if "value" in answer:
-        return answer | {"value": answer["value"] + max(1.0, abs(answer["value"]))}
-    return answer | {"probabilities": [1 - share for share in answer["probabilities"]]}
-
-
-def record(client, settings: Settings, target: ModuleType, version, before, result: str, detail: str) -> None:
-    """Append the rehearsal to the deployment records."""
-    about = {
-        "version": version.version,
-        "before": before["version"],
-        "digest": version.tags.get("digest", ""),
-        "image": before["image"] or "none",
-        "action": "rehearsal",
-        "target": target.NAME,
-        "link": lineage.link(),
-    }
-    deployments.append(client, settings.name, "staging", about, result, detail)
-
-
-@contextmanager
-def calling(target: ModuleType, settings: Settings, good: Release) -> Iterator[Caller]:
-    """Have somebody ask staging for its example all the while."""
-    caller, over = Caller(), threading.Event()
-    example = [column["example"] for column in read_json(good.bundle / "contract.json")["inputs"]]
-    with target.reach("staging", settings, as_callers=True) as url:
-        thread = threading.Thread(
-            target=ask, args=(url, target.key("staging", settings), example, caller, over), daemon=True
-        )
-        thread.start()
-        try:
-            yield caller
-        finally:
-            over.set()
-            thread.join(30)
-
-
-def ask(url: str, key: str, example: list[Any], caller: Caller, over: threading.Event) -> None:
-    """Ask until it is over, and note every request that was not answered with 200."""
-    with requests.Session() as session:
-        session.trust_env = False
-        session.headers.update(keys.header(key))
-        while not over.is_set():
-            caller.asked += 1
-            try:
-                status = session.post(f"{url}/predict", json={"features": example}, timeout=20).status_code
-                if status != 200:
-                    caller.lost.append(f"answered {status}")
-            except requests.RequestException as error:
-                caller.lost.append(type(error).__name__)
-            time.sleep(PAUSE)
-
-
-def show(before, after, refusal: str | None, caller: Caller) -> int:
-    """Print what was seen; the exit status."""
-    same = after is not None and (after["version"], after["digest"]) == (before["version"], before["digest"])
-    said = refusal or "nothing: it was put into staging, and is taken away again"
-    print(f"refused by      {said}")
-    print(f"staging serves  version {after['version'] if after else 'none'}, before it was version {before['version']}")
-    lost = f", of them lost: {len(caller.lost)}" + (f" (first: {caller.lost[0]})" if caller.lost else "")
-    print(f"requests made   {caller.asked} meanwhile{lost}")
-    undone = bool(refusal) and same and caller.asked > 0 and not caller.lost
-    print("undone: a broken release does no harm" if undone else "NOT undone as it should be")
-    return 0 if undone else 1
+    return rehearsal.show(before, after, refusal, caller)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,13 @@ One job at a time holds it; the others wait. READ_ONLY=yes fetches it without ho
 """
 
 import argparse
-import json
-import os
 import sys
-from pathlib import Path
 
 from pipeline import processes
-from pipeline.artifacts import write_text
 from pipeline.errors import edge
 from pipeline.registry import mlflow_server
-from pipeline.registry.embedded import heartbeat, snapshot, sync
-from pipeline.registry.embedded.lease import TIMING, Claimant, Timing
-from pipeline.registry.embedded.oci import Refused, Repository
+from pipeline.registry.embedded import restoring, sync
 from pipeline.settings import load_settings
-
-BOT = "dependabot[bot]"
 
 
 @edge
@@ -36,59 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     with processes.lock("carried-mlflow", "make restore-mlflow"):
         sync.recover()
-        (look if read_only else restore)(repository)
-
-
-def look(repository: str) -> None:
-    """Fetch without holding. A registry that refuses is a warning: a pull request from a fork may not be allowed to read."""
-    store = Repository(repository)
-    try:
-        sync.check_overwrite(store)
-        found = store.get(sync.TAG)
-    except Refused as refused:
-        print(f"warning: {refused.what}; MLflow is empty here, and what is in production is not known", flush=True)
-        write_text(mlflow_server.HOME / snapshot.UNKNOWN, refused.what + "\n")
-        return
-    sync.fetch(store, found, holder=None)
-    if found is None and _of_a_stranger():
-        # Such a run does not hear of the variables that name another registry or the team's MLflow.
-        write_text(mlflow_server.HOME / snapshot.UNKNOWN, f"{repository} has no MLflow that this run may see\n")
-    _say(repository, found is not None)
-
-
-def _of_a_stranger() -> bool:
-    """Whether this is a run for the pull request of a fork or of Dependabot."""
-    try:
-        happened = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
-        one = happened["pull_request"]
-        fork = one["head"]["repo"]  # None when it was deleted
-        return not fork or fork["full_name"] != happened["repository"]["full_name"] or one["user"]["login"] == BOT
-    except (KeyError, TypeError, OSError, ValueError):
-        return False
-
-
-def restore(repository: str, timing: Timing = TIMING) -> None:
-    """Wait for the lease, take it, fetch; raises BusyError, Refused, Lost or RegistryError, and then holds nothing."""
-    store = Repository(repository)
-    sync.check_overwrite(store)
-    heartbeat.end()  # of a restore that was not followed by a save
-    claimant = Claimant(repository, sync.who(), timing=timing)
-    claimant.acquire()
-    try:
-        heartbeat.begin(claimant)
-        found = store.get(sync.TAG)
-        sync.fetch(store, found, claimant.holder)
-    except BaseException:
-        heartbeat.end()
-        raise
-    _say(repository, found is not None)
-
-
-def _say(repository: str, found: bool) -> None:
-    print(
-        f"MLflow is as {repository} has it" if found else f"{repository} holds no MLflow yet: it begins empty",
-        flush=True,
-    )
+        (restoring.look if read_only else restoring.restore)(repository)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import sys
 from typing import Any
 
 from delivery import targets
+from delivery.deployment import WAIT_SECONDS, deploy, last_served, settle
 from pipeline import processes
 from pipeline.errors import RegistryError, edge
 from pipeline.registry import deployments, promotion, versions
 from pipeline.settings import Settings, load_settings
-from scripts.deploy import WAIT_SECONDS, deploy, last_served, settle
 
 
 @edge

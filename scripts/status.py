@@ -10,14 +10,13 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from delivery import targets
+from delivery import deployment, targets
 from pipeline import processes
 from pipeline.ci import outputs
 from pipeline.errors import BusyError, edge
 from pipeline.registry import deployments, mlflow_server, versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import Settings, load_settings
-from scripts import deploy
 
 
 @edge
@@ -59,7 +58,7 @@ def settle(client, settings: Settings) -> None:
     with suppress(BusyError), processes.lock("delivery", "make status"):
         for environment in targets.ENVIRONMENTS:
             with deployments.afterwards(f"the last deployment to {environment} could not be looked up", then=""):
-                deploy.settle(client, settings, environment)
+                deployment.settle(client, settings, environment)
 
 
 def state(client, settings: Settings, environment: str) -> dict[str, Any]:

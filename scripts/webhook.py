@@ -10,10 +10,10 @@ import os
 import sys
 
 from delivery.relay import registration
+from delivery.relay.server import secret
 from pipeline.errors import RegistryError, SettingsError, edge
 from pipeline.registry import mlflow_server
 from pipeline.settings import load_settings
-from scripts.webhook_relay import secret
 
 
 @edge

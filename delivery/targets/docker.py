@@ -19,12 +19,12 @@ from typing import Any
 
 from delivery import keys, networks
 from delivery.release import Release
+from delivery.smoke import smoke_test
 from delivery.targets.ready import answers
 from pipeline import container_registry
 from pipeline.artifacts import ROOT, STATE, write_text
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.settings import Settings
-from scripts.smoke_test import smoke_test
 
 NAME = "docker"
 WHY = "containers of the Docker engine on this machine"

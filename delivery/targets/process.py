@@ -17,12 +17,12 @@ import psutil
 
 from delivery import keys
 from delivery.release import Release
+from delivery.smoke import smoke_test
 from delivery.targets.ready import answers
 from pipeline import processes, state
 from pipeline.artifacts import ROOT, STATE, write_json
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.settings import Settings
-from scripts.smoke_test import smoke_test
 
 NAME = "process"
 WHY = "a service on this machine, which needs nothing but Python"

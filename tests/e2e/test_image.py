@@ -21,11 +21,10 @@ import requests
 from docker.errors import ImageNotFound
 from packaging.markers import Marker
 
-from delivery.images import docker_engine, image_registry, recipe
+from delivery.images import build, docker_engine, image_registry, recipe
+from delivery.smoke import smoke_test
 from pipeline.errors import ImageError
 from pipeline.settings import load_settings
-from scripts import build_image
-from scripts.smoke_test import smoke_test
 from serving.http import pages
 from tests.e2e.registries import OwnRegistry
 from tests.serving.bundles import change, make_bundle, read
@@ -63,7 +62,7 @@ def version_of(bundle, **tags):
 def make(bundle, client=None, name="cars", **tags):
     """Build (and push) the image of a bundle, as the command does."""
     settings = load_settings(ROOT / "tests/example/pipeline.toml").model_copy(update={"name": name})
-    return build_image.build(client or Tags(), settings, version_of(bundle, **tags), bundle)
+    return build.build(client or Tags(), settings, version_of(bundle, **tags), bundle)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -279,7 +278,7 @@ def test_secrets_beside_the_code_do_not_get_into_the_image(engine, monkeypatch, 
     clean = make(a_bundle(root / "build/bundle"))
     for secret in (".env", "serving/.env", "serving/key.pem", "requirements/pip.conf", "build/token", "id_rsa"):
         (root / secret).write_text("secret")
-    monkeypatch.setattr(build_image, "ROOT", root)
+    monkeypatch.setattr(build, "ROOT", root)
     made = make(change(root / "build/bundle", "release.json", note="built again", digest="f" * 64))
     assert layers(engine, made["image"])[:-1] == layers(engine, clean["image"])[:-1]
     assert not [n for n in added(engine, made["image"]) if re.search(r"/(\.env|key\.pem|pip\.conf|token|id_rsa)$", n)]
@@ -443,7 +442,7 @@ def test_package_with_other_content_is_refused(engine, monkeypatch, tmp_path, bu
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     path = tmp_path / "requirements/serving.txt"
     path.write_text(f"h11==0.16.0 --hash=sha256:{'0' * 64}\n# {RUN}\n")
-    monkeypatch.setattr(build_image, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "ROOT", tmp_path)
     label = label_containers(tmp_path)
     with pytest.raises(ImageError, match=r"a package of requirements/serving\.txt cannot be installed") as refused:
         make(a_bundle(tmp_path / "bundle"))
@@ -462,8 +461,8 @@ def test_interrupted_build_leaves_nothing(engine, tmp_path, buildx):
     label = label_containers(tmp_path)
     code = (
         "import sys; from pathlib import Path; from delivery.images import docker_engine; from pipeline.errors import edge;"
-        "from scripts import build_image; from tests.e2e import test_image;"
-        f"build_image.ROOT = Path({str(tmp_path)!r}); docker_engine.has_buildx = lambda: {buildx};"
+        "from delivery.images import build; from tests.e2e import test_image;"
+        f"build.ROOT = Path({str(tmp_path)!r}); docker_engine.has_buildx = lambda: {buildx};"
         f"sys.exit(edge(lambda: test_image.make(Path({str(tmp_path / 'bundle')!r})))())"
     )
     command = [sys.executable, "-c", code]

@@ -7,8 +7,8 @@ import docker
 import pytest
 
 from delivery import networks
+from delivery.host import services
 from pipeline.errors import DeployError
-from scripts import up
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_of_several_commands_at_once_all_get_one_network(name):
 
 def test_an_engine_with_two_is_put_right(engine, name):
     """Of two that are there already the older is left, by a deployment as by `make up`; a second time changes nothing."""
-    for repair in (lambda: networks.ensure(engine, name), lambda: up.make_network(name)):
+    for repair in (lambda: networks.ensure(engine, name), lambda: services.make_network(name)):
         older, _ = two(engine, name)
         repair()
         repair()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from delivery.images import docker_engine, image_registry, recipe
+from delivery.images import attestation, docker_engine, image_registry, recipe
 from pipeline import container_registry
 from pipeline.errors import ImageError
 from scripts import verify_image
@@ -100,7 +100,7 @@ def pushed_version(engine, auth=None, **other):
 def refused(version) -> str:
     """Verify what must be refused; the words."""
     with pytest.raises(ImageError) as error:
-        verify_image.verify(SETTINGS, version)
+        attestation.verify(SETTINGS, version)
     return f"{error.value.what} | {error.value.then}"
 
 
@@ -108,7 +108,7 @@ def test_the_image_that_mlflow_names_is_pulled_and_proven(engine, capsys):
     """The right image passes, is in the engine then, and without attestations that is said."""
     version = pushed_version(engine)
     assert docker_engine.get(engine, version.tags["image"]) is None
-    assert verify_image.verify(SETTINGS, version) == version.tags["image"]
+    assert attestation.verify(SETTINGS, version) == version.tags["image"]
     assert docker_engine.get(engine, version.tags["image"]) is not None
     assert "attestation is not verified" in capsys.readouterr().out
 
@@ -140,7 +140,7 @@ def test_an_image_that_the_registry_lost_is_refused(engine, tmp_path, monkeypatc
     try:
         monkeypatch.setenv("IMAGE_REPOSITORY", f"{own.address}/cars")
         version = pushed_version(engine)
-        verify_image.verify(SETTINGS, version)
+        attestation.verify(SETTINGS, version)
         own.forget("cars", version.tags["image"].partition("@")[2])
         assert "`make image VERSION=n` builds and pushes a version again" in refused(version)
     finally:
@@ -151,7 +151,7 @@ def test_the_attestation_is_of_this_repositorys_own_workflow(engine, gh):
     """`gh` is asked for this image by digest, this repository and its image workflow."""
     folder = gh()
     version = pushed_version(engine)
-    verify_image.verify(SETTINGS, version)
+    attestation.verify(SETTINGS, version)
     asked = (folder / "asked").read_text().splitlines()
     assert asked == ["attestation", "verify", f"oci://{version.tags['image']}", "--repo", "octo/model",
                      "--signer-workflow", "octo/model/.github/workflows/image.yml"]  # fmt: skip
@@ -162,7 +162,7 @@ def test_another_github_is_asked_by_its_name(engine, gh, monkeypatch):
     """On a GitHub with a host name of its own, that is where the attestation is looked for."""
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://team.ghe.com")
     folder = gh()
-    verify_image.verify(SETTINGS, pushed_version(engine))
+    attestation.verify(SETTINGS, pushed_version(engine))
     assert (folder / "host").read_text() == "team.ghe.com"
     assert "team.ghe.com/octo/model/.github/workflows/image.yml" in (folder / "asked").read_text()
 
@@ -174,7 +174,7 @@ def test_another_github_is_asked_by_its_name(engine, gh, monkeypatch):
 ])  # fmt: skip
 def test_without_a_good_attestation_nothing_is_deployed(engine, gh, monkeypatch, then, words):
     """Whatever `gh` ends with but success is a refusal with its words; so is a `gh` that never ends."""
-    monkeypatch.setattr(verify_image, "GH_SECONDS", 1)
+    monkeypatch.setattr(attestation, "GH_SECONDS", 1)
     gh(then)
     said = refused(pushed_version(engine))
     assert "is not attested to be made by .github/workflows/image.yml of octo/model" in said and words in said
@@ -198,7 +198,7 @@ def test_gh_may_read_a_registry_with_a_log_in(engine, gh, tmp_path_factory, monk
         monkeypatch.setenv("IMAGE_REPOSITORY_USERNAME", "tester")
         monkeypatch.setenv("IMAGE_REPOSITORY_PASSWORD", "right horse")
         folder = gh(f'echo "$DOCKER_CONFIG" > "{tmp_path_factory.getbasetemp()}/where"')
-        verify_image.verify(SETTINGS, pushed_version(engine, container_registry.login()))
+        attestation.verify(SETTINGS, pushed_version(engine, container_registry.login()))
         login = json.loads((folder / "login").read_text())
         assert login == {"auths": {own.address: {"auth": "dGVzdGVyOnJpZ2h0IGhvcnNl"}}}
         where = (tmp_path_factory.getbasetemp() / "where").read_text().strip()

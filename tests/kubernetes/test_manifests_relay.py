@@ -10,8 +10,8 @@ from manifest_objects import containers, of, pods, selects
 from manifest_schemas import NEWEST, OLDEST, schema_faults
 from manifest_trees import copy_of_k8s, needs_kubectl
 
+from delivery.relay import server
 from pipeline.errors import SettingsError
-from scripts import webhook_relay
 
 pytestmark = needs_kubectl
 RULES = (
@@ -74,7 +74,7 @@ def test_everything_is_in_one_place_and_leads_to_the_one_pod(objects):
         policy["spec"]["podSelector"], labels
     )
     (port,) = spec["containers"][0]["ports"]
-    assert port == {"name": service["spec"]["ports"][0]["targetPort"], "containerPort": webhook_relay.PORT}
+    assert port == {"name": service["spec"]["ports"][0]["targetPort"], "containerPort": server.PORT}
     assert deployment["spec"]["replicas"] == 1
 
 
@@ -82,7 +82,7 @@ def test_traffic_is_refused_by_default(objects):
     """In is the relay's port alone and from named places; out is by ports alone, and to anywhere only 443."""
     (policy,) = (item["spec"] for item in of(objects, "NetworkPolicy"))
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [[webhook_relay.PORT]]
+    assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [[server.PORT]]
     assert all(rule["from"] for rule in policy["ingress"]) and all(rule["ports"] for rule in policy["egress"])
     assert [[port["port"] for port in rule["ports"]] for rule in policy["egress"] if "to" not in rule] == [[443]]
 
@@ -102,10 +102,10 @@ def test_what_it_is_given_is_what_the_relay_reads(objects):
         | {"SLIPWAY_RELAY_REPOSITORY": "octo/cars", "MLFLOW_TRACKING_URI": "https://mlflow.example.com"}
     )
     right["SLIPWAY_RELAY_MODEL"] = "cars"
-    assert webhook_relay.read(right, reconciles=False).ref == "main"
+    assert server.read(right, reconciles=False).ref == "main"
     for name in (name for name, value in settings.items() if value == "set-me"):
         with pytest.raises(SettingsError, match=name):
-            webhook_relay.read(right | {name: "set-me"}, reconciles=False)
+            server.read(right | {name: "set-me"}, reconciles=False)
 
 
 def test_mlflow_in_the_same_cluster_may_tell_it(tmp_path):
@@ -116,4 +116,4 @@ def test_mlflow_in_the_same_cluster_may_tell_it(tmp_path):
     ]
     out = {port["port"] for rule in policies[0]["spec"]["egress"] for port in rule["ports"]}
     into = {port["port"] for rule in policies[1]["spec"]["ingress"] for port in rule["ports"]}
-    assert into == {webhook_relay.PORT} and webhook_relay.PORT in out
+    assert into == {server.PORT} and server.PORT in out

@@ -3,7 +3,7 @@
 import pytest
 
 from dev.simulate_canary import Situation, main, measure, table
-from dev.simulate_gate import standard_error
+from dev.simulation import standard_error
 
 TRIALS = 100
 WRONGLY_ABORTED = 0.025 + 3 * standard_error(TRIALS, 0.025)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.simulate_gate import WORLDS, measure, standard_error
+from dev.simulation import WORLDS, measure, standard_error
 
 TRIALS = 600
 MOST = 0.05 + 3 * standard_error(TRIALS)

@@ -12,11 +12,11 @@ import requests
 import uvicorn
 
 from delivery.relay import app
+from delivery.relay import server as relay_server
 from delivery.relay.metrics import Metrics
 from delivery.relay.worker import Pace
 from pipeline.processes import free_port
 from pipeline.registry.webhooks import sign
-from scripts import webhook_relay
 
 SECRET = "9f2c5b7de01a4e6c8d3b"
 TOKEN = "ghp_never-in-a-log"
@@ -157,6 +157,6 @@ def relay_to(
 ):
     """A relay that dispatches to this GitHub and reads that MLflow."""
     metrics = Metrics()
-    config = webhook_relay.Config(secret, model, mlflow, "octo/cars", TOKEN, "main", github.url)
-    with Relay(webhook_relay.elsewhere(config, metrics, pace), metrics, seen, model, secret, host) as relay:
+    config = relay_server.Config(secret, model, mlflow, "octo/cars", TOKEN, "main", github.url)
+    with Relay(relay_server.elsewhere(config, metrics, pace), metrics, seen, model, secret, host) as relay:
         yield relay

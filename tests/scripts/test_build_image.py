@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from delivery.images import docker_engine, image_registry, recipe
+from delivery.images import build, docker_engine, image_registry, recipe
 from pipeline import artifacts, container_registry, processes
 from pipeline.errors import ImageError, RegistryError, StageError
 from pipeline.settings import load_settings
@@ -235,21 +235,21 @@ def test_bundle_of_another_version_is_refused(settings, bundle, version):
     """A bundle that is not of the version asked for, or was damaged, is never built into its image."""
     version.version = "4"
     with pytest.raises(StageError, match="of version 3, not of 4"):
-        build_image.build(Tags(), settings, version, bundle)
+        build.build(Tags(), settings, version, bundle)
     version.version = "3"
     with (bundle / "model.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(StageError, match=r"model\.onnx is damaged"):
-        build_image.build(Tags(), settings, version, bundle)
+        build.build(Tags(), settings, version, bundle)
     del version.tags["digest"]
     with pytest.raises(RegistryError, match="not registered by this pipeline"):
-        build_image.build(Tags(), settings, version, bundle)
+        build.build(Tags(), settings, version, bundle)
 
 
 def test_no_engine_is_said_in_words(settings, bundle, version, tmp_path):
     """Where no engine answers, the message names the address and says what to do."""
     with pytest.raises(ImageError, match=f"no Docker engine answers at unix://{tmp_path}/docker.sock") as refused:
-        build_image.build(Tags(), settings, version, bundle)
+        build.build(Tags(), settings, version, bundle)
     assert "start Docker" in refused.value.then
 
 
@@ -291,7 +291,7 @@ def test_failed_build_is_said_in_words(tmp_path, settings, bundle, version, even
     """A build that fails ends in a message with its cause: the engine's full disk, a package, the log's end, the engine's end."""
     tags = Tags()
     with fake_engine(tmp_path, build=[events]), pytest.raises(ImageError, match=words) as failed:
-        build_image.build(tags, settings, version, bundle)
+        build.build(tags, settings, version, bundle)
     assert failed.value.then and "\x1b" not in failed.value.what and not tags.set
 
 
@@ -300,7 +300,7 @@ def test_full_engine_cannot_have_the_base(tmp_path, settings, bundle, version):
     with fake_engine(tmp_path, build=[[{"error": FULL_ENGINE}]]) as server:
         server.statuses["/images/python"] = (404, "No such image")
         with pytest.raises(ImageError, match="no space left"):
-            build_image.build(Tags(), settings, version, bundle)
+            build.build(Tags(), settings, version, bundle)
 
 
 PUSHED = [{"status": "Pushed"}, {"aux": {"Digest": DIGEST, "Size": 1}}]
@@ -325,7 +325,7 @@ def test_registry_that_refuses_is_asked_once(tmp_path, monkeypatch, settings, bu
     tags = Tags()
     events = [{"status": "Preparing"}, {"error": error}]
     with fake_engine(tmp_path, push=[events]) as server, pytest.raises(ImageError, match=words) as refused:
-        build_image.build(tags, settings, version, bundle)
+        build.build(tags, settings, version, bundle)
     assert server.asked.count("push") == 1 and not tags.set
     assert refused.value.what.startswith("reg.example ")
     assert "pssst" not in f"{refused.value} {refused.value.then} {capsys.readouterr()}"
@@ -345,13 +345,13 @@ def test_registry_that_was_lost_is_asked_three_times(tmp_path, monkeypatch, sett
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     tags = Tags()
     with fake_engine(tmp_path, push=[lost, lost, PUSHED]):
-        image = build_image.build(tags, settings, version, bundle)
+        image = build.build(tags, settings, version, bundle)
     assert image["image"] == f"reg.example/a@{DIGEST}" and image["pushed"]
     assert tags.set == {(version.name, "3", "image"): f"reg.example/a@{DIGEST}"}
     assert capsys.readouterr().out.count("trying again") == 2
     (tmp_path / "docker.sock").unlink()
     with fake_engine(tmp_path, push=[lost]) as server, pytest.raises(ImageError, match=r"^reg\.example was lost"):
-        build_image.build(tags, settings, version, bundle)
+        build.build(tags, settings, version, bundle)
     assert server.asked.count("push") == 3
 
 
@@ -362,7 +362,7 @@ def test_push_says_how_far_it_is(tmp_path, monkeypatch, settings, bundle, versio
     parts = [("a", 20_000_000, 100_000_000), ("b", 5_000_000, 60_000_000), ("a", 90_000_000, 100_000_000)]
     sent = [{"id": i, "status": "Pushing", "progressDetail": {"current": c, "total": t}} for i, c, t in parts]
     with fake_engine(tmp_path, push=[[*sent, {"status": "Retrying in 5 seconds", "progressDetail": {}}, *PUSHED]]):
-        build_image.build(Tags(), settings, version, bundle)
+        build.build(Tags(), settings, version, bundle)
     said = capsys.readouterr().out
     assert "  25 of 160 MB\n  95 of 160 MB\n  the registry does not answer, retrying in 5 seconds\n" in said
 
@@ -372,7 +372,7 @@ def test_image_that_was_pushed_is_neither_built_nor_pushed(tmp_path, monkeypatch
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     version.tags["image"] = f"reg.example/a@{DIGEST}"
     with fake_engine(tmp_path) as server:
-        image = build_image.build(Tags(), settings, version, bundle)
+        image = build.build(Tags(), settings, version, bundle)
     assert image["image"] == version.tags["image"] and image["pushed"]
     assert not {"build", "push"} & set(server.asked)
 
@@ -393,7 +393,7 @@ def test_image_that_the_registry_lacks_is_pushed_again(tmp_path, monkeypatch, se
     with fake_engine(tmp_path, push=[PUSHED]) as server:
         if message:
             server.statuses["/distribution/"] = (status, message)
-        build_image.build(tags, settings, version, bundle)
+        build.build(tags, settings, version, bundle)
     assert server.asked.count("push") == 1 and len(tags.set) == 1
 
 
@@ -404,7 +404,7 @@ def test_registry_that_is_down_does_not_count_as_empty(tmp_path, monkeypatch, se
     with fake_engine(tmp_path) as server:
         server.statuses["/distribution/"] = (500, "dial tcp: connect: connection refused")
         with pytest.raises(ImageError, match=r"reg\.example was lost or does not answer"):
-            build_image.build(Tags(), settings, version, bundle)
+            build.build(Tags(), settings, version, bundle)
     assert not {"build", "push"} & set(server.asked)
 
 
@@ -412,42 +412,42 @@ def test_machine_without_engine_deploys_what_another_built(monkeypatch, settings
     """A pushed image is found by its tag where no engine runs, and it is said that nobody looked."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     version.tags["image"] = f"reg.example/a@{DIGEST}"
-    image = build_image.build(Tags(), settings, version, bundle)
+    image = build.build(Tags(), settings, version, bundle)
     assert image["image"] == version.tags["image"] and image["size_mb"] is None
     assert "not looked up" in capsys.readouterr().out
 
 
 def test_two_builds_at_once_wait_for_each_other(monkeypatch, settings, bundle, version):
     """While one command builds, another one on this machine waits, and gives up with a message that names the first."""
-    monkeypatch.setattr(build_image, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(build, "WAIT_SECONDS", 0)
     with processes.lock("image", "image of version 2"), pytest.raises(Exception, match="image of version 2"):
-        build_image.build(Tags(), settings, version, bundle)
+        build.build(Tags(), settings, version, bundle)
 
 
 def test_without_a_registered_version_the_stage_is_named(monkeypatch, tmp_path):
     """Without build/registered.json the message says which verb writes it."""
-    monkeypatch.setattr(build_image, "BUILD", tmp_path)
+    monkeypatch.setattr(build, "BUILD", tmp_path)
     with pytest.raises(StageError, match=r"registered\.json is missing") as missing:
-        build_image.chosen(None, None, None)
+        build.chosen(None, None, None)
     assert "make register" in missing.value.then
 
 
 def test_stale_registration_is_refused(monkeypatch, tmp_path, settings, version):
     """A build/registered.json whose version is another one in MLflow now (it was emptied meanwhile) is refused."""
-    monkeypatch.setattr(build_image, "BUILD", tmp_path)
-    monkeypatch.setattr(build_image.registry, "by_number", lambda *_: version)
+    monkeypatch.setattr(build, "BUILD", tmp_path)
+    monkeypatch.setattr(build.registry, "by_number", lambda *_: version)
     artifacts.write_json(tmp_path / "registered.json", {"version": "3", "digest": version.tags["digest"]})
-    assert build_image.chosen(None, settings, None) is version
+    assert build.chosen(None, settings, None) is version
     artifacts.write_json(tmp_path / "registered.json", {"version": "3", "digest": "other"})
     with pytest.raises(StageError, match="another version 3"):
-        build_image.chosen(None, settings, None)
+        build.chosen(None, settings, None)
 
 
 def test_wrong_repository_is_told_before_anything_starts(monkeypatch, capsys):
     """The command refuses a wrong IMAGE_REPOSITORY in two lines and status 1, before it starts MLflow."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/team/my model")
-    monkeypatch.setattr(build_image.registry, "connect", lambda _: pytest.fail("MLflow was started"))
+    monkeypatch.setattr(build.registry, "connect", lambda _: pytest.fail("MLflow was started"))
     assert build_image.main([]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: IMAGE_REPOSITORY=ghcr.io/team/my model") and "next: " in said

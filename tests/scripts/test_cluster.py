@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from delivery.targets.kubernetes import kubeconfig as carried
+from delivery.targets.kubernetes import oidc_token
 from pipeline.errors import DeployError, SettingsError
-from scripts import cluster, cluster_token
+from scripts import cluster
 from tests.scripts.oidc_endpoint import endpoint
 
 DATA = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()
@@ -172,9 +174,9 @@ def test_a_user_without_credentials_logs_in_with_githubs_token(run, contexts):
         found, _ = run(config, **server.environment())
     written = yaml.safe_load(Path(found["KUBECONFIG"]).read_text(encoding="utf-8"))
     user = written["contexts"][0]["context"]["user"]
-    plugin = cluster.entries(written, "users")[user]["exec"]
-    assert Path(plugin["command"]).is_absolute() and plugin["args"] == ["-m", "scripts.cluster_token"]
-    assert cluster.entries(written, "users")["other"] == {"token": "t"}
+    plugin = carried.entries(written, "users")[user]["exec"]
+    assert Path(plugin["command"]).is_absolute() and plugin["args"] == ["-m", "delivery.targets.kubernetes.oidc_token"]
+    assert carried.entries(written, "users")["other"] == {"token": "t"}
 
 
 def jwt(**claims: float) -> str:
@@ -191,7 +193,7 @@ def test_a_credential_ends_before_its_token_does(monkeypatch, capsys):
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("SLIPWAY_OIDC_AUDIENCE", "my cluster&more")
-        assert cluster_token.main() == 0
+        assert oidc_token.main() == 0
         said = json.loads(capsys.readouterr().out)
         assert (said["apiVersion"], said["kind"]) == ("client.authentication.k8s.io/v1", "ExecCredential")
         assert said["status"]["token"] == server.token and server.audiences == ["my cluster&more"]
@@ -202,7 +204,7 @@ def test_a_credential_ends_before_its_token_does(monkeypatch, capsys):
 @pytest.mark.parametrize("value", ["opaque", "a.b.c", jwt(), jwt(exp="soon")])
 def test_a_token_that_does_not_say_when_it_ends_is_used_all_the_same(value):
     """Without an expiry kubectl uses it until it ends itself."""
-    assert cluster_token.credential(value)["status"] == {"token": value}
+    assert oidc_token.credential(value)["status"] == {"token": value}
 
 
 def test_the_audience_is_kubernetes_unless_named(monkeypatch, capsys):
@@ -210,7 +212,7 @@ def test_the_audience_is_kubernetes_unless_named(monkeypatch, capsys):
     with endpoint() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        assert cluster_token.main() == 0 and server.audiences == ["kubernetes"]
+        assert oidc_token.main() == 0 and server.audiences == ["kubernetes"]
 
 
 def ask(monkeypatch, **environment: str) -> str:
@@ -218,7 +220,7 @@ def ask(monkeypatch, **environment: str) -> str:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(DeployError) as error:
-        cluster_token.token("kubernetes")
+        oidc_token.token("kubernetes")
     return f"{error.value.what} {error.value.then}"
 
 
@@ -233,20 +235,20 @@ def test_a_job_without_permission_is_told_which(monkeypatch):
 
 def test_an_endpoint_that_fails_is_asked_three_times(monkeypatch):
     """Two failures in a row are ridden out; a third is told."""
-    monkeypatch.setattr(cluster_token, "PAUSE", 0.01)
+    monkeypatch.setattr(oidc_token, "PAUSE", 0.01)
     with endpoint() as server:
         server.faults = [500, 429]
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        assert cluster_token.token("kubernetes") == "token-of-staging"
+        assert oidc_token.token("kubernetes") == "token-of-staging"
         server.faults = [502, 503, 500]
         assert "answered 500" in ask(monkeypatch)
 
 
 def test_a_silent_endpoint_is_left_in_time(monkeypatch):
     """One that does not answer is given up before kubectl's own patience ends, and so is one that is not there."""
-    monkeypatch.setattr(cluster_token, "PAUSE", 0.01)
-    monkeypatch.setattr(cluster_token, "SECONDS", 0.2)
+    monkeypatch.setattr(oidc_token, "PAUSE", 0.01)
+    monkeypatch.setattr(oidc_token, "SECONDS", 0.2)
     with endpoint() as server:
         server.delay = 1
         since = time.monotonic()
@@ -267,5 +269,5 @@ def test_an_answer_without_a_token_is_told(monkeypatch, body):
 def test_refusals_repeat_nothing_of_the_kubeconfig():
     """The words name the setting, never what it holds."""
     with pytest.raises(SettingsError) as error:
-        cluster.parsed("token: hunter2\n  x: [hunter2")
+        carried.parsed("token: hunter2\n  x: [hunter2")
     assert "hunter2" not in error.value.what + error.value.then

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 from mlflow import MlflowClient
 
-from delivery import targets
+from delivery import deployment, targets
+from delivery.images import attestation
 from pipeline.errors import DeployError, ImageError
 from pipeline.settings import load_settings
-from scripts import deploy, verify_image
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_outdated_comparison_is_refused_with_words_for_where_it_happens(outdated
     monkeypatch.setenv("GITHUB_ACTIONS", in_workflow)
     client, settings = outdated
     with pytest.raises(DeployError, match="version 1 is in production now") as refused:
-        deploy.approved(client, settings, "production", client.get_model_version(settings.name, "2"))
+        deployment.approved(client, settings, "production", client.get_model_version(settings.name, "2"))
     assert refused.value.then.startswith(advice)
 
 
@@ -55,7 +55,7 @@ def test_whatever_deploys_verifies_the_image_where_images_are_attested(
     monkeypatch.setenv("SLIPWAY_ATTESTED", attested)
     target = SimpleNamespace(NAME="docker", IMAGES=True, serving=lambda *_: None)
     monkeypatch.setattr(targets, "choose", lambda _: target)
-    monkeypatch.setattr(verify_image, "verify", unattested)
-    monkeypatch.setattr(deploy, "prepared", prepared)
+    monkeypatch.setattr(attestation, "verify", unattested)
+    monkeypatch.setattr(deployment, "prepared", prepared)
     with pytest.raises(ImageError if refused else DeployError):
-        deploy.deploy(client, settings, "staging", client.get_model_version(settings.name, "2"), action)
+        deployment.deploy(client, settings, "staging", client.get_model_version(settings.name, "2"), action)

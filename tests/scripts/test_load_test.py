@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from delivery.load import measurement
 from delivery.release import Release
 from delivery.targets import process
 from pipeline.processes import free_port
 from pipeline.settings import load_settings
-from scripts import load_test
 from scripts.load_test import main
 from tests.serving.bundles import ROWS, make_bundle, read
 from tests.serving.service import serving
@@ -118,7 +118,7 @@ def running(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def build(tmp_path, monkeypatch):
     """A build folder of the test's own, and no key in the environment."""
-    monkeypatch.setattr(load_test, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(measurement, "BUILD", tmp_path / "build")
     monkeypatch.delenv("SLIPWAY_KEY", raising=False)
     return tmp_path / "build"
 
@@ -369,7 +369,7 @@ def test_a_picture_that_cannot_be_written_costs_no_figures(served, load, tmp_pat
 @pytest.mark.parametrize(("busy", "told"), [(0.0, True), (1e9, False)])
 def test_a_generator_that_was_the_limit_says_so(served, capsys, monkeypatch, busy, told):
     """From so much of its core on, what was measured is the generator, and the table says that."""
-    monkeypatch.setattr(load_test, "BUSY", busy)
+    monkeypatch.setattr(measurement, "BUSY", busy)
     main(["--url", served().url, "--rate", "50", "--seconds", "0.2"])
     assert ("it was the limit itself" in capsys.readouterr().out) is told
 

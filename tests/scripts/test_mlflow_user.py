@@ -9,11 +9,12 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from delivery import checkup
 from delivery.host import passwords
 from pipeline.errors import SlipwayError
 from pipeline.registry import deployments, versions
 from pipeline.settings import load_settings
-from scripts import doctor, mlflow_user
+from scripts import mlflow_user
 from tests.scripts.mlflow_auth import ADMIN, ROOT, auth_server, server
 
 NAME = load_settings().name
@@ -180,7 +181,7 @@ def test_without_a_login_each_command_says_what_to_set(admin, monkeypatch, capsy
     with pytest.raises(SlipwayError) as caught:
         versions.connect(settings)
     assert "answers 401: it asks who we are" in caught.value.what and "MLFLOW_TRACKING_USERNAME" in caught.value.then
-    found = doctor.mlflow(settings)
+    found = checkup.mlflow(settings)
     assert found.state == "fault" and "answers 401" in found.says
     log_in(monkeypatch, admin, {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "wrong password"})
     assert "does not know the user admin, or the password is another" in refused(capsys, "--name", "friend")
@@ -217,7 +218,7 @@ def test_the_login_is_also_found_where_mlflow_keeps_it(admin, tmp_path, monkeypa
     (tmp_path / ".mlflow").mkdir()
     lines = "\n".join(f"{key.lower()} = {value}" for key, value in ADMIN.items())
     (tmp_path / ".mlflow/credentials").write_text(f"[mlflow]\n{lines}\n", encoding="utf-8")
-    assert doctor.mlflow(load_settings()).says.endswith("answers")
+    assert checkup.mlflow(load_settings()).says.endswith("answers")
 
 
 def test_the_login_may_stand_in_the_address(admin, monkeypatch, capsys):
@@ -227,7 +228,7 @@ def test_the_login_may_stand_in_the_address(admin, monkeypatch, capsys):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", admin.replace("://", f"://{user}:{quote(password)}@"))
-    found = doctor.mlflow(load_settings())
+    found = checkup.mlflow(load_settings())
     assert found.state == "ok" and password not in found.says and quote(password) not in found.says
     assert versions.by_alias(versions.connect(load_settings()), NAME, "production")
     made(capsys, "by-address")

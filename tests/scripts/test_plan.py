@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from delivery import checkup
 from pipeline.ci import repository_settings
 from pipeline.errors import SettingsError
-from scripts import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = {"repository": {"private": False, "visibility": "public"}}
@@ -164,11 +164,11 @@ def test_the_doctor_says_the_same(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLIPWAY_", "GITHUB_", "MLFLOW_TRACKING", "IMAGE_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLIPWAY_DEPLOY_PRODUCTION", "false")
-    said = {finding.what.removeprefix("· "): finding.says for finding in doctor.workflows()}
+    said = {finding.what.removeprefix("· "): finding.says for finding in checkup.workflows()}
     plan = repository_settings.delivery({"SLIPWAY_DEPLOY_PRODUCTION": "false"}, {})
     assert said | {what: says for what, (_, says) in plan.items()} == said
     monkeypatch.setenv("SLIPWAY_ATTEST", "yes")
-    assert [(one.state, one.says.split(" is ")[0]) for one in doctor.workflows()] == [("note", "SLIPWAY_ATTEST=yes")]
+    assert [(one.state, one.says.split(" is ")[0]) for one in checkup.workflows()] == [("note", "SLIPWAY_ATTEST=yes")]
 
 
 def test_outside_of_a_workflow_the_plan_is_only_printed():

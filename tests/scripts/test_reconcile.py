@@ -11,8 +11,8 @@ import psutil
 import pytest
 import requests
 
+from delivery.rehearsal import otherwise
 from pipeline.formats.bundle import digest, seal
-from scripts.rehearse import otherwise
 from tests.conftest import clean_environment
 from tests.scripts.test_notify import webhook
 from tests.serving.load import constant_load

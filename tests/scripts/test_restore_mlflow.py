@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scripts import restore_mlflow
+from pipeline.registry.embedded import restoring
 
 HERE, FORK = {"full_name": "octo/model"}, {"full_name": "stranger/model"}
 
@@ -18,13 +18,13 @@ def test_pull_requests_of_forks_and_of_dependabot_are_strangers(head, login, str
     event = {"repository": HERE, "pull_request": {"head": {"repo": head}, "user": {"login": login}}}
     (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
     monkeypatch.setenv("GITHUB_EVENT_PATH", str(tmp_path / "event.json"))
-    assert restore_mlflow._of_a_stranger() is stranger
+    assert restoring._of_a_stranger() is stranger
 
 
 def test_a_push_is_no_stranger(tmp_path, monkeypatch):
     """An event without a pull request, and no event at all, is of this repository."""
     (tmp_path / "event.json").write_text('{"repository": {"full_name": "octo/model"}}', encoding="utf-8")
     monkeypatch.setenv("GITHUB_EVENT_PATH", str(tmp_path / "event.json"))
-    assert not restore_mlflow._of_a_stranger()
+    assert not restoring._of_a_stranger()
     monkeypatch.delenv("GITHUB_EVENT_PATH")
-    assert not restore_mlflow._of_a_stranger()
+    assert not restoring._of_a_stranger()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev import simulate_gate
+from dev import simulation
 from dev.simulate_chains import main, simulate, table
 
 WORST = "all lose 0.3 margins"
@@ -27,7 +27,7 @@ def test_the_table_goes_to_its_place_in_the_document(monkeypatch, tmp_path):
     """A line per hold-out, kind of candidates and policy; the text around it stays."""
     path = tmp_path / "gate.md"
     path.write_text("before\n<!-- measured: chains -->\nnothing yet\n<!-- end -->\nafter\n", encoding="utf-8")
-    monkeypatch.setattr(simulate_gate, "DOCUMENT", path)
+    monkeypatch.setattr(simulation, "DOCUMENT", path)
     assert main(["--chains", "2", "--document"]) == 0
     text = path.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "nothing yet" not in text

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from dev import simulate_gate
-from dev.simulate_gate import Cell, document, main, plan, table
+from dev import simulation
+from dev.simulate_gate import main
+from dev.simulation import Cell, document, plan, table
 
 PLACES = "\n\n".join(
     f"<!-- measured: {name} -->\nold\n<!-- end -->"
@@ -18,15 +19,15 @@ PLACES = "\n\n".join(
 @pytest.fixture
 def small_world(monkeypatch, tmp_path):
     """A small population, and a document of our own."""
-    monkeypatch.setattr(simulate_gate, "POPULATION", 4000)
-    monkeypatch.setattr(simulate_gate, "DOCUMENT", tmp_path / "gate.md")
-    monkeypatch.setattr(simulate_gate, "FIGURE", tmp_path / "power.svg")
+    monkeypatch.setattr(simulation, "POPULATION", 4000)
+    monkeypatch.setattr(simulation, "DOCUMENT", tmp_path / "gate.md")
+    monkeypatch.setattr(simulation, "FIGURE", tmp_path / "power.svg")
     (tmp_path / "gate.md").write_text(f"before\n\n{PLACES}\n\nafter\n", encoding="utf-8")
-    simulate_gate.population.cache_clear()
-    simulate_gate.true_gain.cache_clear()
+    simulation.population.cache_clear()
+    simulation.true_gain.cache_clear()
     yield tmp_path
-    simulate_gate.population.cache_clear()
-    simulate_gate.true_gain.cache_clear()
+    simulation.population.cache_clear()
+    simulation.true_gain.cache_clear()
 
 
 def cell(rows: int, accepted: float, situation: str = "worse") -> Cell:
@@ -73,7 +74,7 @@ def test_a_document_without_just_one_place_for_a_table_is_refused(text):
 
 def test_of_two_equal_models_each_is_the_candidate_in_half_of_the_trials(small_world):
     """So their true difference is exactly zero."""
-    found = simulate_gate.measure("regression", "mae", "equal", 0.5, 60, 10)
+    found = simulation.measure("regression", "mae", "equal", 0.5, 60, 10)
     assert found.gain == 0.0
     assert found.trials == 10
 

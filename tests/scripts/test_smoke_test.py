@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from delivery.smoke import replay, smoke_test
 from delivery.targets import process
 from pipeline.errors import DeployError, StageError
-from scripts.smoke_test import main, replay, smoke_test
+from scripts.smoke_test import main
 from tests.serving.bundles import KINDS, ROWS, make_bundle, read, write
 from tests.serving.service import serving
 
@@ -144,7 +145,7 @@ def test_no_service_is_seen_at_once(other):
 
 def test_a_service_that_hangs_is_given_up(other, monkeypatch):
     """A service that takes the connection and says nothing is waited for only so long."""
-    monkeypatch.setattr("scripts.smoke_test.TIMEOUT", (1, 0.2))
+    monkeypatch.setattr("delivery.smoke.TIMEOUT", (1, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert replay(url, other, "3").reason == "ready: /readyz did not answer within 0.2 s"
@@ -181,7 +182,7 @@ class Lossy:
 )
 def test_a_batch_that_lost_rows_is_seen(other, predictions, words):
     """As many answers as rows, and each the one of its row."""
-    from scripts.smoke_test import Differs, _batch, _golden
+    from delivery.smoke import Differs, _batch, _golden
 
     with pytest.raises(Differs, match=words):
         _batch(Lossy(predictions), _golden(other, "3"))
@@ -189,7 +190,7 @@ def test_a_batch_that_lost_rows_is_seen(other, predictions, words):
 
 def test_an_answer_without_numbers_is_seen(other):
     """A probability that is missing or no number differs."""
-    from scripts.smoke_test import Differs, _golden
+    from delivery.smoke import Differs, _golden
 
     golden = _golden(other, "3")
     label = golden.expected[0]["label"]

@@ -12,7 +12,7 @@ import yaml
 from cryptography.fernet import Fernet
 from mlflow import environment_variables
 
-from delivery.host import compose, mlflow_admin, passwords
+from delivery.host import compose, mlflow_admin, passwords, services
 from pipeline.errors import SlipwayError
 from pipeline.settings import load_settings
 from scripts import up
@@ -121,7 +121,7 @@ def test_the_line_that_is_printed_lets_the_key_in(env, capsys):
     passwords.make_metrics_key()
     loopback = {"SLIPWAY_MLFLOW_AUTH": "auto", "SLIPWAY_ADDRESS": "127.0.0.1"}
     ports = {"ports": [{"published": "1"}], "environment": loopback}
-    up.say_next({"services": dict.fromkeys(("mlflow", "prometheus", "grafana"), ports)}, load_settings())
+    services.say_next({"services": dict.fromkeys(("mlflow", "prometheus", "grafana"), ports)}, load_settings())
     line = re.search(r"^  (prometheus metrics \w+)$", capsys.readouterr().out, re.M)[1]
     caller = Keys(line).find(passwords.metrics_key().encode())
     assert caller and caller.scopes == {"metrics"}
@@ -184,14 +184,14 @@ def state(status: str, health: str = "starting", restarts: int = 0) -> dict:
 )
 def test_a_container_is_given_up_when_waiting_will_not_help(container, expected):
     """Restarting thrice, unhealthy or ended is trouble; slow, or healthy after restarts long ago, is not."""
-    assert up.ill(container) == expected
+    assert services.ill(container) == expected
 
 
 @pytest.mark.parametrize("password", ["a'; drop table runs --", "p@ss/word", ""])
 def test_a_password_that_would_not_fit_is_refused(password):
     """What would break the address of the database, or the statement that sets it, never reaches PostgreSQL."""
     with pytest.raises(SlipwayError, match="letters, digits"):
-        up.set_password({"services": {"postgres": {"environment": {"POSTGRES_PASSWORD": password}}}})
+        services.set_password({"services": {"postgres": {"environment": {"POSTGRES_PASSWORD": password}}}})
 
 
 @pytest.mark.parametrize("service", SERVICES)

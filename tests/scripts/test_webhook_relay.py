@@ -349,7 +349,7 @@ def test_mlflow_that_is_down_is_waited_for(github):
 
 def test_pauses_grow_to_thirty_seconds_and_no_further():
     """The pauses of production double from a second, each less by up to half, and end at thirty."""
-    from scripts.webhook_relay import PACE
+    from delivery.relay.server import PACE
 
     waits = Worker(lambda: None, lambda: None, print, Metrics(), PACE)._waits()
     given = [next(waits) for _ in range(12)]

@@ -8,11 +8,11 @@ from typing import Any
 import requests
 
 from delivery.release import Release
+from delivery.smoke import replay
 from delivery.targets.kubernetes import kubectl
 from delivery.targets.kubernetes.kubectl import Cluster, KubectlError
 from pipeline.errors import SmokeTestError
 from pipeline.settings import Settings
-from scripts.smoke_test import replay
 
 SELECTOR = "app.kubernetes.io/name=model"
 PORT = 8000

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from delivery import signals
 from delivery.release import Release
-from delivery.targets import signals
 from delivery.targets.kubernetes import kubectl, manifests, pods, rollout
 from delivery.targets.kubernetes.kubectl import Cluster
 from delivery.targets.kubernetes.pods import Delivery

@@ -1,0 +1,183 @@
+"""Deploying a registered version: fetch its bundle, have its image, release it on the target, record it in MLflow."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from delivery import targets
+from delivery.images import attestation, build
+from delivery.release import Release
+from pipeline.artifacts import STATE, read_json, replace_directory
+from pipeline.ci import lineage, outputs, repository_settings
+from pipeline.errors import DeployError, RegistryError
+from pipeline.formats import bundle
+from pipeline.registry import deployments, promotion, versions
+from pipeline.settings import Settings
+
+WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few seconds
+FORWARD = ("deploy", "reconcile")  # what a version comes by; other actions bring back, at once, what served before
+
+
+def settle(client, settings: Settings, environment: str) -> None:
+    """Bring MLflow up to date with the last deployment, where its command could not; held by the lock `delivery`."""
+    deployments.settle(client, settings.name, environment, lambda: last_served(client, settings, environment))
+
+
+def last_served(client, settings: Settings, environment: str) -> dict[str, Any] | None:
+    """What an environment serves. In a workflow a container ends with its job: there it is what was deployed last."""
+    served = targets.serving(environment, settings)
+    if served or not outputs.is_workflow() or targets.choose(settings).NAME == "kubernetes":
+        return served
+    return versions.last_deployment(client, settings.name, environment)
+
+
+def chosen(client, settings: Settings, environment: str, number: str | None):
+    """The model version to deploy: by number, else the candidate (staging) or what staging serves (production)."""
+    if number:
+        return versions.by_number(client, settings.name, number)
+    if environment == "staging":
+        found = versions.by_alias(client, settings.name, "candidate")
+        if found is None:
+            raise RegistryError(f"{settings.name} has no candidate in MLflow", "`make register` makes one")
+        return found
+    record = targets.serving("staging", settings)
+    if record is None:
+        raise DeployError("staging serves nothing that could go to production", "`make deploy ENVIRONMENT=staging`")
+    return versions.by_number(client, settings.name, record["version"])
+
+
+def approved(client, settings: Settings, environment: str, version) -> None:
+    """Refuse a version that was not accepted, or not against the model that is in production now."""
+    promotion.check_allowed(version)
+    if environment != "production":
+        return
+    now = versions.by_alias(client, settings.name, "production")
+    current, compared = now.version if now else "none", version.tags.get("compared_with")
+    if current not in (compared, version.version):
+        raise DeployError(
+            f"version {version.version} was compared with version {compared}, but version {current} is in production now",
+            compare_again(),
+        )
+
+
+def compare_again() -> str:
+    """What to do about a comparison that is out of date, where we are: a job's machine has no command line."""
+    if outputs.is_workflow():
+        return "run the workflow again, from its first job: it compares with the production model of now"
+    return (
+        "`make evaluate` compares with the production model of now; `make rollback VERSION=n` deploys without comparing"
+    )
+
+
+def deploy(
+    client, settings: Settings, environment: str, version, action: str, moves: bool = False, left: str | None = None
+) -> dict[str, Any]:
+    """Release a version on the target of this machine; what serves now.
+
+    The record in MLflow is begun before and ended after. What MLflow cannot record is not deployed; once the release serves,
+    a failing MLflow is a warning, and the next command brings it up to date. With `moves` the alias of the environment is
+    moved too, and the version `left` marked as rolled back; without `moves`, `left` ("" for none) says that the alias is there already.
+    """
+    target = targets.choose(settings)
+    before = target.serving(environment, settings)
+    about = {
+        "version": version.version,
+        "before": before["version"] if before else None,
+        "digest": version.tags.get("digest", ""),
+        "image": version.tags.get("image", "none"),
+        "action": action,
+        "target": target.NAME,
+        "link": lineage.link(),
+    }
+    now = versions.by_alias(client, settings.name, environment) if moves else None
+    moves_from = (now.version if now else "none") if moves else None
+    run = deployments.begin(client, settings.name, environment, about, moves_from, left)
+    try:
+        refuse_another_place(client, settings, environment, target, before, action)
+        if target.IMAGES and repository_settings.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
+            attestation.verify(settings, version)
+        release = prepared(client, settings, environment, version, images=target.IMAGES, again=action not in FORWARD)
+        about["image"] = release.image or "none"
+        record = target.release(environment, release, settings, at_once=action not in FORWARD)
+    except BaseException as error:
+        deployments.fail(client, run, error, image=about["image"])
+        raise
+    forced = promotion.forced(version)
+    detail = f"forced: {forced}" if forced else ""
+    if version.tags.get("judged_by") == "limits" and action in FORWARD:
+        detail = detail or "judged by its limits alone: the columns changed"
+    with deployments.afterwards(f"{environment} serves version {version.version}, but that could not be recorded"):
+        deployments.end(client, run, deployments.DEPLOYED, image=about["image"], detail=detail)
+    if moves:
+        with deployments.afterwards(f"{environment} serves version {version.version}, but its alias was not moved"):
+            deployments.complete(client, settings.name, environment, run)
+    elif left is not None:
+        with deployments.afterwards(
+            f"{environment} serves version {version.version}, but the marks on versions were not set"
+        ):
+            deployments.mark(client, settings.name, version.version, run)
+    tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
+    return record
+
+
+def refuse_another_place(client, settings: Settings, environment: str, target, before, action: str) -> None:
+    """Refuse to deploy quietly somewhere else than last time: another target, or a cluster that knows of nothing."""
+    last = versions.last_deployment(client, settings.name, environment)
+    if last is None and before is not None:
+        print(
+            f"note: this MLflow does not know what {environment} serves, {before['name']} version {before['version']}"
+        )
+    if action not in FORWARD or last is None:
+        return
+    if settings.deploy.target == "auto" and last["target"] != target.NAME:
+        raise DeployError(
+            f"{environment} was last deployed to target {last['target']}, and `auto` means {target.NAME} here",
+            f"`make doctor` says why; set {last['target']} up, or name a target in pipeline.toml [deploy]",
+        )
+    if before is None and target.NAME == last["target"] == "kubernetes" and not target.known(environment, settings):
+        raise DeployError(
+            f"{environment} was last deployed as version {last['version']}, but this cluster and namespace know of nothing",
+            f"is the context the right one? In a new cluster, `make rollback ENVIRONMENT={environment} "
+            f"VERSION={last['version']}` puts that version there first",
+        )
+
+
+def prepared(client, settings: Settings, environment: str, version, images: bool, again: bool = False) -> Release:
+    """What a target needs to serve a version: its verified bundle and, where asked for, its image.
+
+    A version that serves `again` gets the very image that it had, by digest; nothing is asked or built for that.
+    """
+    folder = fetch(client, environment, version)
+    image = None
+    if images:
+        image = build.before(settings, version) if again else None
+        image = image or build.build(client, settings, version, folder)["image"]
+    says = read_json(folder / "release.json")
+    return Release(says["name"], says["version"], says["digest"], folder, image)
+
+
+def fetch(client, environment: str, version) -> Path:
+    """The verified bundle of a version under .slipway/ENVIRONMENT/; raises StageError when a byte of it is wrong."""
+    if "digest" not in version.tags:
+        raise RegistryError(f"version {version.version} was not registered by this pipeline", "`make ship` makes one")
+    for left in STATE.glob(".fetch-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    folder = STATE / environment / f"version-{version.version}-{version.tags['digest'][:12]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=STATE, prefix=".fetch-"))
+    try:
+        fetched = versions.fetch_bundle(client, version, work)
+        bundle.verify(fetched)
+        replace_directory(fetched, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def tidy(environment: str, keep: set[Path]) -> None:
+    """Remove bundles of the environment other than the one that serves and the one before it."""
+    for folder in (STATE / environment).iterdir():
+        if folder not in keep:
+            shutil.rmtree(folder, ignore_errors=True)

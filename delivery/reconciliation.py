@@ -1,0 +1,209 @@
+"""Following MLflow's aliases: what they say is deployed where it is not what serves."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from delivery import proof, smoke, targets
+from delivery.deployment import deploy, last_served
+from pipeline.ci import chat, lineage
+from pipeline.errors import DeployError, RegistryError, reason
+from pipeline.registry import deployments, promotion, versions
+from pipeline.settings import Settings
+
+WAIT_SECONDS = (
+    1800  # for another delivery on this machine: it may build an image, and then there is perhaps nothing to do
+)
+DELIVERY_SECONDS = 1800  # within which a delivery promotes what it has deployed, if it lives
+Served = dict[str, Any] | None
+
+
+def follow(client, settings: Settings, environment: str):
+    """Deploy what MLflow says of an environment, where another version serves, and tell SLIPWAY_WEBHOOK; the version, or None."""
+    version = None
+    link = f"\n{lineage.link()}" if lineage.link() else ""
+    try:
+        version = difference(client, settings, environment)
+        if version is not None:
+            (reconcile if environment == "production" else stage)(client, settings, version)
+            chat.tell(f"{in_words(settings.name, version, environment)} is deployed{link}")
+    except BaseException as error:
+        why = reason(error)
+        if version is None:
+            chat.tell(f"{settings.name}: what MLflow says of {environment} cannot be followed: {why}{link}")
+        else:
+            what = in_words(settings.name, version, environment)
+            chat.tell(f"{what} was not deployed: {why}. What served before serves on{link}")
+        raise
+    return version
+
+
+def in_words(name: str, version, environment: str) -> str:
+    """A promotion in words."""
+    return f"{name}: version {version.version}, given the alias {environment} in MLflow,"
+
+
+def difference(client, settings: Settings, environment: str):
+    """The version that an environment should serve and does not, or None; raises RegistryError when MLflow needs a person."""
+    version = versions.by_alias(client, settings.name, environment)
+    if environment == "production":
+        strays = list(promotion.misnamed(client, settings.name))
+        if version is None:
+            print(f"nothing to do: {promotion.without_alias(client, settings.name, strays)}")
+            return None
+        for what, then in strays:
+            print(f"note: {what}; {then}")
+    if version is None:
+        print(f"nothing to do: no version of {settings.name} has the alias {environment}")
+        return None
+    served = last_served(client, settings, environment)
+    if promotion.is_served(version, served):
+        print(f"nothing to do: {environment} serves version {version.version}, as MLflow's alias says")
+        return None
+    if environment == "production" and served and is_about_to_be_promoted(client, settings, served):
+        print(
+            f"nothing to do yet: a delivery has just put version {served['version']} into production, and promotes it next"
+        )
+        return None
+    now = f"version {served['version']}" if served else "nothing"
+    print(f"MLflow's alias {environment} is on version {version.version}, and {environment} serves {now}", flush=True)
+    return version
+
+
+def is_about_to_be_promoted(client, settings: Settings, served: dict[str, Any]) -> bool:
+    """Whether what serves was put there by a delivery that tests it now and moves the alias then, or died on the way just now."""
+    last = versions.last_deployment(client, settings.name, "production")
+    if last is None or (last["version"], last["action"]) != (served["version"], "deploy"):
+        return False
+    recent = time.time() - last["started"] < DELIVERY_SECONDS
+    return recent and not versions.was_promoted(client, settings.name, served["version"])
+
+
+def reconcile(client, settings: Settings, version) -> None:
+    """Bring a version through staging into production, and MLflow in line with that; raises when it fails, all undone."""
+    served = last_served(client, settings, "production")
+    served = served or versions.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
+    before = in_mlflow(client, settings.name, served)
+    with given_back(client, settings, version, before):
+        with recorded(client, settings, "production", version, served), wish_kept(client, settings):
+            if "promoted" not in version.tags:
+                promotion.check_allowed(version)
+            prove(client, settings, version)
+        if before and before.version != version.version:  # first, so that a kill in between forgets nothing
+            client.set_registered_model_alias(settings.name, "previous", before.version)
+        back = "promoted" in version.tags and before and int(before.version) > int(version.version)
+        left = before.version if back else ""
+        record = deploy(client, settings, "production", version, "reconcile", left=left)
+    still_wanted(client, settings.name, version)
+    print(f"production serves version {record['version']} at {record['url']}, as MLflow's alias says")
+
+
+def stage(client, settings: Settings, version) -> None:
+    """Bring a version into staging and test it there; when it fails, the alias goes to what staging serves, and it raises."""
+    served = last_served(client, settings, "staging")
+    try:
+        with recorded(client, settings, "staging", version, served):
+            promotion.check_allowed(version)
+            prove(client, settings, version)
+    except BaseException:
+        now = in_mlflow(client, settings.name, last_served(client, settings, "staging"))
+        if now and versions.move_alias(client, settings.name, "staging", now.version, expected=version.version):
+            print(f"alias staging is on version {now.version} again", flush=True)
+        raise
+    print(f"staging serves version {version.version}, as MLflow's alias says")
+
+
+@contextmanager
+def wish_kept(client, settings: Settings) -> Iterator[None]:
+    """When staging is on the way to another version, its alias, which a proof moves, is put back for the next look."""
+    wish = versions.by_alias(client, settings.name, "staging")
+    if wish is None or promotion.is_served(wish, last_served(client, settings, "staging")):
+        yield
+        return
+    try:
+        yield
+    finally:
+        client.set_registered_model_alias(settings.name, "staging", wish.version)
+
+
+def in_mlflow(client, name: str, served: Served):
+    """The version in MLflow that served; None when nothing did, or MLflow no longer has it, or another of its number."""
+    try:
+        found = versions.by_number(client, name, served["version"]) if served else None
+    except RegistryError:
+        return None
+    return found if found and served and found.tags.get("digest") == served["digest"] else None
+
+
+@contextmanager
+def given_back(client, settings: Settings, wanted, before) -> Iterator[None]:
+    """When what is done here fails, the aliases go back to where they were, as far as nobody has moved them again.
+
+    Where production serves the version all the same (the command was stopped after the release), they stay.
+    """
+    previous = versions.by_alias(client, settings.name, "previous")
+    try:
+        yield
+    except BaseException:  # whatever it was, the keyboard included: MLflow must say what is true
+        try:
+            if not promotion.is_served(wanted, targets.serving("production", settings)):
+                move_back(client, settings.name, wanted.version, before, previous)
+        except Exception as error:
+            print(f"the aliases could not be put back: {reason(error)}", file=sys.stderr)
+        raise
+
+
+def move_back(client, name: str, wanted: str, before, previous) -> None:
+    """Put the alias production back on what served, where anything did, and previous where it was."""
+    if previous:
+        client.set_registered_model_alias(name, "previous", previous.version)
+    elif before:
+        client.delete_registered_model_alias(name, "previous")
+    if before and versions.move_alias(client, name, "production", before.version, expected=wanted):
+        print(f"alias production is on version {before.version} again", flush=True)
+
+
+@contextmanager
+def recorded(client, settings: Settings, environment: str, version, served: Served) -> Iterator[None]:
+    """Append what fails on the way to an environment to the deployment records; what fails there, `deploy` records itself."""
+    about = {
+        "version": version.version,
+        "before": served["version"] if served else None,
+        "digest": version.tags.get("digest", ""),
+        "image": version.tags.get("image", "none"),
+        "action": "reconcile",
+        "target": targets.choose(settings).NAME,
+        "link": lineage.link(),
+    }
+    try:
+        yield
+    except BaseException as error:
+        deployments.record_failure(client, settings.name, environment, about, error)
+        raise
+
+
+def prove(client, settings: Settings, version) -> None:
+    """Put a version into staging and test it there; raises DeployError when a test fails."""
+    deploy(client, settings, "staging", version, "reconcile", moves=True)
+    result = proof.smoke_test("staging")
+    smoke.show(result)
+    smoke.require_success(result)
+    if proof.integration("staging"):
+        raise DeployError(
+            f"version {version.version} failed the integration test in staging",
+            "its words are above; `make integration ENVIRONMENT=staging` runs it again",
+        )
+
+
+def still_wanted(client, name: str, version) -> None:
+    """Raise RegistryError when somebody moved the alias while its version was on the way."""
+    now = version
+    with deployments.afterwards("the alias production could not be looked up", then="`make status` shows it"):
+        now = versions.by_alias(client, name, "production")
+    if now is None or now.version != version.version:
+        raise RegistryError(
+            f"alias production was moved to {f'version {now.version}' if now else 'no version'} meanwhile",
+            "`make reconcile` once more brings that about",
+        )

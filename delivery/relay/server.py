@@ -1,0 +1,182 @@
+"""The webhook relay as a process: its settings from the environment, its server, its end."""
+
+import multiprocessing
+import re
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from delivery.relay import remote
+from delivery.relay.metrics import Metrics
+from delivery.relay.worker import UNDONE, Pace, Worker, say
+from pipeline.artifacts import ROOT, STATE
+from pipeline.ci import chat
+from pipeline.errors import SettingsError, SlipwayError
+
+PORT = 8010
+LOG = STATE / "relay-reconcile.log"
+CALLERS = 64  # that are served at once; others get 503, and MLflow comes again
+PACE = Pace()
+UNDO_SECONDS = 60  # for a reconcile under way to put all back, on a busy machine too; no engine kills it here
+PLACEHOLDERS = ("change-me", "changeme", "set-me", "placeholder", "your-", "example", "<", "secretsecret")
+
+
+@dataclass(frozen=True, repr=False)
+class Config:
+    """What the environment says; it is never shown, for it holds secrets."""
+
+    secret: str
+    model: str
+    mlflow: str
+    repository: str = ""
+    token: str = ""
+    ref: str = "main"
+    api: str = "https://api.github.com"
+    port: int = PORT
+
+
+def read(environment: Mapping[str, str], reconciles: bool) -> Config:
+    """The settings; raises SettingsError that names what is missing or unfit."""
+
+    def get(name: str, default: str = "") -> str:
+        return environment.get(name, "").strip() or default
+
+    config = Config(
+        secret=secret(get("SLIPWAY_RELAY_SECRET")),
+        model=get("SLIPWAY_RELAY_MODEL") or model(),
+        mlflow=get("MLFLOW_TRACKING_URI"),
+        repository=get("SLIPWAY_RELAY_REPOSITORY", get("GITHUB_REPOSITORY")),
+        token=get("SLIPWAY_RELAY_TOKEN"),
+        ref=get("SLIPWAY_RELAY_REF", "main"),
+        api=get("GITHUB_API_URL", "https://api.github.com"),
+        port=port(get("SLIPWAY_RELAY_PORT", str(PORT))),
+    )
+    check(config, reconciles)
+    return config
+
+
+def check(config: Config, reconciles: bool) -> None:
+    """Raise SettingsError where something is missing, or GitHub cannot be asked with what is there."""
+    needed = {"SLIPWAY_RELAY_MODEL": config.model}
+    if not reconciles:
+        needed |= {
+            "MLFLOW_TRACKING_URI": config.mlflow,
+            "SLIPWAY_RELAY_REPOSITORY": config.repository,
+            "SLIPWAY_RELAY_TOKEN": config.token,
+        }
+    if missing := [name for name, value in needed.items() if value in ("", "set-me")]:
+        raise SettingsError(f"the relay needs {', '.join(missing)}", "docs/promote-in-mlflow.md says what they are")
+    if not reconciles and not re.fullmatch(r"[\w.-]+/[\w.-]+", config.repository):
+        raise SettingsError("SLIPWAY_RELAY_REPOSITORY is not OWNER/NAME", "an example is octo/model")
+    if not reconciles and (problem := chat.wrong(config.api)):
+        raise SettingsError(f"GITHUB_API_URL {problem}", "the token would travel in the open")
+
+
+def secret(value: str) -> str:
+    """The secret that MLflow signs with; raises SettingsError for one that others could guess."""
+    then = "`openssl rand -hex 32` makes one; give the same to `make webhook`"
+    if not value:
+        raise SettingsError("the relay needs SLIPWAY_RELAY_SECRET, with which MLflow signs what it sends", then)
+    if len(value) < 16 or len(set(value)) < 6 or any(word in value.lower() for word in PLACEHOLDERS):
+        raise SettingsError("SLIPWAY_RELAY_SECRET can be guessed: it is short, or a placeholder", then)
+    return value
+
+
+def model(folder: Path = ROOT) -> str:
+    """The model's name in pipeline.toml, "" where there is none."""
+    try:
+        name = tomllib.loads((folder / "pipeline.toml").read_text(encoding="utf-8")).get("name")
+    except (OSError, ValueError):
+        name = None
+    return name if isinstance(name, str) else ""
+
+
+def port(value: str) -> int:
+    """A port's number; raises SettingsError."""
+    if not (value.isascii() and value.isdecimal() and 0 < int(value[:6]) < 65536):
+        raise SettingsError("SLIPWAY_RELAY_PORT is no port: a number from 1 to 65535", f"without it {PORT} is taken")
+    return int(value)
+
+
+def elsewhere(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
+    """The worker that has GitHub promote."""
+
+    def start() -> None:
+        remote.dispatch(config.api, config.repository, config.ref, config.token)
+        say(f"started {remote.WORKFLOW} in {config.repository} on {config.ref}")
+
+    return Worker(lambda: remote.aliases(config.mlflow, config.model), start, tell, metrics, pace)
+
+
+def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
+    """The worker that promotes on this machine, with the heavy imports made before the first click."""
+    from pipeline import preload
+    from pipeline.registry import mlflow_server
+    from pipeline.settings import load_settings
+
+    settings = load_settings()
+    if not mlflow_server.remote_uri():
+        mlflow_server.uri(settings)
+    preload.prepare()
+    return Worker(
+        lambda: remote.aliases(mlflow_server.uri(settings), config.model),
+        reconcile,
+        lambda _: None,  # the command that it runs tells by itself
+        metrics,
+        replace(pace, end=UNDO_SECONDS),
+        cancel,
+        UNDONE,
+    )
+
+
+def reconcile() -> None:
+    """Run `make reconcile` and show what it said; raises SlipwayError when it failed."""
+    from pipeline import preload
+
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    status = preload.run(["-m", "scripts.reconcile"], LOG)
+    said = LOG.read_text(encoding="utf-8", errors="replace").strip()
+    print(said, flush=True)
+    if status:
+        errors = [line.removeprefix("error: ") for line in said.splitlines() if line.startswith("error: ")]
+        raise SlipwayError(f"`make reconcile`: {errors[-1] if errors else f'exit status {status}'}")
+
+
+def cancel() -> None:
+    """Tell the reconcile under way to undo what it began, as Ctrl-C does."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+
+
+def tell(what: str) -> None:
+    """One message to SLIPWAY_WEBHOOK, where that is set."""
+    chat.tell(f"webhook relay says that a promotion failed: {what}")
+
+
+def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:
+    """Answer requests until a signal; a caller that is slow or one of too many is sent away. Raises SettingsError without a port."""
+    import uvicorn
+
+    from delivery.relay import app
+
+    try:
+        socket.create_server((host, config.port)).close()
+    except OSError as error:
+        raise SettingsError(
+            f"the relay cannot listen on {host}:{config.port}: {error.strerror}",
+            "SLIPWAY_RELAY_PORT names another port",
+        ) from None
+    say(f"listening on {host}:{config.port} for the aliases of {config.model}")
+    uvicorn.run(
+        app.make(config.secret, config.model, worker, metrics),
+        host=host,
+        port=config.port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=CALLERS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=2,
+    )
