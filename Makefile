@@ -94,64 +94,64 @@ forget: .venv/ready  ## delete what the prediction log of ENVIRONMENT (default: 
 
 # --- in workflows, and wherever else a machine starts with nothing ------------------------------------------------------
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
-	@$(PYTHON) -m scripts.plan
+	@$(PYTHON) -m scripts.ci.plan
 
 all-passed:  ## turn the results of the jobs before, in NEEDS, into an exit status
-	@$(PYTHON) -m scripts.all_passed
+	@$(PYTHON) -m scripts.ci.all_passed
 
 restore-mlflow: .venv/ready  ## fetch the embedded MLflow from the image registry and hold it; READ_ONLY=yes holds nothing
-	@$(PY) -m scripts.restore_mlflow $(if $(filter yes,$(READ_ONLY)),--read-only)
+	@$(PY) -m scripts.ci.restore_mlflow $(if $(filter yes,$(READ_ONLY)),--read-only)
 
 save-mlflow: .venv/ready  ## put the embedded MLflow back into the image registry and let go of it
-	@$(PY) -m scripts.save_mlflow
+	@$(PY) -m scripts.ci.save_mlflow
 
 cluster: .venv/ready  ## write the kubeconfig that the environment carries, for the steps that follow
-	@$(PY) -m scripts.cluster --environment "$$ENVIRONMENT"
+	@$(PY) -m scripts.ci.cluster --environment "$$ENVIRONMENT"
 
 verify-image: .venv/ready  ## prove that the image of VERSION=n was made and attested by this repository
-	@$(PY) -m scripts.verify_image --version "$$VERSION"
+	@$(PY) -m scripts.ci.verify_image --version "$$VERSION"
 
 relay: .venv/ready  ## have a promotion follow at once when an alias is moved in MLflow; ARGS=--reconcile: on this machine
-	@$(PY) -m scripts.webhook_relay $(ARGS)
+	@$(PY) -m scripts.mlflow.webhook_relay $(ARGS)
 
 webhook: .venv/ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
-	@$(PY) -m scripts.webhook --url "$$URL"
+	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
 
 reconcile: .venv/ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
 	@$(PY) -m scripts.reconcile $(if $(ENVIRONMENT),--environment "$$ENVIRONMENT") $(ARGS)
 
 summary: .venv/ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
-	@$(PY) -m scripts.summary
+	@$(PY) -m scripts.ci.summary
 
 notify:  ## tell a chat how the jobs in NEEDS ended, where SLIPWAY_WEBHOOK is set
-	@$(PYTHON) -m scripts.notify
+	@$(PYTHON) -m scripts.ci.notify
 
 pr-report: .venv/ready  ## what a pull request would change -> build/pull_request.json
-	@$(PY) -m scripts.pr_report
+	@$(PY) -m scripts.ci.pr_report
 
 pr-comment: .venv/ready  ## build/incoming/pull_request.json, trusted in nothing -> build/comment.md
-	@$(PY) -m scripts.pr_comment
+	@$(PY) -m scripts.ci.pr_comment
 
 mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
-	@$(PY) -m scripts.start_mlflow
+	@$(PY) -m scripts.mlflow.start_mlflow
 
 ui: .venv/ready  ## open MLflow's pages, put back what is changed there and have it deployed; ARGS=--no-browser
-	@$(PY) -m scripts.ui $(ARGS)
+	@$(PY) -m scripts.mlflow.ui $(ARGS)
 
 up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
-	@$(PY) -m scripts.up
+	@$(PY) -m scripts.host.up
 
 down: .venv/ready  ## end them; what they stored stays
-	@$(PY) -m scripts.up --down
+	@$(PY) -m scripts.host.up --down
 
 mlflow-user: .venv/ready  ## give NAME=anna an account of the team's MLflow; with PERMISSION=EDIT they may move production
-	@$(PY) -m scripts.mlflow_user --name "$$NAME" $(if $(PERMISSION),--permission "$$PERMISSION")
+	@$(PY) -m scripts.mlflow.mlflow_user --name "$$NAME" $(if $(PERMISSION),--permission "$$PERMISSION")
 
 backup: .venv/ready  ## copy all that MLflow of `make up` knows -> backups/, checked; the newest 7 are kept
-	@$(PY) -m scripts.backup
+	@$(PY) -m scripts.host.backup
 
 restore-backup: .venv/ready  ## bring the newest copy (or BACKUP=name) back; REPLACE=yes where MLflow holds something
-	@$(PY) -m scripts.restore_backup $(if $(BACKUP),--backup "$$BACKUP") $(if $(filter yes,$(REPLACE)),--replace)
+	@$(PY) -m scripts.host.restore_backup $(if $(BACKUP),--backup "$$BACKUP") $(if $(filter yes,$(REPLACE)),--replace)
 
 # --- development ------------------------------------------------------------------------------------------------------
 setup: .venv/ready  ## make .venv with the locked requirements

@@ -247,7 +247,8 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
     """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
     from importlib.metadata import version
 
-    from pipeline.registry import mlflow_server, pages, run_title
+    from pipeline import mlflow_pages
+    from pipeline.registry import mlflow_server, run_title
     from pipeline.registry.dataset_input import SampledDataset
 
     client = versions.connect(settings)
@@ -290,7 +291,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         input_example=sample,
         pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
     )
-    page = pages.run(run.info.experiment_id, run.info.run_id)
+    page = mlflow_pages.run(run.info.experiment_id, run.info.run_id)
     return {
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,

@@ -27,7 +27,7 @@ WAIT_SECONDS = 600  # for another `make ship` here, or for the last stage of one
 COMMANDS = {
     "validate": ["-m", "scripts.validate_data"],
     "validate-model": ["-m", "scripts.validate_model"],
-    "mlflow": ["-m", "scripts.start_mlflow"],
+    "mlflow": ["-m", "scripts.mlflow.start_mlflow"],
     "train": ["train.py"],
     "evaluate": ["evaluate.py"],
     "register": ["register_model.py"],

@@ -9,12 +9,12 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from pipeline import processes, state
+from pipeline import mlflow_pages, processes, state
 from pipeline.artifacts import STATE, write_json
 from pipeline.ci import dispatch
 from pipeline.errors import BusyError, DeployError, RegistryError
 from pipeline.registry import changes as registry_changes
-from pipeline.registry import mlflow_server, pages
+from pipeline.registry import mlflow_server
 from pipeline.registry.changes import Change
 from pipeline.registry.embedded import heartbeat, saving, snapshot, sync
 from pipeline.registry.embedded.lease import Claimant
@@ -37,7 +37,7 @@ def deployed_by() -> str:
 
 def show(settings: Settings, browser: bool) -> None:
     """Print the address of the model's page, and open it where there is a screen."""
-    address = f"{mlflow_server.shown(mlflow_server.uri(settings)).rstrip('/')}/{pages.model(settings.name)}"
+    address = f"{mlflow_server.shown(mlflow_server.uri(settings)).rstrip('/')}/{mlflow_pages.model(settings.name)}"
     print(f"MLflow: {address}", flush=True)
     # Without a screen Python would start a text browser, in the terminal that is read from here.
     if browser and (sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):

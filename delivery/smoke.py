@@ -77,6 +77,7 @@ def replay(url: str, bundle: Path, version: str, key: str = "") -> SmokeResult:
 
 
 def require_success(result: SmokeResult) -> None:
+    """Raise SmokeTestError, with the first thing that differs, unless every check succeeded."""
     if not result.success:
         raise SmokeTestError(
             f"smoke test of {result.url} failed: {result.reason}",
@@ -85,6 +86,7 @@ def require_success(result: SmokeResult) -> None:
 
 
 def read(bundle: Path, name: str) -> Any:
+    """A JSON file of a bundle; raises StageError when there is none."""
     try:
         return read_json(bundle / name)
     except StageError as error:
@@ -223,6 +225,7 @@ def _percentiles(latencies: list[float]) -> dict[str, float] | None:
 
 
 def show(result: SmokeResult) -> None:
+    """Print the checks and the latencies as a table."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

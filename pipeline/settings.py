@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import mlflow_names
 from pipeline.errors import SettingsError
-from pipeline.registry import names
 
 TRAINING = ("name", "data", "split", "train")  # the tables that decide what a trained model is
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -64,12 +64,12 @@ class Train(Section):
     @model_validator(mode="after")
     def _parameters_fit_mlflow(self):
         for name, value in self.parameters.items():
-            if wrong := names.fault(name):
+            if wrong := mlflow_names.fault(name):
                 raise ValueError(f"the parameter {name!r} cannot be logged in MLflow: {wrong}")
-            if len(str(value)) > names.LONGEST_VALUE:
+            if len(str(value)) > mlflow_names.LONGEST_VALUE:
                 raise ValueError(
                     f"the value of parameter {name!r} has {len(str(value))} characters; MLflow keeps "
-                    f"{names.LONGEST_VALUE}: put a long list into project/model.py"
+                    f"{mlflow_names.LONGEST_VALUE}: put a long list into project/model.py"
                 )
         return self
 

@@ -12,10 +12,10 @@ import argparse
 import sys
 
 from pipeline import artifacts
-from pipeline.data import validation
 from pipeline.data.dataset import read_frame
 from pipeline.errors import DataError, edge
 from pipeline.settings import load_settings
+from pipeline.validation import data
 
 
 @edge
@@ -32,18 +32,18 @@ def main(argv: list[str] | None = None) -> int:
 
     settings = load_settings()
     frame = read_frame()
-    report = validation.examine(frame, settings)
-    artifacts.write_text(files[1], validation.markdown(report))
+    report = data.examine(frame, settings)
+    artifacts.write_text(files[1], data.markdown(report))
     artifacts.write_json(files[0], report)
     if options.json:
         print(artifacts.to_json(report), end="")
     else:
-        validation.show(report)
+        data.show(report)
     broken = [one for one in report["checks"] if not one["success"] and one["severity"] == "critical"]
     if broken:
         first = f"{broken[0]['column']}: {broken[0]['rule']} ({broken[0]['observed']})"
         raise DataError(
-            f"the data fails {validation.counted(len(broken), 'critical check')}, first {first}",
+            f"the data fails {data.counted(len(broken), 'critical check')}, first {first}",
             "project/checks.py is still the example's: `make checks` writes a first one from your data"
             if any(one["column"] == "project/checks.py" for one in report["checks"])
             else "build/data.md names column, rule and rows; correct the data, or project/checks.py",

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pipeline import artifacts
 from pipeline.data.dataset import load_dataset
 from pipeline.errors import ProjectError, edge
-from pipeline.evaluation import model_checks
 from pipeline.formats import onnx_conversion, trusted_types
 from pipeline.settings import load_settings
+from pipeline.validation import model
 
 
 @edge
@@ -32,19 +32,19 @@ def main(argv: list[str] | None = None) -> int:
 
     settings = load_settings()
     onnx_conversion.prepare()
-    outcomes = model_checks.examine(load_dataset(settings))
+    outcomes = model.examine(load_dataset(settings))
     broken = [one for one in outcomes if not one.success]
     report = {"success": not broken, "checks": [asdict(one) for one in outcomes]}
     artifacts.write_json(file, report)
     if options.json:
         print(artifacts.to_json(report), end="")
     else:
-        model_checks.show(outcomes)
+        model.show(outcomes)
     if broken:
         then = "correct project/model.py, or a rule of project/checks.py that does not hold"
-        if broken[0].check == model_checks.STORED:
+        if broken[0].check == model.STORED:
             known = settings.train.trusted_types
-            then = trusted_types.advice(broken[0].observed.removeprefix(model_checks.UNTRUSTED).split(", "), known)
+            then = trusted_types.advice(broken[0].observed.removeprefix(model.UNTRUSTED).split(", "), known)
         raise ProjectError(
             f"the model fails {len(broken)} of {len(outcomes)} checks, first “{broken[0].check}”: {broken[0].observed}",
             then,

@@ -34,6 +34,7 @@ def tell(text: str) -> bool:
 
 
 def webhook_url() -> str:
+    """The address in SLIPWAY_WEBHOOK, or ""."""
     return os.environ.get("SLIPWAY_WEBHOOK", "").strip()
 
 

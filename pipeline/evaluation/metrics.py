@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline import mlflow_names
 from pipeline.errors import ProjectError, SettingsError, in_project
-from pipeline.registry import names
 from pipeline.settings import Settings
 
 Resampled = Callable[[np.ndarray], np.ndarray]
@@ -58,7 +58,7 @@ def metrics_for(task: str, positive: int | None = None, extra: Extra | None = No
     """
     metrics = {metric.name: metric for metric in _of_task(task, positive)}
     for name, own in (extra or {}).items():
-        if wrong := names.fault(name):
+        if wrong := mlflow_names.fault(name):
             raise ProjectError(
                 f"METRICS in project/model.py: a metric cannot be called {name!r}: {wrong}", "choose another name"
             )

@@ -7,9 +7,9 @@ to people from then on, so what is added later is added to whatever stands there
 import re
 from collections.abc import Mapping, Sequence
 
+from pipeline import mlflow_pages
 from pipeline.evaluation import report
 from pipeline.evaluation.report import Cell, Name, Table
-from pipeline.registry import pages
 from pipeline.settings import Settings
 
 LONGEST = 5000  # characters of a description that MLflow's tables hold; SQLite alone would take more
@@ -52,7 +52,7 @@ def of_model(settings: Settings, deployments: str) -> str:
             *sentences,
             "Whoever moves the alias `production` to another version deploys that version: by way of staging and its tests, "
             "and the alias goes back when they fail. Each version's description is its card.",
-            f"The history is in the experiment [{settings.name}-deployments]({pages.experiment(deployments)}): "
+            f"The history is in the experiment [{settings.name}-deployments]({mlflow_pages.experiment(deployments)}): "
             "who deployed what, when, and how it ended.",
         ]
     )
@@ -159,7 +159,7 @@ def run_link(experiment: str, run: str) -> str:
     """A run as a link within MLflow's pages, wherever these are served; as text where an id is none."""
     if not all(re.fullmatch(r"[\w-]+", each) for each in (experiment, run)):
         return report.code(run)
-    return f"[{report.code(run)}]({pages.run(experiment, run)})"
+    return f"[{report.code(run)}]({mlflow_pages.run(experiment, run)})"
 
 
 def _fitted(first: list[str], parts: Mapping[str, list[str]], last: list[str]) -> str:

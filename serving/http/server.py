@@ -15,9 +15,9 @@ from uvicorn.server import ServerState
 
 from serving.http.fast_path import FastPath, Response
 from serving.http.headers import by_name
+from serving.http.listening import take_no_more
 from serving.problems import Problem
 from serving.requests.body import SMALL
-from serving.runtime.listening import take_no_more
 from serving.telemetry.metrics import REFUSED
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked

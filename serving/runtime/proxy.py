@@ -20,9 +20,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.http.listening import take_no_more
 from serving.requests.request_ids import new_request_id, request_id
 from serving.runtime.descriptors import raise_limit
-from serving.runtime.listening import take_no_more
 
 PATIENCE = 5  # seconds that a caller is kept waiting while nothing answers behind the door
 CHUNK = 1 << 16

@@ -43,11 +43,11 @@ class Host:
 
     def up(self, **more: str) -> str:
         """`make up`; returns what it printed. The first one builds MLflow's image."""
-        return self.fork.ok("-m", "scripts.up", timeout=900, **self.environment | more)
+        return self.fork.ok("-m", "scripts.host.up", timeout=900, **self.environment | more)
 
     def refused(self, **more: str) -> str:
         """A `make up` that must end red in words; returns them."""
-        return self.fork.refused("-m", "scripts.up", **self.environment | more)
+        return self.fork.refused("-m", "scripts.host.up", **self.environment | more)
 
     def ship(self) -> str:
         """`make ship` with the target docker and this host's MLflow; returns what it printed."""
@@ -58,7 +58,7 @@ class Host:
 
     def down(self) -> str:
         """`make down`; returns what it printed."""
-        return self.fork.ok("-m", "scripts.up", "--down", **self.environment)
+        return self.fork.ok("-m", "scripts.host.up", "--down", **self.environment)
 
     def compose(self, *arguments: str) -> str:
         """Standard output of `docker compose` on the fork's file."""

@@ -55,7 +55,7 @@ def _mlflow(machine: Machine):
 
     text = (machine.root / "pipeline.toml").read_text()
     (machine.root / "pipeline.toml").write_text(text.replace("port = 5000", f"port = {free_port()}"))
-    uri = machine.run("-m", "scripts.start_mlflow").split()[-1]
+    uri = machine.run("-m", "scripts.mlflow.start_mlflow").split()[-1]
     return MlflowClient(uri, uri)
 
 
@@ -256,7 +256,7 @@ def test_own_data_is_not_overwritten(machine):
     one.save()
     other.write("own work")
     assert "would be overwritten" in other.restore(status=1)
-    assert "would be overwritten" in other.run("-m", "scripts.restore_mlflow", "--read-only", status=1)
+    assert "would be overwritten" in other.run("-m", "scripts.ci.restore_mlflow", "--read-only", status=1)
     assert other.names() == ["own work"]
     one.restore()
     one.write("unsaved")
@@ -292,7 +292,7 @@ def test_reading_only_holds_nothing(machine, repository):
     holder.save()
     holder.restore()
     before = tag(repository, "lease")["annotations"]["slipway.holder"]
-    assert "MLflow is as" in reader.run("-m", "scripts.restore_mlflow", "--read-only")
+    assert "MLflow is as" in reader.run("-m", "scripts.ci.restore_mlflow", "--read-only")
     reader.write("mine")
     assert "nothing was saved" in reader.save()
     assert tag(repository, "lease")["annotations"]["slipway.holder"] == before
@@ -304,7 +304,7 @@ def test_registry_that_refuses(machine, tmp_path):
     with closing(OwnRegistry(tmp_path, login=True)) as own:
         own.start()
         one = machine(f"{own.address}/closed")
-        assert "warning: " in one.run("-m", "scripts.restore_mlflow", "--read-only")
+        assert "warning: " in one.run("-m", "scripts.ci.restore_mlflow", "--read-only")
         assert "refuses" in (one.home / "unknown").read_text()
         said = one.restore(status=1)
         assert "refuses" in said and "IMAGE_REPOSITORY_PASSWORD" in said
@@ -328,7 +328,7 @@ def test_registry_with_tokens(machine, repository, proxy):
     one.write("one")
     assert "MLflow is saved" in one.save()
     proxy.tokens = lambda login, scope: login == "octo:secret" and "push" not in scope
-    assert "MLflow is as" in one.run("-m", "scripts.restore_mlflow", "--read-only")
+    assert "MLflow is as" in one.run("-m", "scripts.ci.restore_mlflow", "--read-only")
     assert "refuses" in one.restore(status=1)
 
 
@@ -396,7 +396,7 @@ def test_spoiled_blob_is_fetched_again_or_refused(machine, repository, proxy, fa
 def test_registry_that_is_down(machine, repository, proxy):
     """A registry that does not answer, or answers an error, is told in words by restore and read-only alike."""
     one = machine(f"127.0.0.1:{free_port()}/nobody/home")
-    for said in (one.restore(status=1), one.run("-m", "scripts.restore_mlflow", "--read-only", status=1)):
+    for said in (one.restore(status=1), one.run("-m", "scripts.ci.restore_mlflow", "--read-only", status=1)):
         assert "was lost or does not answer" in said and "next: " in said
     proxy.fault = lambda method, path: 503
     one = machine(repository.replace(proxy.behind, proxy.address))

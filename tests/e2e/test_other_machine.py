@@ -31,7 +31,7 @@ class Jobs:
             shutil.rmtree(self.fork.root / folder, ignore_errors=True)
         for image in self.engine.images.list(self.environment["IMAGE_REPOSITORY"]):
             self.engine.images.remove(image.id, force=True)
-        self.ok("-m", "scripts.start_mlflow")
+        self.ok("-m", "scripts.mlflow.start_mlflow")
 
     def served(self) -> str:
         """The version that production answers with."""
@@ -63,7 +63,7 @@ def jobs(fork, engine, registry):
 def test_an_image_is_proven_from_the_registry_alone(jobs):
     """On a machine that never saw it, the image of a version is pulled and agrees with MLflow."""
     jobs.another_machine()
-    said = jobs.ok("-m", "scripts.verify_image", "--version", "2")
+    said = jobs.ok("-m", "scripts.ci.verify_image", "--version", "2")
     assert f"version 2 is {jobs.environment['IMAGE_REPOSITORY']}@sha256:" in said
 
 

@@ -16,7 +16,7 @@ from tests.scripts.relays import SECRET, TOKEN, event, metric, registry, server,
 ROOT = Path(__file__).resolve().parents[2]
 
 LIMIT = 60e6  # bytes that the image may add to its base
-RELAY = ("__init__", "app", "metrics", "remote", "worker")
+RELAY = ("__init__", "app", "metrics", "remote", "server", "worker")
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def test_it_holds_what_it_imports_and_no_more(engine, image):
     assert (found, user) == ("[]", "10001")
     assert set(eval(files)) == {
         *(f"pipeline/{name}.py" for name in ("__init__", "artifacts", "errors")),
-        *(f"pipeline/ci/{name}.py" for name in ("__init__", "outputs", "repository_settings")),
+        *(f"pipeline/ci/{name}.py" for name in ("__init__", "chat", "outputs")),
         *(f"pipeline/registry/{name}.py" for name in ("__init__", "webhooks")),
-        *(f"scripts/{name}.py" for name in ("__init__", "notify", "webhook_relay")),
+        *(f"scripts/{name}.py" for name in ("__init__", "mlflow/__init__", "mlflow/webhook_relay")),
         *(f"delivery/{name}.py" for name in ("__init__", *(f"relay/{one}" for one in RELAY))),
     }
     base = engine.images.get(os.environ.get("PYTHON_IMAGE") or "python:3.11-slim-bookworm")

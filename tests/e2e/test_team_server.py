@@ -48,12 +48,12 @@ class Team(Host):
 
     def backup(self) -> Path:
         """`make backup`; returns the folder that it made."""
-        said = self.fork.ok("-m", "scripts.backup", **self.environment)
+        said = self.fork.ok("-m", "scripts.host.backup", **self.environment)
         return self.fork.root / "backups" / said.split("BACKUP=")[-1].strip()
 
     def restore(self, *options: str) -> str:
         """`make restore-backup`; returns what it printed."""
-        return self.fork.ok("-m", "scripts.restore_backup", *options, **self.environment)
+        return self.fork.ok("-m", "scripts.host.restore_backup", *options, **self.environment)
 
     def refuses(self, script: str, *options: str, **more: str) -> str:
         """A command that must end red in words; returns them."""
@@ -151,7 +151,7 @@ def destroy(host) -> None:
 @pytest.fixture(scope="module")
 def before(host, tmp_path_factory):
     """All that MLflow knew when it was copied, and the copy."""
-    host.fork.ok("-m", "scripts.mlflow_user", "--name", "anna", **host.environment)
+    host.fork.ok("-m", "scripts.mlflow.mlflow_user", "--name", "anna", **host.environment)
     known = everything(host, tmp_path_factory.mktemp("before"))
     assert len(known["versions"]) == 2 and len(known["files"]) > 10 and known["users"] == ["admin", "anna"]
     return known, host.backup()
@@ -271,7 +271,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(host, before):
 
 def test_of_artifacts_in_s3_the_database_alone_is_copied(host, before):
     """With a bucket the backup says who has to keep its versions; brought back where artifacts are elsewhere, it is refused."""
-    said = host.fork.ok("-m", "scripts.backup", **host.environment, SLIPWAY_ARTIFACTS="s3://bucket/prefix")
+    said = host.fork.ok("-m", "scripts.host.backup", **host.environment, SLIPWAY_ARTIFACTS="s3://bucket/prefix")
     made = host.fork.root / "backups" / said.split("BACKUP=")[-1].strip()
     assert "not copied: they are in s3://bucket/prefix, whose bucket is to keep versions" in said
     assert sorted(path.name for path in made.iterdir()) == ["backup.json", "mlflow.dump"]
@@ -283,7 +283,7 @@ def test_a_full_disk_leaves_no_half_backup(host, before):
     """A backup for which there is no room ends in words and is not there; the older ones stay."""
     there = host.backups()
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.backup"],
+        [sys.executable, "-m", "scripts.host.backup"],
         cwd=host.fork.root, env=os.environ | host.environment, capture_output=True, text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
     )  # fmt: skip

@@ -33,7 +33,7 @@ class Person:
 
     def __init__(self, machine: Machine, **environment: str):
         self.machine, self.said, self.ready = machine, "", threading.Event()
-        command = machine.command("-u", "-m", "scripts.ui", "--no-browser")
+        command = machine.command("-u", "-m", "scripts.mlflow.ui", "--no-browser")
         self.process = subprocess.Popen(**command | {"stdin": subprocess.PIPE, "env": command["env"] | environment})
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()
@@ -100,7 +100,7 @@ def database(tmp_path_factory):
     """The database of a real MLflow with three versions, production on the second."""
     one = Machine(tmp_path_factory.mktemp("seed") / "our model", "")  # a name that coverage knows
     own_port(one)
-    uri = one.run("-m", "scripts.start_mlflow").split()[-1]
+    uri = one.run("-m", "scripts.mlflow.start_mlflow").split()[-1]
     client = MlflowClient(uri, uri)
     client.create_registered_model(NAME)
     run = client.create_run(client.create_experiment("e")).info.run_id
@@ -258,7 +258,7 @@ def test_a_refused_start_is_told_and_the_change_is_saved(seeded, status):
         said = person.ends(status=1)
     assert f"MLflow is saved, but promote.yml was not started: GitHub answers {status}" in said
     assert f"next: press “Run workflow” on {BUTTON}" in said and "hunter2" not in said
-    seeded.run("-m", "scripts.restore_mlflow", "--read-only")
+    seeded.run("-m", "scripts.ci.restore_mlflow", "--read-only")
     with closing(sqlite3.connect(seeded.home / "mlflow.db")) as connection:
         assert ("staging", 1) in connection.execute("SELECT alias, version FROM registered_model_aliases").fetchall()
 
@@ -281,7 +281,7 @@ def test_a_conflict_shows_both_and_overwrites_nothing(seeded, repository, machin
     assert tag(repository, "state") == before and api.got == [] and lease_is_free(repository)
     (kept,) = (seeded.root / ".slipway").glob("ui-*")
     assert (kept / "mlflow.db").exists() and str(kept) in other and not seeded.home.exists()
-    seeded.run("-m", "scripts.restore_mlflow", "--read-only")
+    seeded.run("-m", "scripts.ci.restore_mlflow", "--read-only")
     assert production(seeded) == "3"
 
 
@@ -290,7 +290,7 @@ def test_killed_while_open_the_next_one_goes_on(seeded, repository, machine):
     person = Person(seeded)
     person.looks()
     person.ends(status=-signal.SIGKILL, by=signal.SIGKILL)
-    seeded.run("-m", "scripts.restore_mlflow", "--read-only")
+    seeded.run("-m", "scripts.ci.restore_mlflow", "--read-only")
     person = Person(seeded)
     person.looks().set_registered_model_alias(NAME, "production", "1")
     person.ends(status=-signal.SIGKILL, by=signal.SIGKILL)
@@ -336,7 +336,7 @@ def test_what_other_commands_change_afterwards_is_put_back_too(seeded):
     person = Person(seeded)
     person.looks().set_registered_model_alias(NAME, "challenger", "1")
     assert "MLflow is saved" in person.ends()
-    uri = seeded.run("-m", "scripts.start_mlflow").split()[-1]
+    uri = seeded.run("-m", "scripts.mlflow.start_mlflow").split()[-1]
     MlflowClient(uri, uri).set_model_version_tag(NAME, "1", "promoted", "today")
     person = Person(seeded)
     person.looks()
@@ -386,14 +386,14 @@ def test_without_a_registry_the_mlflow_of_this_machine_is_opened(machine, tmp_pa
     (one.root / "bin/look").write_text(f"#!/bin/sh\necho \"$1\" > '{tmp_path}/opened'\n")
     (one.root / "bin/look").chmod(0o755)
     one.environment |= {"IMAGE_REPOSITORY": "", "BROWSER": f"{one.root}/bin/look"}
-    said = one.run("-m", "scripts.ui")
+    said = one.run("-m", "scripts.mlflow.ui")
     assert "MLflow stays on this machine, and so does what you change" in said and "`make reconcile`" in said
     deadline = time.monotonic() + 10
     while not (tmp_path / "opened").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert (tmp_path / "opened").read_text().strip() in said
     one.environment["MLFLOW_TRACKING_URI"] = said.split("MLflow: ")[1].split("/#/")[0]
-    said = one.run("-m", "scripts.ui", "--no-browser")
+    said = one.run("-m", "scripts.mlflow.ui", "--no-browser")
     assert "that server keeps" in said and "schedule of promote.yml" in said
 
 

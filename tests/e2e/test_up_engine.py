@@ -202,7 +202,7 @@ def test_a_setting_that_makes_no_sense_is_told_in_words(host):
 
 def test_two_at_once_do_not_meet(host):
     """A second `make up` while one is at work says who holds the place."""
-    first = host.fork.start("-m", "scripts.up", **host.environment)
+    first = host.fork.start("-m", "scripts.host.up", **host.environment)
     try:
         for line in first.stdout:
             if "building" in line:
@@ -216,7 +216,7 @@ def test_two_at_once_do_not_meet(host):
 def test_without_an_engine_it_says_so(host):
     """Where no engine answers, `make up` and `make down` say so and what to do."""
     for arguments in ([], ["--down"]):
-        said = host.fork.refused("-m", "scripts.up", *arguments, DOCKER_HOST="unix:///nowhere/docker.sock")
+        said = host.fork.refused("-m", "scripts.host.up", *arguments, DOCKER_HOST="unix:///nowhere/docker.sock")
         assert "no Docker engine answers" in said and "start it" in said
 
 
@@ -232,7 +232,7 @@ def test_its_mlflow_tells_a_relay_on_this_host(host):
     with server(204) as github, relay_to(github, uri, model=name, host=gateway) as relay:
         url = f"http://host.docker.internal:{relay.port}/webhook"
         given = {"MLFLOW_TRACKING_URI": uri, "SLIPWAY_RELAY_SECRET": SECRET}
-        assert "answered 202" in host.fork.ok("-m", "scripts.webhook", "--url", url, **given)
+        assert "answered 202" in host.fork.ok("-m", "scripts.mlflow.webhook", "--url", url, **given)
         host.compose("restart", "mlflow")
         host.up()
         client.set_registered_model_alias(name, "production", "1")

@@ -14,7 +14,7 @@ import pytest
 from delivery.images import attestation, docker_engine, image_registry, recipe
 from pipeline import container_registry
 from pipeline.errors import ImageError
-from scripts import verify_image
+from scripts.ci import verify_image
 from tests.e2e.registries import OwnRegistry
 
 RUN = f"run-{uuid.uuid4().hex[:12]}"

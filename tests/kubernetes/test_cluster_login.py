@@ -32,7 +32,7 @@ def make_cluster(text: str, folder, **environment: str) -> dict[str, str]:
     job = {"PATH": os.environ["PATH"], "HOME": str(folder), "RUNNER_TEMP": str(folder), "GITHUB_ACTIONS": "true"}
     job |= {"GITHUB_ENV": str(folder / "env"), "SLIPWAY_KUBECONFIG": text, **environment}
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.cluster", "--environment", "staging"],
+        [sys.executable, "-m", "scripts.ci.cluster", "--environment", "staging"],
         cwd=ROOT, env=job, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

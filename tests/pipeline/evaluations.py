@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pipeline import mlflow_pages
 from pipeline.evaluation import gate, metrics
-from pipeline.registry import pages
 
 SOURCES = {"binary": load_breast_cancer, "multiclass": load_wine, "regression": load_diabetes}
 DECIDES = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
@@ -100,7 +100,7 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
         "first": production is None,
         "candidate": {
             "run_id": "a" * 32,
-            "run_url": f"http://127.0.0.1:5000/{pages.run('1', 'a' * 32)}",
+            "run_url": f"http://127.0.0.1:5000/{mlflow_pages.run('1', 'a' * 32)}",
             "commit": "1" * 40,
             "metrics": values,
         },
@@ -145,7 +145,7 @@ RUN = {
     "split": {"holdout": 0.25, "salt": "slipway", "id": "id"},
     "features": ["mean_radius", "mean_texture"],
     "experiment_id": "1",
-    "run_url": f"http://127.0.0.1:5000/{pages.run('1', 'a' * 32)}",
+    "run_url": f"http://127.0.0.1:5000/{mlflow_pages.run('1', 'a' * 32)}",
     "trained_at": "2026-11-02 09:15:00",
     "trained_by": "octocat",
 }

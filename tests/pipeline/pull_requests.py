@@ -7,7 +7,7 @@ from functools import cache
 from evaluations import DATA, RUN, evaluation
 
 from pipeline import artifacts
-from pipeline.ci.pull_request import report, schema
+from pipeline.pull_request import report, schema
 from pipeline.settings import load_settings
 
 CHANGE = {

@@ -15,7 +15,7 @@ from pipeline.registry import mlflow_server
 from pipeline.registry.embedded import lease, oci, snapshot, sync
 from pipeline.registry.embedded.lease import Claimant, Timing
 from pipeline.settings import load_settings
-from scripts import restore_mlflow, save_mlflow
+from scripts.ci import restore_mlflow, save_mlflow
 from tests.conftest import ROOT
 
 NAME = "artifacts/1/models/m-1/artifacts/model.bin"

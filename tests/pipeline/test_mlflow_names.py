@@ -6,7 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.utils import validation
 
-from pipeline.registry.names import LONGEST, LONGEST_VALUE, fault
+from pipeline.mlflow_names import LONGEST, LONGEST_VALUE, fault
 
 SIGNS = ["a", "Z", "ß", "7", "_", "-", ".", " ", ":", "/", "@", "%", "(", "\n", "\t", "\\", '"', "é", "μ"]
 NAMES = ["", "recall@20", "F1 (macro)", "größe", *map("".join, itertools.product(SIGNS, repeat=2))]

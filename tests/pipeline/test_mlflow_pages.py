@@ -2,15 +2,15 @@
 
 import re
 
+from pipeline import mlflow_pages
 from pipeline.artifacts import ROOT
-from pipeline.registry import pages
 
 
 def test_every_page_opens_on_the_side_of_machine_learning():
     """Without the parameter a browser that was never at this MLflow is shown traces, and no model registry in the menu."""
-    assert pages.experiment("7") == "#/experiments/7/runs?workflowType=machine_learning"
-    assert pages.run("7", "ab") == "#/experiments/7/runs/ab?workflowType=machine_learning"
-    assert pages.model("iris") == "#/models/iris?workflowType=machine_learning"
+    assert mlflow_pages.experiment("7") == "#/experiments/7/runs?workflowType=machine_learning"
+    assert mlflow_pages.run("7", "ab") == "#/experiments/7/runs/ab?workflowType=machine_learning"
+    assert mlflow_pages.model("iris") == "#/models/iris?workflowType=machine_learning"
 
 
 def test_no_other_file_makes_addresses_of_mlflows_pages():

@@ -6,8 +6,8 @@ import os
 import pytest
 from pull_requests import plain
 
-from pipeline.ci.pull_request import schema
 from pipeline.errors import StageError
+from pipeline.pull_request import schema
 
 
 def spoilt(place, value):

@@ -6,9 +6,9 @@ import pytest
 from markdown_it import MarkdownIt
 from pull_requests import CHANGE, plain, report_of
 
-from pipeline.ci.pull_request import comment
-from pipeline.ci.pull_request.schema import PullRequest
 from pipeline.evaluation import report
+from pipeline.pull_request import comment
+from pipeline.pull_request.schema import PullRequest
 
 LINK, HEAD = "https://github.example/o/r/actions/runs/7", "a" * 40
 OURS = {"<sub>", "</sub>", "<details>", "<summary>", "</summary>", "</details>", "<code>", "</code>"}

@@ -7,7 +7,7 @@ from evaluations import DATA, RUN, evaluation
 from pull_requests import CHANGE, write_stages
 
 from pipeline import artifacts
-from pipeline.ci.pull_request import report, schema
+from pipeline.pull_request import report, schema
 from pipeline.registry import mlflow_server
 from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings

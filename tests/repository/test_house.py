@@ -14,6 +14,38 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 PYTHON = [file for file in FILES if file.endswith(".py")]
 STAGES = ("train", "evaluate", "register_model")
+PACKAGES = ("delivery.targets",)  # whose __init__.py has more than a docstring
+ENTRIES = {"serving.batch", "serving.model.contract", "serving.requests.decoder", "serving.access.keys"}
+# From the bottom to the top. A module is in the layer of the longest name that fits it.
+LAYERS = (
+    ("serving", "serving.config"),
+    ("serving.model",),
+    ("serving.problems",),
+    ("serving.requests",),
+    ("serving.telemetry",),
+    ("serving.log",),
+    ("serving.access",),
+    ("serving.http",),
+    ("serving.runtime",),
+    ("serving.app", "serving.batch", "serving.__main__"),
+    ("pipeline",),
+    ("pipeline.data",),
+    ("pipeline.formats",),
+    ("pipeline.evaluation",),
+    ("pipeline.validation",),
+    ("pipeline.ci",),
+    ("pipeline.registry",),
+    ("pipeline.registry.embedded",),
+    ("pipeline.pull_request",),
+    ("delivery", "delivery.keys", "delivery.networks", "delivery.release", "delivery.signals", "delivery.smoke"),
+    ("delivery.canary", "delivery.images"),
+    ("delivery.targets",),
+    ("delivery.host", "delivery.load", "delivery.relay"),
+    ("delivery.deployment", "delivery.proof"),
+    ("delivery.chain", "delivery.checkup", "delivery.mlflow_ui", "delivery.reconciliation", "delivery.rehearsal"),
+    ("train", "evaluate", "register_model", "scripts"),
+    ("dev",),
+)
 
 
 def tree(file: str) -> ast.Module:
@@ -32,15 +64,61 @@ def imports(file: str) -> set[str]:
     return found
 
 
-def test_no_stage_imports_a_stage():
-    """Neither stages nor pipeline/ nor scripts/ import a stage; pipeline/ imports no script, and of serving/ its entry for batches."""
-    for file in PYTHON:
-        if file.startswith("tests/"):
-            continue
-        assert not imports(file) & set(STAGES), file
-        if file.startswith("pipeline/"):
-            other = {name for name in imports(file) if name.split(".")[0] in ("scripts", "serving")}
-            assert other <= {"serving", "serving.batch"}, file
+def modules() -> dict[str, str]:
+    """Our modules by name, and the file of each, but for tests and peers, which are programs of their own."""
+    ours = (file for file in PYTHON if not file.startswith(("tests/", "project/", "dev/benchmarks/peers/")))
+    return {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in ours}
+
+
+def imported(file: str, known: dict[str, str]) -> set[str]:
+    """Our modules that a file imports; an imported name that is no module belongs to the module that has it."""
+    found = imports(file) & set(known)
+    return found - {name for name in found if f"{ROOT}/{known[name]}".endswith("__init__.py") and name not in PACKAGES}
+
+
+def place(module: str) -> int:
+    """The layer of a module in LAYERS: the longest name that fits counts."""
+    names = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    fits = [name for name in names if module == name or module.startswith(f"{name}.")]
+    assert fits, f"{module} is in no layer: tests/repository/test_house.py says where new rooms go"
+    return names[max(fits, key=len)]
+
+
+def test_no_module_imports_up():
+    """A module imports modules of its own layer or of lower ones (docs/architecture.md), and the service nothing of the rest."""
+    known = modules()
+    for module, file in known.items():
+        for other in imported(file, known):
+            assert place(other) <= place(module), f"{module} imports {other}"
+            if module.startswith("serving"):
+                assert other.startswith("serving"), f"{module} imports {other}"
+
+
+def test_the_pipeline_asks_the_service_through_its_entries_alone():
+    """Of serving/ the other rooms import what answers a batch, what reads a contract and what makes keys, and nothing else."""
+    known = modules()
+    for module, file in known.items():
+        if not module.startswith(("serving", "dev")):
+            other = {name for name in imported(file, known) if name.startswith("serving")}
+            assert other <= ENTRIES, f"{module} imports {other - ENTRIES}"
+
+
+def test_no_verb_imports_a_verb():
+    """Verbs and stages are entry points: nothing imports them."""
+    known = modules()
+    for module, file in known.items():
+        verbs = {name for name in imported(file, known) if name in STAGES or name.startswith("scripts")}
+        assert not verbs, f"{module} imports {verbs}"
+
+
+def test_there_is_no_circle_of_imports():
+    """No file imports, over however many others, itself."""
+    known = modules()
+    graph = {module: imported(file, known) - {module} for module, file in known.items()}
+    while leaves := [module for module, others in graph.items() if not others & set(graph)]:
+        for module in leaves:
+            del graph[module]
+    assert not graph, f"these import one another: {sorted(graph)}"
 
 
 def test_no_file_names_a_package_index():

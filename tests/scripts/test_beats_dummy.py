@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.model_checks import beats_dummy, mean_bounds
+from pipeline.validation.model import beats_dummy, mean_bounds
 
 
 def outcome(rows, gain, noise=1.0, seed=0):

@@ -14,7 +14,7 @@ import yaml
 from delivery.targets.kubernetes import kubeconfig as carried
 from delivery.targets.kubernetes import oidc_token
 from pipeline.errors import DeployError, SettingsError
-from scripts import cluster
+from scripts.ci import cluster
 from tests.scripts.oidc_endpoint import endpoint
 
 DATA = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()

@@ -14,7 +14,7 @@ from delivery.host import passwords
 from pipeline.errors import SlipwayError
 from pipeline.registry import deployments, versions
 from pipeline.settings import load_settings
-from scripts import mlflow_user
+from scripts.mlflow import mlflow_user
 from tests.scripts.mlflow_auth import ADMIN, ROOT, auth_server, server
 
 NAME = load_settings().name

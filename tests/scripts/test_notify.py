@@ -55,7 +55,7 @@ def notify(url: str, needs: dict | str, **environment: str) -> str:
     text = needs if isinstance(needs, str) else json.dumps(needs)
     job = {"PATH": os.environ["PATH"], "NEEDS": text, "SLIPWAY_WEBHOOK": url, **RUN, **environment}
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "scripts.notify"], cwd=ROOT, env=job, capture_output=True, text=True, timeout=60
+        [sys.executable, "-S", "-m", "scripts.ci.notify"], cwd=ROOT, env=job, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and not done.stderr and "hunter2" not in done.stdout, done.stdout + done.stderr
     return done.stdout

@@ -28,9 +28,9 @@ def plan(folder: Path, event: dict | None = None, **environment: str) -> tuple[d
 
 
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess:
-    """`python -m scripts.plan` without site-packages: -S leaves out what is installed."""
+    """`python -m scripts.ci.plan` without site-packages: -S leaves out what is installed."""
     return subprocess.run(
-        [sys.executable, "-S", "-m", "scripts.plan"], cwd=ROOT, env={"PATH": os.environ["PATH"], **environment},
+        [sys.executable, "-S", "-m", "scripts.ci.plan"], cwd=ROOT, env={"PATH": os.environ["PATH"], **environment},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from pipeline import artifacts
-from pipeline.ci.pull_request import event as pull_request_event
-from scripts import pr_comment
+from pipeline.pull_request import event as pull_request_event
+from scripts.ci import pr_comment
 
 HEAD = "a" * 40
 REPORT = {

@@ -11,7 +11,7 @@ def first(fork):
     """The report on the first model."""
     for stage in ("-m scripts.validate_data", "-m scripts.validate_model", "train.py", "evaluate.py"):
         fork.ok(*stage.split())
-    fork.ok("-m", "scripts.pr_report")
+    fork.ok("-m", "scripts.ci.pr_report")
     return fork.json("build/pull_request.json")
 
 
@@ -30,7 +30,7 @@ def second(fork, first):
     fork.ok("-m", "scripts.validate_data")
     fork.ok("train.py", SLIPWAY_REASON="retrain: every Monday")
     fork.ok("evaluate.py")
-    return fork.ok("-m", "scripts.pr_report"), fork.json("build/pull_request.json")
+    return fork.ok("-m", "scripts.ci.pr_report"), fork.json("build/pull_request.json")
 
 
 def test_a_first_model_has_nothing_to_be_compared_with(first):
@@ -61,7 +61,7 @@ def test_reason_and_drift_are_tags_of_the_run(fork, second):
 
 def test_the_summary_shows_the_retraining(fork, second):
     """Verdict, comparison and ages come together, and a fresh retraining gives no warning."""
-    text = fork.ok("-m", "scripts.summary")
+    text = fork.ok("-m", "scripts.ci.summary")
     assert "### Candidate beside production" in text and "| scheduled retraining | today, " in text
     assert "largest PSI" in text and "switches schedules off" not in text
 
@@ -81,7 +81,7 @@ def test_a_stage_that_fails_is_the_report(fork, second):
     """After a failed validation the report says so, and its own exit is green."""
     fork.edit("data/breast_cancer.csv", "malignant", "unclear")
     fork.refused("-m", "scripts.validate_data")
-    said = fork.ok("-m", "scripts.pr_report")
+    said = fork.ok("-m", "scripts.ci.pr_report")
     found = fork.json("build/pull_request.json")
     assert "`make validate` failed" in said and "red at the same place" in said
     assert found["failed_stage"] == "validate" and found["failures"] and found["evaluation"] is None

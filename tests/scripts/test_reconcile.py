@@ -56,7 +56,7 @@ def another_machine(fork) -> None:
     fork.ok("-m", "scripts.stop")
     for folder in (".slipway", "build"):
         shutil.rmtree(fork.root / folder, ignore_errors=True)
-    fork.ok("-m", "scripts.start_mlflow")
+    fork.ok("-m", "scripts.mlflow.start_mlflow")
 
 
 def changed(fork, *arguments: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pipeline import artifacts
 from pipeline.registry import deployments, mlflow_server
 from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings
-from scripts import summary
+from scripts.ci import summary
 
 NAME = "breast-cancer"
 

@@ -15,7 +15,7 @@ from mlflow import environment_variables
 from delivery.host import compose, mlflow_admin, passwords, services
 from pipeline.errors import SlipwayError
 from pipeline.settings import load_settings
-from scripts import up
+from scripts.host import up
 from serving.access.keys import Keys
 from tests.monitoring.rules import recorded
 

@@ -9,8 +9,8 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris, load_wine
 
 from pipeline.data.dataset import read_frame, take_apart
-from pipeline.data.validation import escaped, folded, markdown
 from pipeline.settings import load_settings
+from pipeline.validation.data import escaped, folded, markdown
 
 STALE = '{"success": true, "data_hash": "old"}'
 
@@ -100,7 +100,7 @@ def test_name_that_the_service_cannot_take_is_refused(scratch, name):
 
 def test_values_that_the_service_cannot_take_are_refused(scratch, monkeypatch):
     """Ranges and values from which no service can be made fail, in the words of the service."""
-    monkeypatch.setattr("pipeline.data.validation.bundle.contract", lambda *_: {"schema": 1})
+    monkeypatch.setattr("pipeline.validation.data.bundle.contract", lambda *_: {"schema": 1})
     status, report, _ = validate(scratch)
     (found,) = failures(report)
     assert (status, found["rule"]) == (1, "the service can read such rows") and "required field" in found["observed"]

@@ -8,8 +8,8 @@ import pytest
 from sklearn.datasets import load_diabetes, load_wine
 
 from pipeline.data.dataset import load_dataset, take_apart
-from pipeline.evaluation.model_checks import few, sample
 from pipeline.settings import load_settings
+from pipeline.validation.model import few, sample
 
 RULES = """
 from pipeline.evaluation.behaviour import Direction, Invariance

@@ -38,7 +38,7 @@ def relay(mlflow):
 def start(fork, **environment: str) -> None:
     """Start the fork's MLflow anew."""
     fork.ok("-m", "scripts.stop")
-    fork.ok("-m", "scripts.start_mlflow", **ENVIRONMENT, **environment)
+    fork.ok("-m", "scripts.mlflow.start_mlflow", **ENVIRONMENT, **environment)
 
 
 def uri(fork) -> str:
@@ -48,12 +48,12 @@ def uri(fork) -> str:
 
 def register(fork, url: str, **environment: str) -> str:
     """`make webhook`, which must succeed."""
-    return fork.ok("-m", "scripts.webhook", "--url", url, **(ENVIRONMENT | environment))
+    return fork.ok("-m", "scripts.mlflow.webhook", "--url", url, **(ENVIRONMENT | environment))
 
 
 def refused(fork, url: str, **environment: str) -> str:
     """`make webhook`, which must fail in words."""
-    said = fork.refused("-m", "scripts.webhook", "--url", url, **(ENVIRONMENT | environment))
+    said = fork.refused("-m", "scripts.mlflow.webhook", "--url", url, **(ENVIRONMENT | environment))
     assert SECRET not in said and "next: " in said
     return said
 

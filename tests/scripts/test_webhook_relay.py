@@ -448,7 +448,7 @@ def start(**environment: str | None) -> subprocess.Popen:
     """The command itself."""
     given = {"PATH": os.environ["PATH"], **RIGHT, **environment}
     given = {name: value for name, value in given.items() if value is not None}
-    command = [sys.executable, "-m", "scripts.webhook_relay"]
+    command = [sys.executable, "-m", "scripts.mlflow.webhook_relay"]
     return subprocess.Popen(command, cwd=ROOT, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -520,7 +520,7 @@ def _answers(url: str) -> bool:
 def test_settings_and_metrics_are_documented():
     """docs/promote-in-mlflow.md has a row for each variable that the relay reads and each series that it counts, and for no other."""
     page = (ROOT / "docs/promote-in-mlflow.md").read_text(encoding="utf-8")
-    source = (ROOT / "scripts/webhook_relay.py").read_text(encoding="utf-8")
+    source = (ROOT / "scripts/mlflow/webhook_relay.py").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(SLIPWAY_RELAY_[A-Z]+)` \|", page, re.M)
     assert sorted(listed) == sorted(set(re.findall(r"SLIPWAY_RELAY_[A-Z]+", source)))
     metrics = Metrics()

@@ -26,7 +26,7 @@ def relay(two):
     """The relay, whose webhook MLflow has."""
     port = free_port()
     environment = {"SLIPWAY_RELAY_SECRET": secrets.token_hex(16), "SLIPWAY_RELAY_PORT": str(port)}
-    command = [sys.executable, "-m", "scripts.webhook_relay", "--reconcile"]
+    command = [sys.executable, "-m", "scripts.mlflow.webhook_relay", "--reconcile"]
     with (two.root / "relay.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, cwd=two.root, env=clean_environment() | environment, stdout=log, stderr=subprocess.STDOUT
@@ -34,7 +34,7 @@ def relay(two):
         url = f"http://127.0.0.1:{port}"
         try:
             wait(lambda: _healthy(url), 60)
-            assert "answered 202" in two.ok("-m", "scripts.webhook", "--url", f"{url}/webhook", **environment)
+            assert "answered 202" in two.ok("-m", "scripts.mlflow.webhook", "--url", f"{url}/webhook", **environment)
             time.sleep(8)  # the imports of the process that reconciles
             yield SimpleNamespace(url=url, process=process)
         finally:

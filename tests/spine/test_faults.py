@@ -19,7 +19,7 @@ from tests.spine.flaky_proxy import flaky
 @pytest.fixture(scope="module")
 def shipped(fork):
     """A fork whose first model is in production, brought there through an MLflow of which every third request fails."""
-    fork.ok("-m", "scripts.start_mlflow")
+    fork.ok("-m", "scripts.mlflow.start_mlflow")
     with flaky(fork.json(".mlflow/server.json")["uri"], every=3) as proxy:
         fork.ok("-m", "scripts.ship", MLFLOW_TRACKING_URI=proxy.url)
     assert len(proxy.failed) > 50
@@ -148,7 +148,7 @@ STAGES = {
 def test_every_stage_can_be_killed_and_run_again(new_fork):
     """Each stage is killed at three moments and then run again; the end is one version in production, and nothing left over."""
     fork = new_fork()
-    fork.ok("-m", "scripts.start_mlflow")
+    fork.ok("-m", "scripts.mlflow.start_mlflow")
     for command in STAGES.values():
         for seconds in (0.4, 1.2, 2.4):
             process = fork.start(*command)

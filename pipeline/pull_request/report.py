@@ -8,17 +8,9 @@ from typing import Any
 
 from pipeline import artifacts
 from pipeline.ci import lineage
-from pipeline.ci.pull_request import schema
-from pipeline.ci.pull_request.schema import (
-    MOST_COLUMNS,
-    MOST_METRICS,
-    MOST_REASONS,
-    MOST_ROWS,
-    TEXT,
-    WORDS,
-    PullRequest,
-)
 from pipeline.evaluation import report
+from pipeline.pull_request import schema
+from pipeline.pull_request.schema import MOST_COLUMNS, MOST_METRICS, MOST_REASONS, MOST_ROWS, TEXT, WORDS, PullRequest
 from pipeline.registry import mlflow_server
 from pipeline.registry.embedded import snapshot
 from pipeline.settings import Settings

@@ -11,8 +11,8 @@ from typing import Any
 import requests
 import urllib3
 
-from pipeline.ci.pull_request.schema import PullRequest
 from pipeline.errors import SlipwayError, StageError
+from pipeline.pull_request.schema import PullRequest
 
 TRIES, PAUSE_SECONDS, TIMEOUT_SECONDS, MOST_BYTES = 3, 1, 10, 2_000_000
 

@@ -11,11 +11,11 @@ import sys
 
 from pipeline import artifacts
 from pipeline.ci import outputs
-from pipeline.ci.pull_request import comment
-from pipeline.ci.pull_request import report as pull_request_report
 from pipeline.errors import SlipwayError, edge
 from pipeline.evaluation import report
 from pipeline.evaluation.report import Cell, Name, Section, Table
+from pipeline.pull_request import comment
+from pipeline.pull_request import report as pull_request_report
 from pipeline.registry import history as ages
 from pipeline.registry import mlflow_server, versions
 from pipeline.registry.embedded import snapshot

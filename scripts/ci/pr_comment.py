@@ -12,9 +12,9 @@ import sys
 
 from pipeline import artifacts
 from pipeline.ci import outputs
-from pipeline.ci.pull_request import comment as pull_request_comment
-from pipeline.ci.pull_request import event, schema
 from pipeline.errors import edge
+from pipeline.pull_request import comment as pull_request_comment
+from pipeline.pull_request import event, schema
 
 
 @edge

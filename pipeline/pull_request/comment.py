@@ -5,10 +5,10 @@ Every text of the report is shown letter by letter: the report may be a stranger
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.ci.pull_request.schema import Change, Data, PullRequest
 from pipeline.data import drift
 from pipeline.evaluation import report
 from pipeline.evaluation.report import Cell, Mark, Name, Section, Table
+from pipeline.pull_request.schema import Change, Data, PullRequest
 
 MOST = 60_000  # characters; GitHub takes 65,536
 HEADER = "slipway"  # by this a later comment finds the earlier one, to replace it

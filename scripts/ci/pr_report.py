@@ -10,8 +10,8 @@ import argparse
 import sys
 
 from pipeline import artifacts
-from pipeline.ci.pull_request import comment, report, schema
 from pipeline.errors import edge
+from pipeline.pull_request import comment, report, schema
 from pipeline.settings import load_settings
 
 
