@@ -10,7 +10,7 @@ CHANGED := $(if $(filter command,$(origin COLUMNS)),$(if $(findstring $$,$(value
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Tests that ship nothing.
-UNIT := tests/project tests/pipeline tests/repository tests/serving $(patsubst %,--ignore=tests/serving/test_service_%.py,log mlflow page schemathesis workers)
+UNIT := tests/project tests/pipeline tests/repository tests/serving $(patsubst %,--ignore=tests/serving/%.py,log/test_service_log requests/test_service_mlflow http/test_service_page requests/test_service_schemathesis runtime/test_service_workers) tests/delivery/canary tests/delivery/load/test_latencies.py
 # A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
 COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -176,7 +176,7 @@ coverage: .venv/ready  ## run the quick tests and show what of pipeline/ and ser
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(ARGS)
 
 fuzz: .venv/ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
-	@FUZZ=long $(PY) -m pytest -s tests/serving/test_service_random_input.py tests/serving/test_service_schemathesis.py tests/pipeline/test_random_models.py $(ARGS)
+	@FUZZ=long $(PY) -m pytest -s tests/serving/requests/test_service_random_input.py tests/serving/requests/test_service_schemathesis.py tests/pipeline/formats/test_random_models.py $(ARGS)
 
 audit: .venv/ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github

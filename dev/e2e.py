@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             "SLIPWAY_TEST_CONTEXT": f"kind-{CLUSTER}",
             "SLIPWAY_TEST_REGISTRY": address,
         }
-        command = [sys.executable, "-m", "pytest", "tests/kubernetes", "tests/e2e"]
+        command = [sys.executable, "-m", "pytest", "tests/delivery/kubernetes", "tests/e2e"]
         return subprocess.run([*command, *further], cwd=ROOT, env=environment).returncode
 
 

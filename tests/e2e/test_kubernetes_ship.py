@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from tests.kubernetes.cluster_handle import open_cluster
+from tests.delivery.kubernetes.cluster_handle import open_cluster
 
 
 class OnCluster:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from pipeline.processes import free_port
-from tests.scripts.relays import SECRET, TOKEN, event, metric, registry, server, signed, wait
+from tests.delivery.relay.relays import SECRET, TOKEN, event, metric, registry, server, signed, wait
 
 ROOT = Path(__file__).resolve().parents[2]
 

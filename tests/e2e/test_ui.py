@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 from pipeline.evaluation import model_card
 from pipeline.settings import load_settings
 from tests.conftest import ROOT, free_port
+from tests.delivery.images.registry_page import give_alias
 from tests.e2e.carried_machine import Machine, tag
-from tests.pipeline.evaluations import DATA, RUN, evaluation
-from tests.scripts.registry_page import give_alias
+from tests.pipeline.evaluation.evaluations import DATA, RUN, evaluation
 from tests.serving.browser import browsing
 
 NAME = "breast-cancer"

@@ -10,8 +10,8 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import forked
+from tests.delivery.relay.relays import SECRET, relay_to, server, wait
 from tests.e2e.one_host import Host
-from tests.scripts.relays import SECRET, relay_to, server, wait
 
 pytestmark = pytest.mark.needs("engine", "compose")
 

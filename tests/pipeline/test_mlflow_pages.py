@@ -20,4 +20,4 @@ def test_no_other_file_makes_addresses_of_mlflows_pages():
         *(path for room in ("pipeline", "delivery", "scripts") for path in (ROOT / room).rglob("*.py")),
     ]
     made = {path.name for path in files if re.search(r"#/(experiments|models)/", path.read_text(encoding="utf-8"))}
-    assert made == {"pages.py"}
+    assert made == {"mlflow_pages.py"}

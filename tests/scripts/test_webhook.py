@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.processes import free_port
 from pipeline.registry.embedded import snapshot
-from tests.scripts.relays import relay_to, server, wait
+from tests.delivery.relay.relays import relay_to, server, wait
 
 NAME = "breast-cancer"
 SECRET = secrets.token_hex(16)

@@ -13,8 +13,8 @@ import requests
 
 from pipeline.processes import free_port
 from tests.conftest import clean_environment
-from tests.scripts.registry_page import give_alias
-from tests.scripts.relays import metric, wait
+from tests.delivery.images.registry_page import give_alias
+from tests.delivery.relay.relays import metric, wait
 from tests.serving.browser import browsing
 
 NAME = "breast-cancer"

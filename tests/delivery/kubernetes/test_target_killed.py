@@ -1,0 +1,131 @@
+"""A deploying process that is killed leaves the cluster half-way; the next run puts that right before anything else."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.delivery.kubernetes.target_world import ROOT, as_json, new_world
+
+
+@pytest.fixture(scope="module")
+def world(cluster, tmp_path_factory):
+    """A model whose version 1 is in production; every test ends with version 1 there."""
+    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
+        made.deploy(1)
+        made.wait_for_pods(3)
+        yield made
+
+
+def killed(world, version: int, at: str, after: float = 0) -> None:
+    """Deploy in a process of its own, and kill that `after` seconds from the line that begins with `at`."""
+    command = [sys.executable, "-m", "tests.delivery.kubernetes.target_world", as_json(world), str(version), ""]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(at):
+            break
+    else:
+        pytest.fail("".join(said))
+    time.sleep(after)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    lease = world.get("lease", "slipway-delivery")["spec"]
+    assert lease["holderIdentity"], "it ended before it was killed"
+    # A minute passes.
+    old = json.dumps({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}})
+    world.kubectl("patch", "lease", "slipway-delivery", "--type=merge", "--patch", old)
+
+
+@pytest.mark.parametrize(
+    ("at", "after", "left"),
+    [
+        ("canary: version 2 gets 2 of 4", 1, "canary pods"),
+        ("  hold: ", 0, "the autoscaler held fast"),
+        ("  go: ", 0, "the autoscaler held fast"),
+        ("canary: version 2 gets all pods", 2, "a half finished rollout"),
+    ],
+)
+def test_the_next_run_repairs_what_a_killed_one_left(world, at, after, left, capsys):
+    """Wherever it was killed, the next run says what it found, goes back to version 1, and ends with what it was asked for."""
+    killed(world, 2, at, after)
+    assert world.serving()["version"] == "1"
+    capsys.readouterr()
+    world.deploy(1)
+    said = capsys.readouterr().out
+    assert "a run before this one ended midway and left" in said and left in said
+    assert said.index("going back to version 1 first") < said.index("applying version 1")
+    world.assert_at_rest(1)
+    world.wait_for_pods(3)
+
+
+def test_a_killed_run_is_said_by_status(world):
+    """Until then, what serves is told with a note that a deployment ended midway."""
+    killed(world, 2, "canary: version 2 gets all pods", 2)
+    assert "ended midway" in world.serving()["note"]
+    world.deploy(1, at_once=True)
+    world.assert_at_rest(1)
+
+
+def test_a_rollback_waits_for_no_repair(world, capsys):
+    """Going back puts its version straight into the place of a half-way canary, which is gone at the end."""
+    killed(world, 2, "  go: ")
+    assert "canary pods" in world.serving()["note"]
+    world.deploy(3, at_once=True)
+    assert "going back to version 1 first" not in capsys.readouterr().out
+    world.wait_for_pods(3)
+    world.assert_at_rest(3)
+    world.deploy(1, at_once=True)
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["again", "closed"])
+def test_undoing_is_not_stopped(world, closed):
+    """Once Ctrl-C has stopped a release, neither another one nor a closed terminal keeps version 1 from being restored."""
+    command = [sys.executable, "-m", "tests.delivery.kubernetes.target_world", as_json(world), "2", ""]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _read_until(process, "  go: ")
+    process.send_signal(signal.SIGINT)
+    if closed:
+        process.stdout.close()
+    else:
+        _read_until(process, "going back to version 1")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=90)
+    assert "stopped by the keyboard or a signal; version 1 was restored" in told
+    assert ("what served before is being put back" in told) is not closed
+    world.assert_at_rest(1)
+
+
+def _read_until(process: subprocess.Popen, at: str) -> None:
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(at):
+            return
+    pytest.fail("".join(said))
+
+
+def test_the_next_release_goes_through_the_canary_again(world, capsys):
+    """After a repair a new release is compared with what was restored, as if nothing had happened."""
+    killed(world, 2, "  go: ")
+    world.deploy(3)
+    said = capsys.readouterr().out
+    assert said.index("going back to version 1 first") < said.index("canary: version 3 gets 2 of 4 pods, 50 %")
+    world.assert_at_rest(3)
+    world.deploy(1, at_once=True)
+
+
+def test_a_first_release_that_was_killed_is_in_nobodys_way(cluster, tmp_path):
+    """Where nothing served before the killed run, the next one deploys as if it were the first."""
+    with new_world(cluster, tmp_path / "world") as made:
+        killed(made, 1, "applying version 1", 1)
+        assert made.serving() is None
+        assert made.deploy(2)["version"] == "2"
+        made.wait_for_pods(3)
+        made.assert_at_rest(2)

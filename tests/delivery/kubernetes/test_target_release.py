@@ -1,0 +1,151 @@
+"""Releases on a cluster: the first, the next through the canary under load, and the way back."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import pytest
+import requests
+
+from delivery.targets.kubernetes import target
+from tests.delivery.kubernetes.target_world import ROOT, new_world
+
+
+@pytest.fixture(scope="module")
+def world(cluster, tmp_path_factory):
+    """A model whose first version is in production, with all its pods."""
+    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
+        made.deploy(1)
+        made.wait_for_pods(3)
+        yield made
+
+
+def test_the_first_release_makes_its_namespace_and_serves(world):
+    """The namespace carries its environment's label, version 1 serves by digest, and the record says so."""
+    namespace = world.cluster.json("get", "namespace", world.namespace())
+    assert namespace["metadata"]["labels"]["slipway/environment"] == "production"
+    expected = world.release(1)
+    served = world.serving()
+    assert {key: served[key] for key in ("name", "version", "digest", "image", "bundle")} == {
+        "name": expected.name,
+        "version": "1",
+        "digest": expected.digest,
+        "image": expected.image,
+        "bundle": str(expected.bundle),
+    }
+    assert served["url"] == f"http://model.{world.namespace()}"
+    record = json.loads(world.get("configmap", "slipway-release")["data"]["record"])
+    assert record["version"] == "1" and record["environment"] == "production"
+    assert target.serving("staging", world.settings) is None
+    world.assert_at_rest(1)
+
+
+def test_the_integration_tests_pass_through_the_api_server(world):
+    """An address of this machine leads to a pod, and every integration test passes through it."""
+    with target.reach("production", world.settings) as url:
+        assert requests.get(f"{url}/model/info", timeout=5).json()["version"] == "1"
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration"],
+            cwd=ROOT,
+            env=os.environ
+            | {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": str(world.release(1).bundle)}
+            | {"SLIPWAY_KEY": target.key("production", world.settings)},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stdout
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{url}/readyz", timeout=5)
+
+
+def test_callers_go_on_when_the_pods_are_replaced(world):
+    """The address that callers use leads to whatever pods there are, also after all that were there at first are gone."""
+    with target.reach("production", world.settings, as_callers=True) as url:
+        world.kubectl("delete", "pods", "-l", "slipway/track=stable", "--wait=true")
+        world.wait_for_pods(3)
+        assert requests.get(f"{url}/model/info", timeout=5).json()["version"] == "1"
+
+
+def test_the_next_release_takes_over_step_by_step_and_loses_no_request(world, capsys):
+    """Under constant load, version 2 gets 1 of 4 pods, 2 of 4, then all; every request is answered 200 with a version of the two."""
+    stepwise = world.with_canary(steps=[10, 50])
+    answers, seen, ended = Counter(), set(), threading.Event()
+    with world.service() as url:
+        callers = [threading.Thread(target=_call, args=(url, world, answers, ended)) for _ in range(2)]
+        watcher = threading.Thread(target=_watch_scaler, args=(world, seen, ended))
+        for thread in (*callers, watcher):
+            thread.start()
+        try:
+            record = stepwise.deploy(2)
+        finally:
+            ended.set()
+            for thread in (*callers, watcher):
+                thread.join()
+    said = capsys.readouterr().out
+    assert "version 2 gets 1 of 4 pods, 25 %" in said and "version 2 gets 2 of 4 pods, 50 %" in said
+    assert said.count("  go: ") == 2 and "version 2 gets all pods" in said
+    assert record["version"] == "2"
+    assert set(answers) == {(200, "1"), (200, "2")}, answers
+    assert answers[200, "1"] > 50 and answers[200, "2"] > 50
+    # While steps were judged the autoscaler was held at the stable pods' number.
+    assert {(3, 3), (2, 2)} <= seen
+    world.assert_at_rest(2)
+
+
+def _call(url: str, world, answers: Counter, ended: threading.Event) -> None:
+    row = json.loads((world.release(1).bundle / "golden.json").read_text())["inputs"][0]
+    key = world.key
+    with requests.Session() as session:
+        while not ended.is_set():
+            answer = session.post(f"{url}/predict", json={"features": row}, headers=key, timeout=30)
+            answers[answer.status_code, answer.json().get("model_version")] += 1
+            time.sleep(0.05)
+
+
+def _watch_scaler(world, seen: set, ended: threading.Event) -> None:
+    while not ended.wait(0.5):
+        spec = world.get("hpa", "model")["spec"]
+        seen.add((spec["minReplicas"], spec["maxReplicas"]))
+
+
+def test_a_rollback_is_there_at_once(world, capsys):
+    """Going back takes no steps: the pods are replaced, tested, and the record says version 1."""
+    record = world.deploy(1, at_once=True)
+    assert record["version"] == "1" and "canary" not in capsys.readouterr().out
+    world.assert_at_rest(1)
+
+
+def test_the_same_release_again_takes_no_steps_and_restarts_nothing(world, capsys):
+    """Where the image already serves there is nothing to compare, and its pods stay as they are."""
+    before = sorted(
+        pod["metadata"]["name"] for pod in world.get("pods")["items"] if "deletionTimestamp" not in pod["metadata"]
+    )
+    world.deploy(1)
+    assert "canary" not in capsys.readouterr().out
+    assert before == sorted(
+        pod["metadata"]["name"] for pod in world.get("pods")["items"] if "deletionTimestamp" not in pod["metadata"]
+    )
+
+
+def test_staging_takes_no_steps(world, capsys):
+    """Staging is where a release is tried: it gets all pods at once, and events are shown once each."""
+    world.deploy(1, environment="staging")
+    capsys.readouterr()
+    assert world.deploy(2, environment="staging")["version"] == "2"
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert any("Pulling image" in line for line in lines)
+    assert len(lines) == len(set(lines))
+
+
+def test_what_only_the_release_before_needed_is_deleted(world):
+    """An object that is no longer in the manifests goes with the next release."""
+    world.edit("base/kustomization.yaml", "  - pdb.yaml\n", "")
+    world.deploy(1, at_once=True)
+    assert not world.get("pdb")["items"]
+    world.edit("base/kustomization.yaml", "  - hpa.yaml\n", "  - hpa.yaml\n  - pdb.yaml\n")
+    world.deploy(1, at_once=True)
+    assert [one["metadata"]["name"] for one in world.get("pdb")["items"]] == ["model"]

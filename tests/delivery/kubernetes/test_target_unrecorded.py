@@ -1,0 +1,68 @@
+"""What serves without a record is not ours to replace or delete; what a release brought that must be kept, stays."""
+
+import json
+
+import pytest
+
+from delivery.targets.kubernetes import restore
+from pipeline.errors import DeployError
+from tests.delivery.kubernetes.target_world import new_world
+
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {key: secret}\n"
+
+
+@pytest.fixture(scope="module")
+def world(cluster, tmp_path_factory):
+    """A model whose version 1 is in production."""
+    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
+        made.deploy(1)
+        made.wait_for_pods(3)
+        yield made
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_serves_without_a_record_is_not_touched(world, at_once):
+    """Without the ConfigMap a release is refused before anything changes: were it to fail, nothing could be restored."""
+    config = world.get("configmap", restore.NAME)
+    world.kubectl("delete", "configmap", restore.NAME)
+    uids = _uids(world)
+    with pytest.raises(DeployError, match=f"something serves in namespace {world.namespace()} of which there is no"):
+        world.deploy(2, "wrong-answers", at_once=at_once)
+    assert _uids(world) == uids and world.images() == {world.release(1).image}
+    with pytest.raises(DeployError):
+        world.deploy(2)
+    world.kubectl("create", "--filename=-", stdin=json.dumps({**config, "metadata": {"name": restore.NAME}}))
+    world.assert_at_rest(1)
+
+
+def test_the_way_out_that_is_named_works(cluster, tmp_path):
+    """With a damaged ConfigMap, and then without it, what the errors advise leads to a release that serves."""
+    with new_world(cluster, tmp_path / "world") as made:
+        made.deploy(1)
+        made.kubectl("patch", "configmap", restore.NAME, "--type=merge", "--patch", '{"data": {"record": "{"}}')
+        with pytest.raises(DeployError, match="is damaged") as raised:
+            made.deploy(2)
+        assert f"delete deployment/model configmap/{restore.NAME}" in raised.value.then
+        made.kubectl("delete", "configmap", restore.NAME)
+        with pytest.raises(DeployError, match="something serves") as raised:
+            made.deploy(2)
+        assert f"--namespace {made.namespace()} delete deployment model" in raised.value.then
+        made.kubectl("delete", "deployment", "model", "--wait=true")
+        assert made.deploy(2)["version"] == "2"
+
+
+def test_a_first_release_that_failed_may_be_tried_again(cluster, tmp_path):
+    """What a first release left that failed or was killed is nobody's service; and its Secrets are never deleted."""
+    with new_world(cluster, tmp_path / "world") as made:
+        (made.root / "k8s" / "overlays" / "staging" / "keys.yaml").write_text(SECRET, encoding="utf-8")
+        made.edit("overlays/staging/kustomization.yaml", "addresses.yaml]", "addresses.yaml, keys.yaml]")
+        with pytest.raises(DeployError, match="staging served nothing before, so it was taken away again"):
+            made.deploy(2, "wrong-answers", environment="staging")
+        assert not made.get("deployments", environment="staging")["items"]
+        assert made.get("secret", "keys", environment="staging")["metadata"]
+        assert made.serving("staging") is None
+        assert made.deploy(1, environment="staging")["version"] == "1"
+
+
+def _uids(world) -> set[str]:
+    return {item["metadata"]["uid"] for item in world.get("deployments,services,pods")["items"]}

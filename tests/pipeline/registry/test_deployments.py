@@ -1,0 +1,246 @@
+"""Deployment records in a real MLflow: what is checked before a release, what is left to do after it, and who does it then."""
+
+import os
+import socket
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pipeline import processes
+from pipeline.errors import RegistryError
+from pipeline.registry import deployments, mlflow_server, once, versions
+from tests.pipeline.registry.embedded_mlflow import embedded
+from tests.spine.flaky_proxy import AFTER, BEFORE, flaky
+
+ABOUT = {"before": "1", "image": "none", "action": "rollback", "target": "process", "link": ""}
+NUMBERS = iter(range(10_000))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a real MLflow, whose client asks again at once."""
+    with embedded(tmp_path_factory.mktemp("mlflow")) as settings, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(once, "PAUSES", (0.01, 0.01))
+        patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+        patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0.01")
+        yield mlflow_server.uri(settings)
+
+
+@pytest.fixture
+def client(server):
+    """A client of it."""
+    return MlflowClient(server, server)
+
+
+@pytest.fixture
+def name(client):
+    """A model with two versions, of which production is on the second."""
+    name = f"m{next(NUMBERS)}"
+    client.create_registered_model(name)
+    run = client.create_run(versions.experiment(client, name)).info.run_id
+    for number in "12":
+        client.create_model_version(name, f"runs:/{run}/model", run_id=run, tags={"digest": f"d{number}"})
+    client.set_registered_model_alias(name, "production", "2")
+    return name
+
+
+def begin(client, name, version="1", moves_from="2", left="2") -> str:
+    """Begin the deployment of a version to production, as a rollback does."""
+    about = ABOUT | {"version": version, "digest": f"d{version}"}
+    return deployments.begin(client, name, "production", about, moves_from, left)
+
+
+def serving(version):
+    """What says that production serves a version."""
+    return lambda: {"version": version, "digest": f"d{version}"}
+
+
+def tags(client, record) -> dict[str, str]:
+    """The tags of a record."""
+    return client.get_run(record).data.tags
+
+
+def records(client, name) -> list:
+    """All records of a model's deployments."""
+    return client.search_runs([client.get_experiment_by_name(f"{name}-deployments").experiment_id])
+
+
+def alias(client, name) -> str:
+    """The version that production is on."""
+    return versions.by_alias(client, name, "production").version
+
+
+def test_a_deployment_that_ends_well_is_recorded_as_such(client, name):
+    """Begun, the record counts for nothing; ended, it is the last deployment, and finished."""
+    record = begin(client, name)
+    assert versions.last_deployment(client, name, "production") is None
+    assert client.get_run(record).info.status == "RUNNING"
+    deployments.end(client, record, "deployed", detail="forced: why")
+    last = versions.last_deployment(client, name, "production")
+    assert (last["run_id"], last["version"], last["detail"]) == (record, "1", "forced: why")
+    run = client.get_run(record)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "production: version 1 deployed")
+    assert "version 1 → version 1, deployed" in run.data.tags["mlflow.note.content"]
+    assert client.get_model_version(name, "1").tags[deployments.LAST] == record
+
+
+def test_a_deployment_that_fails_says_why(client, name):
+    """The record of a failure keeps the reason, and is no last deployment."""
+    record = begin(client, name)
+    deployments.fail(client, record, RegistryError("it broke"), image="i")
+    assert (tags(client, record)["result"], tags(client, record)["detail"], tags(client, record)["image"]) == (
+        "failed", "it broke", "i")  # fmt: skip
+    assert client.get_run(record).info.status == "FAILED"
+    assert versions.last_deployment(client, name, "production") is None
+
+
+def test_a_deleted_experiment_is_refused_before_and_restored_by_the_command_named(client, name, server):
+    """A deployment cannot begin, the words hold the command that brings the experiment back, and it does."""
+    deployments.end(client, begin(client, name), "deployed")
+    client.delete_experiment(client.get_experiment_by_name(f"{name}-deployments").experiment_id)
+    for ask in (lambda: begin(client, name), lambda: versions.last_deployment(client, name, "production")):
+        with pytest.raises(RegistryError, match=f"experiment {name}-deployments was deleted in MLflow") as refused:
+            ask()
+    command = refused.value.then.split("`")[1]
+    assert os.system(f"{command} > /dev/null 2>&1") == 0
+    assert versions.last_deployment(client, name, "production")["version"] == "1"
+
+
+def test_a_server_that_cannot_be_written_is_refused_before(client, name, server, monkeypatch):
+    """Where the record, or a mark on the version, is refused, the deployment does not begin."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for part in ("runs/create", "model-versions/set-tag"):
+        refuses = flaky(server, 1, kinds=BEFORE, fails=lambda method, path, part=part: path.endswith(part))
+        with refuses as proxy, pytest.raises(MlflowException):
+            begin(MlflowClient(proxy.url, proxy.url), name)
+
+
+def test_what_a_rollback_could_not_say_is_said_by_the_next_command(client, name, capsys):
+    """Serving but neither recorded nor promoted: record, alias, the alias before, and both marks are put right, once."""
+    record = begin(client, name)
+    for _ in range(2):
+        deployments.settle(client, name, "production", serving("1"))
+    assert (tags(client, record)["result"], tags(client, record)["bookkeeping"]) == ("deployed", "done")
+    assert (alias(client, name), versions.by_alias(client, name, "previous").version) == ("1", "2")
+    assert "promoted" in client.get_model_version(name, "1").tags
+    assert "rolled_back" in client.get_model_version(name, "2").tags
+    assert capsys.readouterr().err.count("note: ") == 2
+
+
+def test_an_alias_that_somebody_has_moved_since_is_left_where_it_is(client, name):
+    """A wish that came after the deployment counts: the next reconcile brings it about."""
+    record = begin(client, name)
+    first = client.get_model_version(name, "1")
+    client.create_model_version(name, first.source, run_id=first.run_id)
+    client.set_registered_model_alias(name, "production", "3")
+    deployments.settle(client, name, "production", serving("1"))
+    assert (alias(client, name), tags(client, record)["bookkeeping"]) == ("3", "overtaken")
+    assert tags(client, record)["result"] == "deployed"
+
+
+def test_a_deployment_that_was_killed_before_its_release_is_recorded_as_failed(client, name):
+    """Something else serves: the record ends as failed, and no alias moves."""
+    record = begin(client, name)
+    deployments.settle(client, name, "production", serving("2"))
+    assert tags(client, record)["result"] == "failed" and alias(client, name) == "2"
+
+
+def test_a_deployment_under_way_on_another_machine_is_left_alone(client, name, monkeypatch):
+    """What another machine began is its own to end, until it has had hours for that."""
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "another")
+        record = begin(client, name)
+    deployments.settle(client, name, "production", serving("2"))
+    assert tags(client, record)["result"] == "begun"
+    monkeypatch.setattr(deployments, "FORGOTTEN_SECONDS", -1)
+    deployments.settle(client, name, "production", serving("2"))
+    assert tags(client, record)["result"] == "failed"
+
+
+def test_a_promotion_whose_mark_was_not_set_gets_it(client, name):
+    """An alias that is on what serves, by a deployment that promotes later: the version is marked as promoted."""
+    about = ABOUT | {"version": "2", "digest": "d2", "action": "deploy"}
+    deployments.end(client, deployments.begin(client, name, "production", about), "deployed")
+    deployments.settle(client, name, "production", serving("2"))
+    assert "promoted" in client.get_model_version(name, "2").tags
+
+
+def test_marks_that_were_not_set_after_following_an_alias_are_set_by_the_next_command(client, name):
+    """The version that production went back to, by its alias, is served, but nobody marked the other one: the next command does."""
+    client.set_registered_model_alias(name, "production", "1")
+    record = begin(client, name, moves_from=None, left="2")
+    deployments.end(client, record, "deployed")
+    deployments.settle(client, name, "production", serving("1"))
+    assert "rolled_back" in client.get_model_version(name, "2").tags
+    assert "promoted" in client.get_model_version(name, "1").tags and tags(client, record)["bookkeeping"] == "done"
+    client.delete_model_version_tag(name, "2", "rolled_back")
+    deployments.settle(client, name, "production", serving("1"))
+    assert "rolled_back" not in client.get_model_version(name, "2").tags, "what a person takes away stays away"
+
+
+def test_what_cannot_be_written_afterwards_is_a_warning(capsys):
+    """The command goes on, and the warning says what, why, and who does it then."""
+    with deployments.afterwards("production serves version 1, but that could not be recorded"):
+        raise MlflowException("Database is locked")
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "warning: production serves version 1, but that could not be recorded: MLflow: Database is locked"
+    )
+    assert "the next `make status`" in said
+
+
+@pytest.mark.parametrize("kinds", [BEFORE, AFTER], ids=["before", "after"])
+@pytest.mark.parametrize("every", [3, 4])
+def test_nothing_is_made_twice_where_requests_fail(client, server, every, kinds):
+    """Every third or fourth request fails before or after it was carried out: one experiment, run, record, model and version."""
+    name = f"f{next(NUMBERS)}"
+    with flaky(server, every, kinds=kinds) as proxy:
+        shaky = MlflowClient(proxy.url, proxy.url)
+        run = once.run(shaky, versions.experiment(shaky, name), "r", {"a": "b"})
+        model = once.logged_model(shaky, run, "model", {"p": 1})
+        client.create_registered_model(name)
+        version = once.make(
+            lambda: shaky.create_model_version(
+                name, model.model_uri, run.info.run_id, tags={"digest": "d1"}, model_id=model.model_id
+            ),
+            lambda: versions.by_tag(shaky, name, "digest", "d1"),
+        )
+        record = begin(shaky, name, moves_from="none", left="")
+        deployments.end(shaky, record, "deployed")
+        deployments.complete(shaky, name, "production", record)
+        assert len(proxy.failed) >= 4
+    assert version.version == "1" and [one.version for one in versions.versions(client, name)] == ["1"]
+    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    assert [one.info.run_id for one in runs] == [run.info.run_id] and runs[0].data.tags["a"] == "b"
+    assert [one.model_id for one in client.get_run(run.info.run_id).outputs.model_outputs] == [model.model_id]
+    assert len(client.search_logged_models([run.info.experiment_id])) == 1
+    assert [one.info.run_id for one in records(client, name)] == [record]
+    assert tags(client, record)["result"] == "deployed" and alias(client, name) == "1"
+
+
+def test_what_fails_for_good_is_not_tried_again(client, server):
+    """A request that MLflow refuses is made once, and its words are kept."""
+    with flaky(server, 1, fails=lambda *_: False) as proxy:
+        shaky = MlflowClient(proxy.url, proxy.url)
+        with pytest.raises(MlflowException, match="No Experiment with id=999999"):
+            once.run(shaky, "999999", "r", {})
+        assert len([path for _, path in proxy.asked if path.endswith("runs/create")]) == 1
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_server_that_fails_now_and_then_is_a_server_that_answers(server, settings, monkeypatch, every):
+    """One fault of its page /health, or of a first request, stops no command."""
+    with flaky(server, every) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        for _ in range(4):
+            assert mlflow_server.uri(settings) == proxy.url
+    assert processes.find(mlflow_server.running())
+
+
+@pytest.fixture(scope="module")
+def settings():
+    """Any settings."""
+    from pipeline.settings import load_settings
+
+    return load_settings()

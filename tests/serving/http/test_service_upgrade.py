@@ -1,0 +1,176 @@
+"""A request that offers another protocol is answered in this one, with nothing of it lost (RFC 9110, 7.8)."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.serving.runtime.test_service_door import door
+from tests.serving.talk import BODY, chunked, connect, exchange, head, is_closed, post, talk
+
+H2C = {
+    "connection": "Upgrade, HTTP2-Settings",
+    "upgrade": "h2c",
+    "http2_settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+}
+WEBSOCKET = {
+    "connection": "keep-alive, Upgrade",
+    "upgrade": "websocket",
+    "sec_websocket_version": 13,
+    "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+OFFERS = {"h2c": H2C, "websocket": WEBSOCKET, "several": {"connection": "upgrade", "upgrade": "TLS/1.0, h2c, x/1"}}
+BATCH = b'{"features": [[12.5, -0.5, 4, true], [1, 2, 3, false]], "request_id": "x"}'
+HEALTH = head("GET /healthz")
+
+
+@pytest.fixture(scope="module", params=["direct", "door"])
+def url(request, binary):
+    """The address of a service, and that of a door before it."""
+    if request.param == "direct":
+        yield binary.url
+        return
+    with door("--to", binary.url.removeprefix("http://")) as (address, _):
+        yield address
+
+
+def _right(reply, wanted):
+    return (reply.status, reply.json | {"latency_ms": 0}) == (200, wanted | {"latency_ms": 0})
+
+
+@pytest.mark.parametrize("cut", [0, 30, -54, -20], ids=["whole", "in the head", "after the head", "in the body"])
+@pytest.mark.parametrize("offer", OFFERS)
+def test_a_body_of_declared_length_is_read_behind_an_offer(url, offer, cut):
+    """The answer is that of the same request without the offer, however the bytes are cut into segments."""
+    wanted = talk(url, post("/predict"))[0].json
+    sent = post("/predict", **OFFERS[offer])
+    segments = [sent[:cut], sent[cut:]] if cut else [sent]
+    assert _right(talk(url, *segments)[0], wanted)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one segment", "two segments"])
+def test_a_body_in_chunks_is_read_behind_an_offer(url, together):
+    """Chunks are read as they are without the offer, also when they come after the head."""
+    wanted = talk(url, post("/predict"))[0].json
+    start = head("POST /predict", transfer_encoding="chunked", **H2C)
+    segments = [start + chunked()] if together else [start, chunked()]
+    assert _right(talk(url, *segments)[0], wanted)
+
+
+def test_a_batch_is_read_behind_an_offer(url):
+    """Every path that takes a body is answered, large bodies too."""
+    wanted = talk(url, post("/predict/batch", BATCH))[0].json
+    assert _right(talk(url, post("/predict/batch", BATCH, **H2C))[0], wanted)
+    large = BATCH + b" " * 200_000
+    assert _right(talk(url, post("/predict/batch", large, **H2C))[0], wanted)
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_a_get_with_an_offer_is_answered(url, offer):
+    """A request without a body is answered, too, in this protocol."""
+    for path in ("/healthz", "/model/info", "/"):
+        reply = talk(url, head(f"GET {path}", **OFFERS[offer]))[0]
+        assert reply.status == 200 and "upgrade" not in reply.headers
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["pipelined", "one after the other"])
+def test_the_connection_goes_on_after_an_offer(url, apart):
+    """What follows an offer on its connection is answered in order: with an offer, without one, direct and by a task."""
+    asked = [
+        post("/predict", **H2C),
+        HEALTH,
+        post("/predict"),
+        head("GET /healthz", **H2C),
+        post("/predict", **WEBSOCKET),
+    ]
+    with connect(url) as connection:
+        if apart:
+            replies = [exchange(connection, one)[0] for one in asked]
+        else:
+            replies = exchange(connection, b"".join(asked), replies=5)
+    assert [reply.status for reply in replies] == [200] * 5
+    assert ["label" in reply.json for reply in replies] == [True, False, True, False, True]
+
+
+def test_thousands_of_offers_in_one_segment_are_answered(binary):
+    """Each offer in a segment is answered, without one call inside the other for each."""
+    assert len(talk(binary.url, head("GET /healthz", **H2C) * 2000, replies=2000)) == 2000
+
+
+def test_an_offer_over_the_old_protocol_is_ignored(binary):
+    """HTTP/1.0 knows no upgrade: the request is answered and the connection closed."""
+    with connect(binary.url) as connection:
+        reply = exchange(connection, post("/predict", **H2C).replace(b"HTTP/1.1", b"HTTP/1.0"))[0]
+        assert reply.status == 200 and is_closed(connection)
+
+
+def test_a_caller_that_asks_first_is_told_to_go_on_behind_an_offer(binary):
+    """`Expect: 100-continue` beside an offer: the body is asked for, and answered."""
+    start = head("POST /predict", content_length=len(BODY), expect="100-continue", **H2C)
+    with connect(binary.url) as connection:
+        connection.sendall(start)
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert exchange(connection, BODY)[0].status == 200
+
+
+def test_an_offer_without_its_connection_header_changes_nothing(binary):
+    """`Upgrade` alone is no offer."""
+    assert talk(binary.url, post("/predict", upgrade="h2c"))[0].status == 200
+
+
+def test_what_is_wrong_is_told_behind_an_offer(binary):
+    """A body that is refused is refused in the same words, and one that is too large too."""
+    plain, offered = (talk(binary.url, post("/predict", b"{}", **more))[0] for more in ({}, H2C))
+    assert (offered.status, offered.json["detail"]) == (422, plain.json["detail"])
+
+
+def test_an_offer_to_switch_says_nothing_in_the_log(binary):
+    """A caller cannot fill the log with offers."""
+    talk(binary.url, post("/predict", **WEBSOCKET))
+    assert "pgrade" not in binary.logged and "WebSocket" not in binary.logged
+
+
+JAVA = """
+import java.net.URI;
+import java.net.http.*;
+
+public class Ask {
+    public static void main(String[] given) throws Exception {
+        HttpClient client = HttpClient.newHttpClient();
+        for (int turn = 0; turn < 3; turn++) {
+            HttpRequest.BodyPublisher body = HttpRequest.BodyPublishers.ofString(given[1]);
+            if (turn == 1) body = HttpRequest.BodyPublishers.fromPublisher(body);
+            HttpRequest asked = HttpRequest.newBuilder(URI.create(given[0])).POST(body).build();
+            HttpResponse<String> answer = client.send(asked, HttpResponse.BodyHandlers.ofString());
+            System.out.println(answer.statusCode() + " " + answer.body());
+        }
+    }
+}
+"""
+
+
+@pytest.mark.needs("java")
+def test_java_is_answered(binary, tmp_path):
+    """Java's own HttpClient, as it comes: its first request offers h2c, one of the others is in chunks."""
+    source = tmp_path / "Ask.java"
+    source.write_text(JAVA, encoding="utf-8")
+    command = ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", str(source), f"{binary.url}/predict", BODY.decode()]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.fail("java was not answered")
+    if "compiler" in done.stderr and not done.stdout:
+        pytest.skip("this java has no compiler")
+    answers = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert [status for status, _ in answers] == ["200"] * 3, done.stderr + done.stdout
+    assert {json.loads(answer)["label"] for _, answer in answers} == {"yes"}
+
+
+@pytest.mark.needs("curl")
+def test_curl_is_answered_when_it_offers_http2(binary, tmp_path):
+    """`curl --http2` offers h2c; two requests go over its one connection."""
+    one = ["--http2", "-sS", "-w", " %{http_code}\n", "-d", BODY.decode(), f"{binary.url}/predict"]
+    done = subprocess.run(["curl", "-q", *one, "--next", *one], capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines()
+    assert [line[-3:] for line in lines] == ["200", "200"], done
+    assert json.loads(lines[0][:-4])["label"] == "yes"
