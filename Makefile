@@ -2,28 +2,48 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PY := .venv/bin/python
-# Only what is said on the command line counts: other programs set such names for purposes of their own. Make would run what
-# stands behind a dollar sign, and some values are typed into a workflow's form.
-$(foreach name,VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE,$(if $(filter command,$(origin $(name))),$(if $(findstring $$,$(value $(name))),$(error $(name) may hold no dollar sign)),$(eval $(name) :=)))
-# A shell may have COLUMNS for the width of its terminal: that one stays as it is, and is no word of ours.
-CHANGED := $(if $(filter command,$(origin COLUMNS)),$(if $(findstring $$,$(value COLUMNS)),$(error COLUMNS may hold no dollar sign),yes))
-# Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# Tests that ship nothing.
-UNIT := tests/project tests/pipeline tests/repository tests/serving $(patsubst %,--ignore=tests/serving/%.py,log/test_service_log requests/test_service_mlflow http/test_service_page requests/test_service_schemathesis runtime/test_service_workers) tests/delivery/canary tests/delivery/load/test_latencies.py
-# A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
-COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-help:  ## list the verbs
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+# The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
+# variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
+# it, and a program is given the quoted variable of the shell, never the text.
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE COLUMNS
+GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
+$(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
+unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
+option = $(if $(filter $1,$(GIVEN)),$2 "$$$1")
+flag = $(if $(filter $1,$(GIVEN)),$(if $(filter yes,$($1)),$2))
+words = $(if $(filter $1,$(GIVEN)),$($1))
 
-# --- the main job -----------------------------------------------------------------------------------------------------
+# Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Tests that ship nothing; of those of the service, these files do.
+SHIP := log/test_service_log requests/test_service_mlflow http/test_service_page requests/test_service_schemathesis runtime/test_service_workers
+UNIT := tests/project tests/pipeline tests/repository tests/serving tests/delivery/canary tests/delivery/load/test_latencies.py $(SHIP:%=--ignore=tests/serving/%.py)
+
+# Headings and verbs, from the comments of this file.
+LIST := awk -F ':.*\#\# ' '/^\# --- / {gsub(/^\# --- | -+$$/, ""); printf "\n%s\n", $$0} /^[a-z0-9-]+:.*\#\# / {printf "  make %-15s %s\n", $$1, $$2}'
+
+.PHONY: help help-all
+help:  ## list the verbs of every day
+	@sed '/^# ===/,$$d' Makefile | $(LIST)
+help-all:  ## list every verb, those of workflows and of the template too
+	@$(LIST) Makefile
+
+# --- Every day --------------------------------------------------------------------------------------------------------
+.PHONY: ship test check fix status doctor stop clean
+
 ship: .venv/ready  ## data to a model in production: every stage below; FIRST=yes when production was deleted, COLUMNS=changed
-	@$(PY) -m scripts.ship $(if $(filter yes,$(FIRST)),--first) $(if $(CHANGED),--columns "$$COLUMNS")
+	@$(PY) -m scripts.ship $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
 test: .venv/ready  ## run the tests
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(call words,ARGS)
+
+check: .venv/ready  ## lint, format and types, without changing anything
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline delivery serving scripts dev project train.py evaluate.py register_model.py
+
+fix: .venv/ready  ## lint and format, changing files
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
 status: .venv/ready  ## what runs where, and whether MLflow's aliases agree
 	@$(PY) -m scripts.status
@@ -39,12 +59,14 @@ clean:  ## remove all local state: environment, builds, MLflow, deployments
 	rm -rf .venv build .mlflow .slipway .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --- the stages, each through files in build/ -----------------------------------------------------------------------------
-validate: .venv/ready  ## check the data -> build/data.json
-	@$(PY) -m scripts.validate_data
+# --- Your model, stage by stage, through files in build/ --------------------------------------------------------------
+.PHONY: checks validate validate-model train evaluate gate register
 
 checks: .venv/ready  ## write a first project/checks.py from the data; REPLACE=yes over one that is yours
-	@$(PY) -m scripts.draft_checks $(if $(filter yes,$(REPLACE)),--replace)
+	@$(PY) -m scripts.draft_checks $(call flag,REPLACE,--replace)
+
+validate: .venv/ready  ## check the data -> build/data.json
+	@$(PY) -m scripts.validate_data
 
 validate-model: .venv/ready  ## check the model's code on a sample -> build/model_checks.json
 	@$(PY) -m scripts.validate_model
@@ -53,7 +75,7 @@ train: .venv/ready  ## fit the model, log it in MLflow -> build/model, build/run
 	@$(PY) train.py
 
 evaluate: .venv/ready  ## compare with production -> build/evaluation.json, build/report.html
-	@$(PY) evaluate.py $(if $(filter yes,$(FIRST)),--first) $(if $(CHANGED),--columns "$$COLUMNS")
+	@$(PY) evaluate.py $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
 gate: .venv/ready  ## turn the verdict into an exit status
 	@$(PY) -m scripts.gate
@@ -61,9 +83,40 @@ gate: .venv/ready  ## turn the verdict into an exit status
 register: .venv/ready  ## make an accepted candidate a version in MLflow -> build/bundle
 	@$(PY) register_model.py
 
-# --- delivery ---------------------------------------------------------------------------------------------------------
+# --- Production -------------------------------------------------------------------------------------------------------
+.PHONY: deploy rollback load key
+
 deploy: .venv/ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
-	@$(PY) -m scripts.deploy --environment "$$ENVIRONMENT" $(if $(VERSION),--version "$$VERSION")
+	@$(PY) -m scripts.deploy --environment "$$ENVIRONMENT" $(call option,VERSION,--version)
+
+rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
+	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(call option,VERSION,--version)
+
+load: .venv/ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
+	@$(PY) -m scripts.load_test $(call option,ENVIRONMENT,--environment) $(call option,URL,--url) $(call words,ARGS)
+
+key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=predict, and its line for the service
+	@$(PY) -m serving.access.keys --name "$$NAME" $(call option,SCOPES,--scopes)
+
+# --- MLflow -----------------------------------------------------------------------------------------------------------
+.PHONY: ui up down
+
+ui: .venv/ready  ## open MLflow's pages, put back what is changed there and have it deployed; ARGS=--no-browser
+	@$(PY) -m scripts.mlflow.ui $(call words,ARGS)
+
+up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
+	@$(PY) -m scripts.host.up
+
+down: .venv/ready  ## end them; what they stored stays
+	@$(PY) -m scripts.host.up --down
+
+# === What follows is listed by `make help-all` alone ==================================================================
+
+# --- Delivery, piece by piece -----------------------------------------------------------------------------------------
+.PHONY: image smoke integration promote rehearse reconcile forget relay webhook
+
+image: .venv/ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
+	@$(PY) -m scripts.build_image $(call option,VERSION,--version)
 
 smoke: .venv/ready  ## replay the golden predictions against ENVIRONMENT=staging or production
 	@$(PY) -m scripts.smoke_test --environment "$$ENVIRONMENT"
@@ -71,28 +124,42 @@ smoke: .venv/ready  ## replay the golden predictions against ENVIRONMENT=staging
 integration: .venv/ready  ## run the integration tests against ENVIRONMENT=staging or production
 	@$(PY) -m scripts.integration_test --environment "$$ENVIRONMENT"
 
-load: .venv/ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
-	@$(PY) -m scripts.load_test $(if $(ENVIRONMENT),--environment "$$ENVIRONMENT") $(if $(URL),--url "$$URL") $(ARGS)
-
 promote: .venv/ready  ## move the alias production to what production serves
 	@$(PY) -m scripts.promote
 
 rehearse: .venv/ready  ## deploy a broken release to staging and see it undone
 	@$(PY) -m scripts.rehearse
 
-image: .venv/ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
-	@$(PY) -m scripts.build_image $(if $(VERSION),--version "$$VERSION")
-
-rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
-	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(if $(VERSION),--version "$$VERSION")
-
-key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=predict, and its line for the service
-	@$(PY) -m serving.access.keys --name "$$NAME" $(if $(SCOPES),--scopes "$$SCOPES")
+reconcile: .venv/ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
+	@$(PY) -m scripts.reconcile $(call option,ENVIRONMENT,--environment) $(call words,ARGS)
 
 forget: .venv/ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
 	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" "--subject=$$SUBJECT"
 
-# --- in workflows, and wherever else a machine starts with nothing ------------------------------------------------------
+relay: .venv/ready  ## have a promotion follow at once when an alias is moved in MLflow; ARGS=--reconcile: on this machine
+	@$(PY) -m scripts.mlflow.webhook_relay $(call words,ARGS)
+
+webhook: .venv/ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
+	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
+
+# --- MLflow, on this machine and on one host --------------------------------------------------------------------------
+.PHONY: mlflow mlflow-user backup restore-backup
+
+mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
+	@$(PY) -m scripts.mlflow.start_mlflow
+
+mlflow-user: .venv/ready  ## give NAME=anna an account of the team's MLflow; with PERMISSION=EDIT they may move production
+	@$(PY) -m scripts.mlflow.mlflow_user --name "$$NAME" $(call option,PERMISSION,--permission)
+
+backup: .venv/ready  ## copy all that MLflow of `make up` knows -> backups/, checked; the newest 7 are kept
+	@$(PY) -m scripts.host.backup
+
+restore-backup: .venv/ready  ## bring the newest copy (or BACKUP=name) back; REPLACE=yes where MLflow holds something
+	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
+
+# --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
+.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify pr-report pr-comment
+
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
 	@$(PYTHON) -m scripts.ci.plan
 
@@ -100,7 +167,7 @@ all-passed:  ## turn the results of the jobs before, in NEEDS, into an exit stat
 	@$(PYTHON) -m scripts.ci.all_passed
 
 restore-mlflow: .venv/ready  ## fetch the embedded MLflow from the image registry and hold it; READ_ONLY=yes holds nothing
-	@$(PY) -m scripts.ci.restore_mlflow $(if $(filter yes,$(READ_ONLY)),--read-only)
+	@$(PY) -m scripts.ci.restore_mlflow $(call flag,READ_ONLY,--read-only)
 
 save-mlflow: .venv/ready  ## put the embedded MLflow back into the image registry and let go of it
 	@$(PY) -m scripts.ci.save_mlflow
@@ -110,15 +177,6 @@ cluster: .venv/ready  ## write the kubeconfig that the environment carries, for 
 
 verify-image: .venv/ready  ## prove that the image of VERSION=n was made and attested by this repository
 	@$(PY) -m scripts.ci.verify_image --version "$$VERSION"
-
-relay: .venv/ready  ## have a promotion follow at once when an alias is moved in MLflow; ARGS=--reconcile: on this machine
-	@$(PY) -m scripts.mlflow.webhook_relay $(ARGS)
-
-webhook: .venv/ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
-	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
-
-reconcile: .venv/ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
-	@$(PY) -m scripts.reconcile $(if $(ENVIRONMENT),--environment "$$ENVIRONMENT") $(ARGS)
 
 summary: .venv/ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
 	@$(PY) -m scripts.ci.summary
@@ -132,28 +190,12 @@ pr-report: .venv/ready  ## what a pull request would change -> build/pull_reques
 pr-comment: .venv/ready  ## build/incoming/pull_request.json, trusted in nothing -> build/comment.md
 	@$(PY) -m scripts.ci.pr_comment
 
-mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
-	@$(PY) -m scripts.mlflow.start_mlflow
+# --- Development ------------------------------------------------------------------------------------------------------
+.PHONY: setup unit audit lock
 
-ui: .venv/ready  ## open MLflow's pages, put back what is changed there and have it deployed; ARGS=--no-browser
-	@$(PY) -m scripts.mlflow.ui $(ARGS)
+# A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
+COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
 
-up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
-	@$(PY) -m scripts.host.up
-
-down: .venv/ready  ## end them; what they stored stays
-	@$(PY) -m scripts.host.up --down
-
-mlflow-user: .venv/ready  ## give NAME=anna an account of the team's MLflow; with PERMISSION=EDIT they may move production
-	@$(PY) -m scripts.mlflow.mlflow_user --name "$$NAME" $(if $(PERMISSION),--permission "$$PERMISSION")
-
-backup: .venv/ready  ## copy all that MLflow of `make up` knows -> backups/, checked; the newest 7 are kept
-	@$(PY) -m scripts.host.backup
-
-restore-backup: .venv/ready  ## bring the newest copy (or BACKUP=name) back; REPLACE=yes where MLflow holds something
-	@$(PY) -m scripts.host.restore_backup $(if $(BACKUP),--backup "$$BACKUP") $(if $(filter yes,$(REPLACE)),--replace)
-
-# --- development ------------------------------------------------------------------------------------------------------
 setup: .venv/ready  ## make .venv with the locked requirements
 .venv/ready: requirements/dev.txt requirements/installer.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
@@ -163,35 +205,35 @@ setup: .venv/ready  ## make .venv with the locked requirements
 	@$(PY) -m uv pip install --quiet $(COMPILE) --require-hashes --python $(PY) -r requirements/dev.txt || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-check: .venv/ready  ## lint, format and types, without changing anything
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline delivery serving scripts dev project train.py evaluate.py register_model.py
-
-fix: .venv/ready  ## lint and format, changing files
-	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
-
 unit: .venv/ready  ## run the quick tests, those that ship nothing
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) $(ARGS)
-
-coverage: .venv/ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(ARGS)
-
-fuzz: .venv/ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
-	@FUZZ=long $(PY) -m pytest -s tests/serving/requests/test_service_random_input.py tests/serving/requests/test_service_schemathesis.py tests/pipeline/formats/test_random_models.py $(ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) $(call words,ARGS)
 
 audit: .venv/ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
+
+lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt; UPGRADE=all, or a package: newer versions
+	@$(PY) -m dev.lock $(call option,UPGRADE,--upgrade)
+
+# --- The template's own -----------------------------------------------------------------------------------------------
+.PHONY: coverage fuzz try-fork e2e bench soak simulate-gate simulate-canary
+
+coverage: .venv/ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call words,ARGS)
+
+fuzz: .venv/ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
+	@FUZZ=long $(PY) -m pytest -s tests/serving/requests/test_service_random_input.py tests/serving/requests/test_service_schemathesis.py tests/pipeline/formats/test_random_models.py $(call words,ARGS)
 
 try-fork: .venv/ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
 	@$(PY) -m dev.try_fork
 
 e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
-	@$(PY) -m dev.e2e $(ARGS)
+	@$(PY) -m dev.e2e $(call words,ARGS)
 
 bench: .venv/ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
-	@$(PY) -m dev.bench $(ARGS)
+	@$(PY) -m dev.bench $(call words,ARGS)
 
 soak: .venv/ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
-	@$(PY) -m dev.soak $(ARGS)
+	@$(PY) -m dev.soak $(call words,ARGS)
 
 simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
 	@$(PY) -m dev.simulate_gate
@@ -199,8 +241,3 @@ simulate-gate: .venv/ready  ## measure the gate's error rates and power by simul
 
 simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
 	@$(PY) -m dev.simulate_canary
-
-lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt; UPGRADE=all, or a package: newer versions
-	@$(PY) -m dev.lock $(if $(UPGRADE),--upgrade "$$UPGRADE")
-
-.PHONY: help checks relay webhook notify plan all-passed restore-mlflow save-mlflow cluster verify-image reconcile summary pr-report pr-comment unit audit try-fork ship test status doctor stop clean validate validate-model train evaluate gate register deploy smoke integration load promote rehearse image rollback mlflow ui up down setup check fix coverage e2e bench soak simulate-gate simulate-canary lock fuzz key forget mlflow-user backup restore-backup

@@ -45,11 +45,28 @@ def test_words_of_commands_name_existing_verbs():
     assert said and said <= set(verbs())
 
 
-def test_make_alone_lists_every_verb():
-    """`make` prints each verb with its line."""
-    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for verb, words in verbs().items():
-        assert f"make {verb} " in listed and words in listed
+def said_by(*command: str) -> dict[str, str]:
+    """The verbs that a help lists, with their lines."""
+    listed = subprocess.run(["make", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return dict(re.findall(r"^  make ([a-z0-9-]+) +(.+)$", listed, re.M))
+
+
+def test_make_help_all_lists_every_verb():
+    """`make help-all` prints each verb with its line."""
+    assert said_by("help-all") == verbs()
+
+
+def test_make_alone_lists_what_people_use_every_day():
+    """`make` prints about twenty verbs, and among them the ones that a first day needs."""
+    everyday = said_by()
+    assert {"ship", "test", "check", "status", "rollback", "help-all"} <= everyday.keys() <= verbs().keys()
+    assert len(everyday) <= 25
+
+
+def test_no_verb_is_taken_for_a_file():
+    """Each verb is declared phony: a file or folder of its name does not keep it from running."""
+    declared = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert set(" ".join(declared).split()) == set(verbs())
 
 
 @pytest.mark.parametrize("page", TEXTS)

@@ -1,5 +1,6 @@
 """What keeps the workflows safe: least rights, pinned actions, nothing of a stranger's that is run or believed."""
 
+import os
 import re
 import subprocess
 import sys
@@ -199,7 +200,7 @@ def test_no_placeholder_is_left_to_hunt_down():
     assert not found
 
 
-@pytest.mark.parametrize("name", ["VERSION", "ENVIRONMENT", "ARGS"])
+@pytest.mark.parametrize("name", ["VERSION", "ENVIRONMENT", "ARGS", "COLUMNS"])
 def test_a_value_that_is_typed_in_is_never_run(name, tmp_path):
     """What somebody types into a workflow's form is refused when make would run it."""
     mark = tmp_path / "run"
@@ -208,6 +209,17 @@ def test_a_value_that_is_typed_in_is_never_run(name, tmp_path):
     )
     assert done.returncode == 2 and f"{name} may hold no dollar sign" in done.stderr
     assert not mark.exists()
+
+
+def test_only_words_of_the_command_line_reach_a_verb():
+    """A variable of the environment that is called like a word of ours changes no verb."""
+    environment = os.environ | {"VERSION": "7", "ARGS": "--help", "FIRST": "yes", "COLUMNS": "80"}
+    for verb in ("deploy", "ship", "reconcile"):
+        said = [
+            subprocess.run(["make", "--dry-run", verb], cwd=ROOT, env=env, capture_output=True, text=True).stdout
+            for env in (os.environ, environment)
+        ]
+        assert said[0] == said[1]
 
 
 def test_production_that_fails_its_tests_is_left_at_once():
