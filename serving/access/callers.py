@@ -1,4 +1,4 @@
-"""Who calls: every request shows a key, or none is asked for."""
+"""Authentication of clients: every request needs a key, unless the service is open."""
 
 from serving.access.keys import SCOPES, Caller, Keys
 from serving.access.rate_limit import RateLimit
@@ -7,7 +7,7 @@ from serving.log.identity import identity
 from serving.problems import Problem
 from serving.requests.body import LARGEST_BODY
 
-BEARER = b"bearer "  # in any case, RFC 9110 section 11.1
+BEARER = b"bearer "  # case-insensitive, RFC 9110 section 11.1
 HINT = "send it in the header X-API-Key, or as Authorization: Bearer"
 BYTES = "too many bytes from this caller; send smaller bodies, or fewer a second"
 CHALLENGE = {"www-authenticate": "Bearer"}
@@ -15,7 +15,7 @@ GUEST = Caller("anybody", frozenset(SCOPES), b"", identity("anybody"))
 
 
 class Callers:
-    """Lets callers in: key, scope and rate."""
+    """Checks each request's key, scope and rate limit."""
 
     def __init__(self, config: Config):
         """Read the keys; raises KeysError."""
@@ -24,7 +24,7 @@ class Callers:
         self._bytes = RateLimit(config.rate_limit_bytes, LARGEST_BODY)
 
     def admit(self, key: bytes, scope: str) -> Caller:
-        """Who shows this key, the value of X-API-Key or of Authorization; raises Problem 401 or 403."""
+        """The client with this key, the value of X-API-Key or of Authorization; raises Problem 401 or 403."""
         if self.keys is None:
             return GUEST
         if not key:
@@ -39,16 +39,16 @@ class Callers:
         return caller
 
     def refresh(self) -> None:
-        """Look at the file of the keys now."""
+        """Reload the keys file now if it changed."""
         if self.keys is not None:
             self.keys.refresh()
 
     def limit(self, caller: Caller, address: str, size: int) -> None:
-        """Count a request with a body of so many bytes; raises Problem 429.
+        """Count a request with a body of `size` bytes; raises Problem 429.
 
-        Where no keys are asked for, callers are told apart by their address.
+        Without keys, clients are told apart by their address.
         """
-        # Workers are forked from one process, so that they hash alike.
+        # All workers are forked from one process, so their hashes agree.
         number = hash(address) if caller is GUEST else caller.number
         if wait := self._requests.wait(number):
             raise _too_much("too many requests from this caller; send fewer a second", wait)
@@ -56,7 +56,7 @@ class Callers:
             raise _too_much(BYTES, wait)
 
     def limit_bytes(self, caller: Caller, address: str, size: int) -> None:
-        """Count the bytes of a body that did not declare them; raises Problem 429."""
+        """Count the bytes of a body that had no declared length; raises Problem 429."""
         if wait := self._bytes.wait(hash(address) if caller is GUEST else caller.number, size):
             raise _too_much(BYTES, wait)
 

@@ -1,7 +1,7 @@
-"""API keys: who may call, known by a hash alone, and changed without a restart.
+"""API keys: who may call. Only hashes are stored, and keys change without a restart.
 
-One line a caller: its name, what it may do, and the SHA-256 of its key. A key is long and random, so a plain hash of it
-can no more be turned back than a slow one, and costs a caller nothing.
+One line per client: its name, its scopes, and the SHA-256 of its key. A key is long and random, so a plain hash is as
+hard to reverse as a slow one, and costs a request nothing.
 
     billing  predict          4a7d1ed414474e4033ac29ccb8653d9b...
     monitor  metrics          ...
@@ -25,7 +25,7 @@ from serving.log.identity import identity
 SCOPES = ("predict", "metrics", "admin")
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "placeholder", "secret", "password", "example", "test", "key", "")
 REFUSED = {hashlib.sha256(word.encode()).digest() for word in PLACEHOLDERS}
-LOOK_AGAIN = 1.0  # seconds after which a mounted file is looked at again
+LOOK_AGAIN = 1.0  # seconds between checks of the keys file
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
@@ -35,7 +35,7 @@ class KeysError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a key belongs to, and what it opens; `id` is what the prediction log says of it."""
+    """The owner of a key and its scopes; `id` identifies it in the prediction log."""
 
     name: str
     scopes: frozenset[str]
@@ -44,14 +44,14 @@ class Caller:
 
     @property
     def number(self) -> int:
-        """A number that belongs to this caller alone, in every worker."""
+        """A number derived from `id`, the same in every worker."""
         return int(self.id[:8], 16)
 
 
 def read_keys(text: str, where: str, empty: bool = False) -> list[Caller]:
-    """The callers of such lines; blank ones and comments (#) are skipped. Raises KeysError naming the line.
+    """Parse lines of keys, skipping blank ones and comments (#). Raises KeysError naming the line.
 
-    That there is none is an error, too, unless it may be `empty`.
+    No client at all is an error, too, unless `empty` allows it.
     """
     callers: list[Caller] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -83,18 +83,18 @@ def _caller(words: list[str], where: str) -> Caller:
 
 
 class Keys:
-    """The callers of a text, or of a file that is read again whenever it changes."""
+    """The clients from a text, or from a file that is read again whenever it changes."""
 
     def __init__(self, text: str = "", file: Path | None = None):
         """Read them; raises KeysError when they cannot be used, or when there is none."""
         self._file, self._seen, self._look = file, (0, 0, 0), 0.0
         self._shown: dict[
             bytes, Caller
-        ] = {}  # right keys that were shown: a hash takes as long as all the rest of this
+        ] = {}  # valid keys seen so far: hashing takes as long as everything else in a lookup
         self.callers = read_keys(text, "SLIPWAY_API_KEYS") if file is None else self._read(file)
 
     def find(self, key: bytes) -> Caller | None:
-        """Whose key this is; takes as long for any wrong key as for a right one that is shown for the first time."""
+        """The client of this key, or None. Any wrong key takes as long as a valid one seen for the first time."""
         if self._file is not None and time.monotonic() > self._look:
             self._again(self._file)
         found = self._shown.get(key)
@@ -110,17 +110,17 @@ class Keys:
         return found
 
     def refresh(self) -> None:
-        """Look at the file now, so that a process that is forked next begins with what it says."""
+        """Check the file now, so that a process forked next starts with its current content."""
         if self._file is not None:
             self._again(self._file)
 
     def _again(self, file: Path) -> None:
-        """Read a changed file; one that cannot be used changes nothing and is told in the log."""
+        """Read a changed file. One that cannot be used changes nothing and is reported in the log."""
         self._look = time.monotonic() + LOOK_AGAIN
         try:
             if _state(file) != self._seen:
-                # A file of comments alone lets nobody in: a key that leaked must not stay because it was the only one. A file
-                # without a single character is one that is being written.
+                # A file with comments alone admits nobody: a leaked key must not stay valid because it was the only
+                # one. An empty file is one that is being written.
                 self.callers = self._read(file, empty=file.stat().st_size > 0)
                 self._shown = {}
         except KeysError as error:
@@ -143,7 +143,7 @@ def _state(file: Path) -> tuple[int, int, int]:
 
 
 def make_key(name: str, scopes: str) -> tuple[str, str]:
-    """A new key, and the line by which a service knows it; raises KeysError for a name or scope that cannot be."""
+    """A new key, and the line to give to the service; raises KeysError for an invalid name or scope."""
     key = f"slipway_{secrets.token_urlsafe(32)}"
     line = f"{name} {scopes} {hashlib.sha256(key.encode()).hexdigest()}"
     read_keys(line, "the key asked for")
@@ -151,7 +151,7 @@ def make_key(name: str, scopes: str) -> tuple[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a new key, which nobody can show again, and its line."""
+    """Print a new key, which cannot be shown again, and its line."""
     parser = argparse.ArgumentParser(prog="python -m serving.access.keys", description="Make an API key.")
     parser.add_argument("--name", required=True, help="who gets it")
     parser.add_argument("--scopes", default="predict", help=f"of {', '.join(SCOPES)}; several with commas")

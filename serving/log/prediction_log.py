@@ -1,8 +1,8 @@
-"""The prediction log: a worker hands its records on, and one process beside the workers writes them to the database.
+"""The prediction log: workers send their records to one separate process, which writes them to the database.
 
-A process of its own, because writing takes a good part of the time of predicting and must not hold up an answer. Its
-memory is bounded on both sides: while the database does not answer, the writer stops reading, the worker's queue fills,
-and what no longer fits is counted as lost.
+Writing takes a good part of the time of predicting and must not delay an answer, hence the separate process. Memory is
+bounded on both sides: while the database does not answer, the writer stops reading, the worker's queue fills, and what
+no longer fits is counted as lost.
 """
 
 import asyncio
@@ -26,43 +26,43 @@ from serving.log.memory import give_back
 from serving.log.store import CHUNK, RefusedError, Store, StoreError
 from serving.telemetry.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 
-HAND_ON = 0.05  # seconds for which a worker collects records
-WRITE = 0.1  # seconds for which the writer collects them; both together are what a killed process can lose
-QUEUE = 32_000_000  # bytes that a worker, and the writer, keep at most
-FRAME = 1_000_000  # bytes of records, about, that become one frame: what is encoded, decoded and written in one go
-RECORD = 500  # bytes that a record takes in memory beyond what it holds
-LAST_TRY = 5.0  # seconds in which the last records must reach the database
-RETENTION = 3600.0  # seconds between two looks for what is too old
+HAND_ON = 0.05  # seconds that a worker collects records
+WRITE = 0.1  # seconds that the writer collects records; a killed process loses at most what came in both intervals
+QUEUE = 32_000_000  # bytes that a worker, and the writer, queue at most
+FRAME = 1_000_000  # bytes of records in one frame, about: the unit of encoding, decoding and writing
+RECORD = 500  # bytes of overhead of a record in memory
+LAST_TRY = 5.0  # seconds to write the last records at shutdown
+RETENTION = 3600.0  # seconds between two checks for expired records
 PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
 READ = 1 << 20
 
-HEAD = struct.Struct("<II")  # before each frame: its bytes, and the records in it
+HEAD = struct.Struct("<II")  # header of a frame: its size in bytes, and its number of records
 _decode = msgspec.msgpack.Decoder(tuple[list[tuple], list[tuple]]).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("serving")
 
 
 class PredictionLog:
-    """The worker's side: takes records on the loop's thread and hands them on in batches."""
+    """The worker's side: takes records on the event loop's thread and sends them in batches."""
 
     def __init__(self, channel: socket.socket, numbers: "memoryview[float]"):
         channel.setblocking(False)
         self._channel, self._numbers = channel, numbers
         self._records: tuple[list[tuple], list[tuple]] = [], []  # predictions and outcomes
-        self._collected = 0  # bytes that they take
-        self._frames: deque[tuple[bytes, int]] = deque()  # encoded, each with the number of its records
-        self._encoded = 0  # bytes in them
+        self._collected = 0  # their size in bytes
+        self._frames: deque[tuple[bytes, int]] = deque()  # encoded, each with its number of records
+        self._encoded = 0  # their size in bytes
         self._rest = memoryview(b"")
-        self._on_their_way = 0  # records in it
-        self._due = False  # whether records will be handed on, by a timer or when the channel takes more
-        self._full = False  # whether the channel is waited for
+        self._on_their_way = 0  # records in `_rest`
+        self._due = False  # whether sending is scheduled, by a timer or for when the channel is writable
+        self._full = False  # whether the channel is full and we wait for it
 
     def predicted(self, record: tuple, size: int) -> None:
-        """Keep the fields of a Prediction, of about so many bytes; where there is no room it is counted as lost."""
+        """Queue the fields of a Prediction, `size` bytes or so; when the queue is full, count it as lost."""
         self._add(self._records[0], record, size)
 
     def told(self, record: tuple) -> None:
-        """Keep the fields of an Outcome, likewise."""
+        """Queue the fields of an Outcome in the same way."""
         self._add(self._records[1], record, len(record[2]))
 
     def _add(self, records: list[tuple], record: tuple, size: int) -> None:
@@ -80,7 +80,7 @@ class PredictionLog:
             asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
 
     def _close_frame(self) -> None:
-        """Make what was collected a frame: it takes less room, and none is large."""
+        """Encode the collected records as a frame: it takes less memory, and no frame becomes large."""
         number = sum(map(len, self._records))
         if number:
             content = _encode(self._records)
@@ -103,7 +103,7 @@ class PredictionLog:
             self._give_up()
         if self._full:
             loop.remove_writer(self._channel)
-            give_back()  # much may have waited
+            give_back()  # the queue may have been long
         self._due = self._full = False
 
     def _next(self) -> bool:
@@ -118,7 +118,7 @@ class PredictionLog:
         return True
 
     def _give_up(self) -> None:
-        """The writer has gone, and with it the channel: the worker is replaced, and what it holds is lost."""
+        """The writer died and its channel closed: this worker will be replaced, and its queued records are lost."""
         lost = self._on_their_way if self._rest else 0
         while self._next():
             lost += self._on_their_way
@@ -126,7 +126,7 @@ class PredictionLog:
         self._rest = memoryview(b"")
 
     def close(self) -> None:
-        """Hand on what is left, for LAST_TRY seconds at most."""
+        """Send the remaining records, for LAST_TRY seconds at most."""
         self._channel.settimeout(LAST_TRY)
         try:
             while self._rest or self._next():
@@ -138,27 +138,27 @@ class PredictionLog:
 
 
 def write(config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]") -> None:
-    """Write what arrives on the channels that `control` hands over, until it and all of them are closed.
+    """Write what arrives on the channels that come through `control`, until it and all of them are closed.
 
-    Runs as a process of its own, and counts in `numbers`.
+    Runs as a separate process, and counts in `numbers`.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends when those who write to it have ended
+        signal.signal(number, signal.SIG_IGN)  # it exits when all workers have exited
     with contextlib.suppress(OSError):
-        os.nice(1)  # answers come first, but barely: a writer that starves loses what it should keep
+        os.nice(1)  # answers have priority, but only just: a starved writer would lose records
     Writer(config, model, version, control, numbers).run()
 
 
 class Writer:
-    """The process's side: takes frames from every channel and writes them in order."""
+    """The writing process's side: takes frames from every channel and writes them in order."""
 
     def __init__(self, config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]"):
         self._url, self._days, self._about = config.database, config.retention_days, (model, version)
         self._numbers = numbers
         self._store: Store | None = None
-        # As they arrived: decoded, all that wait would take more room, and pieces of it would stay with this process.
+        # Kept encoded: decoded records would take more memory, and fragments of it would stay with this process.
         self._frames: deque[bytes] = deque()
-        self._size = 0  # bytes in them
+        self._size = 0  # their size in bytes
         self._waiting = 0  # records in them
         self._failures = 0
         self._due = time.monotonic() + WRITE
@@ -171,7 +171,7 @@ class Writer:
         while self._inputs.get_map():
             timeout = max(0.0, self._due - time.monotonic()) if self._waiting else 10.0
             if self._control is not None and self._size > QUEUE:
-                # Nothing more is read, but for the word that the end has come: then what is still on its way is little.
+                # Read only the end of `control`, which announces the shutdown: after it, little more can arrive.
                 if select.select([self._control], [], [], min(timeout, 0.1))[0]:
                     self._take_channel(self._control)
             else:
@@ -233,7 +233,7 @@ class Writer:
         self._numbers[LOG_QUEUE] += records
 
     def _flush(self, end: float = math.inf) -> None:
-        """Write what waits, but begin nothing after `end`."""
+        """Write the queued frames, but start none after `end`."""
         written = self._size
         try:
             while self._frames and time.monotonic() < end:
@@ -255,7 +255,7 @@ class Writer:
             give_back()
 
     def _insert(self) -> None:
-        """Write the first frame. One that the database refuses is taken apart; a record that it refuses is lost."""
+        """Write the first frame. If the database refuses it, its records are written one by one; a refused record is lost."""
         if self._store is not None and self._store.gone():
             _log.error("the file of the prediction log was deleted, moved or replaced; a new one is begun in its place")
             self._numbers[LOG_BEGUN] += 1
@@ -291,6 +291,6 @@ class Writer:
             if deleted:
                 _log.info("%d predictions older than %g days were deleted", deleted, self._days)
             if deleted >= CHUNK:
-                self._prune = time.monotonic()  # the next step after what has come meanwhile
+                self._prune = time.monotonic()  # the next step comes right after the records that arrived meanwhile
         except StoreError as error:
             _log.error("old predictions cannot be deleted: %s", error)

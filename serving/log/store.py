@@ -1,9 +1,9 @@
-"""The prediction log in a database: what was asked, what was answered, and what turned out to be true.
+"""The prediction log in a database: requests, answers, and the outcomes reported later.
 
     python -m serving.log.store delete-older --days 90
     python -m serving.log.store delete-subject --subject=customer-17
 
-The database is the one that SLIPWAY_DATABASE_URL names: sqlite:///PATH (embedded) or postgresql://… (for teams).
+SLIPWAY_DATABASE_URL names the database: sqlite:///PATH (embedded) or postgresql://… (for teams).
 """
 
 import argparse
@@ -20,19 +20,19 @@ from typing import Any, NamedTuple
 
 from serving.log.identity import identity
 
-CHUNK = 1000  # rows deleted at once; between two chunks the log goes on being written
+CHUNK = 1000  # rows deleted in one transaction; records are written between two of them
 
 
 class StoreError(Exception):
-    """The database cannot be used; the message never holds its password."""
+    """The database cannot be used; the message never contains its password."""
 
 
 class RefusedError(StoreError):
-    """The database answers, but does not take these records."""
+    """The database answers, but refuses these records."""
 
 
 class Prediction(NamedTuple):
-    """One answered request; a batch is one record. `features` and `answers` are JSON lists in UTF-8, one item a row."""
+    """One answered request; a batch is one record. `features` and `answers` are JSON lists in UTF-8, one item per row."""
 
     request_id: str
     time: float  # seconds since 1970, UTC
@@ -45,7 +45,7 @@ class Prediction(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What turned out to be true for one row of a request; a JSON text or number."""
+    """The true outcome for one row of a request, as JSON text or number."""
 
     request_id: str
     row_index: int
@@ -86,15 +86,15 @@ _UPSERT = (
 
 
 class Store:
-    """A connection to the prediction log; makes its tables where they are missing."""
+    """A connection to the prediction log; creates missing tables."""
 
     def __init__(self, url: str, model: str = "", version: str = ""):
         """Connect, to write predictions of this version of a model; raises StoreError."""
         self._url = url
         self._sqlite = url.startswith("sqlite:")
         self._mark, self._place = ("?", "rowid") if self._sqlite else ("%s", "ctid")
-        # Names that are the same in every row stand in the statement, and bytes become text in the database: at thousands of
-        # rows a second, each value that Python handles counts.
+        # Constant values are part of the statement, and the database converts bytes to text: at thousands of rows a
+        # second, each value that Python handles counts.
         texts = {"features", "answers"} if self._sqlite else set()
         values = [f"CAST({self._mark} AS TEXT)" if name in texts else self._mark for name in Prediction._fields]
         about = ", ".join(
@@ -107,7 +107,7 @@ class Store:
         self._insert_outcome = f"INSERT INTO outcomes ({', '.join(Outcome._fields)}) VALUES ({marks}){_UPSERT}"
         self._driver: Any = sqlite3
         if not self._sqlite:
-            import psycopg  # only here: it takes a fifth of the time that a service starts in
+            import psycopg  # only here: importing it takes a fifth of a service's start-up time
 
             self._driver = psycopg
         with self._told():
@@ -118,12 +118,12 @@ class Store:
             self._file = _identity(url) if self._sqlite else None
 
     def gone(self) -> bool:
-        """Whether the file of the database was deleted, moved or replaced: what is written would be in no file that has its name."""
+        """Whether the database file was deleted, moved or replaced, so that new records would not be in the file of that name."""
         return self._sqlite and self._file != _identity(self._url)
 
     def insert(self, predictions: Sequence[Sequence[Any]], outcomes: Sequence[Sequence[Any]] = ()) -> None:
-        """Write all of these or none, with the fields of Prediction and Outcome in order; raises StoreError."""
-        if not self._sqlite:  # to PostgreSQL's driver bytes are no text
+        """Write all records or none, with the fields of Prediction and Outcome in order; raises StoreError."""
+        if not self._sqlite:  # PostgreSQL's driver does not accept bytes as text
             predictions = [(*one[:5], one[5].decode(), one[6].decode(), one[7]) for one in predictions]
         with self._told(), self._transaction() as cursor:
             if predictions:
@@ -132,16 +132,16 @@ class Store:
                 cursor.executemany(self._insert_outcome, outcomes)
 
     def delete_older(self, before: float, steps: int | None = None) -> int:
-        """Delete what was answered, or told of it, before this time (seconds since 1970); the number of predictions.
+        """Delete predictions and outcomes from before this time (seconds since 1970); return the number of predictions.
 
-        All of it, or at most so many steps of CHUNK rows.
+        With `steps`, at most so many steps of CHUNK rows.
         """
         deleted = self._delete("predictions", f"time < {self._mark}", before, steps)
         self._delete("outcomes", f"time < {self._mark}", before, steps)
         return deleted
 
     def delete_subject(self, subject: str) -> int:
-        """Delete every prediction about this subject and its outcome; the number of predictions."""
+        """Delete all predictions about this subject and their outcomes; return the number of predictions."""
         known = identity(subject)
         with self._told(), self._transaction() as cursor:
             asked = f"SELECT request_id FROM predictions WHERE subject = {self._mark}"
@@ -166,7 +166,7 @@ class Store:
         return deleted
 
     def _unsaid(self, words: str) -> str:
-        """Words of a driver without what a password may be, also one that is not written as a URL wants it."""
+        """A driver's message without anything that may be the password, even when the URL does not quote it correctly."""
         hidden = re.sub(r"://\S*@", "://…@", words)
         secret = self._url.partition("://")[2].rpartition("@")[0].partition(":")[2]
         for piece in re.split(r"[@:/?#]", secret):
@@ -188,7 +188,7 @@ class Store:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Errors of either driver as ours, without what a URL may hold."""
+        """Turn errors of either driver into ours, without parts of the URL."""
         try:
             yield
         except (self._driver.Error, OSError) as error:
@@ -198,7 +198,7 @@ class Store:
 
 
 def _postgres(driver: Any, url: str) -> Any:
-    """A connection that gives up within seconds when the other side falls silent."""
+    """A connection that times out within seconds when the server stops responding."""
     limits = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c statement_timeout=30000"}
     return driver.connect(url, **limits)
 
@@ -208,7 +208,7 @@ def _path(url: str) -> Path:
 
 
 def _identity(url: str) -> tuple[int, int] | None:
-    """Which file has the name now; None when there is none."""
+    """The identity of the file that has this name now; None when there is none."""
     try:
         found = _path(url).stat()
     except FileNotFoundError:
@@ -219,17 +219,17 @@ def _identity(url: str) -> tuple[int, int] | None:
 def _sqlite(url: str) -> sqlite3.Connection:
     path = _path(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # what people sent is nobody else's on this machine
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the log is private: only the owner may read it
     connection = sqlite3.connect(path, timeout=5)
-    connection.execute("PRAGMA page_size = 8192")  # of a new file; the features of a batch are long
-    # Readers and the writer do not wait for each other, and a power cut takes at most the last moments.
+    connection.execute("PRAGMA page_size = 8192")  # for a new file; the features of a batch are long
+    # Readers and the writer do not block each other, and a power cut loses at most the last moments.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Delete from the log and say how much; 1 and one line when that cannot be done."""
+    """Delete from the log and print how many; return 1 with one line on standard error when that fails."""
     parser = argparse.ArgumentParser(prog="python -m serving.log.store", description="Delete from the prediction log.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     older = verbs.add_parser("delete-older", help="what is older than so many days")

@@ -1,4 +1,4 @@
-"""The bundle: a folder whose every byte is named in its manifest. What differs is refused."""
+"""The bundle: a folder whose manifest lists every file with its digest. Anything that differs is refused."""
 
 import hashlib
 import json
@@ -15,33 +15,33 @@ CODE = "code/"
 
 
 class BundleError(Exception):
-    """The bundle cannot be served; the message names the file in one line."""
+    """The bundle cannot be served; the message names the file, in one line."""
 
 
 class Release(msgspec.Struct, frozen=True):
-    """Which model this is: release.json."""
+    """The model's identity: release.json."""
 
     name: str
     version: str
     run_id: str
     commit: str
     digest: str
-    mlflow: str = "unknown"  # the version of MLflow that registered it
+    mlflow: str = "unknown"  # MLflow's version at registration
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: the bytes that were hashed are the bytes that are used."""
+    """A verified bundle; it holds the very bytes whose digests were checked."""
 
     contract: Contract
     release: Release
     model: bytes
-    code: dict[str, bytes]  # Python files of the project that the model needs, by their path under code/
-    values: tuple[float, float] | None = None  # a regression's lowest and highest golden answer to rows of the data
+    code: dict[str, bytes]  # the project's Python files that the model needs, by their path under code/
+    values: tuple[float, float] | None = None  # a regression's lowest and highest golden answer on rows of the data
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Verify and read a bundle folder; raises BundleError naming the file that is not as promised."""
+    """Verify and read a bundle folder; raises BundleError naming the file that is wrong."""
     files = _verified(folder)
     contract = _parsed(folder, files, "contract.json", Contract)
     release = _parsed(folder, files, "release.json", Release)
@@ -55,7 +55,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
-    """The content of every file, each equal to its digest in the manifest."""
+    """The content of every file, after checking its digest against the manifest."""
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a bundle folder: it does not exist")
     promised = _manifest(folder)
@@ -101,7 +101,7 @@ def _values(folder: Path, files: dict[str, bytes], contract: Contract) -> tuple[
         return None
     try:
         golden = json.loads(_needed(folder, files, "golden.json"))
-        # Rows after those that were seen have odd values on purpose; a bundle of an older pipeline has none.
+        # Rows after the `seen` ones have odd values on purpose; bundles of older pipelines have no `seen`.
         values = [float(answer["value"]) for answer in golden["expected"][: golden.get("seen")]]
         return min(values), max(values)
     except (ValueError, KeyError, TypeError) as error:
@@ -111,7 +111,7 @@ def _values(folder: Path, files: dict[str, bytes], contract: Contract) -> tuple[
 def _parsed(folder: Path, files: dict[str, bytes], name: str, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(_needed(folder, files, name), type=kind)
-    except msgspec.DecodeError as error:  # the path stands at its end: "… - at `$.inputs[0].type`"
+    except msgspec.DecodeError as error:  # the path is at the end of the message: "… - at `$.inputs[0].type`"
         what, _, where = str(error).partition(" - at `$")
         where = where.strip("`.")
         raise BundleError(f"{folder}: {name} cannot be used: {where + ': ' if where else ''}{what}") from error

@@ -1,4 +1,4 @@
-"""What a model takes and gives: contract.json as frozen values, and how one value is checked against it."""
+"""The contract, contract.json: the model's inputs and outputs as frozen values, and the check of one input value."""
 
 import json
 import math
@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-# The largest finite value; what is beyond would silently become infinity inside the model.
+# The largest finite value; anything beyond would silently become infinity inside the model.
 LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 
 
 class Part(msgspec.Struct, frozen=True, dict=True):
-    """A piece of the contract: frozen; keys that a newer pipeline adds are ignored."""
+    """A part of the contract: frozen; unknown keys, from a newer pipeline, are ignored."""
 
 
 class Observed(Part, frozen=True):
@@ -21,20 +21,20 @@ class Observed(Part, frozen=True):
 
     minimum: float | None = None
     maximum: float | None = None
-    values: list[str] | None = None  # the texts, where they are few enough to be categories
+    values: list[str] | None = None  # the categories, if there are few enough
 
 
 class Onnx(Part, frozen=True):
-    """How the ONNX graph is fed, and what its outputs are called."""
+    """The layout of the ONNX graph's inputs, and the names of its outputs."""
 
     layout: Literal["matrix", "columns"]
     dtype: Literal["float32", "float64"]
-    label: str  # of a regression, the values; a classifier's own labels are not read
+    label: str  # the values of a regression; a classifier's own labels are not used
     probabilities: str | None = None
 
 
 class Skops(Part, frozen=True):
-    """How a stored scikit-learn model is fed, and the types that it may hold beyond the library's own."""
+    """The layout of a skops model's inputs, and the types that it may contain beyond the library's own."""
 
     layout: Literal["matrix", "frame"]
     trusted: list[str] = []
@@ -42,14 +42,14 @@ class Skops(Part, frozen=True):
 
 
 class Input(Part, frozen=True, kw_only=True):
-    """One feature: its type, what it may be, and an example."""
+    """One feature: its type, its allowed values, and an example."""
 
     name: Annotated[str, msgspec.Meta(min_length=1)]
     type: Literal["number", "integer", "boolean", "text"]
     nullable: bool = False
     minimum: float | None = None
     maximum: float | None = None
-    exclusive_minimum: float | None = None  # the value must lie above it, and below exclusive_maximum
+    exclusive_minimum: float | None = None  # the value must be greater, and less than exclusive_maximum
     exclusive_maximum: float | None = None
     values: list[Any] | None = None
     observed: Observed | None = None
@@ -57,7 +57,7 @@ class Input(Part, frozen=True, kw_only=True):
 
     @cached_property
     def allowed(self) -> str:
-        """What may be given, in words."""
+        """The allowed values in words."""
         if self.values is not None:
             words = f"one of {listed(self.values)}"
         elif self.type == "boolean":
@@ -69,7 +69,7 @@ class Input(Part, frozen=True, kw_only=True):
         return words + (" or null" if self.nullable else "")
 
     def bounds(self, largest: float) -> dict[str, float]:
-        """The two bounds of a number by their names in JSON Schema, the tighter one where there are two on a side."""
+        """The lower and the upper bound under their JSON Schema names; of two bounds on one side, the tighter."""
         low = -largest if self.minimum is None else max(self.minimum, -largest)
         high = largest if self.maximum is None else min(self.maximum, largest)
         above, below = self.exclusive_minimum, self.exclusive_maximum
@@ -89,7 +89,7 @@ class Input(Part, frozen=True, kw_only=True):
         return (" of " if said.startswith("at ") else " ") + said if said else ""
 
     def read(self, value: Any, largest: float) -> float | str:
-        """The value as the model gets it (null: NaN or ""); raises ValueError: what is given and allowed."""
+        """Convert a value for the model (null: NaN or ""); raises ValueError saying what was given and what is allowed."""
         if value is None and self.nullable:
             return "" if self.type == "text" else math.nan
         if not self._fits(value, largest):
@@ -100,7 +100,7 @@ class Input(Part, frozen=True, kw_only=True):
 
     def _fits(self, value: Any, largest: float) -> bool:
         if self.type == "text":
-            # "" is how an empty cell of the training data reaches the model, so it is null by another name.
+            # An empty cell of the training data reaches the model as "", so "" means null.
             if value == "" and self.nullable:
                 return True
             if not isinstance(value, str) or not _is_unicode(value):
@@ -116,10 +116,10 @@ class Input(Part, frozen=True, kw_only=True):
         if not is_number(value):
             return False
         try:
-            value = float(value)  # JSON's numbers are doubles here, however many digits they are written with
+            value = float(value)  # JSON numbers are doubles here, however many digits they have
         except OverflowError:
             return False
-        # NaN fails each comparison, infinity the first.
+        # NaN fails every comparison, infinity the first one.
         if not -largest <= value <= largest:
             return False
         if self.type == "integer" and value != math.floor(value):
@@ -142,14 +142,15 @@ class Contract(Part, frozen=True, kw_only=True):
     inputs: Annotated[list[Input], msgspec.Meta(min_length=1)]
     named: list[str] | None = msgspec.field(name="classes", default=None)  # null for a regression
     positive: str | None = None
-    # How a label is chosen from the probabilities. A service refuses a rule that it does not know, so others can be added.
+    # How a label is chosen from the probabilities. A service refuses a rule that it does not know, so more can be
+    # added.
     labels: Literal["most_probable"] = "most_probable"
     target: str
     onnx: Onnx | None = None
     skops: Skops | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless the parts fit together."""
+        """Raise ValueError unless the parts are consistent."""
         if len(self.names) != len(self.inputs):
             raise ValueError("two inputs have the same name")
         for name in self.names:
@@ -169,12 +170,12 @@ class Contract(Part, frozen=True, kw_only=True):
 
     @property
     def classes(self) -> list[str]:
-        """The classes in the order of the model's probabilities; none for a regression."""
+        """The classes in the order of the model's probabilities; empty for a regression."""
         return self.named or []
 
     @cached_property
     def names(self) -> dict[str, int]:
-        """Position of each input by its name."""
+        """The position of each input by its name."""
         return {column.name: position for position, column in enumerate(self.inputs)}
 
     @cached_property
@@ -184,7 +185,7 @@ class Contract(Part, frozen=True, kw_only=True):
 
     @property
     def form(self) -> Onnx | Skops:
-        """How the model is fed: the part that is called like the format."""
+        """The model's input layout, from the part named like the format."""
         form = getattr(self, self.format)
         if form is None:
             raise ValueError(f"the format {self.format!r} needs a part of that name")
@@ -192,22 +193,22 @@ class Contract(Part, frozen=True, kw_only=True):
 
     @property
     def file(self) -> str:
-        """The bundle's file that holds the model."""
+        """The name of the model file in the bundle."""
         return f"model.{self.format}"
 
     @property
     def example(self) -> list[Any]:
-        """One row in contract order that the model answers."""
+        """One valid row in contract order."""
         return [column.example for column in self.inputs]
 
     @property
     def example_row(self) -> list[float | str]:
-        """The same as the model takes it."""
+        """The example row as the model takes it."""
         return [column.read(column.example, self.largest) for column in self.inputs]
 
 
 def name_fault(name: str) -> str:
-    """Why no feature can be called so, or "": the decoder takes names that stand in JSON as they are."""
+    """Why this cannot be a feature's name, or "" if it can: the decoder does not unescape names in JSON."""
     if not name:
         return "it is empty"
     if not _is_unicode(name):
@@ -222,7 +223,7 @@ def is_number(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A JSON value in a few characters, for messages; never fails, whatever the client sent."""
+    """A JSON value, shortened for messages; never fails, whatever the client sent."""
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):
@@ -232,13 +233,13 @@ def shown(value: Any) -> str:
 
 
 def listed(values: Sequence[Any]) -> str:
-    """Values in words, for messages: the first 20, and how many more there are."""
+    """Values for a message: the first 20, and how many more there are."""
     words = ", ".join(shown(value) for value in values[:20])
     return words + (f" and {len(values) - 20} more" if len(values) > 20 else "")
 
 
 def _is_unicode(text: str) -> bool:
-    """JSON can spell half of a surrogate pair, which no UTF-8 can carry to the model."""
+    """Whether the text can be encoded; JSON can contain half a surrogate pair, which UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

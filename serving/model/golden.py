@@ -1,8 +1,8 @@
-"""Ask a bundle's model its golden rows, and compare:
+"""Run a bundle's golden rows through its model and compare the answers:
 
 python -m serving.model.golden --bundle build/bundle
 
-A new image is tried so before its version is registered: what an image lacks (a library, a locale) shows here.
+This tests a new image before its version is registered: a missing library or locale shows here.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from serving.model.rows import RowError, read_rows
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Return 0 when every golden row has the expected answer; else say why in one line and return 1."""
+    """Return 0 when every golden row gets the expected answer; else return 1 with one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m serving.model.golden", description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, required=True)
     folder = parser.parse_args(argv).bundle
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compared(folder: Path) -> str:
-    """How far the answers are from the expected ones, in words; raises BundleError when they are further than tolerated."""
+    """How many golden rows are answered as expected, in words; raises BundleError beyond the tolerance."""
     bundle = open_bundle(folder)
     golden = json.loads((folder / "golden.json").read_bytes())
     rows = read_rows(bundle.contract, golden["inputs"])

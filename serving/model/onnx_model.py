@@ -1,4 +1,4 @@
-"""A model as an ONNX graph."""
+"""Models as ONNX graphs."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from serving.model.rows import Row, matrix
 
 
 class OnnxModel:
-    """The graph of a bundle, and how it is fed."""
+    """A bundle's ONNX graph."""
 
     def __init__(self, bundle: Bundle, form: Onnx):
         """Load the graph; raises BundleError when graph and contract differ."""
         self._contract, self._form = bundle.contract, form
         self._session = _session(bundle.model)
-        # The graph's own labels are not asked for: where all leaves of boosted trees are positive and the odds nearly even, ONNX
-        # Runtime names the less probable class.
+        # The graph's own labels are not used: when all leaves of boosted trees are positive and the odds nearly even,
+        # ONNX Runtime returns the less probable class.
         self._output = form.probabilities or form.label
         _match(self._session, self._contract, form, self._output)
         self._bound: _Bound | None = None
@@ -28,7 +28,7 @@ class OnnxModel:
         return self._session.run([self._output], self._feed(rows))[0]
 
     def run_one(self, row: Row) -> np.ndarray:
-        """The same for one row; the array holds until the next call."""
+        """The same for one row; the next call overwrites the array."""
         if self._form.layout != "matrix":
             return self.run([row])
         if self._bound is None:
@@ -48,7 +48,7 @@ class OnnxModel:
 
 
 class _Bound:
-    """A row and its output in memory that the session keeps: a call allocates and describes nothing."""
+    """A row and its output in preallocated memory, bound to the session, so that a call allocates nothing."""
 
     def __init__(self, session: onnxruntime.InferenceSession, name: str, width: int, dtype: str):
         self._run = session.run_with_iobinding
@@ -59,7 +59,7 @@ class _Bound:
         self._binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
 
     def run(self, row: Row) -> np.ndarray:
-        """Probabilities or a value for one row; the array holds until the next call."""
+        """Probabilities or a value for one row; the next call overwrites the array."""
         self._row[0] = row
         self._run(self._binding)
         return self._output
@@ -67,9 +67,11 @@ class _Bound:
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # one row is too little work to share; more threads only wait for each other
+    options.intra_op_num_threads = (
+        1  # one row is too little work to share between threads, they would only wait for each other
+    )
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    options.log_severity_level = 4  # errors are raised, and need not be logged as well
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -77,7 +79,7 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 def _match(session: onnxruntime.InferenceSession, contract: Contract, form: Onnx, output: str) -> None:
-    """The graph takes and gives what the contract says."""
+    """Raise BundleError unless the graph's inputs and outputs are those of the contract."""
     matrix = form.layout == "matrix"
     needed = ["features"] if matrix else [f"f{position}" for position in range(len(contract.inputs))]
     inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}

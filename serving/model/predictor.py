@@ -1,4 +1,4 @@
-"""The predictor: checked rows in, answers out, whichever format the model has."""
+"""The predictor: takes checked rows and returns answers, whatever the model's format."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Outputs = Sequence[np.ndarray]  # class positions and probabilities, or values
 
 
 class NoAnswer(Exception):
-    """The model cannot answer these values; `row` is the first such row, None when the model did not say."""
+    """The model has no finite answer; `row` is the first row without one, or None when the model did not say."""
 
     def __init__(self, row: int | None = None):
         super().__init__("the model has no finite answer for these values")
@@ -24,17 +24,17 @@ class NoAnswer(Exception):
 
 
 class Model(Protocol):
-    """A loaded model. What it raises on odd values is any exception."""
+    """A loaded model. It may raise any exception for odd values."""
 
     def run(self, rows: Sequence[Row]) -> np.ndarray:
-        """Probabilities (n, k), or values (n,) or (n, 1), for many rows; safe to call from several threads."""
+        """Probabilities (n, k), or values (n,) or (n, 1), for many rows; thread-safe."""
 
     def run_one(self, row: Row) -> np.ndarray:
-        """The same for one row; the array holds until the next call. From one thread only."""
+        """The same for one row; the next call overwrites the array. Not thread-safe."""
 
 
 class Predictor:
-    """Answers rows that the contract has accepted; `predict` is safe to use from several threads."""
+    """Answers rows that passed the contract; `predict` is thread-safe."""
 
     def __init__(self, contract: Contract, model: Model):
         self.contract = contract
@@ -51,17 +51,17 @@ class Predictor:
         return outputs
 
     def outputs(self, rows: Sequence[Row]) -> Outputs:
-        """What the model itself gives for many rows, finite or not; raises NoAnswer where it gives nothing."""
+        """The model's outputs for many rows, finite or not; raises NoAnswer when it returns none."""
         try:
             given = self._model.run(rows)
             if self.contract.task == "regression":
                 return [given.reshape(len(rows))]
             return [given.argmax(axis=1), given]
-        except Exception as error:  # there is no common class for what a model raises on odd values
+        except Exception as error:  # a model may raise any exception for odd values
             raise NoAnswer from error
 
     def predict_one(self, row: Row) -> Answer:
-        """The answer to one row, {label, class_id, probabilities} or {value}; from one thread only. Raises NoAnswer."""
+        """One row's answer, {label, class_id, probabilities} or {value}; not thread-safe. Raises NoAnswer."""
         try:
             given = self._model.run_one(row)
         except Exception as error:
@@ -84,14 +84,16 @@ class Predictor:
 
 
 def load_predictor(bundle: Bundle) -> Predictor:
-    """The predictor of a bundle, which has answered its example row; raises BundleError when model and contract differ.
+    """Load a bundle's model and test it on the example row; raises BundleError when model and contract differ.
 
-    Only what its format needs is imported: ONNX Runtime, or scikit-learn.
+    Imports only what the format needs: ONNX Runtime, or scikit-learn.
     """
     predictor = Predictor(bundle.contract, _model(bundle))
     try:
         predictor.example()
-        predictor.predict_one(bundle.contract.example_row)  # the first call is the slowest: not a client's
+        predictor.predict_one(
+            bundle.contract.example_row
+        )  # the first call is the slowest: no client should wait for it
     except Exception as error:
         cause = error.__cause__ or error
         raise BundleError(
@@ -106,8 +108,8 @@ def _model(bundle: Bundle) -> Model:
         from serving.model.onnx_model import OnnxModel
 
         return OnnxModel(bundle, form)
-    # OpenMP reads this when it is loaded, which is with scikit-learn: one row is too little work to share, and a process forked
-    # from one that has shared work would wait for ever.
+    # OpenMP reads this when scikit-learn loads it. One row is too little work for several threads, and a process forked
+    # after OpenMP started threads would hang.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from serving.model.sklearn_model import SklearnModel
 

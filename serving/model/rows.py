@@ -1,4 +1,4 @@
-"""Rows as clients send them, turned into the values that the model takes."""
+"""Rows from clients, converted to the values that the model takes."""
 
 import difflib
 import heapq
@@ -11,9 +11,9 @@ import numpy as np
 from serving.model.contract import Contract, shown
 
 Row = Sequence[float | str | None]  # checked, in contract order
-MANY = 10  # faults told at once; more would make an answer larger than its question
-COPIED = 500  # rows that become numbers in one go
-COMPARED = 100  # names that are compared to find the nearest ones; each takes some 20 µs
+MANY = 10  # faults reported at once; more would make the response larger than the request
+COPIED = 500  # rows converted to numbers at once
+COMPARED = 100  # names compared to find the nearest; each takes about 20 µs
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Fault:
     row: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that are known."""
+        """The fields that are set."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
@@ -38,7 +38,7 @@ class RowError(Exception):
 
 
 def read_row(contract: Contract, features: Any) -> Row:
-    """One row, a list in contract order or {name: value}; raises RowError naming each wrong feature."""
+    """Convert one row, a list in contract order or {name: value}; raises RowError naming each wrong feature."""
     if isinstance(features, list):
         values = _listed(contract, features)
     elif isinstance(features, dict):
@@ -58,7 +58,7 @@ def read_row(contract: Contract, features: Any) -> Row:
 
 
 def read_rows(contract: Contract, batch: list[Any]) -> list[Row]:
-    """Many rows; raises RowError for the first row that breaks the contract."""
+    """Convert many rows; raises RowError for the first row that breaks the contract."""
     rows: list[Row] = []
     for number, features in enumerate(batch):
         try:
@@ -69,7 +69,7 @@ def read_rows(contract: Contract, batch: list[Any]) -> list[Row]:
 
 
 def matrix(rows: Sequence[Row], dtype: str) -> np.ndarray:
-    """The rows as numbers, (rows, columns). Many are copied in pieces, because no other thread runs while numpy reads lists."""
+    """The rows as an array (rows, columns). Many are copied in pieces, because numpy holds the GIL while it reads lists."""
     if len(rows) <= COPIED:
         return np.array(rows, dtype)
     filled = np.empty((len(rows), len(rows[0])), dtype)
@@ -104,7 +104,7 @@ def _named(contract: Contract, features: dict[str, Any]) -> list[Any]:
 
 
 def _unknown(name: str, names: list[str], most: int) -> str:
-    """The words for an unknown name, with the nearest of at most so many of these names."""
+    """The message for an unknown name, suggesting the nearest of at most `most` of these names."""
     candidates = heapq.nsmallest(most, names, key=lambda other: abs(len(other) - len(name)))
     near = difflib.get_close_matches(name, candidates, n=1)
     return f"feature {name!r} is unknown" + (f"; did you mean {near[0]!r}?" if near else "")

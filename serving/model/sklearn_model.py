@@ -1,8 +1,8 @@
-"""A model as scikit-learn's own, stored by skops: for what ONNX would not answer alike.
+"""Models stored by skops as scikit-learn's own, for those that ONNX would not reproduce.
 
-A skops file says what it is made of, and nothing in it runs: types that neither skops trusts nor the contract lists are
-refused. What does run is the code of the types that it names: scikit-learn's, and the project's own, which the bundle
-carries. That code comes from the bytes that the manifest covers, not from a folder, where it could change meanwhile.
+A skops file names its types and runs no code of its own: types that neither skops trusts nor the contract lists are
+refused. The code that runs is that of the named types: scikit-learn's, and the project's, which is part of the bundle.
+That code is imported from the bytes that the manifest covers, not from a folder, where it could be changed meanwhile.
 """
 
 import sys
@@ -22,16 +22,17 @@ from serving.model.rows import Row, matrix
 
 
 class SklearnModel:
-    """The estimator of a bundle, and how it is fed."""
+    """A bundle's scikit-learn estimator."""
 
     def __init__(self, bundle: Bundle, form: Skops):
-        """Load the estimator; raises BundleError when it holds what the contract does not list, or code is missing."""
+        """Load the estimator; raises BundleError for types that the contract does not list, or missing code."""
         self._contract, self._form = bundle.contract, form
         if bundle.code:
             sys.meta_path.insert(0, _Code(bundle.code))
         self._estimator = _estimator(bundle.model, form)
         self._answer = _method(self._estimator, self._contract)
-        # Trained on a frame and asked with a matrix, an estimator says so at each call; that both answer alike was tried.
+        # Given a matrix, an estimator trained on a frame warns at each call; the pipeline tested that both give the
+        # same answers.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
     def run(self, rows: Sequence[Row]) -> np.ndarray:
@@ -57,26 +58,26 @@ class SklearnModel:
 
 
 class _Code(MetaPathFinder, ExecutionLoader):
-    """Imports the project's modules from the bundle, before any that lie about on this machine."""
+    """Imports the project's modules from the bundle, in preference to any others on this machine."""
 
     def __init__(self, files: dict[str, bytes]):
         self._files = files
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """What is to be imported under this name, or None when the bundle carries no such module."""
+        """The module's spec, or None when the bundle does not contain the module."""
         known = self.is_package(name) or self._file(name) in self._files
         return spec_from_loader(name, self) if known else None
 
     def is_package(self, name: str) -> bool:
-        """Whether the bundle carries modules below this one."""
+        """Whether the bundle contains modules below this one."""
         return any(file.startswith(name.replace(".", "/") + "/") for file in self._files)
 
     def get_filename(self, name: str) -> str:
-        """For tracebacks."""
+        """A file name for tracebacks."""
         return CODE + self._file(name)
 
     def get_source(self, name: str) -> str:
-        """The text of a module; a package without one of its own is empty."""
+        """The module's source; a package without an __init__.py is empty."""
         return self._files.get(self._file(name), b"").decode()
 
     def _file(self, name: str) -> str:
@@ -90,11 +91,11 @@ def _estimator(model: bytes, form: Skops) -> Any:
         estimator = skops.io.loads(model, trusted=form.trusted)
         if hasattr(estimator, "get_params"):
             shared = [name for name in estimator.get_params() if name.split("__")[-1] == "n_jobs"]
-            estimator.set_params(**dict.fromkeys(shared, 1))  # one row is too little work to share
+            estimator.set_params(**dict.fromkeys(shared, 1))  # one row is too little work to share between threads
         return estimator
     except BundleError:
         raise
-    except Exception as error:  # whatever is wrong with the file, or with a module that it names
+    except Exception as error:  # anything wrong with the file, or with a module that it names
         line = (str(error).strip().splitlines() or [""])[0][:300]
         made = f", made with scikit-learn {form.scikit_learn}" if form.scikit_learn else ""
         raise BundleError(f"model.skops{made}, cannot be loaded: {type(error).__name__}: {line}") from error

@@ -1,4 +1,4 @@
-"""Texts that the training never saw: a model answers them all the same, and its caller should know."""
+"""Categories unseen in training: the model answers them anyway, and the client gets a warning."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from serving.model.rows import MANY, Row
 
 
 class Unseen:
-    """Finds texts that are not among those which the contract says training saw, where it says so."""
+    """Finds texts outside the categories that training saw, for the features whose categories the contract lists."""
 
     def __init__(self, contract: Contract):
         self.columns = [
@@ -18,11 +18,11 @@ class Unseen:
         ]
 
     def one(self, row: Row) -> list[int]:
-        """Which of `columns` hold such a text in this row."""
+        """The indexes into `columns` that have an unseen text in this row."""
         return [number for number, (position, _, seen) in enumerate(self.columns) if row[position] not in seen]
 
     def many(self, rows: Sequence[Row]) -> tuple[list[int], list[dict[str, Any]]]:
-        """How many rows hold one in each of `columns`, and a warning for each of the first of them, by row."""
+        """For each of `columns` the number of rows with an unseen text, and warnings for the first of them, by row."""
         counts, found = [], []
         for number, (position, _, seen) in enumerate(self.columns):
             values = [row[position] for row in rows]
@@ -33,7 +33,7 @@ class Unseen:
         return counts, [self.warning(number, rows[row], row) for row, number in sorted(found)[:MANY]]
 
     def warning(self, number: int, row: Row, place: int | None = None) -> dict[str, Any]:
-        """What a caller is told of such a text in one of `columns`."""
+        """The warning to the client about an unseen text in one of `columns`."""
         position, name, _ = self.columns[number]
         where = {} if place is None else {"row": place}
         return {"feature": name, **where, "detail": f"{shown(row[position])} was not seen in training"}

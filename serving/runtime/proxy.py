@@ -1,10 +1,10 @@
-"""The door: keeps an address open while the releases behind it change.
+"""A TCP proxy that keeps an address open while the releases behind it change.
 
     python -m serving.runtime.proxy --port 8000 --to production:8000
     python -m serving.runtime.proxy --port 8000 --to-record .slipway/production.json
 
-It hands the bytes of each connection to whatever serves at that moment: a host name is looked up, and a record is read,
-for every connection anew. While nothing answers there it waits, then says 503.
+It forwards the bytes of each connection to the current release. For every new connection it looks the host name up, or
+reads the record, again. While no release answers, it waits, then responds with 503.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from serving.http.listening import take_no_more
 from serving.requests.request_ids import new_request_id, request_id
 from serving.runtime.descriptors import raise_limit
 
-PATIENCE = 5  # seconds that a caller is kept waiting while nothing answers behind the door
+PATIENCE = 5  # seconds that a client waits while no release answers
 CHUNK = 1 << 16
-HEARD = 1  # seconds in which a caller that gets 503 can say what it asks
-GATHER = 0.1  # seconds in which connections that have begun arrive, after no more may begin
-QUIET = 0.1  # seconds without a byte after an answer: then the caller waits for nothing
-LINGER = 4  # seconds in which callers that wait get their answers when the door ends
+HEARD = 1  # seconds to read the request of a client that gets 503, for its request id
+GATHER = 0.1  # seconds to accept connections that were already begun when the listener closed
+QUIET = 0.1  # seconds without a byte after a response: then the connection counts as idle
+LINGER = 4  # seconds that requests in progress may take when the proxy shuts down
 CLOSED = b"""HTTP/1.1 503 Service Unavailable\r
 content-type: application/problem+json\r
 retry-after: 1\r
@@ -51,7 +51,7 @@ Address = tuple[str, int]
 
 @dataclass(eq=False)
 class _Passage:
-    """A caller's connection: whether the last bytes on it were an answer's, and when they had left."""
+    """A client's connection: whether its last bytes belonged to a response, and when they were sent."""
 
     task: asyncio.Task | None
     answered: bool = False
@@ -62,7 +62,7 @@ _passing: set[_Passage] = set()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Stand open until SIGTERM or Ctrl-C; when it cannot listen, say why in one line and return 1."""
+    """Forward connections until SIGTERM or Ctrl-C; return 1 with one line on standard error when it cannot listen."""
     parser = argparse.ArgumentParser(prog="python -m serving.runtime.proxy", description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, required=True, help="port to listen on")
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     where.add_argument("--to-record", type=Path, help='JSON file whose "address" is the HOST:PORT of what serves')
     args = parser.parse_args(argv)
     find = (lambda: args.to) if args.to else (lambda: [_recorded(args.to_record)])
-    raise_limit()  # a connection takes two: the usual limit would be 128 callers on some systems
+    raise_limit()  # each connection takes two: with a limit of 256, some systems' default, 128 clients would be the most
     with suppress(ImportError):
         import uvloop
 
@@ -96,7 +96,7 @@ def _address(text: str) -> Address:
 
 
 def _recorded(record: Path) -> Address:
-    """The address in a record; raises ConnectionError while there is none."""
+    """The address in a record; raises ConnectionError while there is no record or it cannot be read."""
     try:
         return _address(json.loads(record.read_text(encoding="utf-8"))["address"])
     except (OSError, ValueError, KeyError, argparse.ArgumentTypeError) as error:
@@ -119,7 +119,7 @@ async def _stand(host: str, port: int, find: Callable[[], list[Address]]) -> Non
 
 
 async def _let_go() -> None:
-    """End connections on which nothing is waited for, and the others once they are answered; LINGER seconds at most."""
+    """Drain: close idle connections at once and the others after their response; takes LINGER seconds at most."""
     end = time.monotonic() + LINGER
     while _passing and (now := time.monotonic()) < end:
         for passage in list(_passing):
@@ -130,9 +130,9 @@ async def _let_go() -> None:
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, find: Callable[[], list[Address]]) -> None:
-    """One caller's connection, from its first byte to its last, or to the end of the door."""
+    """Forward one client's connection until either side closes it or the proxy shuts down."""
     passage = _Passage(asyncio.current_task())
-    _passing.add(passage)  # the loop itself holds tasks weakly: one that waits could be collected
+    _passing.add(passage)  # the event loop holds tasks weakly: a waiting one could be garbage-collected
     with suppress(OSError, asyncio.CancelledError):
         try:
             behind = await _connect(find)
@@ -143,12 +143,12 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, find
             await _both_ways((reader, writer), behind, passage)
     writer.close()
     with suppress(OSError, asyncio.CancelledError):
-        await writer.wait_closed()  # what was written has left
+        await writer.wait_closed()  # until everything written was sent
     _passing.discard(passage)
 
 
 async def _closed(reader: asyncio.StreamReader) -> bytes:
-    """The answer while nothing serves, with the id that the request names, or a new one."""
+    """The 503 response, with the client's request id or a new one."""
     asked = b""
     with suppress(asyncio.TimeoutError):
         asked = await asyncio.wait_for(reader.read(CHUNK), HEARD)
@@ -159,7 +159,7 @@ async def _closed(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _connect(find: Callable[[], list[Address]]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to what serves now; while there is nothing, try again. Raises OSError when patience is over."""
+    """Connect to the current release, retrying for PATIENCE seconds; then raises OSError."""
     deadline = time.monotonic() + PATIENCE
     while True:
         with suppress(OSError):
@@ -174,7 +174,7 @@ async def _connect(find: Callable[[], list[Address]]) -> tuple[asyncio.StreamRea
 async def _both_ways(caller, behind, passage: _Passage) -> None:
     there = asyncio.ensure_future(_pump(caller[0], behind[1], passage, False))
     back = asyncio.ensure_future(_pump(behind[0], caller[1], passage, True))
-    # The answer decides: a caller may close its side first and still wait for it.
+    # The response decides: a client may close its sending side first and still wait for the response.
     try:
         await asyncio.wait([back])
     finally:

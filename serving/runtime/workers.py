@@ -1,7 +1,7 @@
-"""The processes of a service: workers that answer, one that writes the prediction log, and this one, which minds them.
+"""The processes of a service: workers that answer, a writer for the prediction log, and this one, which supervises them.
 
 The model is loaded once, before the workers are forked, so they share its memory. They also share the listening socket:
-a connection waits in its queue until some worker takes it, so that none is refused while workers are replaced.
+a connection stays in its queue until a worker accepts it, so none is refused while workers are replaced.
 """
 
 import contextlib
@@ -23,13 +23,15 @@ from serving.log.prediction_log import LAST_TRY, PredictionLog, write
 from serving.requests import request_ids
 from serving.telemetry.metrics import IN_FLIGHT, LOG_LOST, LOG_QUEUE, RESTARTS, WORKERS
 
-BACK_OFF = (0.0, 0.5, 1, 2, 5)  # seconds before a worker is started again that keeps ending
-STEADY = 30  # seconds after which a worker no longer counts as one that keeps ending
-END = 23  # seconds in which workers must end, more than all that they may wait for; with the writer, 30
-GARBAGE = 10_000  # objects after which the collector looks for cycles; records that wait for the log are no garbage
-END_OF_WRITER = LAST_TRY + 2  # seconds that the writer of the log gets after them
-SWITCH = 0.0005  # seconds for which the thread that reads large bodies may hold up answers, unless C code takes longer
-FAILED = 70  # exit status of a worker after an error of its own
+BACK_OFF = (0.0, 0.5, 1, 2, 5)  # seconds before a worker that keeps failing is started again
+STEADY = 30  # seconds of uptime after which a worker's failures are forgotten
+END = 23  # seconds for the workers to shut down, longer than anything they wait for; 30 with the writer
+GARBAGE = 10_000  # allocations before the garbage collector runs; queued log records are not garbage
+END_OF_WRITER = LAST_TRY + 2  # seconds that the writer of the log gets after the workers
+SWITCH = (
+    0.0005  # seconds that the thread for large bodies may hold the GIL while answers wait, unless C code takes longer
+)
+FAILED = 70  # exit status of a worker that failed with an exception
 
 _log = logging.getLogger("serving")
 
@@ -43,14 +45,14 @@ class _Worker:
 
 
 def processes(workers: int) -> int:
-    """How many rows of numbers so many workers need: one more for a worker being replaced, and one for this process."""
+    """Rows of shared counters that this many workers need: one more for a replacement, and one for this process."""
     return workers + 2
 
 
 def serve(app: FastPath, listener: socket.socket, config: Config, workers: int, ready: Callable[[], None]) -> int:
     """Serve until SIGTERM or Ctrl-C; call `ready` when the first worker answers. The exit status is 0.
 
-    SIGHUP replaces all workers, one after the other. A worker that ends by itself is replaced.
+    SIGHUP replaces all workers, one after the other. A worker that exits by itself is replaced.
     """
     return _Minder(app, listener, config, workers, ready).run()
 
@@ -69,10 +71,10 @@ class _Minder:
         self._ending = False
         self._to_replace: list[int] = []
         self._own = app.metrics.numbers.row(workers + 1)
-        self._told, self._tell = os.pipe()  # a worker says here that it answers
-        # Which workers accept connections, and at last whether all are to end; shared with them.
+        self._told, self._tell = os.pipe()  # a worker writes its process id here when it answers
+        # Shared with the workers: which of them accept connections, and in the last byte whether all are to shut down.
         self._accepting = mmap.mmap(-1, workers + 2)
-        self._life = os.pipe()  # its end tells workers that this process has gone
+        self._life = os.pipe()  # workers see its end closed when this process dies
         self._signals, wake = socket.socketpair()
         for end in (self._signals, wake):
             end.setblocking(False)
@@ -80,8 +82,8 @@ class _Minder:
 
     def run(self) -> int:
         if self._wanted > 1:
-            _load(self._app)  # once for all, in memory that they share
-        gc.freeze()  # what is loaded stays for good, and a collector that looks at it makes a copy in each process
+            _load(self._app)  # once for all workers, which share the memory
+        gc.freeze()  # loaded objects stay for good, and scanning them would copy their memory pages in each process
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
@@ -89,7 +91,7 @@ class _Minder:
             try:
                 self._fill()
                 self._replace()
-            except OSError as error:  # no process or descriptor is to be had at the moment; those that run go on
+            except OSError as error:  # no process or descriptor available at the moment; running ones continue
                 _log.error("a process of the service cannot be started, trying again: %s", error.strerror)
                 self._failed()
             self._wait(self._pause())
@@ -101,7 +103,7 @@ class _Minder:
         return max(0.0, self._start_at - time.monotonic()) if waiting else None
 
     def _wait(self, seconds: float | None) -> None:
-        """Wait for a signal or a worker's word, and act on it."""
+        """Wait for a signal or for a worker that reports it is ready, and handle it."""
         watched: list[socket.socket | int] = [self._signals, self._told]
         readable, _, _ = select.select(watched, [], [], seconds)
         if self._told in readable:
@@ -115,7 +117,7 @@ class _Minder:
         self._reap()
 
     def _take_words(self) -> None:
-        """A word is the process id of a worker that answers, in eight bytes."""
+        """Read the process ids, eight bytes each, of the workers that became ready."""
         words = os.read(self._told, 8 * 512)
         for start in range(0, len(words), 8):
             if worker := self._workers.get(int.from_bytes(words[start : start + 8], "little")):
@@ -128,7 +130,7 @@ class _Minder:
         return {pid: worker for pid, worker in self._workers.items() if not worker.leaving}
 
     def _fill(self) -> None:
-        """Start what is missing."""
+        """Start missing processes."""
         if self._config.database and not self._writer and time.monotonic() >= self._start_at:
             self._start_writer()
         while len(self._staying()) < self._wanted and time.monotonic() >= self._start_at:
@@ -137,7 +139,7 @@ class _Minder:
                 self._hold_back()
 
     def _replace(self) -> None:
-        """One by one: the next leaves when its successor answers."""
+        """Replace workers one by one: the next one stops once its successor is ready."""
         self._to_replace = [pid for pid in self._to_replace if pid in self._workers]
         unsettled = any(not worker.ready or worker.leaving for worker in self._workers.values())
         if not self._to_replace or unsettled or time.monotonic() < self._start_at:
@@ -165,7 +167,7 @@ class _Minder:
 
     def _ended(self, pid: int, worker: _Worker, status: int) -> None:
         numbers = self._app.metrics.numbers.row(worker.row)
-        self._own[LOG_LOST] += numbers[LOG_QUEUE]  # what it was doing went with it
+        self._own[LOG_LOST] += numbers[LOG_QUEUE]  # records in its hands are lost
         numbers[IN_FLIGHT] = numbers[LOG_QUEUE] = 0
         self._accepting[worker.row] = 0
         self._own[WORKERS] = len(self._workers)
@@ -178,7 +180,7 @@ class _Minder:
         _log.error("worker %d ended %s and is replaced", pid, _how(status))
 
     def _failed(self) -> None:
-        """Wait before the next start, ever longer while one failure follows the other."""
+        """Wait before the next start, longer after each failure in a row."""
         self._hold_back()
         self._failures += 1
 
@@ -186,7 +188,7 @@ class _Minder:
         self._start_at = time.monotonic() + BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
 
     def _lost_writer(self, status: int) -> None:
-        """The channels went with it: a new one is started, and the workers are replaced to get new channels."""
+        """The log channels ended with the writer: start a new one, and replace the workers to give them new channels."""
         self._writer = 0
         self._own[LOG_LOST] += self._own[LOG_QUEUE]
         self._own[LOG_QUEUE] = 0
@@ -217,7 +219,7 @@ class _Minder:
         ours = theirs = None
         if self._control is not None:
             ours, theirs = socket.socketpair()
-            with contextlib.suppress(OSError):  # a writer that has just ended is seen, and replaced, in a moment
+            with contextlib.suppress(OSError):  # if the writer has just died, it is noticed and replaced in a moment
                 socket.send_fds(self._control, [b"\0"], [ours.fileno()])
             ours.close()
         pid = self._fork()
@@ -245,7 +247,7 @@ class _Minder:
         return pid
 
     def _work(self, row: int, channel: socket.socket | None) -> None:
-        """Be a worker."""
+        """Run as a worker."""
         import asyncio
 
         from serving.http.server import Server
@@ -260,9 +262,10 @@ class _Minder:
             app.log = PredictionLog(channel, app.metrics.own)
 
         def started() -> None:
-            # The rest is loaded once predictions are answered, in a thread: it takes longer than all that came before.
+            # The rest is loaded in a thread once predictions are answered, because it takes longer than everything
+            # before it.
             asyncio.get_running_loop().run_in_executor(None, _load, app)
-            # Without the process that minds it a worker would be nobody's: it ends as on SIGTERM.
+            # If the supervising process dies, nobody would stop this worker, so it shuts down as on SIGTERM.
             asyncio.get_running_loop().add_reader(self._life[0], orphaned)
             os.write(self._tell, os.getpid().to_bytes(8, "little"))
 
@@ -281,14 +284,15 @@ class _Minder:
 
         self._accepting[row] = 1
         server = Server(app, started, ended, is_last)
-        # From here on, also before the server listens to signals itself, and after: it raises them again when it is done.
+        # Set now because signals may come before the server installs its own handlers, and after: it re-raises them
+        # when done.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         server.run(sockets=[self._listener])
 
     def _end(self) -> int:
-        """Let the workers answer what is asked, then let the writer write what they handed on."""
+        """Let the workers drain, then let the writer write the remaining records."""
         self._accepting[-1] = 1
         self._listener.close()
         end = time.monotonic() + END
@@ -309,21 +313,21 @@ class _Minder:
         select.select([self._signals], [], [], 1)
         with contextlib.suppress(BlockingIOError):
             given = set(self._signals.recv(4096))
-            if signal.SIGINT in given:  # a second Ctrl-C: at once
+            if signal.SIGINT in given:  # a second Ctrl-C: stop at once
                 for pid in self._workers:
                     os.kill(pid, signal.SIGINT)
         self._reap()
 
 
 def _load(app: FastPath) -> None:
-    """Load the rest of the service, and take all that is loaded out of the collector's sight: it stays for good."""
+    """Load the rest of the service, and exempt all loaded objects from garbage collection: they stay for good."""
     app.load_framework()
     gc.collect()
     gc.freeze()
 
 
 def _leave_with(work: Callable[[], None]) -> None:
-    """Do a forked process's work and end it, without what its parent has still to do."""
+    """Run `work` in a forked process, then exit without the parent's cleanup."""
     status = FAILED
     try:
         work()

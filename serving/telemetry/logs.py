@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, on standard error. They hold no key, and no feature unless asked to."""
+"""Structured logs: one JSON object per line on standard error, without keys, and without features unless enabled."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class JsonLines(logging.Formatter):
-    """A record as {"time", "level", "logger", "message", "traceback"}."""
+    """Formats a record as {"time", "level", "logger", "message", "traceback"}."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""
@@ -25,7 +25,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up() -> None:
-    """Let everything of level INFO leave as lines of JSON."""
+    """Write everything of level INFO and above as lines of JSON."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -33,14 +33,14 @@ def set_up() -> None:
 
 
 class RequestLog:
-    """A line for each request, where SLIPWAY_REQUEST_LOG asks for it."""
+    """One line per request, if SLIPWAY_REQUEST_LOG enables it."""
 
     def __init__(self, on: bool, stream: TextIO | None = None):
         self.on = on
         self._stream = stream or sys.stderr
 
     def write(self, method: str, path: str, status: int, seconds: float, request_id: str, caller: str) -> None:
-        """Write who asked for what, and what came of it; never the body, nor the query, which may hold anything."""
+        """Write client, request and result; never the body or the query, which may contain anything."""
         line = {
             "time": _time(time.time()),
             "level": "info",

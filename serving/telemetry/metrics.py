@@ -1,4 +1,4 @@
-"""What the service counts."""
+"""The service's counters."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from serving.model.predictor import Answer, Outputs
 from serving.model.unseen import Unseen
 from serving.telemetry.shared_counters import Numbers
 
-# Seconds. One row takes well under a millisecond, so the first buckets lie there; the last are batches.
+# Seconds. One row takes well under a millisecond, so the first buckets are below that; the last are for batches.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 STATUSES = (200, 202, 304, 307, 308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 429, 431, 499, 500, 503)
-OTHER = "other"  # one name for all unknown paths: a scanner must not be able to grow the metrics
+OTHER = "other"  # one name for all unknown paths, so that a scanner cannot grow the metrics
 
-# Single numbers: name, what it is, and whether it only ever grows.
+# Single numbers: name, help text, and whether it is a counter (only grows).
 SINGLE = (
     ("slipway_requests_in_flight", "Requests being answered.", False),
     ("slipway_workers", "Processes that answer requests.", False),
@@ -32,13 +32,13 @@ IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS, LOG_
 
 
 class Metrics:
-    """The counters of one service: this process's to write, those of all its processes to read.
+    """The counters of one service: each process writes its own row and reads the sum of all.
 
-    Plain numbers at fixed places, because finding a counter by its labels takes longer than a prediction.
+    They are plain numbers at fixed positions, because finding a counter by its labels takes longer than a prediction.
     """
 
     def __init__(self, bundle: Bundle, paths: Sequence[str], rows: int = 1):
-        """`rows` processes count; this one counts as the first until `count_as` says otherwise."""
+        """Counters for `rows` processes; this one uses the first row until `count_as` is called."""
         self.contract, self.release = bundle.contract, bundle.release
         self.limits = _value_limits(bundle)
         self.paths = {path: number for number, path in enumerate((*paths, OTHER))}
@@ -60,11 +60,11 @@ class Metrics:
         self.count_as(0)
 
     def count_as(self, row: int) -> None:
-        """Count in this row from now on."""
+        """Use this row from now on."""
         self.own = self.numbers.row(row)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """Count one request; a path or status that is not ours counts as "other" or as 500."""
+        """Count one request; an unknown path counts as "other", an unknown status as 500."""
         own = self.own
         requests, times = self._places.get(path) or self._places[OTHER]
         own[requests + self.statuses.get(status, self._unknown_status)] += 1
@@ -72,7 +72,7 @@ class Metrics:
         own[times + len(BUCKETS) + 1] += seconds
 
     def predicted(self, answer: Answer) -> None:
-        """Count a prediction by its class, a regression's as "value", and where its value lies."""
+        """Count a prediction by its class (a regression's as "value"), and its value in the histogram."""
         own = self.own
         if "label" in answer:
             own[self.predictions + answer["class_id"]] += 1
@@ -84,11 +84,11 @@ class Metrics:
         own[self._value_sum] += value
 
     def unseen(self, column: int, rows: int = 1) -> None:
-        """Count rows that hold a text which training never saw, in one of the columns of `Unseen`."""
+        """Count rows with a category unseen in training, in one of the columns of `Unseen`."""
         self.own[self.unseen_texts + column] += rows
 
     def predicted_many(self, outputs: Outputs, unseen: Sequence[int] = ()) -> None:
-        """The same for all rows of a model's outputs, of which so many hold an unseen text in each column of `Unseen`."""
+        """Count all rows of a model's outputs; `unseen` gives the rows with an unseen category per column of `Unseen`."""
         for column, rows in enumerate(unseen):
             if rows:
                 self.unseen(column, rows)
@@ -108,15 +108,15 @@ class Metrics:
             self.own[number] += count
 
     def workers(self) -> int:
-        """How many processes answer requests."""
+        """Number of processes that answer requests."""
         return int(self.numbers.total()[WORKERS])
 
 
 def _value_limits(bundle: Bundle) -> tuple[float, ...]:
-    """Upper limits of the buckets for predicted values: tenths of a probability, or of a regression's golden answers."""
+    """Bucket limits for predicted values: tenths of a probability, or of the range of a regression's golden answers."""
     if bundle.values is None:
         return PROBABILITIES
     low, high = bundle.values
     step = (high - low) / 10 or 1.0
-    # Few digits, so that a limit reads like a number and not like a remainder; the set drops what then coincides.
+    # Few digits, so that a limit is a readable number; the set drops duplicates.
     return tuple(sorted({float(f"{low + step * number:.4g}") for number in range(11)}))

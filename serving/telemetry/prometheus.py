@@ -1,4 +1,4 @@
-"""The counters in the Prometheus format."""
+"""The counters in Prometheus' text format."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -11,12 +11,12 @@ from prometheus_client.registry import Collector
 
 from serving.telemetry.metrics import BUCKETS, SINGLE, STATUSES, Metrics
 
-# Present at 0 from the start, so that a rate exists with the first of them.
+# Exported as 0 from the start, so that a rate exists from the first request on.
 FROM_THE_START = {(path, status) for path in ("/predict", "/predict/batch") for status in (200, 422, 429, 500)}
 
 
 def exposition(metrics: Metrics) -> bytes:
-    """All metrics as Prometheus reads them."""
+    """All metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_Counted(metrics))
     ProcessCollector(registry=registry)
@@ -28,7 +28,7 @@ class _Counted(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        """What all processes counted, as prometheus_client wants it."""
+        """The sums over all processes as prometheus_client's metric families."""
         metrics = self._metrics
         total = metrics.numbers.total()
         for place, (name, text, grows) in enumerate(SINGLE):
@@ -63,7 +63,7 @@ class _Counted(Collector):
         labels = ["class", "model_version"]
         predictions = CounterMetricFamily("slipway_predictions", "Rows predicted.", labels=labels)
         for number, name in enumerate(metrics.contract.classes or ["value"]):
-            # Present at 0, so that a rate exists from the first prediction.
+            # Exported as 0, so that a rate exists from the first prediction on.
             predictions.add_metric([name, version], total[metrics.predictions + number])
         yield predictions
         text = "The predicted value: of the positive class, or of the class that was predicted, its probability."
