@@ -13,7 +13,7 @@ $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) m
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
 option = $(if $(filter $1,$(GIVEN)),$2 "$$$1")
 flag = $(if $(filter $1,$(GIVEN)),$(if $(filter yes,$($1)),$2))
-words = $(if $(filter $1,$(GIVEN)),$($1))
+text = $(if $(filter $1,$(GIVEN)),$($1))
 
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -37,7 +37,7 @@ ship: .venv/ready  ## data to a model in production: every stage below; FIRST=ye
 	@$(PY) -m scripts.ship $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
 test: .venv/ready  ## run the tests
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(call words,ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(call text,ARGS)
 
 check: .venv/ready  ## lint, format and types, without changing anything
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline delivery serving scripts dev project train.py evaluate.py register_model.py
@@ -93,7 +93,7 @@ rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, b
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(call option,VERSION,--version)
 
 load: .venv/ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
-	@$(PY) -m scripts.load_test $(call option,ENVIRONMENT,--environment) $(call option,URL,--url) $(call words,ARGS)
+	@$(PY) -m scripts.load_test $(call option,ENVIRONMENT,--environment) $(call option,URL,--url) $(call text,ARGS)
 
 key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=predict, and its line for the service
 	@$(PY) -m serving.access.keys --name "$$NAME" $(call option,SCOPES,--scopes)
@@ -102,7 +102,7 @@ key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=pr
 .PHONY: ui up down
 
 ui: .venv/ready  ## open MLflow's pages, put back what is changed there and have it deployed; ARGS=--no-browser
-	@$(PY) -m scripts.mlflow.ui $(call words,ARGS)
+	@$(PY) -m scripts.mlflow.ui $(call text,ARGS)
 
 up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
 	@$(PY) -m scripts.host.up
@@ -131,13 +131,13 @@ rehearse: .venv/ready  ## deploy a broken release to staging and see it undone
 	@$(PY) -m scripts.rehearse
 
 reconcile: .venv/ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
-	@$(PY) -m scripts.reconcile $(call option,ENVIRONMENT,--environment) $(call words,ARGS)
+	@$(PY) -m scripts.reconcile $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
 
 forget: .venv/ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
 	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" "--subject=$$SUBJECT"
 
 relay: .venv/ready  ## have a promotion follow at once when an alias is moved in MLflow; ARGS=--reconcile: on this machine
-	@$(PY) -m scripts.mlflow.webhook_relay $(call words,ARGS)
+	@$(PY) -m scripts.mlflow.webhook_relay $(call text,ARGS)
 
 webhook: .venv/ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
 	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
@@ -206,7 +206,7 @@ setup: .venv/ready  ## make .venv with the locked requirements
 	@touch $@
 
 unit: .venv/ready  ## run the quick tests, those that ship nothing
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) $(call words,ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) $(call text,ARGS)
 
 audit: .venv/ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
@@ -218,22 +218,22 @@ lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.
 .PHONY: coverage fuzz try-fork e2e bench soak simulate-gate simulate-canary
 
 coverage: .venv/ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call words,ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
 
 fuzz: .venv/ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
-	@FUZZ=long $(PY) -m pytest -s tests/serving/requests/test_service_random_input.py tests/serving/requests/test_service_schemathesis.py tests/pipeline/formats/test_random_models.py $(call words,ARGS)
+	@FUZZ=long $(PY) -m pytest -s tests/serving/requests/test_service_random_input.py tests/serving/requests/test_service_schemathesis.py tests/pipeline/formats/test_random_models.py $(call text,ARGS)
 
 try-fork: .venv/ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
 	@$(PY) -m dev.try_fork
 
 e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
-	@$(PY) -m dev.e2e $(call words,ARGS)
+	@$(PY) -m dev.e2e $(call text,ARGS)
 
 bench: .venv/ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
-	@$(PY) -m dev.bench $(call words,ARGS)
+	@$(PY) -m dev.bench $(call text,ARGS)
 
 soak: .venv/ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
-	@$(PY) -m dev.soak $(call words,ARGS)
+	@$(PY) -m dev.soak $(call text,ARGS)
 
 simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
 	@$(PY) -m dev.simulate_gate

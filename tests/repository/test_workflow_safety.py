@@ -222,6 +222,22 @@ def test_only_words_of_the_command_line_reach_a_verb():
         assert said[0] == said[1]
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["rollback", "VERSION=3"], '--environment "${ENVIRONMENT:-production}" --version "$VERSION"'),
+        (["rollback", "VERSION="], '--environment "${ENVIRONMENT:-production}"'),
+        (["ship", "FIRST=yes", "COLUMNS=changed"], '--first --columns "$COLUMNS"'),
+        (["ship", "FIRST=no"], "scripts.ship"),
+        (["reconcile", "ARGS=--compare"], "scripts.reconcile --compare"),
+    ],
+)
+def test_words_of_the_command_line_reach_the_program(words, command):
+    """A value goes through the shell's quoted variable, an empty one not at all; `yes` alone sets a flag, ARGS is a text."""
+    said = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split() and " ".join(said.split()).endswith(command)
+
+
 def test_production_that_fails_its_tests_is_left_at_once():
     """When the integration tests of production fail, the next step brings the version before back."""
     steps_there = [step for _, step in steps("deploy.yml")]
