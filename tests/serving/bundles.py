@@ -1,4 +1,4 @@
-"""Small real bundles: models with weights set by hand, and golden answers that numpy computes beside them."""
+"""Small real bundles: models with weights set by hand, and golden answers computed by numpy."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 KINDS = ("binary", "multiclass", "regression", "columns", "skops", "skops_frame")
 ROWS = 25
-WORDS = {"red": 0.5, "green": -0.25, "blue": 1.5}  # what each colour adds to the columns model
+WORDS = {"red": 0.5, "green": -0.25, "blue": 1.5}  # the weight of each colour in the columns model
 
 
 def make_bundle(kind: str, folder: Path, version: str = "3") -> Path:
@@ -44,7 +44,7 @@ def make_bundle(kind: str, folder: Path, version: str = "3") -> Path:
 
 
 def make_wide_bundle(folder: Path, names: list[str], classes: list[str], model: str = "wide") -> Path:
-    """A sealed bundle with a number of each name and any number of classes, whose probabilities grow with their place."""
+    """A sealed bundle with one number input per name and any number of classes; a later class is more probable."""
     kind = "multiclass" if len(classes) > 2 else "binary"
     seen = {"minimum": 0.0, "maximum": 4.0}
     inputs = [_input(name, "number", 1.5, minimum=0.0, maximum=100.0, observed=seen) for name in names]
@@ -74,7 +74,7 @@ def read(folder: Path, name: str):
 
 
 def seal(folder: Path) -> Path:
-    """Write the manifest that fits the files as they are now."""
+    """Write the manifest for the current files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
     digests = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     write(folder, "manifest.json", {"files": digests})
@@ -88,7 +88,7 @@ def change(folder: Path, file: str, **values) -> Path:
 
 
 def graph_that_reads_numbers(folder: Path) -> Path:
-    """Give a columns bundle a graph that casts its last text to a number, and so fails on other texts."""
+    """Give a columns bundle a graph that casts its last text to a number, so that it fails on other texts."""
     types = [TensorProto.FLOAT, TensorProto.STRING, TensorProto.STRING]
     nodes = [helper.make_node("Cast", ["f2"], ["score"], to=TensorProto.FLOAT), *TWO]
     given = [helper.make_tensor_value_info(f"f{i}", kind, ["n", 1]) for i, kind in enumerate(types)]
@@ -134,7 +134,7 @@ def _contract(name, task, inputs, layout, dtype, classes, positive, label):
 
 
 def _rows(contract):
-    """Rows inside the contract, nulls and edges among them."""
+    """Valid rows, including nulls and limits."""
     rng = random.Random(7)
     return [[_value(column, rng) for column in contract["inputs"]] for _ in range(ROWS)]
 
@@ -178,7 +178,7 @@ def _sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-# From the score to the two probabilities of a binary model.
+# Turns the score into the two probabilities of a binary model.
 TWO = [
     helper.make_node("Sigmoid", ["score"], ["yes"]),
     helper.make_node("Sub", ["one", "yes"], ["no"]),
@@ -258,7 +258,7 @@ def _regression():
 
 
 def _columns():
-    """A number that may be null (then 0), a text of three words, and a text that may be null (then 1)."""
+    """Three inputs: a nullable number (null counts as 0), a text of three values, and a nullable text (null counts as 1)."""
     inputs = [
         _input("age", "number", 30.5, nullable=True, minimum=0.0, maximum=120.0),
         _input("colour", "text", "green", values=list(WORDS)),
@@ -304,7 +304,7 @@ def _as_skops(contract, layout, *trusted):
 
 
 def _weighted(weights, bias):
-    """A logistic regression that was never fitted."""
+    """A logistic regression with given weights instead of fitted ones."""
     model = LogisticRegression()
     model.classes_, model.coef_, model.intercept_ = np.array([0, 1]), np.array([weights]), np.array([bias])
     return model
@@ -317,7 +317,7 @@ def _skops():
 
 
 def _skops_frame():
-    """The model of columns as a scikit-learn pipeline that asks for them by name."""
+    """The columns model as a scikit-learn pipeline that selects its columns by name."""
     contract, _, answer = _columns()
     words = [np.array([*WORDS], dtype=object), np.array([*WORDS, ""], dtype=object)]
     columns = ColumnTransformer(

@@ -1,6 +1,6 @@
-"""Sends random requests over many connections, and judges each answer.
+"""Sends random requests over many connections and checks each response.
 
-`make fuzz` sets FUZZ=long; FUZZ_SEED repeats a run: a connection sends the same requests for the same seed.
+`make fuzz` sets FUZZ=long. FUZZ_SEED repeats a run: with the same seed, a connection sends the same requests.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from tests.serving.random_bodies import random_request
 LONG = os.environ.get("FUZZ") == "long"
 SEED = int(os.environ.get("FUZZ_SEED") or (time.time_ns() % 1_000_000 if LONG else 1))
 CONNECTIONS = 16
-PATIENCE = 60  # seconds; longer than any answer takes on a busy machine
+PATIENCE = 60  # seconds; longer than any response takes on a busy machine
 REFUSALS = {400, 401, 404, 405, 413, 415, 422}
 
 
 def fuzz(url: str, example: dict, key: str, requests: int) -> Counter:
-    """Send so many requests; return the answers by status. Raises AssertionError naming the first wrong answer."""
+    """Send a number of requests; return the count of responses by status. Raises AssertionError for the first wrong one."""
     print(f"\n{requests} random requests, seed {SEED}; FUZZ_SEED={SEED} repeats them", flush=True)
     host, port = url.removeprefix("http://").split(":")
     return asyncio.run(_all(host, int(port), example, key.encode(), requests))
@@ -61,7 +61,7 @@ async def _all(host, port, example, key, requests):
 
 
 async def _ask(reader, writer, raw):
-    """Send a request and judge its answer; return its status, and whether the connection closes."""
+    """Send a request and check its response; return its status, and whether the connection closes."""
     writer.write(raw)
     head = await reader.readuntil(b"\r\n\r\n")
     while head.startswith(b"HTTP/1.1 100 "):
@@ -81,7 +81,7 @@ async def _ask(reader, writer, raw):
 
 
 async def _send_noise(reader, writer, raw):
-    """Send what is not HTTP, and read to the end; return the status of the last answer, 0 when there was none."""
+    """Send bytes that are not HTTP and read until the connection closes; return the last response's status, or 0 for none."""
     statuses = [0]
     try:
         writer.write(raw)
@@ -89,7 +89,7 @@ async def _send_noise(reader, writer, raw):
         answer = await reader.read(-1)
         statuses += [int(line[9:12]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
     except ConnectionError:
-        pass  # the service has closed before it read the whole
+        pass  # the service closed before reading everything
     assert max(statuses) < 500, statuses
     return statuses[-1]
 
@@ -108,7 +108,7 @@ def _check_problem(status, headers, body):
 
 
 def _check_finite(value):
-    """No number of an answer is infinite."""
+    """Assert that all numbers of a response are finite."""
     if isinstance(value, float):
         assert math.isfinite(value), value
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

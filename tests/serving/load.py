@@ -1,4 +1,4 @@
-"""Callers who never rest: each request is counted, and so is each that got anything but its right answer."""
+"""Clients under constant load: counts requests, and every one without its right response."""
 
 import socket
 import threading
@@ -11,25 +11,25 @@ import requests
 
 BODY = b'{"features": [12.5, -0.5, 4, true]}'
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
-PAUSE = 0.005  # seconds: what is under test needs the processor, too
+PAUSE = 0.005  # seconds; leaves processor time for the service under test
 
 
 @dataclass
 class Load:
-    """What the callers saw so far: answers by model version, and every failure in words."""
+    """The clients' results so far: answers by model version, and a message for each failure."""
 
     answers: Counter = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     @property
     def requests(self) -> int:
-        """Requests made so far."""
+        """Number of requests so far."""
         return self.answers.total() + len(self.failures)
 
 
 @contextmanager
 def constant_load(url: str, features, callers: int = 3, headers: dict[str, str] | None = None):
-    """Ask `url`/predict from several callers, on and on: two thirds keep their connection, the others open a new one each time."""
+    """Call `url`/predict from several clients continuously: two thirds use keep-alive, the others a new connection each time."""
     load, over = Load(), threading.Event()
 
     def call(keep: bool) -> None:
@@ -60,7 +60,7 @@ def constant_load(url: str, features, callers: int = 3, headers: dict[str, str] 
 
 
 def call_until_refused(port, answered, lost):
-    """Ask over one new connection after the other until none is taken any more."""
+    """Send requests over new connections until one is refused."""
     while True:
         try:
             connection = socket.create_connection(("127.0.0.1", port), 30)

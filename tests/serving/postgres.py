@@ -1,4 +1,4 @@
-"""A real PostgreSQL server on loopback, in a folder of its own."""
+"""A real PostgreSQL server on loopback, with its own data folder."""
 
 import os
 import shutil
@@ -12,10 +12,10 @@ from tests import tools
 
 @contextmanager
 def postgres(folder: Path):
-    """Start it and give a function that starts it, one that stops it, and its URL with a password; skip where there is none."""
+    """Start it and yield a start function, a stop function and its URL with a password; skips where it is not installed."""
     tools.require("postgres")
     initdb, pg_ctl = (tools.program(name, *tools.postgres_folders()) for name in ("initdb", "pg_ctl"))
-    # It refuses to run as root, and its folder must be its own.
+    # PostgreSQL refuses to run as root, and must own its data folder.
     owner = {"user": "nobody"} if os.geteuid() == 0 else {}
     data = Path(f"/tmp/slipway-postgres-{os.getpid()}")
     data.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Requests that a service may be sent by mistake, by malice or by chance."""
+"""Random requests to a service: correct, faulty and malicious ones."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ PATHS = (
     *(b"/%00", b"/%ff", b"/../../etc/passwd", b"/..%2f..%2fetc/passwd", b"//predict", b"/predict/", b"/predict%20"),
     *(b"/" + b"x" * 8000, b"/predict?a=1&a=%00", b"/health?" + b"q" * 4000, b"/%C3%A4", b"/a;b=c", b"*"),
 )
-# Not HTTP, or not yet the whole of it.
+# Not HTTP, or incomplete HTTP.
 BROKEN = (
     b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
     b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
@@ -62,14 +62,14 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Request:
-    """The bytes of a request; one that is not HTTP need not be answered."""
+    """The bytes of a request; one that is not HTTP need not get a response."""
 
     raw: bytes
     is_http: bool = True
 
 
 def random_request(rng, example, key) -> Request:
-    """Any request: mostly a right one with something changed; `key` opens the service."""
+    """A random request: mostly a valid one with something changed; `key` authenticates it."""
     roll = rng.random()
     if roll < 0.01:
         return Request(rng.choice(BROKEN), False)
@@ -87,7 +87,7 @@ def random_request(rng, example, key) -> Request:
 
 
 def random_body(rng, example, path="/predict"):
-    """A body as bytes, right or nearly so: mostly JSON, now and then with a damage that only bytes can have."""
+    """A valid or nearly valid body: mostly JSON, sometimes damaged at the byte level."""
     raw = json.dumps(_body(rng, example, path)).encode()
     roll = rng.random()
     if roll < 0.02:
@@ -104,7 +104,7 @@ def random_body(rng, example, path="/predict"):
 
 
 def _damaged(rng, raw):
-    """The same bytes, one time in ten with one changed, cut off or doubled."""
+    """The same bytes; one time in ten, one byte is changed, or the bytes are cut off or doubled."""
     if not raw or rng.random() > 0.1:
         return raw
     place = rng.randrange(len(raw))
@@ -118,7 +118,7 @@ def _damaged(rng, raw):
 
 
 def _value(rng, depth=0):
-    """Any JSON value, odd ones first."""
+    """A random JSON value, often an odd one."""
     kind = rng.randrange(8 if depth < 3 else 5)
     if kind < 2:
         return rng.choice(NUMBERS)
@@ -134,7 +134,7 @@ def _value(rng, depth=0):
 
 
 def _near_miss(rng, example):
-    """A right row with at most one thing changed, which reaches deeper than noise."""
+    """A valid row with at most one change, which gets further than noise does."""
     row = dict(example)
     name = rng.choice(list(row))
     change = rng.randrange(9)
@@ -206,7 +206,7 @@ def _csv(rng, example):
 
 
 def _http(rng, method, path, key, content_type, body):
-    """A whole request; the headers are mostly plain ones."""
+    """A whole request, mostly with plain headers."""
     head = [method + b" " + path + b" HTTP/1.1", b"Host: localhost"]
     if rng.random() < 0.97:
         head.append(b"X-API-Key: " + key if rng.random() < 0.5 else b"Authorization: Bearer " + key)

@@ -1,4 +1,4 @@
-"""What schemathesis is told beyond the document, because JSON Schema cannot say it; BUNDLE names the bundle that is served."""
+"""Hooks for schemathesis: rules that JSON Schema cannot express. BUNDLE names the served bundle."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def _csv_as_it_is(context, value):
 
 @schemathesis.hook("map_case").apply_to(path="/invocations")
 def what_the_words_say(context, case):
-    """A text that the document calls a CSV becomes one; columns of different lengths become as long as the shortest."""
+    """Make text bodies real CSV, and cut columns of different lengths to the shortest."""
     if case.media_type == "text/csv":
         if case.meta.generation.mode.is_positive:
             case.body = _csv(random.Random(str(case.body)))
@@ -37,9 +37,9 @@ def what_the_words_say(context, case):
 
 @schemathesis.hook("map_case")
 def beyond_what_a_double_can_tell(context, case):
-    """A number that breaks a limit by less than doubles can tell, as 2**1024 - 2**970 + 1 would, breaks it by a hundredth instead.
+    """Increase a number that exceeds a limit by less than a double's precision, such as 2**1024 - 2**970 + 1, by a hundredth.
 
-    The service reads JSON's numbers as doubles (RFC 8259, 6), and there that number is one that is allowed.
+    The service reads JSON's numbers as doubles (RFC 8259, 6), and as a double such a number is within the limit.
     """
     if case.meta.generation.mode.is_negative:
         case.body = _told_apart(case.body)
@@ -57,7 +57,7 @@ def _told_apart(value):
 
 
 def _csv(rng):
-    """A CSV in any order of columns, now and then with one that the model does not know."""
+    """A CSV with its columns in any order, sometimes with an unknown column."""
     columns = {column["name"]: column for column in CONTRACT["inputs"]} | {"unknown": None}
     names = rng.sample(list(columns), len(columns) - (rng.random() < 0.5))
     names += columns.keys() - {"unknown"} - set(names)
@@ -68,7 +68,7 @@ def _csv(rng):
 
 
 def _cell(rng, column):
-    """A cell that the contract allows."""
+    """A valid value for a cell."""
     if column is None or (column["nullable"] and rng.random() < 0.2):
         return ""
     if column["values"]:

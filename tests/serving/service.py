@@ -1,4 +1,4 @@
-"""The real service as a process of its own, as a deployment runs it."""
+"""The real service in a separate process, as in a deployment."""
 
 import hashlib
 import os
@@ -15,13 +15,13 @@ import requests
 from tests.serving.bundles import read
 
 ROOT = Path(__file__).parents[2]
-KEY = "slipway_" + "k" * 43  # a key of every scope, for services that get `with_keys`
+KEY = "slipway_" + "k" * 43  # a key with every scope, for services that use `with_keys`
 HEADERS = {"X-API-Key": KEY}
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service that answers, the bundle it serves, and a client for it."""
+    """A running service, its bundle, and a client for it."""
 
     url: str
     bundle: Path
@@ -31,13 +31,13 @@ class Service:
 
     @property
     def logged(self) -> str:
-        """What it has logged until now."""
-        # Read in place: the service writes at the position that it shares with this file.
+        """Its log so far."""
+        # Opened without truncation: the service writes at the file position that it shares with this file.
         return os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0).decode()
 
     @property
     def contract(self):
-        """The contract that it serves."""
+        """The contract of its bundle."""
         return read(self.bundle, "contract.json")
 
     @property
@@ -64,12 +64,12 @@ class Service:
 
 
 def caller(name: str, key: str, scopes: str = "predict,metrics,admin") -> str:
-    """The line by which a service knows a caller."""
+    """The keys file's line for a client."""
     return f"{name} {scopes} {hashlib.sha256(key.encode()).hexdigest()}\n"
 
 
 def with_keys(folder: Path) -> dict[str, str]:
-    """Settings of a service that asks for KEY, keeps a prediction log in this folder, and limits no caller."""
+    """Settings for a service with the key KEY, a prediction log in this folder, and no rate limit."""
     return {
         "SLIPWAY_API_KEYS": caller("tester", KEY),
         "SLIPWAY_RATE_LIMIT": "0",
@@ -80,7 +80,7 @@ def with_keys(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def serving(bundle: Path, *options: str, **settings: str):
-    """Start `python -m serving` on a free port of this machine, with these environment variables, and end it by SIGTERM."""
+    """Start `python -m serving` on a free port of this machine with these environment variables; SIGTERM at the end."""
     command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     with tempfile.TemporaryFile() as errors:

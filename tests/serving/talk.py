@@ -1,4 +1,4 @@
-"""Bytes sent as they are, and the answers that come back, one after the other."""
+"""Raw requests over a connection, and their parsed responses."""
 
 import json
 import re
@@ -12,7 +12,7 @@ BODY = b'{"features": [12.5, -0.5, 4, true], "request_id": "x"}'
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer: its status, its headers by lower-case name, and its body."""
+    """One response: its status, its headers by lower-case name, and its body."""
 
     status: int
     headers: dict[str, str]
@@ -20,14 +20,14 @@ class Reply:
 
     @property
     def json(self) -> Any:
-        """The body's value."""
+        """The decoded body."""
         return json.loads(self.body)
 
 
 def talk(url: str, *segments: bytes, replies: int = 1, method: str = "POST") -> list[Reply]:
-    """Send these segments a moment apart over one connection, and read so many replies, or fewer when it is closed.
+    """Send these segments, a moment apart, over one connection; read this many replies, fewer if the connection closes.
 
-    `method` is that of the requests: an answer to HEAD has no body.
+    `method` is that of the requests: a response to HEAD has no body.
     """
     with connect(url) as connection:
         return exchange(connection, *segments, replies=replies, method=method)
@@ -42,10 +42,10 @@ def connect(url: str) -> socket.socket:
 
 
 def exchange(connection: socket.socket, *segments: bytes, replies: int = 1, method: str = "POST") -> list[Reply]:
-    """The same over a connection that stays open."""
+    """The same over an open connection."""
     for number, segment in enumerate(segments):
         if number:
-            time.sleep(0.05)  # so that it is a segment of its own
+            time.sleep(0.05)  # so that it becomes a separate TCP segment
         connection.sendall(segment)
     arrived, found = b"", []
     while len(found) < replies:
@@ -62,7 +62,7 @@ def exchange(connection: socket.socket, *segments: bytes, replies: int = 1, meth
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the service closes the connection without another byte."""
+    """Whether the service closes the connection without sending another byte."""
     try:
         return connection.recv(1000) == b""
     except ConnectionError:
@@ -70,7 +70,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def head(line: str, **headers: Any) -> bytes:
-    """The head of a request; a name's underscores are dashes, and the host is this machine unless it is given."""
+    """The head of a request. Underscores in header names become dashes; the default host is this machine."""
     given = {"host": "127.0.0.1", **headers}
     lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items() if value is not None]
     return f"{line} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("latin-1")

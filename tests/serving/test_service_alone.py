@@ -1,4 +1,4 @@
-"""The service is a world of its own."""
+"""The service depends on nothing else of this repository."""
 
 import ast
 import os
@@ -10,7 +10,7 @@ import pytest
 from tests.serving.bundles import make_bundle
 from tests.serving.service import ROOT
 
-# starlette is what FastAPI is made of and re-exports; the rest is in the serving group of pyproject.toml.
+# starlette is part of FastAPI; the rest is in the serving group of pyproject.toml.
 ALLOWED = {
     "serving",
     "fastapi",
@@ -24,7 +24,7 @@ ALLOWED = {
     "httptools",
     "msgspec",
 }
-# What only one kind of image has, by the one file that may import it.
+# Packages that only one kind of image has, with the one file that may import each.
 OF_ITS_OWN = {"onnx_model.py": {"onnxruntime"}, "sklearn_model.py": {"pandas", "skops"}}
 FOREIGN = {
     "pipeline",
@@ -36,12 +36,12 @@ FOREIGN = {
     "skl2onnx",
     "onnx",
     "requests",
-    "fastapi_standalone_docs",  # its files are used, its code is not
+    "fastapi_standalone_docs",  # only its static files are used
 }
 
 
 def _imports(path):
-    """Top-level names of all modules that a file imports, at any depth of its code."""
+    """Top-level names of all modules that a file imports, including imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -51,7 +51,7 @@ def _imports(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "serving").glob("**/*.py")), ids=lambda path: path.name)
-def test_a_file_imports_only_what_the_service_needs(path):
+def test_files_import_only_packages_of_the_image(path):
     """Every import is the standard library or one of the few packages of the image."""
     assert set(_imports(path)) <= ALLOWED | OF_ITS_OWN.get(path.name, set()) | set(sys.stdlib_module_names)
 
@@ -65,15 +65,15 @@ def test_a_file_imports_only_what_the_service_needs(path):
         ("skops_frame", {"sklearn", "skops", "pandas"}, {"onnxruntime"}),
     ],
 )
-def test_nothing_else_is_loaded(tmp_path, kind, loaded, of_the_other_kind):
-    """A service has what its model's format needs in memory, and nothing of the pipeline or of the other format, directly or not."""
+def test_only_the_format_s_packages_are_loaded(tmp_path, kind, loaded, of_the_other_kind):
+    """A service loads what its model's format needs, and nothing of the pipeline or the other format, not even indirectly."""
     names = _modules_with(make_bundle(kind, tmp_path / "bundle"))
     assert loaded <= names
     assert not names & (FOREIGN | of_the_other_kind)
 
 
 def _modules_with(bundle):
-    """The top-level names of all modules of a service that has opened a bundle."""
+    """The top-level names of all modules in a service that has opened a bundle."""
     code = (
         "import sys, pathlib; from serving.app import create_app; import serving.__main__, serving.runtime.workers, serving.http.server;"
         "from serving.config import read_config; create_app(pathlib.Path(sys.argv[1]), read_config({})).load_framework(); print(*sorted({name.split('.')[0] for name in sys.modules}))"
@@ -84,8 +84,8 @@ def _modules_with(bundle):
     return set(done.stdout.split())
 
 
-def test_importing_does_nothing(tmp_path):
-    """Importing every module of the service opens no bundle, makes no file and prints nothing."""
+def test_importing_has_no_side_effects(tmp_path):
+    """Importing every module of the service opens no bundle, creates no file and prints nothing."""
     code = "import serving.app, serving.__main__"
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""The integration tests fit every kind of model, and see when something is wrong."""
+"""The integration tests pass for every kind of model, and fail when something is wrong."""
 
 import os
 import subprocess
@@ -20,22 +20,22 @@ def _integration(url, bundle):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_the_integration_tests_pass_for_every_kind_of_model(service):
-    """Against its own bundle every test passes, and none is skipped."""
+def test_integration_tests_pass_for_every_kind_of_model(service):
+    """Against the service's own bundle every test passes, and none is skipped."""
     done = _integration(service.url, service.bundle)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "skipped" not in done.stdout
 
 
-def test_the_integration_tests_fail_against_another_version(binary, tmp_path):
-    """A service that serves another release than the bundle says is seen."""
+def test_integration_tests_fail_against_another_version(binary, tmp_path):
+    """They fail when the service runs another release than the bundle's."""
     done = _integration(binary.url, make_bundle("binary", tmp_path / "bundle", version="4"))
     assert done.returncode == 1
     assert "test_serves_the_release_of_the_bundle" in done.stdout
 
 
-def test_the_integration_tests_fail_when_an_answer_differs(binary, tmp_path):
-    """One changed golden answer turns them red."""
+def test_integration_tests_fail_when_an_answer_differs(binary, tmp_path):
+    """One changed golden answer makes them fail."""
     bundle = make_bundle("binary", tmp_path / "bundle")
     golden = read(bundle, "golden.json")
     golden["expected"][3]["probabilities"] = [0.5, 0.5]
@@ -45,8 +45,8 @@ def test_the_integration_tests_fail_when_an_answer_differs(binary, tmp_path):
     assert "test_golden_rows_by_list_and_by_name" in done.stdout
 
 
-def test_the_integration_tests_fail_when_a_limit_is_not_kept(binary, tmp_path):
-    """A contract that is stricter than the service turns them red."""
+def test_integration_tests_fail_when_a_limit_is_not_enforced(binary, tmp_path):
+    """A contract that is stricter than the service makes them fail."""
     bundle = make_bundle("binary", tmp_path / "bundle")
     inputs = read(bundle, "contract.json")["inputs"]
     inputs[0]["maximum"] = 50
@@ -55,8 +55,8 @@ def test_the_integration_tests_fail_when_a_limit_is_not_kept(binary, tmp_path):
     assert "test_out_of_range_is_named" in done.stdout
 
 
-def test_without_an_address_they_are_skipped_with_the_reason():
-    """On a machine where nothing serves they are skipped and say what to run."""
+def test_integration_tests_are_skipped_without_an_address():
+    """Without an address they are skipped, and the reason says what to run."""
     environment = {name: value for name, value in os.environ.items() if name != "SLIPWAY_URL"}
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "tests/integration"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)

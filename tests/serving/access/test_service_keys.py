@@ -1,4 +1,4 @@
-"""Who may call: keys, their scopes and changes, how often, and what is logged of it."""
+"""API keys: scopes, changes, rate limits, and what is logged."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.serving.service import ROOT, caller, serving
 
 ROW = {"mass": 12.5, "tilt": -0.5, "doors": 4, "sold": True}
 ALL = {"reader": "predict", "monitor": "metrics", "chief": "admin", "both": "predict,metrics"}
-PATIENCE = 30  # seconds; a file of keys is looked at again after one
+PATIENCE = 30  # seconds; the keys file is checked every second
 
 
 def _key(name):
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def guarded(folder):
-    """A service that knows four callers and writes a line for each request."""
+    """A service with four clients and a request log."""
     lines = "".join(caller(name, _key(name), scopes) for name, scopes in ALL.items())
     with serving(folder, SLIPWAY_API_KEYS=f"# our callers\n\n{lines}", SLIPWAY_REQUEST_LOG="on") as service:
         yield service
@@ -46,8 +46,8 @@ SCOPED["/admin/status"] = "admin"
 
 
 @pytest.mark.parametrize("path", SCOPED)
-def test_a_key_opens_what_its_scopes_name(guarded, path):
-    """A key with the scope is answered, whichever header shows it; one without gets 403, which names the scope."""
+def test_key_grants_its_scopes(guarded, path):
+    """A key with the scope is accepted in either header; without the scope, the response is a 403 that names it."""
     for name, scopes in ALL.items():
         for headers in ({"X-API-Key": _key(name)}, {"Authorization": f"Bearer {_key(name)}"}):
             answer = _ask(guarded, path, headers)
@@ -75,8 +75,8 @@ def test_a_key_opens_what_its_scopes_name(guarded, path):
     ],
     ids=str,
 )
-def test_without_a_known_key_nothing_is_answered(guarded, path, headers):
-    """401 says how to show a key, and that is all that a stranger learns."""
+def test_unknown_keys_get_401(guarded, path, headers):
+    """The 401 says how to send a key, and reveals nothing else."""
     answer = _ask(guarded, path, headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -84,22 +84,22 @@ def test_without_a_known_key_nothing_is_answered(guarded, path, headers):
     assert answer.json()["detail"].startswith(("a key is needed; send it in", "the key is not known here"))
 
 
-def test_a_strangers_body_is_not_read(guarded):
-    """Without a key even a body that is no JSON gets 401."""
+def test_body_is_not_read_without_a_key(guarded):
+    """Without a key even a body that is not JSON gets 401."""
     assert guarded.post("/predict", data=b"{").status_code == 401
 
 
 @pytest.mark.parametrize("word", ["Bearer", "bearer", "BEARER"])
-def test_the_word_bearer_may_be_written_in_any_case(guarded, word):
-    """As HTTP has it for every scheme of authentication."""
+def test_bearer_is_case_insensitive(guarded, word):
+    """As HTTP requires of every authentication scheme."""
     assert _ask(guarded, "/predict", {"Authorization": f"{word} {_key('reader')}"}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/health", "/healthz", "/readyz", "/ping", "/version", "/model/info", "/openapi.json"]
 )
-def test_some_paths_are_open(guarded, path):
-    """Who only looks whether the service is there, and what it is, needs no key."""
+def test_some_paths_need_no_key(guarded, path):
+    """Health checks and the model's description need no key."""
     assert guarded.get(path).status_code == 200
 
 
@@ -117,8 +117,8 @@ def test_some_paths_are_open(guarded, path):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_keys_that_cannot_be_used_are_refused_at_the_start(folder, settings, words):
-    """The service does not start; it says why in one line, and shows no key."""
+def test_invalid_keys_stop_the_start(folder, settings, words):
+    """The service does not start; it gives the reason in one line, without showing a key."""
     command = [sys.executable, "-m", "serving", "--bundle", str(folder), "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
@@ -129,7 +129,7 @@ def test_keys_that_cannot_be_used_are_refused_at_the_start(folder, settings, wor
 
 
 def _put(file, text):
-    """Replace a file at once, as a mounted secret is."""
+    """Replace a file atomically, as a mounted secret is."""
     new = file.with_suffix(".new")
     new.write_text(text, encoding="utf-8")
     new.replace(file)
@@ -143,7 +143,7 @@ def _until(true, what):
 
 
 def test_keys_change_without_a_restart(folder, tmp_path):
-    """A new file lets the new key in beside the old one, then the old one out; a broken one changes nothing and is told."""
+    """A new file first adds the new key, then removes the old one; a broken file changes nothing and is logged."""
     file = tmp_path / "keys"
     old, new = {"X-API-Key": _key("old")}, {"X-API-Key": _key("new")}
     _put(file, caller("us", _key("old")))
@@ -177,8 +177,8 @@ def test_keys_change_without_a_restart(folder, tmp_path):
         assert service.process.poll() is None
 
 
-def test_a_caller_who_asks_too_often_must_wait(folder):
-    """429 says for how long, to this caller alone; who has waited so long is answered again."""
+def test_rate_limit_answers_429_with_retry_after(folder):
+    """429 says how long to wait and concerns this client alone; after the wait, the client is served again."""
     callers = caller("one", _key("one")) + caller("two", _key("two"))
     with serving(folder, SLIPWAY_API_KEYS=callers, SLIPWAY_RATE_LIMIT="0.5") as service:
         answers = [_ask(service, "/predict", {"X-API-Key": _key("one")}) for _ in range(10)]
@@ -192,14 +192,14 @@ def test_a_caller_who_asks_too_often_must_wait(folder):
         assert _ask(service, "/predict", {"X-API-Key": _key("one")}).status_code == 200
 
 
-def test_no_limit_is_no_limit(folder):
-    """With 0 a caller is never told to wait."""
+def test_rate_limit_0_is_no_limit(folder):
+    """With 0 a client never gets 429."""
     with serving(folder, SLIPWAY_RATE_LIMIT="0") as service:
         assert {_ask(service, "/predict", {}).status_code for _ in range(50)} == {200}
 
 
-def test_neither_keys_nor_features_are_logged(guarded):
-    """A line for each request says who asked for what and what came of it; no key, query, body or subject is in the log or an answer."""
+def test_request_log_holds_no_keys_or_features(guarded):
+    """Its lines give client, request and result; no key, query, body or subject is in the log or a response."""
     secret = _key("reader")
     marked = {**ROW, "mass": 12.345678}
     answers = [

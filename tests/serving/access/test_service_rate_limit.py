@@ -1,4 +1,4 @@
-"""How often a caller may ask."""
+"""Rate limits per client."""
 
 import pytest
 
@@ -10,21 +10,21 @@ from tests.serving.service import serving
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is moved."""
+    """A clock that moves only when the test moves it."""
     now = [1000.0]
     monkeypatch.setattr(rate_limit.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_so_many_at_once_and_then_no_more(clock):
-    """A limit of 10 a second lets 10 in at once; the eleventh has to wait a tenth of a second."""
+def test_burst_is_limited(clock):
+    """A limit of 10 a second admits 10 at once; the eleventh has to wait a tenth of a second."""
     limit = RateLimit(10)
     assert [limit.wait(1) for _ in range(10)] == [0.0] * 10
     assert limit.wait(1) == pytest.approx(0.1)
 
 
-def test_what_is_refused_does_not_count(clock):
-    """A caller that goes on asking in vain is let in as soon as one that waits."""
+def test_refused_requests_do_not_count(clock):
+    """A client that keeps trying is admitted as soon as one that waits."""
     limit = RateLimit(10)
     for _ in range(100):
         limit.wait(1)
@@ -33,8 +33,8 @@ def test_what_is_refused_does_not_count(clock):
     assert limit.wait(1) > 0
 
 
-def test_over_a_long_time_the_rate_is_kept(clock):
-    """Whoever asks all the time gets 10 a second, and the first 10."""
+def test_rate_holds_over_a_long_time(clock):
+    """A client that sends all the time gets the first 10 and then 10 a second."""
     limit, let_in = RateLimit(10), 0
     for _ in range(10_000):
         let_in += limit.wait(1) == 0.0
@@ -42,16 +42,16 @@ def test_over_a_long_time_the_rate_is_kept(clock):
     assert let_in == pytest.approx(110, abs=1)
 
 
-def test_callers_do_not_share_a_limit(clock):
-    """One that has used up its requests takes none from another."""
+def test_limits_are_per_client(clock):
+    """A client that has used up its requests does not affect another."""
     limit = RateLimit(1)
     assert limit.wait(1) == 0.0
     assert limit.wait(1) > 0
     assert limit.wait(2) == 0.0
 
 
-def test_a_limit_of_less_than_one_a_second_lets_one_in(clock):
-    """0.1 a second is one each ten seconds."""
+def test_limit_below_one_a_second(clock):
+    """0.1 a second is one every ten seconds."""
     limit = RateLimit(0.1)
     assert limit.wait(1) == 0.0
     assert limit.wait(1) == pytest.approx(10)
@@ -59,14 +59,14 @@ def test_a_limit_of_less_than_one_a_second_lets_one_in(clock):
     assert limit.wait(1) == 0.0
 
 
-def test_no_limit_is_no_limit(clock):
-    """0 switches it off."""
+def test_0_is_no_limit(clock):
+    """0 turns the limit off."""
     limit = RateLimit(0)
     assert not any(limit.wait(1) for _ in range(100_000))
 
 
-def test_bytes_are_limited_as_requests_are(clock):
-    """A limit of 1,000 bytes a second lets 1,000 in at once, however they are cut, and then as many as time brings."""
+def test_bytes_are_limited_like_requests(clock):
+    """A limit of 1,000 bytes a second admits 1,000 at once, in any portions, and then as many as time allows."""
     limit = RateLimit(1_000, 600)
     assert [limit.wait(1, size) for size in (600, 400)] == [0.0, 0.0]
     assert limit.wait(1, 500) == pytest.approx(0.5)
@@ -74,8 +74,8 @@ def test_bytes_are_limited_as_requests_are(clock):
     assert limit.wait(1, 500) == 0.0
 
 
-def test_the_largest_body_passes_a_limit_that_is_smaller(clock):
-    """A body of 5,000 bytes under 1,000 a second is taken once in five seconds, not never."""
+def test_body_larger_than_the_byte_limit_passes(clock):
+    """Under 1,000 bytes a second, a body of 5,000 is accepted once in five seconds."""
     limit = RateLimit(1_000, 5_000)
     assert limit.wait(1, 5_000) == 0.0
     assert limit.wait(1, 5_000) == pytest.approx(5)
@@ -84,8 +84,8 @@ def test_the_largest_body_passes_a_limit_that_is_smaller(clock):
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])
-def test_who_sends_too_many_bytes_is_told_which_limit_that_was(bundle, declared):
-    """429 names the limit by bytes, not the one by requests, and says when to come again."""
+def test_byte_limit_is_named_in_the_429(bundle, declared):
+    """The 429 names the byte limit, not the request limit, and gives the time to wait."""
     body = b'{"features": [[12.5, -0.5, 4, true' + b" " * 4_000_000 + b"]]}"
     with serving(bundle, SLIPWAY_RATE_LIMIT_BYTES="100000") as service:
         answers = [service.post("/predict/batch", data=body if declared else iter([body])) for _ in range(2)]
@@ -107,15 +107,15 @@ def test_who_sends_too_many_bytes_is_told_which_limit_that_was(bundle, declared)
         ({"SLIPWAY_API_KEYS": "a", "SLIPWAY_API_KEYS_FILE": "b"}, "are both set"),
     ],
 )
-def test_a_wrong_setting_is_named(environment, words):
-    """What a variable must be is said, without what an address may hide."""
+def test_invalid_setting_is_named(environment, words):
+    """The message says what the variable must be, without parts of a URL that may be secret."""
     with pytest.raises(ConfigError) as caught:
         read_config(environment)
     assert words in str(caught.value) and "hunter2" not in str(caught.value)
 
 
-def test_an_open_service_must_be_asked_for():
-    """Without keys it listens on this machine alone, unless told to be open; open and keys contradict each other."""
+def test_open_service_needs_the_option():
+    """Without keys it listens on loopback only, unless --open is given; --open together with keys is an error."""
     assert read_config({}).open
     assert read_config({}, open=True, loopback=False).open
     with pytest.raises(ConfigError, match="no keys are set"):

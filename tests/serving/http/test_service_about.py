@@ -1,4 +1,4 @@
-"""What the service says about itself: health, model, metrics."""
+"""Health, model information and metrics of the service."""
 
 import re
 import time
@@ -23,7 +23,7 @@ def _metric(service, series, **labels):
     return 0
 
 
-def test_health_is_a_summary_for_people(binary):
+def test_health_is_a_readable_summary(binary):
     """Status, model, version and a growing uptime."""
     first = binary.get("/health").json()
     assert first | {"uptime_seconds": 0} == {
@@ -37,13 +37,13 @@ def test_health_is_a_summary_for_people(binary):
 
 
 def test_liveness_and_readiness(service):
-    """Both answer 200 when the model answers its example."""
+    """Both return 200 when the model answers its example."""
     assert service.get("/healthz").json() == {"status": "alive"}
     assert service.get("/readyz").json() == {"status": "ready", "model_version": "3"}
 
 
-def test_a_model_that_stops_answering_is_not_ready(bundle):
-    """/readyz really predicts: with a model that no longer answers it is a 503."""
+def test_failing_model_is_not_ready(bundle):
+    """/readyz runs a real prediction: with a model that fails, it returns 503."""
     app = create_app(bundle, read_config({}))
     assert b"ready" in app.ready()
     app.predictor._model = None
@@ -53,8 +53,8 @@ def test_a_model_that_stops_answering_is_not_ready(bundle):
     assert "does not answer its example row" in caught.value.detail
 
 
-def test_the_model_is_described(service):
-    """Everything of release.json, and what the contract says of task, classes and inputs."""
+def test_model_info_describes_the_model(service):
+    """Everything from release.json, and the contract's task, classes and inputs."""
     info, contract = service.get("/model/info").json(), service.contract
     release = read(service.bundle, "release.json")
     assert {key: info[key] for key in release} == release
@@ -68,7 +68,7 @@ def test_the_model_is_described(service):
 
 
 def test_requests_are_counted_by_path_and_status(binary):
-    """Each answer moves exactly its own counter."""
+    """Each response increments exactly its own counter."""
     counts = {("200", "/predict"): 3, ("422", "/predict"): 2, ("200", "/predict/batch"): 1}
     before = {key: _metric(binary, "slipway_requests_total", status=key[0], path=key[1]) for key in counts}
     for _ in range(3):
@@ -91,7 +91,7 @@ def test_unknown_paths_share_one_counter(binary):
 
 
 def test_predictions_are_counted_by_class(service):
-    """A batch adds each row to the counter of its class; a regression counts values."""
+    """A batch increments the counter of each row's class; a regression counts values."""
     labels = [expected.get("label", "value") for expected in service.golden["expected"]]
     names = service.contract["classes"] or ["value"]
     before = {name: _metric(service, "slipway_predictions_total", **{"class": name}) for name in names}
@@ -101,15 +101,15 @@ def test_predictions_are_counted_by_class(service):
         assert after - before[name] == labels.count(name)
 
 
-def test_every_class_is_there_before_its_first_prediction(bundle):
-    """A fresh service has each class at 0, so that a rate can be taken from the start."""
+def test_every_class_starts_at_0(bundle):
+    """A fresh service exports each class as 0, so that a rate exists from the start."""
     with serving(bundle) as fresh:
         text = fresh.get("/metrics").text
     assert 'slipway_predictions_total{class="no",model_version="3"} 0.0' in text
     assert 'slipway_predictions_total{class="yes",model_version="3"} 0.0' in text
 
 
-def test_the_latency_histogram_starts_at_a_tenth_of_a_millisecond(binary):
+def test_latency_buckets_start_at_a_tenth_of_a_millisecond(binary):
     """Buckets from 0.1 ms to 2.5 s; each prediction is observed once."""
     before = _metric(binary, "slipway_request_seconds_count", path="/predict")
     binary.predict(binary.example)
@@ -119,13 +119,13 @@ def test_the_latency_histogram_starts_at_a_tenth_of_a_millisecond(binary):
     assert [float(limits[0]), float(limits[-2]), limits[-1]] == [0.0001, 2.5, "+Inf"]
 
 
-def test_the_metrics_name_the_model(binary):
-    """The information gauge carries the release."""
+def test_metrics_name_the_release(binary):
+    """The info gauge has the release in its labels."""
     release = read(binary.bundle, "release.json")
     assert _metric(binary, "slipway_model_info", **release, task="binary") == 1
 
 
-def test_the_metrics_are_in_the_format_of_prometheus(binary):
+def test_metrics_are_in_prometheus_format(binary):
     """Content type and process metrics are those that Prometheus expects."""
     response = binary.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=")

@@ -1,4 +1,4 @@
-"""The OpenAPI document is about the served model and its settings, and its examples are true."""
+"""The OpenAPI document describes the served model and the service's settings, and its examples work."""
 
 import math
 import re
@@ -18,7 +18,7 @@ POSTS = {"/predict", "/predict/batch", "/invocations"}
 
 @dataclass(frozen=True)
 class Documented:
-    """A service, its document, and the headers that its callers must send."""
+    """A service, its document, and the headers that its clients must send."""
 
     service: object
     document: dict
@@ -31,12 +31,12 @@ class Documented:
                 yield path, method, operation
 
     def is_valid(self, schema, value):
-        """Whether a value fits a schema of the document."""
+        """Whether a value matches a schema of the document."""
         whole = {**schema, "components": self.document["components"]}
         return jsonschema.Draft202012Validator(whole).is_valid(value)
 
     def ask(self, path, method, content_type=None, body=None):
-        """The answer to a request as documented."""
+        """Send a documented request."""
         headers = {**self.headers, **({"Content-Type": content_type} if content_type else {})}
         how = {"json": body} if content_type == "application/json" else {"data": body and body.encode()}
         return self.service.session.request(method, self.service.url + path, headers=headers, timeout=20, **how)
@@ -64,7 +64,7 @@ def keyed(request, with_all):
 
 @pytest.fixture(params=KINDS)
 def bare(request):
-    """Each kind of model in a service as it starts without any setting."""
+    """Each kind of model in a service with default settings."""
     service = request.getfixturevalue(request.param)
     return Documented(service, service.get("/openapi.json").json(), {})
 
@@ -87,8 +87,8 @@ def _examples(operation):
         yield None, {}, None
 
 
-def test_every_example_gets_the_documented_answer(documented):
-    """Each documented request fits its schema and is answered by 200, with a body and headers that fit theirs."""
+def test_every_example_gets_the_documented_response(documented):
+    """Each documented request matches its schema and gets 200, with a body and headers that match theirs."""
     for path, method, operation in documented.operations():
         good = operation["responses"]["200"]
         (content_type, content), *_ = good["content"].items()
@@ -102,8 +102,8 @@ def test_every_example_gets_the_documented_answer(documented):
             assert documented.is_valid(content["schema"], said), (path, said)
 
 
-def test_the_example_answer_is_the_real_one(documented):
-    """A documented answer fits its own schema, and is what the model says to the documented request."""
+def test_example_response_is_the_real_one(documented):
+    """A documented response matches its schema, and is the model's answer to the documented request."""
     changing = {"request_id": None, "latency_ms": None}
     for path, method, operation in documented.operations():
         if method == "post":
@@ -117,8 +117,8 @@ def test_the_example_answer_is_the_real_one(documented):
                 assert answer | changing == content["example"] | changing
 
 
-def test_every_reference_leads_somewhere(documented):
-    """Each $ref of the document names one of its components, and no component is left over."""
+def test_references_resolve(documented):
+    """Each $ref of the document names one of its components, and every component is used."""
     named = set(re.findall(r"'\$ref': '#/components/([^']+)'", str(documented.document)))
     components = documented.document["components"]
     schemes = {"securitySchemes"} & components.keys()
@@ -126,8 +126,8 @@ def test_every_reference_leads_somewhere(documented):
     assert named == there
 
 
-def test_what_is_not_enforced_is_not_documented(bare, keyed):
-    """Keys and their refusals are in the document only where keys are asked for, feedback only where there is a log."""
+def test_only_enforced_rules_are_documented(bare, keyed):
+    """Keys and their errors are in the document only if the service has keys, feedback only if it has a log."""
     assert "securitySchemes" not in bare.document["components"]
     assert set(bare.document["paths"]) == {*POSTS, *PATHS}
     assert set(keyed.document["paths"]) == {*POSTS, *PATHS, "/feedback"}
@@ -139,7 +139,7 @@ def test_what_is_not_enforced_is_not_documented(bare, keyed):
     assert not [path for path, _, operation in keyed.operations() if "429" in operation["responses"]]
 
 
-def test_what_is_enforced_is_documented(keyed):
+def test_enforced_keys_are_documented(keyed):
     """Exactly the operations with `security` refuse a request without a key."""
     for path, method, operation in keyed.operations():
         given, _, body = next(iter(_examples(operation)))
@@ -181,8 +181,8 @@ def test_schema_and_service_agree(bare):
         assert status == (200 if bare.is_valid(schema, body) else 422), body
 
 
-def test_the_largest_number_is_documented(binary):
-    """A number without limits of its own has those of the model's type: the last one is answered, the next refused."""
+def test_largest_number_is_documented(binary):
+    """A number without limits has those of the model's type: the largest is accepted, the next one refused."""
     tilt = binary.get("/openapi.json").json()["components"]["schemas"]["Features"]["properties"]["tilt"]
     assert tilt["minimum"] == -tilt["maximum"]
     for value in (tilt["minimum"], tilt["maximum"]):
@@ -191,7 +191,7 @@ def test_the_largest_number_is_documented(binary):
         assert binary.predict({**binary.example, "tilt": beyond}).status_code == 422
 
 
-def test_the_features_are_described(columns):
+def test_features_are_described(columns):
     """Names, types, ranges, values and examples are those of the contract."""
     features = columns.get("/openapi.json").json()["components"]["schemas"]["Features"]["properties"]
     assert features["age"] == {
@@ -205,24 +205,24 @@ def test_the_features_are_described(columns):
     assert features["note"]["type"] == ["string", "null"]
 
 
-def test_the_classes_are_described(multiclass):
-    """Labels and probabilities are documented by the names of the classes."""
+def test_classes_are_described(multiclass):
+    """Labels and probabilities are documented with the names of the classes."""
     prediction = multiclass.get("/openapi.json").json()["components"]["schemas"]["Prediction"]["properties"]
     assert prediction["label"]["enum"] == multiclass.contract["classes"]
     assert prediction["class_id"]["maximum"] == 2
     assert prediction["probabilities"]["required"] == multiclass.contract["classes"]
 
 
-def test_what_training_saw_is_told(binary):
-    """The observed range is documentation, a limit is a limit."""
+def test_observed_range_is_documented_but_not_a_limit(binary):
+    """The observed range is a description, only a limit is a limit."""
     features = binary.get("/openapi.json").json()["components"]["schemas"]["Features"]["properties"]
     assert features["mass"]["description"].endswith("In training it went from 0.5 to 80.")
     assert (features["mass"]["minimum"], features["mass"]["maximum"]) == (0, 100)
     assert features["sold"]["enum"] == [False, True, 0, 1]
 
 
-def test_the_document_is_in_groups_and_predictions_come_first(bare):
-    """Each operation has one group, and a page shows groups and paths in this order: the model before what watches it."""
+def test_operations_are_grouped_with_predictions_first(bare):
+    """Each operation has one group; groups and paths have this order, the model before monitoring."""
     document = bare.document
     groups = [next(iter(operations.values()))["tags"] for operations in document["paths"].values()]
     assert all(len(tags) == 1 for tags in groups) and next(iter(document["paths"])) == "/predict"
@@ -231,7 +231,7 @@ def test_the_document_is_in_groups_and_predictions_come_first(bare):
 
 
 def test_every_endpoint_is_documented(bare):
-    """Each operation has a sentence and a name of its own, and the page shows them."""
+    """Each operation has its own sentence and name, and the page shows them."""
     names = []
     for _, _, operation in bare.operations():
         assert operation["description"]

@@ -1,4 +1,4 @@
-"""Large bodies: read in pieces beside the event loop, and never another answer than reading them whole."""
+"""Large bodies are parsed in pieces beside the event loop, with the same result as parsing them whole."""
 
 import http.client
 import json
@@ -27,7 +27,7 @@ ROW = [12.5, -0.5, 4, True]
 
 @pytest.fixture(scope="module")
 def columns_contract(tmp_path_factory):
-    """The contract of a model with texts, which may hold whatever looks like the end of a row."""
+    """The contract of a model with texts, which may contain anything that looks like the end of a row."""
     return open_bundle(make_bundle("columns", tmp_path_factory.mktemp("columns") / "bundle")).contract
 
 
@@ -41,7 +41,7 @@ def _rows(contract, number, rng):
     return rows
 
 
-def test_a_body_in_pieces_has_the_rows_of_the_whole(columns_contract, monkeypatch):
+def test_body_in_pieces_gives_the_same_rows(columns_contract, monkeypatch):
     """Wherever it is cut, also within a text, the rows are those of the careful reader."""
     rng = random.Random(7)
     at_once = 0
@@ -83,8 +83,8 @@ def _plain(rows):
     ],
 )
 @pytest.mark.parametrize("size", [1, 10, 40, 100])
-def test_damage_is_found_wherever_a_body_is_cut(tmp_path, monkeypatch, damage, size):
-    """What the whole is refused for, pieces are refused for as well, in the same words."""
+def test_damaged_body_is_refused_wherever_it_is_cut(tmp_path, monkeypatch, damage, size):
+    """Parsing in pieces refuses what parsing the whole refuses, with the same message."""
     contract = open_bundle(make_bundle("binary", tmp_path / "bundle")).contract
     monkeypatch.setattr(decode, "PIECE", size)
     raw = damage(json.dumps({"features": [ROW] * 10}).encode())
@@ -122,16 +122,16 @@ def _checked(body):
     ],
     ids=["split", "split with index", "split, columns last", "lists", "objects", "a list for each name"],
 )
-def test_large_bodies_of_mlflows_protocol_have_the_rows_of_the_whole(tmp_path, body):
-    """Each form in which they come."""
+def test_large_mlflow_bodies_give_the_same_rows(tmp_path, body):
+    """In each form of MLflow's protocol."""
     contract = open_bundle(make_bundle("binary", tmp_path / "bundle")).contract
     raw = json.dumps(body).encode()
     rows, _ = Decoder(contract).invocation(raw, "application/json")
     assert _plain(rows) == _plain(read_invocation(contract, raw, "application/json"))
 
 
-def test_a_large_body_is_read_in_small_pieces(tmp_path, monkeypatch):
-    """No single call of the decoder gets more than a piece and a row: it would hold up every other answer."""
+def test_large_body_is_decoded_in_small_pieces(tmp_path, monkeypatch):
+    """No single call of the decoder gets more than a piece and a row, because it would block every other response."""
     contract = open_bundle(make_bundle("binary", tmp_path / "bundle")).contract
     sizes = []
     monkeypatch.setattr(decode, "_text", lambda raw: sizes.append(len(raw)) or raw)
@@ -142,15 +142,15 @@ def test_a_large_body_is_read_in_small_pieces(tmp_path, monkeypatch):
 
 
 def test_too_many_rows_are_counted_in_pieces(tmp_path):
-    """The number of rows is told, whether msgspec or care has read them."""
+    """The number of rows is reported, whether msgspec or the careful reader read them."""
     decoder = Decoder(open_bundle(make_bundle("binary", tmp_path / "bundle")).contract)
     for row in (ROW, [1]):
         with pytest.raises(Problem, match="12000 rows were given, allowed are 1 to 10000"):
             decoder.many(json.dumps({"features": [row] * 12_000}).encode())
 
 
-def test_a_body_made_of_nothing_but_lists_is_refused(tmp_path):
-    """A million empty lists would keep the collector of garbage busy for seconds."""
+def test_body_of_only_lists_is_refused(tmp_path):
+    """A million empty lists would keep the garbage collector busy for seconds."""
     decoder = Decoder(open_bundle(make_bundle("binary", tmp_path / "bundle")).contract)
     with pytest.raises(Problem, match="more than 25000 lists and objects"):
         decoder.many(b'{"features": [' + b"[]," * 1_000_000 + b"[]]}")
@@ -160,8 +160,8 @@ def test_a_body_made_of_nothing_but_lists_is_refused(tmp_path):
     "value",
     [[1, -2.5e3, "ä\u0000\ud800", None, True, False, {}, [], {"a": {"b": [1]}}], {"x": 10**400}, "text", 1.5, None],
 )
-def test_a_large_body_is_parsed_in_steps_to_the_same_value(value):
-    """The parser that lets other threads run reads what json.loads reads, and refuses in the same words."""
+def test_parsing_in_steps_gives_the_same_value(value):
+    """The parser that lets other threads run reads what json.loads reads, and refuses with the same messages."""
     raw = json.dumps(value).encode() + b" " * limits.STEPWISE
     assert parse_json(raw) == json.loads(raw)
     for damaged in (raw + b"x", b"\xff" + raw, b"[" + raw, b'{"a" 1}' + raw, b"[1,]" + raw, b"\xef\xbb\xbf{" + raw):
@@ -173,8 +173,8 @@ def test_a_large_body_is_parsed_in_steps_to_the_same_value(value):
         assert place in str(steps.value)
 
 
-def test_the_limit_for_one_row_grows_with_the_inputs(tmp_path, columns_contract):
-    """64 KB are the least; a free text adds as much, and a wide model has room for each of its names."""
+def test_size_limit_for_one_row_grows_with_the_inputs(tmp_path, columns_contract):
+    """64 KB at least, more for each free text and for each name of a wide model."""
     few = open_bundle(make_bundle("binary", tmp_path / "few")).contract
     names = [f"a rather long name of an input, number {number}" for number in range(2_000)]
     wide = open_bundle(make_wide_bundle(tmp_path / "wide", names, ["a", "b"])).contract
@@ -187,7 +187,7 @@ def test_the_limit_for_one_row_grows_with_the_inputs(tmp_path, columns_contract)
 
 @pytest.fixture(scope="module")
 def unlimited(tmp_path_factory):
-    """A service with a prediction log that limits no caller."""
+    """A service with a prediction log and no rate limit."""
     folder = tmp_path_factory.mktemp("unlimited")
     settings = {
         "SLIPWAY_RATE_LIMIT": "0",
@@ -222,8 +222,8 @@ while True:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_others_are_answered_while_four_callers_post_large_bodies(unlimited, path):
-    """The longest that anybody waits is a part of what parsing one such body takes on this machine at that time."""
+def test_large_bodies_do_not_block_other_clients(unlimited, path):
+    """The longest wait is a fraction of the time that parsing one such body takes at that moment."""
     host, port = unlimited.url.removeprefix("http://").split(":")
     floods = [
         subprocess.Popen([sys.executable, "-c", FLOOD, host, port, path], stdout=subprocess.PIPE) for _ in range(4)
@@ -253,8 +253,8 @@ def _timed(work):
     return time.perf_counter() - begin
 
 
-def test_a_body_that_is_refused_is_not_read_for_ever(unlimited):
-    """The answer comes at once; a caller that goes on sending is read slowly, and no longer after a bounded number of bytes."""
+def test_refused_body_is_not_read_forever(unlimited):
+    """The response comes at once; further bytes are read slowly, and only up to a limit."""
     host, port = unlimited.url.removeprefix("http://").split(":")
     sent, most = 0, 200_000_000
     with socket.create_connection((host, int(port)), 60) as connection:
@@ -268,8 +268,8 @@ def test_a_body_that_is_refused_is_not_read_for_ever(unlimited):
     assert sent < most
 
 
-def test_a_caller_that_sends_all_of_a_refused_body_reads_why_and_asks_on(unlimited):
-    """Twice what is allowed, sent before anything is read: 413, and the next request on the same connection is answered."""
+def test_client_that_sends_a_refused_body_whole_gets_the_413(unlimited):
+    """Twice the allowed size, sent before reading: 413, and the next request on the connection is answered."""
     host, port = unlimited.url.removeprefix("http://").split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=60)
     for _ in range(3):

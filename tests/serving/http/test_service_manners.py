@@ -1,4 +1,4 @@
-"""Small things that callers take for granted: HEAD, a slash at the end, headers that stand twice, bodies of a usual form."""
+"""Details of HTTP that clients rely on: HEAD, trailing slashes, repeated headers, common content types."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ PREDICTIONS = {
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory):
-    """A service that asks for a key, knows two callers, keeps a prediction log and writes each request down."""
+    """A service with two keys, a prediction log and a request log."""
     folder = tmp_path_factory.mktemp("keyed")
     lines = caller("tester", KEY) + caller("other", OTHER)
     log = f"sqlite:///{folder}/log.db"
@@ -33,7 +33,7 @@ def keyed(tmp_path_factory):
 
 
 def _written(service, name, value, lines=1):
-    """The lines of the request log with this value; a line is written when its answer is under way already."""
+    """The request log's lines with this value; a line is written while its response is already on its way."""
     end = time.monotonic() + 30
     while (
         len(found := [line for line in map(json.loads, service.logged.splitlines()) if line.get(name) == value]) < lines
@@ -44,8 +44,8 @@ def _written(service, name, value, lines=1):
 
 
 @pytest.mark.parametrize("path", [*ASKED, "/metrics", "/admin/status"])
-def test_head_is_answered_wherever_get_is(keyed, path):
-    """The same status and headers, and no body; the connection goes on."""
+def test_head_works_wherever_get_does(keyed, path):
+    """The same status and headers without a body; the connection stays open."""
     session = keyed.session
     got, headed = (session.request(method, keyed.url + path, headers=HEADERS, timeout=30) for method in ("GET", "HEAD"))
     assert (headed.status_code, headed.content) == (200, b"") == (got.status_code, b"")
@@ -59,16 +59,16 @@ def test_head_is_answered_wherever_get_is(keyed, path):
 
 
 @pytest.mark.parametrize("path", PREDICTIONS)
-def test_a_slash_at_the_end_changes_nothing_of_a_post(keyed, path):
-    """Answered as without it: a redirect would lose the body of clients that do not follow it."""
+def test_trailing_slash_of_a_post_is_ignored(keyed, path):
+    """There is no redirect, because clients that do not follow one would lose the body."""
     answer = keyed.post(path + "/", PREDICTIONS[path], headers=HEADERS, allow_redirects=False)
     assert answer.status_code == 200, answer.text
     assert answer.json().keys() == keyed.post(path, PREDICTIONS[path], headers=HEADERS).json().keys()
 
 
 @pytest.mark.parametrize("path", ASKED[1:])
-def test_a_slash_at_the_end_changes_nothing_of_a_get(keyed, path):
-    """Answered as without it, except for pages whose links would lead elsewhere: there a redirect leads back."""
+def test_trailing_slash_of_a_get_is_ignored(keyed, path):
+    """Only pages whose relative links would break are redirected to the path without it."""
     answer = keyed.get(path + "/", allow_redirects=False)
     if path in ("/docs", "/redoc"):
         assert (answer.status_code, answer.headers["location"]) == (308, f"..{path}")
@@ -80,8 +80,8 @@ def test_a_slash_at_the_end_changes_nothing_of_a_get(keyed, path):
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "gzip, gzip", "x" * 100])
 @pytest.mark.parametrize("path", PREDICTIONS)
-def test_a_compressed_body_is_refused_by_name(keyed, path, encoding):
-    """415 says what was sent, and how to send it."""
+def test_compressed_body_is_refused(keyed, path, encoding):
+    """The 415 names the encoding and says how to send the body."""
     headers = {**HEADERS, "Content-Encoding": encoding}
     answer = keyed.post(path, data=gzip.compress(json.dumps(PREDICTIONS[path]).encode()), headers=headers)
     assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
@@ -90,8 +90,8 @@ def test_a_compressed_body_is_refused_by_name(keyed, path, encoding):
     )
 
 
-def test_a_body_that_says_that_it_is_not_compressed_is_read(keyed):
-    """`identity` means as it is."""
+def test_content_encoding_identity_is_accepted(keyed):
+    """`identity` means not compressed."""
     headers = {**HEADERS, "Content-Encoding": "identity"}
     assert keyed.post("/predict", {"features": ROW}, headers=headers).status_code == 200
 
@@ -107,8 +107,8 @@ TWICE = {
 
 
 @pytest.mark.parametrize("case", TWICE)
-def test_keys_that_stand_twice_are_read_alike_everywhere(keyed, case):
-    """Two of one header are no key; X-API-Key goes before Authorization: directly, by a task, and by the framework."""
+def test_repeated_key_headers_are_handled_alike_everywhere(keyed, case):
+    """Two of one header are no key; X-API-Key has priority over Authorization: on the fast path, in a task, and in the framework."""
     lines, status = TWICE[case]
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
     ways = {
@@ -132,8 +132,8 @@ def test_keys_that_stand_twice_are_read_alike_everywhere(keyed, case):
         assert line["caller"] == ("tester" if status == 200 else "anybody")
 
 
-def test_the_request_log_names_the_caller_on_both_paths(keyed):
-    """A prediction and a look at the metrics are written down with the name of the key, and a check with anybody's."""
+def test_request_log_names_the_client_on_both_paths(keyed):
+    """Predictions and metrics are logged with the key's name, checks without a key as anybody's."""
     for path, name in (
         ("/predict", "other"),
         ("/metrics", "other"),
@@ -166,8 +166,8 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_body_in_another_form_is_told_the_right_one(binary, form):
-    """422 says in the same sentence what to send, and where."""
+def test_wrong_content_type_is_told_the_right_one(binary, form):
+    """The 422 says in one sentence what to send, and where."""
     path, body, words = FORMS[form]
     answer = binary.post(path, body)
     assert answer.status_code == 422 and answer.json()["detail"].endswith(words), answer.json()

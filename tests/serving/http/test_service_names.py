@@ -1,4 +1,4 @@
-"""Names of features: what the contract takes as one is exactly what the decoder can be made of."""
+"""Feature names: the contract accepts exactly the names that the decoder supports."""
 
 from types import SimpleNamespace
 
@@ -13,23 +13,23 @@ CHARACTERS = [chr(code) for code in [*range(0x180), 0x2028, 0xD800, 0xDFFF, 0xFE
 
 
 def decodable(name):
-    """Whether a decoder can be made of a contract with this name, which skips the contract's own rule."""
+    """Whether a decoder can be built for a contract with this name, skipping the contract's own rule."""
     column = Input(name=name, type="number", example=1)
     try:
         Decoder(SimpleNamespace(inputs=[column], names={name: 0}, classes=[], largest=1e38))
     except ValueError:
         return False
-    return name != ""  # the decoder could, but no caller could mean it
+    return name != ""  # the decoder could, but no client could send it
 
 
 @pytest.mark.parametrize("names", [ODD, CHARACTERS], ids=["names", "characters"])
-def test_rule_for_names_is_the_decoders(names):
-    """No name passes that the decoder refuses, and none is refused that it takes."""
+def test_contract_and_decoder_accept_the_same_names(names):
+    """The contract accepts no name that the decoder refuses, and refuses none that it accepts."""
     assert {name: not name_fault(name) for name in names} == {name: decodable(name) for name in names}
 
 
-def test_contract_refuses_a_name_with_the_reason():
-    """A contract whose input has such a name is refused with the name as Python writes it, and what is wrong with it."""
+def test_invalid_name_is_refused_with_the_reason():
+    """The message has the name as a Python literal, and what is wrong with it."""
     column = {"name": "Umsatz\n(EUR)", "type": "number", "example": 1}
     onnx = {"layout": "matrix", "dtype": "float64", "label": "value"}
     rest = {"schema": 1, "name": "m", "task": "regression", "format": "onnx", "target": "t"}

@@ -1,4 +1,4 @@
-"""Which web pages may call a service: none of another origin, unless a setting lists it."""
+"""CORS: web pages of other origins may call a service only if a setting lists them."""
 
 import socket
 
@@ -16,7 +16,7 @@ GETS = ("/", "/healthz", "/readyz", "/health", "/metrics", "/model/info", "/open
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A service with keys that lets the pages of one origin ask."""
+    """A service with keys that allows one origin."""
     folder = tmp_path_factory.mktemp("shared")
     settings = {**with_keys(folder), "SLIPWAY_CORS_ORIGINS": f"{PAGE}, http://localhost:3000"}
     with serving(make_bundle("binary", folder / "bundle"), **settings) as service:
@@ -25,7 +25,7 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """A service without keys, for this machine alone, that lets the pages of one origin ask."""
+    """A service without keys, for loopback only, that allows one origin."""
     folder = tmp_path_factory.mktemp("local")
     with serving(make_bundle("binary", folder / "bundle"), SLIPWAY_CORS_ORIGINS=PAGE) as service:
         yield service
@@ -43,8 +43,8 @@ def _in_chunks(body=b'{"features": [12.5, -0.5, 4, true]}'):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.1", "localhost.x", ""]
 )
-def test_a_service_for_this_machine_has_no_other_name(binary, host):
-    """Whatever name a page gives to this machine, it reads nothing by it, on any path."""
+def test_local_service_refuses_other_host_names(binary, host):
+    """Whatever name a page resolves to this machine (DNS rebinding), it can read nothing on any path."""
     for path in GETS:
         _refused(binary.get(path, headers={"Host": host}), "answers only as localhost", "--open")
     _refused(binary.post("/predict", BODY, headers={"Host": host}), "answers only as localhost")
@@ -54,14 +54,14 @@ def test_a_service_for_this_machine_has_no_other_name(binary, host):
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "127.9.9.9", "[::1]:8000", "app.localhost:1", "localhost."]
 )
-def test_a_service_for_this_machine_has_every_name_of_it(binary, host):
-    """A port that is forwarded here has another number, and that is fine."""
+def test_local_service_accepts_every_name_of_this_machine(binary, host):
+    """With any port, because a forwarded port has another number."""
     assert binary.get("/health", headers={"Host": host}).status_code == 200
     assert binary.post("/predict", BODY, headers={"Host": host}).status_code == 200
 
 
-def test_names_of_this_machine_are_remembered_up_to_a_number(binary):
-    """However many names are tried, all are judged alike."""
+def test_memory_of_host_names_is_bounded(binary):
+    """However many names are tried, all get the same result."""
     for number in range(300):
         assert binary.get("/healthz", headers={"Host": f"localhost:{number}"}).status_code == 200
     _refused(binary.get("/healthz", headers={"Host": "evil.example"}), "localhost")
@@ -82,22 +82,22 @@ CROSS = {
 
 @pytest.mark.parametrize("case", CROSS)
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/invocations", "/feedback"])
-def test_a_page_of_another_site_cannot_post_to_this_machine(binary, path, case):
-    """Its browser sends such a request without asking first; it is refused before its body is read, and told the remedy."""
+def test_cross_site_page_cannot_post_to_a_local_service(binary, path, case):
+    """Browsers send such requests without a preflight; they are refused before the body is read, with the remedy."""
     for body in (b'{"features": [12.5, -0.5, 4, true]}', _in_chunks()):
         _refused(binary.post(path, data=body, headers=CROSS[case]), "may not post", "SLIPWAY_CORS_ORIGINS")
 
 
-def test_the_service_s_own_page_and_programs_can_post(binary):
-    """The page at / has the origin of the service; curl, with its content type of a form, has none."""
+def test_own_page_and_programs_can_post(binary):
+    """The page at / has the service's origin; curl, with its form content type, has none."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     for headers in ({"Origin": binary.url, "Sec-Fetch-Site": "same-origin"}, form, {"Sec-Fetch-Site": "none"}, {}):
         assert binary.post("/predict", data=b'{"features": [12.5, -0.5, 4, true]}', headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["keys", "open"])
-def test_a_service_for_others_takes_any_name(tmp_path, kind):
-    """With keys, or by --open, a service stands behind names that it does not know."""
+def test_public_service_accepts_any_host_name(tmp_path, kind):
+    """With keys or --open, a service may run behind names that it does not know."""
     options, settings = (["--open"], {}) if kind == "open" else ([], with_keys(tmp_path))
     with serving(make_bundle("binary", tmp_path / "bundle"), *options, **settings) as service:
         headers = {**HEADERS, "Host": "model.example.com", "Origin": "https://evil.example"}
@@ -107,8 +107,8 @@ def test_a_service_for_others_takes_any_name(tmp_path, kind):
 
 
 @pytest.mark.parametrize("path", ["/predict", *GETS, "/nothing"])
-def test_without_the_setting_no_answer_speaks_of_origins(binary, path):
-    """Off by default: no header, and a browser that asks first gets 405, or 404."""
+def test_cors_is_off_by_default(binary, path):
+    """No CORS header, and a preflight gets 405, or 404."""
     asks = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
     answers = [
         binary.session.options(binary.url + path, headers=asks, timeout=10),
@@ -122,8 +122,8 @@ def test_without_the_setting_no_answer_speaks_of_origins(binary, path):
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/invocations", "/feedback", *PATHS])
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000"])
-def test_a_browser_that_asks_first_is_told_what_is_allowed(shared, path, origin):
-    """Before a key is shown, on the quick path and in the framework alike."""
+def test_preflight_is_told_what_is_allowed(shared, path, origin):
+    """Without a key, on the fast path and in the framework alike."""
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
@@ -152,8 +152,8 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("service", ["shared"], indirect=True)
-def test_an_allowed_page_may_read_every_answer(service, way):
-    """Every answer names the origin and lets the page see its id; another page's answer does not."""
+def test_allowed_origin_may_read_every_response(service, way):
+    """Every response names the origin and exposes the request id; responses to other origins do not."""
     for origin, named in ((PAGE, PAGE), ("https://evil.example", None), (None, None)):
         answer = WAYS[way](service, {**HEADERS, "Origin": origin})
         assert answer.headers.get("access-control-allow-origin") == named
@@ -161,22 +161,22 @@ def test_an_allowed_page_may_read_every_answer(service, way):
         assert answer.headers.get("access-control-expose-headers") == ("x-request-id, retry-after" if named else None)
 
 
-def test_a_page_that_is_not_listed_is_told_nothing_when_it_asks_first(shared):
-    """405, as without the setting."""
+def test_preflight_of_an_unlisted_origin_gets_405(shared):
+    """As without the setting."""
     asks = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     answer = shared.session.options(shared.url + "/predict", headers=asks, timeout=10)
     assert answer.status_code == 405 and "access-control-allow-origin" not in answer.headers
 
 
-def test_a_listed_page_may_post_to_a_service_without_keys(local):
-    """The same setting lets a page through that would be refused; its neighbours are refused still."""
+def test_listed_origin_may_post_to_a_service_without_keys(local):
+    """The setting admits a page that would be refused; other origins are still refused."""
     answer = local.post("/predict", BODY, headers={"Origin": PAGE, "Sec-Fetch-Site": "cross-site"})
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, PAGE)
     _refused(local.post("/predict", BODY, headers={"Origin": "https://evil.example"}), "may not post")
 
 
-def test_a_star_allows_every_page(tmp_path):
-    """`*` is any origin, named in each answer."""
+def test_star_allows_every_origin(tmp_path):
+    """`*` allows any origin, and each response names it."""
     with serving(make_bundle("binary", tmp_path / "bundle"), SLIPWAY_CORS_ORIGINS="*") as service:
         answer = service.post("/predict", BODY, headers={"Origin": "https://a.example"})
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://a.example")
@@ -185,21 +185,21 @@ def test_a_star_allows_every_page(tmp_path):
 @pytest.mark.parametrize(
     "given", ["app.example.com", "https://a/b", "https://a, ftp://b", "https://a/", "http://a:123456", "https://*.a"]
 )
-def test_what_is_no_origin_is_named_at_the_start(given):
+def test_invalid_origin_stops_the_start(given):
     """An origin has a scheme and a host, and no path."""
     with pytest.raises(ConfigError, match=r"SLIPWAY_CORS_ORIGINS names .*no path"):
         read_config({"SLIPWAY_CORS_ORIGINS": given})
 
 
-def test_origins_stand_apart_by_commas_or_spaces():
-    """In any case, as browsers send them in lower case."""
+def test_origins_are_separated_by_commas_or_spaces():
+    """They are lower-cased, as browsers send them."""
     given = "https://A.example,http://[::1]:3000  http://localhost:3000"
     wanted = ("https://a.example", "http://[::1]:3000", "http://localhost:3000")
     assert read_config({"SLIPWAY_CORS_ORIGINS": given}).cors_origins == wanted
 
 
-def test_a_request_without_a_host_is_no_page_s(binary):
-    """HTTP/1.0 has none, and no browser leaves it out."""
+def test_request_without_a_host_is_accepted(binary):
+    """HTTP/1.0 allows it, and no browser omits it."""
     host, port = binary.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 30) as connection:
         connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The net below our own mistakes."""
+"""The handler of last resort for errors of our own."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ SCOPE = {"type": "http", "method": "GET", "path": "/broken", "headers": [], "que
 
 
 def _run(app, bundle):
-    """What an app that fails sends, and the metrics after it."""
+    """The messages that a failing app sends, and the metrics afterwards."""
     metrics = Metrics(open_bundle(bundle), [])
     sent = []
 
@@ -32,8 +32,8 @@ def _run(app, bundle):
     return sent, error, exposition(metrics).decode()
 
 
-def test_an_unexpected_error_is_a_problem_without_details(bundle, caplog):
-    """A mistake of ours answers 500 without its text, logs the traceback and is counted."""
+def test_unexpected_error_becomes_a_500_without_details(bundle, caplog):
+    """An error of ours returns 500 without its text, logs the traceback and is counted."""
 
     async def broken(scope, receive, send):
         raise RuntimeError("a secret path")
@@ -47,8 +47,8 @@ def test_an_unexpected_error_is_a_problem_without_details(bundle, caplog):
     assert 'slipway_requests_total{path="other",status="500"} 1.0' in metrics
 
 
-def test_an_error_in_the_middle_of_an_answer_is_not_hidden(bundle):
-    """An answer that has begun cannot become a 500: the server must see the error and close."""
+def test_error_after_the_response_began_is_raised(bundle):
+    """A response that has begun cannot become a 500: the server must see the error and close the connection."""
 
     async def broken(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -59,8 +59,8 @@ def test_an_error_in_the_middle_of_an_answer_is_not_hidden(bundle):
     assert str(error) == "too late"
 
 
-def test_what_is_not_http_passes(bundle):
-    """Messages of the server itself go through untouched."""
+def test_non_http_scopes_are_forwarded(bundle):
+    """The server's lifespan messages pass unchanged."""
     seen = []
 
     async def app(scope, receive, send):

@@ -1,4 +1,4 @@
-"""The pages of the service, in a real browser: the model with its form at /, its interface at /docs and /redoc."""
+"""The service's pages in a real browser: the model's form at /, the API's documentation at /docs and /redoc."""
 
 import re
 import threading
@@ -14,10 +14,10 @@ from tests.serving.browser import browsing
 from tests.serving.bundles import change, make_bundle, make_wide_bundle, read
 from tests.serving.service import serving
 
-FORM = "#f0"  # there once the form is drawn
+FORM = "#f0"  # present once the form is drawn
 ANSWER = "#facts dd"
 LONG = "class {} whose name goes on for long enough to need more than one line of the page"
-# The ratio of contrast between each text in sight and what it stands on, as WCAG 2 reckons it.
+# The contrast ratio between each visible text and its background, as WCAG 2 defines it.
 CONTRASTS = """
 const light = (color) => {
   const parts = color.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
@@ -46,14 +46,14 @@ def window(tmp_path_factory):
 
 @pytest.fixture
 def browser(window):
-    """The browser with a wide, light window."""
+    """The browser with a wide window in light mode."""
     window.look(prefers_color_scheme="light")
     return window
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    """A service with 30 inputs and 100 classes, whose names are long, and try to be HTML."""
+    """A service with 30 inputs and 100 classes, whose names are long and contain HTML."""
     names = ["<b>bold</b>", *(f"worst_fractal_dimension_of_the_cell_nucleus_{number}" for number in range(29))]
     classes = ["<i>class</i>", "0", *(LONG.format(number) for number in range(98))]
     model = "<script>document.title = 'taken over'</script>"
@@ -64,7 +64,7 @@ def wide(tmp_path_factory):
 
 @contextmanager
 def gateway(service, key):
-    """What stands before a service and lets nobody in without a key."""
+    """A proxy in front of a service that requires a key."""
 
     class Gateway(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -97,26 +97,26 @@ def gateway(service, key):
 
 
 def type_into(browser, selector, text):
-    """Put the focus into a field and type over what is there."""
+    """Focus a field and replace its content."""
     browser.run("arguments[0].focus()", browser.one(selector))
     browser.press(Keys.CONTROL + "a" + Keys.NULL, Keys.DELETE, text)
 
 
 def predict(browser):
-    """Press Enter where the focus is, and wait for an answer or a refusal."""
+    """Press Enter in the focused element, and wait for an answer or an error."""
     browser.press(Keys.ENTER)
     browser.wait(f"{ANSWER}, .alert, [aria-invalid=true]")
 
 
 def percent(share):
-    """A probability as the page writes it: what is not quite 0 or 1 is never rounded to it."""
+    """A probability as the page writes it: only exactly 0 or 1 is shown as 0 or 100 %."""
     if not 0.001 <= share <= 0.999:
         return "< 0.1 %" if share < 0.5 else "> 99.9 %"
     return f"{share * 100:.1f} %"
 
 
-def test_the_form_is_made_of_the_contract(browser, service):
-    """Each kind of model has its inputs, in order, each with its type, and with the example filled in."""
+def test_form_has_the_contract_s_inputs(browser, service):
+    """For each kind of model the inputs are in order, each with its type and its example filled in."""
     browser.open(service.url, FORM)
     contract = service.contract
     assert browser.one("h1").text == contract["name"] and browser.one("#version").text == "version 3"
@@ -138,8 +138,8 @@ def test_the_form_is_made_of_the_contract(browser, service):
     assert browser.complaints() == []
 
 
-def test_the_answer_drawn_is_the_service_s(browser, service):
-    """Label or value, a bar for each class, version, latency and request id are those of the answer."""
+def test_page_shows_the_service_s_answer(browser, service):
+    """Label or value, a bar for each class, version, latency and request id are those of the response."""
     browser.open(service.url, FORM)
     browser.one(FORM).click()
     predict(browser)
@@ -162,8 +162,8 @@ def test_the_answer_drawn_is_the_service_s(browser, service):
     assert browser.complaints() == []
 
 
-def test_the_keyboard_is_enough(browser, binary):
-    """Tab reaches each field and the button in their order, and keys fill, choose and send."""
+def test_form_works_with_the_keyboard_alone(browser, binary):
+    """Tab reaches each field and the button in order, and keys fill in, choose and send."""
     browser.open(binary.url, FORM)
     passed = []
     while "f0" not in passed and len(passed) < 20:
@@ -188,8 +188,8 @@ def test_the_keyboard_is_enough(browser, binary):
     assert browser.one("#answer-title").text == "Answer to the values before"
 
 
-def test_wrong_values_are_told_beside_their_fields(browser, binary):
-    """A refusal stands at each field it is about, tied to it for readers of the screen; the first has the focus."""
+def test_errors_are_shown_beside_their_fields(browser, binary):
+    """An error is shown at each field it concerns and linked to it for screen readers; the first such field gets the focus."""
     browser.open(binary.url, FORM)
     type_into(browser, "#f2", "eleven")
     type_into(browser, "#f0", "1000")
@@ -211,8 +211,8 @@ def test_wrong_values_are_told_beside_their_fields(browser, binary):
     assert not browser.all("[aria-invalid], .alert") and browser.one("#said").get_attribute("role") == "status"
 
 
-def test_an_empty_field_is_null_or_missing(browser, columns, binary):
-    """Left empty, a field that may be null is null, and any other is missing."""
+def test_empty_field_is_null_or_missing(browser, columns, binary):
+    """An empty nullable field is sent as null, any other is left out."""
     browser.open(columns.url, FORM)
     type_into(browser, FORM, "")
     predict(browser)
@@ -224,8 +224,8 @@ def test_an_empty_field_is_null_or_missing(browser, columns, binary):
     assert browser.texts("#f0-error") == ["Feature 'mass' is missing"]
 
 
-def test_a_choice_that_may_be_null_offers_it(browser, tmp_path):
-    """Beside the values of an input stands null where the contract allows it, and it is sent as null."""
+def test_nullable_choice_offers_null(browser, tmp_path):
+    """If the contract allows null, a list of values offers it and sends it as null."""
     folder = make_bundle("columns", tmp_path / "bundle")
     inputs = read(folder, "contract.json")["inputs"]
     inputs[1]["nullable"] = True
@@ -241,16 +241,16 @@ def test_a_choice_that_may_be_null_offers_it(browser, tmp_path):
     assert browser.texts(".bars .share") == [percent(share) for share in answer["probabilities"].values()]
 
 
-def test_what_training_never_saw_is_told(browser, binary):
-    """A value that is allowed, but outside what training saw, is told before it is sent."""
+def test_value_outside_the_observed_range_warns(browser, binary):
+    """An allowed value outside what training saw is marked before it is sent."""
     browser.open(binary.url, FORM)
     assert not browser.all(".outside")
     type_into(browser, FORM, "90")
     assert browser.texts(".outside") == ["outside training 0.5 to 80"]
 
 
-def test_texts_that_training_saw_are_told_and_offered(browser, tmp_path):
-    """The hint names them, the field offers them, and says so when another is written; an empty field is none."""
+def test_observed_texts_are_hinted_and_offered(browser, tmp_path):
+    """The hint names them, the field offers them, and warns about any other; an empty field does not warn."""
     bundle = make_bundle("columns", tmp_path / "bundle")
     inputs = read(bundle, "contract.json")["inputs"]
     inputs[2]["observed"] = {"values": ["a", "b", "c", "d", "e", "<i>f</i>"]}
@@ -265,8 +265,8 @@ def test_texts_that_training_saw_are_told_and_offered(browser, tmp_path):
         assert browser.texts("#f2-hint span")[1] == "in training a, b, c, d, e, …"
 
 
-def test_the_answer_before_is_marked(browser, binary):
-    """From the second answer on, each bar has a mark where it was before."""
+def test_previous_answer_is_marked(browser, binary):
+    """From the second answer on, each bar has a mark at its previous value."""
     browser.open(binary.url, FORM)
     type_into(browser, FORM, "10")
     predict(browser)
@@ -278,8 +278,8 @@ def test_the_answer_before_is_marked(browser, binary):
     assert before in browser.run("return document.querySelector('.before').style.left")
 
 
-def test_a_key_is_asked_for_where_it_is_needed(browser, binary):
-    """A 401 is told at the field of the key, which gets the focus; a right key opens form and answer, and is kept nowhere."""
+def test_key_is_requested_after_a_401(browser, binary):
+    """The error is shown at the key's field, which gets the focus; with a valid key the form works, and the key is stored nowhere."""
     with gateway(binary, "right-key") as url:
         browser.open(url, "#key[aria-invalid=true]")
         assert browser.focused() == "key" and browser.texts("#key-error") == ["This key is not known"]
@@ -300,8 +300,8 @@ def test_a_key_is_asked_for_where_it_is_needed(browser, binary):
         assert browser.one("#key").get_attribute("value") == ""
 
 
-def test_a_service_that_is_gone_is_told(browser, bundle):
-    """When nothing answers any more, the page says so, and what was typed stays."""
+def test_unreachable_service_is_reported(browser, bundle):
+    """When the service does not respond, the page says so and keeps the input."""
     with serving(bundle) as service:
         browser.open(service.url, FORM)
     type_into(browser, FORM, "33")
@@ -310,8 +310,8 @@ def test_a_service_that_is_gone_is_told(browser, bundle):
     assert browser.one(FORM).get_attribute("value") == "33"
 
 
-def test_the_command_is_the_request(browser, columns):
-    """The line for a shell sends what the form would send, quotes and all."""
+def test_shell_command_sends_the_same_request(browser, columns):
+    """The command for a shell sends what the form would send, including quotes."""
     browser.open(columns.url, FORM)
     type_into(browser, "#f2", "it's")
     command = browser.texts("#command")[0]
@@ -319,8 +319,8 @@ def test_the_command_is_the_request(browser, columns):
     assert command.endswith("""-d '{"features":{"age":30.5,"colour":"green","note":"it'\\''s"}}'""")
 
 
-def test_names_are_text(browser, wide):
-    """A model, an input or a class whose name is HTML is shown as it is, and does nothing."""
+def test_names_are_shown_as_text(browser, wide):
+    """HTML in the name of a model, an input or a class is shown as text and not interpreted."""
     browser.open(wide.url, FORM)
     assert browser.one("h1").text == wide.contract["name"]
     assert browser.driver.title.startswith("<script>")
@@ -332,7 +332,7 @@ def test_names_are_text(browser, wide):
 
 
 def test_many_classes_are_folded(browser, wide):
-    """Of a hundred classes the ten most probable are drawn, in that order; the others unfold."""
+    """Of a hundred classes the ten most probable are shown, in that order; the others unfold."""
     browser.open(wide.url, FORM)
     browser.one(FORM).click()
     predict(browser)
@@ -345,8 +345,8 @@ def test_many_classes_are_folded(browser, wide):
 
 
 @pytest.mark.parametrize("width", [320, 768, 1920])
-def test_the_page_fits_any_screen(browser, wide, width):
-    """Thirty inputs and long names fit from 320 pixels on: nothing reaches over the edge."""
+def test_page_fits_any_screen(browser, wide, width):
+    """Thirty inputs and long names fit from 320 pixels on: nothing overflows."""
     browser.look(width)
     browser.open(wide.url, FORM)
     browser.one(FORM).click()
@@ -358,8 +358,8 @@ def test_the_page_fits_any_screen(browser, wide, width):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(browser, binary, scheme):
-    """In light and in dark, each text of form, answer and refusal has a contrast of 4.5 at least."""
+def test_text_has_enough_contrast(browser, binary, scheme):
+    """In light and dark mode, each text of form, answer and error has a contrast of at least 4.5."""
     browser.look(prefers_color_scheme=scheme)
     browser.open(binary.url, FORM)
     browser.one("#curl summary").click()
@@ -376,8 +376,8 @@ def test_text_stands_out_from_its_ground(browser, binary, scheme):
     assert dark == (scheme == "dark")
 
 
-def test_nothing_moves_where_that_is_asked_for(browser, binary):
-    """Bars grow at once for people who prefer reduced motion."""
+def test_reduced_motion_is_respected(browser, binary):
+    """Bars are drawn without animation for people who prefer reduced motion."""
     for preference, seconds in (("no-preference", "0.25s"), ("reduce", "0s")):
         browser.look(prefers_reduced_motion=preference)
         browser.open(binary.url, FORM)
@@ -386,7 +386,7 @@ def test_nothing_moves_where_that_is_asked_for(browser, binary):
         assert browser.run("return getComputedStyle(document.querySelector('.bar')).transitionDuration") == seconds
 
 
-def test_docs_show_the_operations_and_the_fields(browser, columns):
+def test_docs_show_operations_and_fields(browser, columns):
     """/docs has every operation and each input with its type, and sends the example."""
     browser.open(f"{columns.url}/docs", ".opblock")
     paths = set(browser.texts(".opblock-summary-path"))
@@ -403,7 +403,7 @@ def test_docs_show_the_operations_and_the_fields(browser, columns):
 
 
 def test_docs_show_predictions_first_and_no_bounds_of_a_type(browser, binary):
-    """The groups are those of the document, and the limits of the contract are seen, not those of its kind of numbers."""
+    """The groups are those of the document; limits of the contract are shown, those of the number type are not."""
     browser.open(f"{binary.url}/docs", ".opblock")
     assert browser.texts(".opblock-tag a")[0] == "Predictions"
     assert browser.texts(".opblock-summary-path")[0].replace("\u200b", "") == "/predict"
@@ -411,7 +411,7 @@ def test_docs_show_predictions_first_and_no_bounds_of_a_type(browser, binary):
     assert "e+38" not in browser.one("body").text and "[0, 100]" in browser.one("body").text
 
 
-def test_redoc_shows_the_operations_and_the_fields(browser, columns):
+def test_redoc_shows_operations_and_fields(browser, columns):
     """/redoc has both predictions and each input by its name."""
     browser.open(f"{columns.url}/redoc", "[data-section-id] h2")
     titles = " ".join(browser.texts("[data-section-id] h2"))
@@ -422,14 +422,14 @@ def test_redoc_shows_the_operations_and_the_fields(browser, columns):
 
 
 def test_redoc_shows_no_bounds_of_a_type(browser, binary):
-    """The limits of the contract are seen, not those of its kind of numbers."""
+    """Limits of the contract are shown, those of the number type are not."""
     browser.open(f"{binary.url}/redoc", "[data-section-id] h2")
     assert "e+38" not in browser.one("body").text and "[ 0 .. 100 ]" in browser.one("body").text
 
 
 @pytest.mark.parametrize(("path", "ready"), [("/", FORM), ("/docs", ".opblock"), ("/redoc", "[data-section-id] h2")])
-def test_nothing_comes_from_elsewhere(browser, binary, path, ready):
-    """A page asks nobody but its own service, and its policy refuses what would ask somebody else."""
+def test_pages_load_nothing_from_elsewhere(browser, binary, path, ready):
+    """A page sends requests to its own service only, and its policy blocks any others."""
     browser.open(binary.url + path, ready)
     asked = [url for url in browser.asked() if not url.startswith("data:")]
     assert f"{binary.url}{path}" in asked and len(asked) > 2
@@ -447,8 +447,8 @@ def test_nothing_comes_from_elsewhere(browser, binary, path, ready):
     assert browser.run("return window.ran") is None
 
 
-def test_the_policy_allows_nothing_but_the_service(binary):
-    """Every page forbids all that it does not name, names nothing but itself, and has no script or style of its own inside."""
+def test_policy_allows_only_the_service_itself(binary):
+    """Every page has default-src none, allows only itself, and has no inline script or style."""
     for path in pages.OURS:
         response = binary.get(path)
         assert response.status_code == 200 and response.headers["x-content-type-options"] == "nosniff"
@@ -459,8 +459,8 @@ def test_the_policy_allows_nothing_but_the_service(binary):
         assert not re.search(r"<script(?! src)|\son\w+=|https?://(?!www\.w3\.org)", response.text)
 
 
-def test_a_page_that_is_unchanged_is_not_sent_again(binary):
-    """Asked with the mark that it gave, a file is a 304 without a body; a mark of another is not."""
+def test_unchanged_page_gets_304(binary):
+    """With its ETag, a file gets a 304 without a body; with another ETag it is sent."""
     for path in (*pages.OURS, *pages.THEIRS):
         first = binary.get(path)
         again = binary.get(path, headers={"If-None-Match": first.headers["etag"]})

@@ -1,4 +1,4 @@
-"""What HTTP allows and usual clients do not send is answered, and what HTTP does not allow is refused as a problem."""
+"""Rare but valid HTTP is answered, and invalid HTTP is refused with problem details."""
 
 import socket
 import time
@@ -48,7 +48,7 @@ UNREADABLE = {
 
 
 def _counted(service, path, status):
-    """How often this was answered."""
+    """The counter of this response."""
     start = f'slipway_requests_total{{path="{path}",status="{status}"}} '
     return sum(
         float(line.removeprefix(start)) for line in service.get("/metrics").text.splitlines() if line.startswith(start)
@@ -56,8 +56,8 @@ def _counted(service, path, status):
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_what_cannot_be_read_is_refused_as_a_problem(binary, case):
-    """The words say why, the answer has an id, and the connection is closed; the refusal is counted, and once."""
+def test_unreadable_request_is_refused_as_a_problem(binary, case):
+    """The response gives the reason and an id, the connection is closed, and the refusal is counted once."""
     sent, status, detail = UNREADABLE[case]
     path = "/predict" if sent.startswith(b"POST /predict") else "other"
     before = {way: _counted(binary, way, status) for way in ("/predict", "other")}
@@ -70,13 +70,13 @@ def test_what_cannot_be_read_is_refused_as_a_problem(binary, case):
     assert reply.json["request_id"] == reply.headers["x-request-id"]
     after = {way: _counted(binary, way, status) for way in before}
     if sent.startswith(b"GET /healthz"):
-        assert after == before  # counted for its own path
+        assert after == before  # counted under its own path
     else:
         assert after == before | {path: before[path] + 1}
 
 
-def test_what_cannot_be_read_keeps_its_callers_id(binary):
-    """An id that was read before the fault comes back."""
+def test_unreadable_request_keeps_its_request_id(binary):
+    """An id that was read before the fault is returned."""
     reply = talk(binary.url, head("POST /predict", x_request_id="mine", transfer_encoding="chunked") + b"zz\r\n")[0]
     assert (reply.status, reply.headers["x-request-id"]) == (400, "mine")
 
@@ -85,8 +85,8 @@ def test_what_cannot_be_read_keeps_its_callers_id(binary):
     "first", [post("/predict"), START + chunked(), HEALTH, HEALTH * 3], ids=["direct", "task", "get", "gets"]
 )
 @pytest.mark.parametrize("last", [b"no request\r\n\r\n", START + b"zz\r\n"], ids=["in a head", "in a body"])
-def test_what_was_asked_before_the_fault_is_answered_first(binary, first, last):
-    """Requests before it on the connection get their answers, in order, and then the refusal comes."""
+def test_requests_before_the_fault_are_answered_first(binary, first, last):
+    """Earlier requests on the connection get their responses in order, and then the refusal comes."""
     wanted = first.count(b"HTTP/1.1")
     with connect(binary.url) as connection:
         replies = exchange(connection, first + last, replies=wanted + 1)
@@ -95,8 +95,8 @@ def test_what_was_asked_before_the_fault_is_answered_first(binary, first, last):
     assert replies[-1].headers["content-type"] == "application/problem+json"
 
 
-def test_a_fault_in_a_body_that_was_answered_already_closes_the_connection(binary):
-    """A request has one answer: what turns out behind it is no second one."""
+def test_fault_in_an_answered_body_closes_the_connection(binary):
+    """A request gets one response: a fault found afterwards does not cause a second one."""
     sent = head("POST /nothing", transfer_encoding="chunked")
     with connect(binary.url) as connection:
         assert exchange(connection, sent)[0].status == 404
@@ -105,13 +105,13 @@ def test_a_fault_in_a_body_that_was_answered_already_closes_the_connection(binar
 
 
 def test_nothing_is_read_after_a_fault(binary):
-    """What follows on the connection is not answered, even when it could be."""
+    """Later requests on the connection get no response, even valid ones."""
     with connect(binary.url) as connection:
         assert exchange(connection, b"no request\r\n\r\n" + HEALTH)[0].status == 400
         assert is_closed(connection)
 
 
-def test_a_fault_says_nothing_in_the_log(binary):
+def test_fault_is_not_logged(binary):
     """A scanner cannot fill the log."""
     talk(binary.url, b"no request\r\n\r\n")
     assert "Invalid HTTP" not in binary.logged
@@ -128,13 +128,13 @@ def test_a_fault_says_nothing_in_the_log(binary):
         *(("http://elsewhere", 200), ("http://elsewhere?a=b", 200), ("http://elsewhere/nothing", 404), ("*", 404)),
     ],
 )
-def test_a_target_may_be_a_whole_address(binary, target, status):
-    """Proxies send whole addresses; one without a path means "/"."""
+def test_absolute_request_target_is_accepted(binary, target, status):
+    """Proxies send absolute URLs; one without a path means "/"."""
     assert talk(binary.url, head(f"GET {target}"))[0].status == status
 
 
-def test_a_prediction_may_be_asked_by_a_whole_address(binary):
-    """The same as by its path, kept connection and all."""
+def test_prediction_works_with_an_absolute_target(binary):
+    """As with a path, including keep-alive."""
     replies = talk(binary.url, post("http://x/predict") + post("/predict"), replies=2)
     assert [reply.json["label"] for reply in replies] == ["yes", "yes"]
 
@@ -142,8 +142,8 @@ def test_a_prediction_may_be_asked_by_a_whole_address(binary):
 @pytest.mark.parametrize(
     "sent", [post("/predict"), START + chunked(), HEALTH, HEALTH * 2], ids=["direct", "task", "get", "gets"]
 )
-def test_a_caller_may_stop_sending_before_it_is_answered(binary, sent):
-    """A side that is closed for sending still gets its answers, and then the connection ends."""
+def test_half_closed_connection_gets_its_responses(binary, sent):
+    """A client that closed its sending side still gets its responses, and then the connection ends."""
     wanted = sent.count(b"HTTP/1.1")
     with connect(binary.url) as connection:
         connection.sendall(sent)
@@ -152,8 +152,8 @@ def test_a_caller_may_stop_sending_before_it_is_answered(binary, sent):
         assert [reply.status for reply in replies] == [200] * wanted and is_closed(connection)
 
 
-def test_half_a_request_and_an_end_is_no_request(binary):
-    """A caller that stops in the middle gets no answer, and the connection ends."""
+def test_incomplete_request_gets_no_response(binary):
+    """When a client stops in the middle of a request, the connection ends."""
     with connect(binary.url) as connection:
         connection.sendall(post("/predict")[:-5])
         connection.shutdown(socket.SHUT_WR)
@@ -161,8 +161,8 @@ def test_half_a_request_and_an_end_is_no_request(binary):
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/invocations", "/healthz"])
-def test_trailers_are_left_out(binary, path):
-    """Lines after a body in chunks are no headers, whatever they are called."""
+def test_trailers_are_ignored(binary, path):
+    """Lines after a chunked body are not headers, whatever their names."""
     trailer = b"X-Request-ID: trailer\r\nUpgrade: h2c\r\nConnection: upgrade\r\n"
     line = "GET /healthz" if path == "/healthz" else f"POST {path}"
     sent = head(line, transfer_encoding="chunked", trailer="X-Request-ID") + chunked(trailer=trailer)
@@ -170,8 +170,8 @@ def test_trailers_are_left_out(binary, path):
     assert len(replies) == 2 and replies[0].headers["x-request-id"] != "trailer" and replies[1].status == 200
 
 
-def test_a_trailer_that_ends_the_connection_ends_it(binary):
-    """The parser takes `Connection: close` also behind a body: the connection is closed after the answer, not left hanging."""
+def test_connection_close_in_a_trailer_closes(binary):
+    """The parser also accepts `Connection: close` after a body: the connection is closed after the response and does not hang."""
     with connect(binary.url) as connection:
         assert (
             exchange(connection, START + chunked(trailer=b"Connection: close\r\n"))[0].headers["connection"] == "close"
@@ -179,8 +179,8 @@ def test_a_trailer_that_ends_the_connection_ends_it(binary):
         assert is_closed(connection)
 
 
-def test_an_answer_may_come_before_the_body_that_nobody_reads(binary):
-    """A body for a path that takes none is passed over, and the connection goes on."""
+def test_unneeded_body_is_skipped(binary):
+    """A body for a path that takes none is skipped, and the connection stays open."""
     replies = talk(binary.url, head("GET /healthz", content_length=5) + b"12345" + post("/predict"), replies=2)
     assert [reply.status for reply in replies] == [200, 200]
 
@@ -188,28 +188,28 @@ def test_an_answer_may_come_before_the_body_that_nobody_reads(binary):
 @pytest.mark.parametrize(
     "sent", [b"GET /healthz HTTP/1.0\r\n\r\n", head("GET /healthz", connection="close")], ids=["1.0", "close"]
 )
-def test_what_follows_a_last_request_is_not_answered(binary, sent):
-    """A connection that its caller ends has one answer left."""
+def test_nothing_is_answered_after_connection_close(binary, sent):
+    """A request with `Connection: close` gets the last response."""
     with connect(binary.url) as connection:
         assert exchange(connection, sent + HEALTH, replies=2)[0].status == 200
         assert is_closed(connection)
 
 
-def test_a_caller_that_asks_first_and_is_refused_needs_not_send(binary):
-    """`Expect: 100-continue` for a body that is too large: refused without being asked for."""
+def test_expect_continue_is_refused_for_a_large_body(binary):
+    """`Expect: 100-continue` for a body that is too large gets the refusal before the body is sent."""
     with connect(binary.url) as connection:
         connection.sendall(head("POST /predict", content_length=50_000_000, expect="100-continue"))
         assert connection.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-def test_blank_lines_before_a_request_are_passed_over(binary):
+def test_blank_lines_before_a_request_are_ignored(binary):
     """Some clients send an empty line after a body (RFC 9112, 2.2)."""
     replies = talk(binary.url, post("/predict") + b"\r\n" + post("/predict") + b"\r\n\r\n" + HEALTH, replies=3)
     assert [reply.status for reply in replies] == [200, 200, 200]
 
 
-def test_every_cut_of_a_pipeline_is_read_alike(binary):
-    """Wherever the bytes of three requests are cut in two, three answers come."""
+def test_pipelined_requests_may_be_split_anywhere(binary):
+    """Wherever the bytes of three requests are split in two, three responses come."""
     sent = post("/predict", upgrade="h2c", connection="upgrade") + START + chunked() + HEALTH
     for cut in range(1, len(sent), 17):
         with connect(binary.url) as connection:

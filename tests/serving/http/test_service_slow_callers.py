@@ -1,4 +1,4 @@
-"""Callers that send slowly, endlessly or not at all hold no connection for ever."""
+"""Slow, endless or silent clients do not keep a connection forever."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ BODY = b'{"features": [12.5, -0.5, 4, true]}'
 
 @contextmanager
 def serving_here(bundle):
-    """Serve a bundle in this process, and give the port."""
+    """Serve a bundle in this process, and yield the port."""
     app, up = create_app(bundle, read_config({})), threading.Event()
     running = server.Server(app, up.set, lambda: None)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -44,7 +44,7 @@ def impatient(bundle, monkeypatch):
 
 @pytest.fixture
 def brisk(bundle, monkeypatch):
-    """The port of a service in this process that closes a connection half a second after its last answer."""
+    """The port of a service in this process with a keep-alive timeout of half a second."""
     configure = server.uvicorn.Config
     monkeypatch.setattr(
         server.uvicorn, "Config", lambda *args, **more: configure(*args, **more, timeout_keep_alive=0.5)
@@ -66,8 +66,8 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("request_", [HEAD + BODY, HEALTH], ids=["direct", "task"])
-def test_a_connection_in_use_stays_and_an_idle_one_is_closed(brisk, request_):
-    """Asked again within the limit it stays, many limits long; then it is closed one limit after its last answer."""
+def test_keep_alive_timeout_restarts_with_each_response(brisk, request_):
+    """A connection in use stays open for many timeouts; it is closed one timeout after its last response."""
     with _connect(brisk) as connection:
         for _ in range(8):
             _answered(connection, request_)
@@ -78,8 +78,8 @@ def test_a_connection_in_use_stays_and_an_idle_one_is_closed(brisk, request_):
         assert 0.4 < time.monotonic() - began < 5
 
 
-def test_a_request_that_takes_longer_than_the_limit_is_answered(brisk):
-    """The timer of an earlier answer does not close a connection on which a request arrives slowly."""
+def test_slow_request_is_not_cut_by_the_keep_alive_timeout(brisk):
+    """The timer of an earlier response does not close a connection on which a request arrives slowly."""
     with _connect(brisk) as connection:
         _answered(connection)
         connection.sendall(HEAD)
@@ -87,8 +87,8 @@ def test_a_request_that_takes_longer_than_the_limit_is_answered(brisk):
         _answered(connection, BODY)
 
 
-def test_a_caller_that_leaves_leaves_no_timer(bundle, monkeypatch):
-    """What waited for the next request of a connection is gone with it."""
+def test_closed_connection_leaves_no_timer(bundle, monkeypatch):
+    """When a client disconnects, the keep-alive timer of its connection is gone, too."""
     made = []
     set_up = server.Protocol.connection_made
     monkeypatch.setattr(
@@ -116,14 +116,14 @@ def _connect(port):
 @pytest.mark.parametrize(
     "sent", [b"", b"POST /pre", HEAD, HEAD + BODY[:10]], ids=["nothing", "half a head", "a head", "half a body"]
 )
-def test_a_request_that_does_not_arrive_is_closed(impatient, sent):
-    """Whatever part of a request came, the connection is closed when the rest does not."""
+def test_incomplete_request_times_out(impatient, sent):
+    """Whatever part of a request came, the connection is closed when the rest does not come."""
     with _connect(impatient) as connection:
         connection.sendall(sent)
         assert connection.recv(1000) == b""
 
 
-def test_a_body_that_trickles_is_closed(impatient):
+def test_trickling_body_times_out(impatient):
     """A byte now and then does not count as progress."""
     with _connect(impatient) as connection:
         connection.sendall(HEAD)
@@ -133,29 +133,29 @@ def test_a_body_that_trickles_is_closed(impatient):
                 time.sleep(0.1)
 
 
-def test_a_caller_that_asks_again_and_again_is_not_closed(impatient):
-    """A kept connection lives on as long as whole requests come over it."""
+def test_keep_alive_connection_lasts_while_used(impatient):
+    """It stays open as long as whole requests come over it."""
     with _connect(impatient) as connection:
         for _ in range(8):
             connection.sendall(HEAD + BODY)
             answer = b""
-            while not answer.endswith(b"}"):  # head and body may come one after the other
+            while not answer.endswith(b"}"):  # head and body may arrive separately
                 arrived = connection.recv(10_000)
                 assert arrived
                 answer += arrived
             time.sleep(0.15)
 
 
-def test_a_head_without_end_is_closed(impatient):
-    """More than 64 KB of headers are not read on."""
+def test_endless_head_closes_the_connection(impatient):
+    """More than 64 KB of headers are not read."""
     with _connect(impatient) as connection, pytest.raises(OSError):
         connection.sendall(b"GET /healthz HTTP/1.1\r\n")
         for number in range(100_000):
             connection.sendall(b"X-%d: %s\r\n" % (number, b"x" * 1000))
 
 
-def test_many_requests_at_once_in_one_connection_are_answered(impatient):
-    """Requests sent without waiting are answered in order, however long all of them together are."""
+def test_many_pipelined_requests_are_answered(impatient):
+    """Requests sent without waiting are answered in order, however long they are in total."""
     with _connect(impatient) as connection:
         connection.sendall((HEAD + BODY) * 1000)
         seen = b""
@@ -165,8 +165,8 @@ def test_many_requests_at_once_in_one_connection_are_answered(impatient):
             seen += arrived
 
 
-def test_lines_after_a_body_are_no_headers(impatient):
-    """What follows a body in chunks names no request and opens nothing."""
+def test_trailers_are_not_headers(impatient):
+    """Lines after a chunked body set no request id and pass no key."""
     with _connect(impatient) as connection:
         head = HEAD.replace(b"Content-Length: 35", b"Transfer-Encoding: chunked")
         connection.sendall(head + b"23\r\n" + BODY + b"\r\n0\r\nX-Request-ID: trailer\r\n\r\n")
@@ -176,8 +176,8 @@ def test_lines_after_a_body_are_no_headers(impatient):
         assert b"HTTP/1.1 200" in answer and b"trailer" not in answer
 
 
-def test_lines_after_a_body_without_end_are_closed(impatient):
-    """More than 64 KB of them are not read on, whether they are one line or many."""
+def test_endless_trailers_close_the_connection(impatient):
+    """More than 64 KB of them are not read, be it one line or many."""
     for line in (b"a:b\r\n" * 200, b"a" * 1000):
         with _connect(impatient) as connection, pytest.raises(OSError):
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
@@ -185,8 +185,8 @@ def test_lines_after_a_body_without_end_are_closed(impatient):
                 connection.sendall(line)
 
 
-def test_a_caller_that_does_not_read_is_closed(impatient):
-    """An answer that nobody takes does not hold its connection."""
+def test_client_that_does_not_read_is_disconnected(impatient):
+    """A response that the client does not read does not hold its connection."""
     with _connect(impatient) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)

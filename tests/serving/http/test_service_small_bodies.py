@@ -1,4 +1,4 @@
-"""A small body costs little, however it is made: work may grow with its length, never with the square of it."""
+"""A small body costs little: the work may grow linearly with its length, but not quadratically."""
 
 import json
 import time
@@ -24,7 +24,7 @@ def _seconds(work):
     return min(times)
 
 
-def test_a_long_cell_of_a_csv_takes_no_longer_than_its_length(tmp_path):
+def test_long_csv_cell_takes_linear_time(tmp_path):
     """Digits that end in a letter are refused in linear time: ten times the digits, not a hundred times the work."""
     contract = open_bundle(make_bundle("binary", tmp_path / "bundle")).contract
 
@@ -36,8 +36,8 @@ def test_a_long_cell_of_a_csv_takes_no_longer_than_its_length(tmp_path):
     assert _seconds(lambda: refused(4_000)) < 40 * _seconds(lambda: refused(400))
 
 
-def test_unknown_names_are_compared_with_few_names_of_a_wide_model(tmp_path):
-    """The nearest name is looked for among a bounded number: fifty times the inputs is not fifty times the work."""
+def test_unknown_names_are_compared_with_a_bounded_number(tmp_path):
+    """The nearest name is searched among a bounded number: fifty times the inputs is not fifty times the work."""
     few, many = (
         open_bundle(
             make_wide_bundle(tmp_path / f"{width}", [f"input_{n:05}" for n in range(width)], ["a", "b"])
@@ -52,8 +52,8 @@ def test_unknown_names_are_compared_with_few_names_of_a_wide_model(tmp_path):
     assert _seconds(lambda: refused(many)) < 15 * _seconds(lambda: refused(few))
 
 
-def test_a_mistyped_name_of_a_wide_model_gets_its_nearest(tmp_path):
-    """The names that are compared are those that the row lacks: a typing mistake among many inputs is found."""
+def test_misspelt_name_of_a_wide_model_gets_the_nearest(tmp_path):
+    """Only names missing in the row are compared, so a typo among many inputs is found."""
     names = [f"input_{n:05}" for n in range(2_000)]
     contract = open_bundle(make_wide_bundle(tmp_path / "bundle", names, ["a", "b"])).contract
     row = dict.fromkeys(names, 1.0)
@@ -63,8 +63,8 @@ def test_a_mistyped_name_of_a_wide_model_gets_its_nearest(tmp_path):
     assert "feature 'inptu_01234' is unknown; did you mean 'input_01234'?" in [f.detail for f in caught.value.faults]
 
 
-def test_a_refusal_lists_at_most_twenty_allowed_values(tmp_path):
-    """A model with thousands of categories or classes does not answer a small mistake with all of them."""
+def test_refusal_lists_at_most_twenty_values(tmp_path):
+    """For a model with thousands of categories or classes, an error does not list them all."""
     column = Input(name="town", type="text", values=[f"town {n}" for n in range(5_000)], example="town 1")
     assert column.allowed.endswith('"town 18", "town 19" and 4980 more')
     classes = [f"class {n}" for n in range(3_000)]

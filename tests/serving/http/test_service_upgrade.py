@@ -1,4 +1,4 @@
-"""A request that offers another protocol is answered in this one, with nothing of it lost (RFC 9110, 7.8)."""
+"""A request that offers a protocol upgrade is answered over HTTP/1.1, with its body intact (RFC 9110, 7.8)."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ HEALTH = head("GET /healthz")
 
 @pytest.fixture(scope="module", params=["direct", "door"])
 def url(request, binary):
-    """The address of a service, and that of a door before it."""
+    """The URL of a service, and that of a proxy in front of it."""
     if request.param == "direct":
         yield binary.url
         return
@@ -40,8 +40,8 @@ def _right(reply, wanted):
 
 @pytest.mark.parametrize("cut", [0, 30, -54, -20], ids=["whole", "in the head", "after the head", "in the body"])
 @pytest.mark.parametrize("offer", OFFERS)
-def test_a_body_of_declared_length_is_read_behind_an_offer(url, offer, cut):
-    """The answer is that of the same request without the offer, however the bytes are cut into segments."""
+def test_upgrade_offer_keeps_a_body_of_declared_length(url, offer, cut):
+    """The response is that of the same request without the offer, however the bytes are split into segments."""
     wanted = talk(url, post("/predict"))[0].json
     sent = post("/predict", **OFFERS[offer])
     segments = [sent[:cut], sent[cut:]] if cut else [sent]
@@ -49,16 +49,16 @@ def test_a_body_of_declared_length_is_read_behind_an_offer(url, offer, cut):
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one segment", "two segments"])
-def test_a_body_in_chunks_is_read_behind_an_offer(url, together):
-    """Chunks are read as they are without the offer, also when they come after the head."""
+def test_upgrade_offer_keeps_a_chunked_body(url, together):
+    """Chunks are read as without the offer, also when they come after the head."""
     wanted = talk(url, post("/predict"))[0].json
     start = head("POST /predict", transfer_encoding="chunked", **H2C)
     segments = [start + chunked()] if together else [start, chunked()]
     assert _right(talk(url, *segments)[0], wanted)
 
 
-def test_a_batch_is_read_behind_an_offer(url):
-    """Every path that takes a body is answered, large bodies too."""
+def test_upgrade_offer_keeps_a_batch(url):
+    """Every path that takes a body answers, with large bodies, too."""
     wanted = talk(url, post("/predict/batch", BATCH))[0].json
     assert _right(talk(url, post("/predict/batch", BATCH, **H2C))[0], wanted)
     large = BATCH + b" " * 200_000
@@ -66,16 +66,16 @@ def test_a_batch_is_read_behind_an_offer(url):
 
 
 @pytest.mark.parametrize("offer", OFFERS)
-def test_a_get_with_an_offer_is_answered(url, offer):
-    """A request without a body is answered, too, in this protocol."""
+def test_upgrade_offer_of_a_get_is_answered(url, offer):
+    """A request without a body is answered over HTTP/1.1, too."""
     for path in ("/healthz", "/model/info", "/"):
         reply = talk(url, head(f"GET {path}", **OFFERS[offer]))[0]
         assert reply.status == 200 and "upgrade" not in reply.headers
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["pipelined", "one after the other"])
-def test_the_connection_goes_on_after_an_offer(url, apart):
-    """What follows an offer on its connection is answered in order: with an offer, without one, direct and by a task."""
+def test_connection_continues_after_an_upgrade_offer(url, apart):
+    """Later requests on the connection are answered in order: with an offer, without one, on the fast path and in a task."""
     asked = [
         post("/predict", **H2C),
         HEALTH,
@@ -92,20 +92,20 @@ def test_the_connection_goes_on_after_an_offer(url, apart):
     assert ["label" in reply.json for reply in replies] == [True, False, True, False, True]
 
 
-def test_thousands_of_offers_in_one_segment_are_answered(binary):
-    """Each offer in a segment is answered, without one call inside the other for each."""
+def test_thousands_of_upgrade_offers_in_one_segment_are_answered(binary):
+    """Each offer in a segment is answered, without recursion."""
     assert len(talk(binary.url, head("GET /healthz", **H2C) * 2000, replies=2000)) == 2000
 
 
-def test_an_offer_over_the_old_protocol_is_ignored(binary):
-    """HTTP/1.0 knows no upgrade: the request is answered and the connection closed."""
+def test_upgrade_offer_over_http_1_0_is_ignored(binary):
+    """HTTP/1.0 has no upgrade: the request is answered and the connection closed."""
     with connect(binary.url) as connection:
         reply = exchange(connection, post("/predict", **H2C).replace(b"HTTP/1.1", b"HTTP/1.0"))[0]
         assert reply.status == 200 and is_closed(connection)
 
 
-def test_a_caller_that_asks_first_is_told_to_go_on_behind_an_offer(binary):
-    """`Expect: 100-continue` beside an offer: the body is asked for, and answered."""
+def test_expect_continue_works_with_an_upgrade_offer(binary):
+    """`Expect: 100-continue` beside an offer gets 100, and the body is answered."""
     start = head("POST /predict", content_length=len(BODY), expect="100-continue", **H2C)
     with connect(binary.url) as connection:
         connection.sendall(start)
@@ -113,19 +113,19 @@ def test_a_caller_that_asks_first_is_told_to_go_on_behind_an_offer(binary):
         assert exchange(connection, BODY)[0].status == 200
 
 
-def test_an_offer_without_its_connection_header_changes_nothing(binary):
-    """`Upgrade` alone is no offer."""
+def test_upgrade_without_connection_header_is_ignored(binary):
+    """`Upgrade` alone is not an offer."""
     assert talk(binary.url, post("/predict", upgrade="h2c"))[0].status == 200
 
 
-def test_what_is_wrong_is_told_behind_an_offer(binary):
-    """A body that is refused is refused in the same words, and one that is too large too."""
+def test_errors_are_the_same_with_an_upgrade_offer(binary):
+    """An invalid body is refused with the same message, and so is one that is too large."""
     plain, offered = (talk(binary.url, post("/predict", b"{}", **more))[0] for more in ({}, H2C))
     assert (offered.status, offered.json["detail"]) == (422, plain.json["detail"])
 
 
-def test_an_offer_to_switch_says_nothing_in_the_log(binary):
-    """A caller cannot fill the log with offers."""
+def test_upgrade_offer_is_not_logged(binary):
+    """A client cannot fill the log with offers."""
     talk(binary.url, post("/predict", **WEBSOCKET))
     assert "pgrade" not in binary.logged and "WebSocket" not in binary.logged
 
@@ -150,8 +150,8 @@ public class Ask {
 
 
 @pytest.mark.needs("java")
-def test_java_is_answered(binary, tmp_path):
-    """Java's own HttpClient, as it comes: its first request offers h2c, one of the others is in chunks."""
+def test_java_client_is_answered(binary, tmp_path):
+    """Java's HttpClient with default settings: its first request offers h2c, one of the others is chunked."""
     source = tmp_path / "Ask.java"
     source.write_text(JAVA, encoding="utf-8")
     command = ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", str(source), f"{binary.url}/predict", BODY.decode()]
@@ -167,7 +167,7 @@ def test_java_is_answered(binary, tmp_path):
 
 
 @pytest.mark.needs("curl")
-def test_curl_is_answered_when_it_offers_http2(binary, tmp_path):
+def test_curl_with_http2_is_answered(binary, tmp_path):
     """`curl --http2` offers h2c; two requests go over its one connection."""
     one = ["--http2", "-sS", "-w", " %{http_code}\n", "-d", BODY.decode(), f"{binary.url}/predict"]
     done = subprocess.run(["curl", "-q", *one, "--next", *one], capture_output=True, text=True, timeout=60)

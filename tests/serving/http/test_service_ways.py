@@ -1,4 +1,4 @@
-"""A prediction of the usual kind is answered without a task, any other by one: callers cannot tell the difference."""
+"""A usual prediction is answered on the fast path without a task, any other in a task; clients see no difference."""
 
 import json
 import re
@@ -24,7 +24,7 @@ WAYS = {
 
 
 def _ask(service, way, pieces=1):
-    """(status line, headers, answer) for a request sent as it is, in so many pieces."""
+    """Send a request, split into `pieces`; return (status line, headers, answer)."""
     line, headers, body = WAYS[way]
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     sent = f"{line}\r\nHost: localhost\r\n{head}\r\n".encode() + body
@@ -44,8 +44,8 @@ def _ask(service, way, pieces=1):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_gets_the_same_answer(binary, way):
-    """Status, headers and answer are those of the usual way; only the connection may be told to end."""
+def test_every_path_gives_the_same_response(binary, way):
+    """Status, headers and answer are those of the fast path; only the connection may be closed."""
     line, headers, answer = _ask(binary, way)
     usual_line, usual_headers, usual = _ask(binary, "usual")
     changing = {"date": "", "connection": "", "content-length": ""}
@@ -54,15 +54,15 @@ def test_every_way_gets_the_same_answer(binary, way):
 
 
 @pytest.mark.parametrize("way", ["usual", "in chunks", "with room"])
-def test_a_request_may_come_in_pieces(binary, way):
-    """However the network cuts it, the answer is the same."""
+def test_request_may_come_in_pieces(binary, way):
+    """The answer is the same however the network splits the request."""
     whole = _ask(binary, way)[2]
     for pieces in (2, 3, 7, 50):
         assert _ask(binary, way, pieces)[2] | {"latency_ms": 0} == whole | {"latency_ms": 0}
 
 
-def test_the_usual_way_has_no_task(bundle, monkeypatch):
-    """The check that the ways differ at all: the ASGI application is not asked for a usual request."""
+def test_fast_path_has_no_task(bundle, monkeypatch):
+    """Proves that the paths differ: a usual request does not reach the ASGI application."""
     from tests.serving.http.test_service_slow_callers import serving_here
 
     asked = []

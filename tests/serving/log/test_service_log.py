@@ -1,4 +1,4 @@
-"""The prediction log: what was asked and answered is in a database, and serving does not wait for it."""
+"""The prediction log: requests and answers are stored in a database, and serving does not wait for it."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ LINE = f"shop predict,metrics,admin {hashlib.sha256(KEY.encode()).hexdigest()}"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A PostgreSQL server: how it is started and stopped, and its URL."""
+    """A PostgreSQL server: functions to start and stop it, and its URL."""
     with postgres(tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
@@ -46,7 +46,7 @@ def url(request, tmp_path):
 
 @contextmanager
 def _logging(bundle, url, *options):
-    """A service that keeps a log, and asks for a key that the client shows."""
+    """A service with a prediction log and a key that the client sends."""
     more = {"SLIPWAY_DATABASE_URL": url, "SLIPWAY_API_KEYS": LINE}
     with serving(bundle, *options, **more) as service:
         service.session.headers["X-API-Key"] = KEY
@@ -55,14 +55,14 @@ def _logging(bundle, url, *options):
 
 @pytest.fixture(scope="module")
 def logging_service(tmp_path_factory):
-    """A service with an embedded log that tests may share."""
+    """A service with an embedded log, shared by tests."""
     folder = tmp_path_factory.mktemp("shared")
     with _logging(make_bundle("binary", folder / "bundle"), f"sqlite:///{folder}/log.db") as service:
         yield service
 
 
 def _ended(service):
-    """End a service and wait until everything is written."""
+    """Stop a service and wait until everything is written."""
     service.session.close()
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(30) == 0
@@ -77,7 +77,7 @@ def _rows(url, query):
 
 
 def _json(url, value):
-    """A column of JSON, which PostgreSQL gives as what it spells."""
+    """A JSON column's value; PostgreSQL returns it decoded."""
     return json.loads(value) if url.startswith("sqlite") else value
 
 
@@ -92,8 +92,8 @@ def _until(true, seconds=15):
         time.sleep(0.05)
 
 
-def test_a_prediction_is_kept_with_all_that_belongs_to_it(bundle, url):
-    """Id, time, version, features in contract order, answer, latency, and caller and subject as hashes."""
+def test_prediction_is_stored_with_all_its_fields(bundle, url):
+    """Id, time, version, features in contract order, answer, latency, and client and subject as hashes."""
     with _logging(bundle, url) as service:
         began = time.time()
         answer = service.predict(service.example, request_id="one", subject="customer-17").json()
@@ -112,8 +112,8 @@ def test_a_prediction_is_kept_with_all_that_belongs_to_it(bundle, url):
 
 
 @pytest.mark.parametrize("kind", ["regression", "columns", "multiclass"])
-def test_every_kind_of_model_is_kept(tmp_path, kind):
-    """One record for a batch, with its rows and answers in order; null stays null, but for a text, which is then empty."""
+def test_every_kind_of_model_is_stored(tmp_path, kind):
+    """One record for a batch, with its rows and answers in order; null stays null, except for a text, where it is ""."""
     url = f"sqlite:///{tmp_path}/log.db"
     with _logging(make_bundle(kind, tmp_path / "bundle"), url) as service:
         rows = service.golden["inputs"]
@@ -129,13 +129,13 @@ def test_every_kind_of_model_is_kept(tmp_path, kind):
     assert json.loads(one[2]) == answers
 
 
-def test_feedback_is_kept_and_the_last_word_counts(bundle, url):
-    """An outcome belongs to a request and a row; said again, it replaces what was said before."""
+def test_feedback_is_stored_and_the_last_one_wins(bundle, url):
+    """An outcome belongs to a request and a row; sending it again overwrites it."""
     with _logging(bundle, url) as service:
         request_id = service.predict(service.example).json()["request_id"]
         for outcome in ("no", "yes"):
             assert service.post("/feedback", {"request_id": request_id, "outcome": outcome}).status_code == 200
-            time.sleep(0.4)  # longer than records are collected for
+            time.sleep(0.4)  # longer than records are collected
         service.post("/feedback", {"request_id": request_id, "outcome": "no", "row": 1})
         _ended(service)
     found = _rows(url, "SELECT request_id, row_index, outcome, caller FROM outcomes ORDER BY row_index")
@@ -160,21 +160,21 @@ def test_feedback_is_kept_and_the_last_word_counts(bundle, url):
         ([], "must be an object"),
     ],
 )
-def test_wrong_feedback_is_refused(logging_service, body, words):
-    """What is wrong is named."""
+def test_invalid_feedback_is_refused(logging_service, body, words):
+    """The message names what is wrong."""
     response = logging_service.post("/feedback", body)
     assert response.status_code == 422
     assert words in response.json()["detail"]
 
 
-def test_without_a_database_there_is_no_feedback(binary):
-    """A service that keeps no log says so."""
+def test_feedback_needs_a_database(binary):
+    """A service without a log says so."""
     response = binary.post("/feedback", {"request_id": "a", "outcome": "yes"})
     assert response.status_code == 404
     assert "SLIPWAY_DATABASE_URL" in response.json()["detail"]
 
 
-def test_refused_requests_are_not_kept(tmp_path, bundle):
+def test_refused_requests_are_not_stored(tmp_path, bundle):
     """Only answers are in the log."""
     url = f"sqlite:///{tmp_path}/log.db"
     with _logging(bundle, url) as service:
@@ -187,7 +187,7 @@ def test_refused_requests_are_not_kept(tmp_path, bundle):
 
 
 def test_nothing_is_lost_on_sigterm(bundle, url):
-    """As many rows as answers, with several workers under load, the end and a replacement of all in between."""
+    """Rows equal answers, with several workers under load that are replaced and stopped in between."""
     with _logging(bundle, url, "--workers", "2") as service:
         with constant_load(service.url, service.example, callers=6, headers={"X-API-Key": KEY}) as load:
             _until(lambda: load.requests > 200)
@@ -198,8 +198,8 @@ def test_nothing_is_lost_on_sigterm(bundle, url):
     assert _rows(url, "SELECT count(*), count(DISTINCT request_id) FROM predictions") == [(load.requests,) * 2]
 
 
-def test_kill_9_loses_at_most_what_was_just_answered(tmp_path, bundle):
-    """All processes killed at once: what was answered a second before is in the log."""
+def test_kill_9_loses_at_most_the_last_answers(tmp_path, bundle):
+    """All processes are killed at once: answers of a second before are in the log."""
     url = f"sqlite:///{tmp_path}/log.db"
     with _logging(bundle, url) as service:
         for _ in range(20):
@@ -214,8 +214,8 @@ def test_kill_9_loses_at_most_what_was_just_answered(tmp_path, bundle):
     assert 20 <= _rows(url, "SELECT count(*) FROM predictions")[0][0] <= 21
 
 
-def test_a_killed_writer_is_replaced(tmp_path, bundle):
-    """The process that writes dies: predictions are answered, and after a while they are kept again."""
+def test_killed_writer_is_replaced(tmp_path, bundle):
+    """When the writer dies, predictions are still answered, and after a while logged again."""
     url = f"sqlite:///{tmp_path}/log.db"
     with _logging(bundle, url) as service:
         service.predict(service.example)
@@ -228,7 +228,7 @@ def test_a_killed_writer_is_replaced(tmp_path, bundle):
         _ended(service)
 
 
-def test_a_database_that_is_away_costs_no_answer_and_no_record(bundle, server):
+def test_database_outage_loses_no_answer_and_no_record(bundle, server):
     """PostgreSQL stops and comes back: every request is answered meanwhile, and every record is written afterwards."""
     start, stop, url = server
     with psycopg.connect(url, autocommit=True) as connection:
@@ -262,8 +262,8 @@ def _replace(path):
 
 
 @pytest.mark.parametrize("lose", [_delete, _move, _replace])
-def test_a_file_that_is_gone_is_noticed_and_begun_anew(tmp_path, bundle, lose):
-    """Nothing is counted as written that is in no file: the next record goes to a new one, and log and metrics say so."""
+def test_deleted_database_file_is_noticed_and_recreated(tmp_path, bundle, lose):
+    """No record is counted as written without a file: the next goes to a new file, and log and metrics say so."""
     url, file = f"sqlite:///{tmp_path}/log.db", tmp_path / "log.db"
     with _logging(bundle, url) as service:
         service.predict(service.example)
@@ -276,8 +276,8 @@ def test_a_file_that_is_gone_is_noticed_and_begun_anew(tmp_path, bundle, lose):
         assert "was deleted, moved or replaced; a new one is begun" in service.logged
 
 
-def test_dropped_tables_are_named_and_made_again(bundle, url):
-    """The log says which table was missing, and the record is written once there is one again."""
+def test_dropped_tables_are_named_and_recreated(bundle, url):
+    """The log says which table was missing, and the record is written once the table exists again."""
     with _logging(bundle, url) as service:
         service.predict(service.example)
         _until(lambda: _metric(service, "slipway_log_written_total") == 1)
@@ -298,8 +298,8 @@ def _drop(url):
             connection.execute(statement)
 
 
-def test_memory_that_waited_for_the_database_goes_back_to_the_system(tmp_path, bundle):
-    """While a database is locked, records take tens of megabytes; when all is written, the service is about as small as before."""
+def test_memory_of_queued_records_is_returned(tmp_path, bundle):
+    """While a database is locked, records take tens of megabytes; once all are written, the service is about as small as before."""
     url = f"sqlite:///{tmp_path}/log.db"
     with _logging(bundle, url) as service:
 
@@ -319,13 +319,13 @@ def test_memory_that_waited_for_the_database_goes_back_to_the_system(tmp_path, b
 
 
 def _own_memory(service):
-    """Bytes that the service's processes hold and share with nobody."""
+    """Bytes of the service's processes that are not shared."""
     family = psutil.Process(service.process.pid)
     return sum(one.memory_full_info().uss for one in (family, *family.children()))
 
 
-def test_a_database_that_never_answers_is_counted_and_told(tmp_path, bundle):
-    """A folder where the database should be: answers go on, errors are counted, the end is in time and says what was lost."""
+def test_database_that_never_works_is_counted_and_logged(tmp_path, bundle):
+    """With a folder in place of the database, answers continue, errors are counted, the shutdown is in time and reports the loss."""
     (tmp_path / "log.db").mkdir()
     with _logging(bundle, f"sqlite:///{tmp_path}/log.db") as service:
         for _ in range(5):
@@ -337,8 +337,8 @@ def test_a_database_that_never_answers_is_counted_and_told(tmp_path, bundle):
     assert sum("cannot be written, trying again" in line["message"] for line in lines) == 1
 
 
-def test_the_password_of_the_database_is_in_no_log(tmp_path, bundle):
-    """A database that cannot be reached is told without its password."""
+def test_database_password_is_never_logged(tmp_path, bundle):
+    """The error of an unreachable database does not contain its password."""
     url = "postgresql://slipway:hunter2@127.0.0.1:1/none"
     with _logging(bundle, url) as service:
         service.predict(service.example)
@@ -349,8 +349,8 @@ def test_the_password_of_the_database_is_in_no_log(tmp_path, bundle):
     assert "trying again" in written and "hunter2" not in written
 
 
-def test_a_record_that_the_database_refuses_does_not_hold_up_the_others(url):
-    """A batch with one bad record: the store refuses the batch as a whole, and takes the good one alone."""
+def test_refused_record_does_not_block_others(url):
+    """The store refuses a batch with one bad record as a whole, and accepts the good record alone."""
     store = Store(url, "it's 100 %", "1")
     good = Prediction("a", 1.0, "c", None, 1, b"[[1]]", b'[{"value": 1}]', 0.1)
     with pytest.raises(RefusedError):
@@ -360,8 +360,8 @@ def test_a_record_that_the_database_refuses_does_not_hold_up_the_others(url):
     assert _rows(url, "SELECT request_id, model, model_version FROM predictions") == [("a", "it's 100 %", "1")]
 
 
-def test_what_is_too_old_is_deleted(url):
-    """Predictions and outcomes from before the given time go, in as many steps as it takes; newer ones stay."""
+def test_old_records_are_deleted(url):
+    """Predictions and outcomes from before the given time are deleted, in as many steps as needed; newer ones stay."""
     store = Store(url)
     old = Prediction("old", 1000.0, "c", None, 1, b"[[1]]", b"[1]", 0.1)
     store.insert([old] * 2500 + [old._replace(request_id="new", time=3000.0)])
@@ -372,8 +372,8 @@ def test_what_is_too_old_is_deleted(url):
     assert _rows(url, "SELECT request_id FROM outcomes") == [("new",)]
 
 
-def test_all_about_a_subject_is_deleted(url):
-    """Its predictions and their outcomes go, and nobody else's."""
+def test_all_records_of_a_subject_are_deleted(url):
+    """Its predictions and their outcomes, and nobody else's."""
     store = Store(url)
     mine = Prediction("mine", 1.0, "c", identity("me"), 1, b"[[1]]", b"[1]", 0.1)
     store.insert(
@@ -397,8 +397,8 @@ def _store(url, *options):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
 
 
-def test_old_rows_are_deleted_by_command(tmp_path):
-    """`delete-older --days` leaves what is younger."""
+def test_delete_older_command(tmp_path):
+    """`delete-older --days` keeps newer rows."""
     url = f"sqlite:///{tmp_path}/log.db"
     store = Store(url)
     row = Prediction("young", time.time(), "c", None, 1, b"[[1]]", b"[1]", 0.1)
@@ -416,7 +416,7 @@ def test_old_rows_are_deleted_by_command(tmp_path):
         ("sqlite:////proc/no/log.db", "proc"),
     ],
 )
-def test_a_command_without_a_database_ends_in_one_line(url, words):
+def test_command_without_a_database_fails_in_one_line(url, words):
     """It says what is wrong, without a password, and exits with 1."""
     done = _store(url, "delete-older", "--days", "2")
     assert done.returncode == 1
@@ -424,21 +424,21 @@ def test_a_command_without_a_database_ends_in_one_line(url, words):
     assert words in done.stderr and "hunter2" not in done.stderr
 
 
-def test_the_database_of_one_machine_is_for_its_user_alone(tmp_path):
-    """The file of an embedded log can be read by nobody else."""
+def test_embedded_database_is_private(tmp_path):
+    """Only its owner can read the file of an embedded log."""
     Store(f"sqlite:///{tmp_path}/deep/log.db").close()
     assert (tmp_path / "deep/log.db").stat().st_mode & 0o077 == 0
 
 
-def test_an_error_of_the_store_is_one_line_without_a_password():
-    """What a driver says over several lines, with an address, becomes one line."""
+def test_store_error_is_one_line_without_a_password():
+    """A driver's message of several lines with a URL becomes one line."""
     with pytest.raises(StoreError) as caught:
         Store("postgresql://u:hunter2@127.0.0.1:1/x?connect_timeout=2")
     assert "\n" not in str(caught.value) and "hunter2" not in str(caught.value)
 
 
-def test_old_predictions_go_by_themselves(tmp_path, bundle):
-    """A service looks for what is older than SLIPWAY_LOG_RETENTION_DAYS."""
+def test_expired_predictions_are_deleted(tmp_path, bundle):
+    """A service deletes records older than SLIPWAY_LOG_RETENTION_DAYS."""
     url = f"sqlite:///{tmp_path}/log.db"
     store = Store(url)
     old = Prediction("old", time.time() - 91 * 86_400, "c", None, 1, b"[[1]]", b"[1]", 0.1)

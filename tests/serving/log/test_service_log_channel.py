@@ -1,4 +1,4 @@
-"""The two sides of the prediction log: records go to the writer as fast as it takes them, and no further."""
+"""The two sides of the prediction log: records are sent as fast as the writer takes them, and no faster."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ RECORD = ("id", 0.0, "caller", None, 1, b"[" + b"1" * 10_000 + b"]", b"[]", 1.0)
 
 @pytest.fixture
 def channel():
-    """A log, the writer's end of its channel, and the numbers that it counts in."""
+    """A log, the writer's end of its channel, and the counters."""
     ours, theirs = socket.socketpair()
     numbers = memoryview(bytearray(8 * 16)).cast("d")
     yield PredictionLog(ours, numbers), theirs, numbers
@@ -27,14 +27,14 @@ def channel():
 
 
 def _taken(theirs, size, done):
-    """Take so many bytes as the writer does."""
+    """Receive this many bytes, as the writer does."""
     while size > 0:
         size -= len(theirs.recv(1 << 20))
     done.set()
 
 
-def test_what_the_channel_does_not_take_at_once_follows_as_soon_as_it_does(channel, monkeypatch):
-    """Ten megabytes are with the writer long before the next turn of handing on would come."""
+def test_rest_is_sent_as_soon_as_the_channel_is_writable(channel, monkeypatch):
+    """Ten megabytes arrive long before the next timer would fire."""
     log, theirs, numbers = channel
 
     async def work():
@@ -42,7 +42,7 @@ def test_what_the_channel_does_not_take_at_once_follows_as_soon_as_it_does(chann
         await asyncio.sleep(2 * prediction_log.HAND_ON)
         for _ in range(1000):
             log.predicted(RECORD, 10_000)
-        await asyncio.sleep(2 * prediction_log.HAND_ON)  # what the channel holds is on its way
+        await asyncio.sleep(2 * prediction_log.HAND_ON)  # the channel's buffer is full
         monkeypatch.setattr(prediction_log, "HAND_ON", 3600)
         done = threading.Event()
         threading.Thread(target=_taken, args=(theirs, 10_000_000, done), daemon=True).start()
@@ -55,8 +55,8 @@ def test_what_the_channel_does_not_take_at_once_follows_as_soon_as_it_does(chann
     assert numbers[LOG_QUEUE] == numbers[LOG_LOST] == 0
 
 
-def test_a_writer_that_takes_nothing_costs_neither_time_nor_memory_without_end(channel, monkeypatch):
-    """While nobody reads, the loop rests, and what exceeds the queue is counted as lost."""
+def test_blocked_writer_costs_bounded_memory_and_no_time(channel, monkeypatch):
+    """While nobody reads, the loop is idle, and what exceeds the queue is counted as lost."""
     monkeypatch.setattr(prediction_log, "QUEUE", 1_000_000)
     log, _theirs, numbers = channel
 
@@ -75,8 +75,8 @@ def test_a_writer_that_takes_nothing_costs_neither_time_nor_memory_without_end(c
     assert numbers[LOG_QUEUE] < 100
 
 
-def test_a_writer_that_has_gone_is_noticed_while_it_is_waited_for(channel):
-    """When the other end closes, what was on its way is counted as lost, and the loop rests."""
+def test_dead_writer_is_noticed_while_waiting(channel):
+    """When the other end closes, unsent records are counted as lost, and the loop is idle."""
     log, theirs, numbers = channel
 
     async def work():
@@ -93,8 +93,8 @@ def test_a_writer_that_has_gone_is_noticed_while_it_is_waited_for(channel):
     assert numbers[LOG_LOST] == 200
 
 
-def test_no_frame_is_large(channel):
-    """Ten megabytes that were collected while the writer took nothing are handed on in pieces, none much above the limit."""
+def test_frames_are_small(channel):
+    """Ten megabytes collected while the writer was blocked are sent in pieces, none much above the limit."""
     log, theirs, _ = channel
     frames = []
 
@@ -120,8 +120,8 @@ def test_no_frame_is_large(channel):
     assert max(size for size, _ in frames) < prediction_log.FRAME + 20_000
 
 
-def test_a_record_that_the_database_refuses_is_lost_alone(tmp_path):
-    """Of a frame with one record that the table does not take, the writer keeps all others, in their order, and counts it."""
+def test_refused_record_is_lost_alone(tmp_path):
+    """If the table refuses one record of a frame, the writer keeps all others in order, and counts it."""
     ours, theirs = socket.socketpair()
     control, handed = socket.socketpair()
     of_the_worker, of_the_writer = (memoryview(bytearray(8 * 16)).cast("d") for _ in range(2))

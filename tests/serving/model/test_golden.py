@@ -1,4 +1,4 @@
-"""Asking a bundle's model its golden rows, as is done in a new image."""
+"""The golden rows of a bundle, as a new image is tested with them."""
 
 import pytest
 
@@ -8,14 +8,14 @@ from tests.serving.bundles import make_bundle, read, seal, write
 
 @pytest.mark.parametrize("kind", ["binary", "regression", "columns", "skops_frame"])
 def test_golden_rows_are_answered_as_expected(kind, tmp_path, capsys):
-    """A bundle of each format and task passes, and says how many rows were asked."""
+    """A bundle of each format and task passes and reports the number of rows."""
     folder = make_bundle(kind, tmp_path / "bundle")
     assert golden.main(["--bundle", str(folder)]) == 0
     assert capsys.readouterr().out == "25 golden rows are answered as expected\n"
 
 
 def test_other_answer_is_refused_with_the_difference(tmp_path, capsys):
-    """An answer that differs by more than the tolerance ends with status 1 and one line."""
+    """An answer outside the tolerance ends with status 1 and one line."""
     folder = make_bundle("regression", tmp_path / "bundle")
     rows = read(folder, "golden.json")
     rows["expected"][0]["value"] += 1000
@@ -26,7 +26,7 @@ def test_other_answer_is_refused_with_the_difference(tmp_path, capsys):
     assert said.startswith("error: its answer to a golden row differs by ") and said.count("\n") == 1
 
 
-def test_model_that_cannot_be_loaded_is_said_in_a_line(tmp_path, capsys):
+def test_damaged_model_fails_in_one_line(tmp_path, capsys):
     """A damaged model ends with status 1 and one line."""
     folder = make_bundle("binary", tmp_path / "bundle")
     (folder / "model.onnx").write_bytes(b"x")

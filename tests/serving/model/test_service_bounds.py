@@ -1,4 +1,4 @@
-"""Bounds that are not allowed themselves: a number above 0 is never 0, however a request is read and documented."""
+"""Exclusive bounds: a number that must be above 0 is never 0, in the decoder, the careful reader and the document."""
 
 import json
 
@@ -11,7 +11,7 @@ from serving.model.rows import RowError, read_row
 from serving.requests.body import Body
 from serving.requests.decoder import Decoder
 
-# Bounds, the words for them, what they take, what they refuse.
+# Bounds, their wording, allowed values, refused values.
 BOUNDS = [
     ({"exclusive_minimum": 0}, "above 0", [1, 1e-300], [0, 0.0, -1]),
     ({"exclusive_maximum": 10}, "below 10", [9, -1e9], [10, 11]),
@@ -33,13 +33,13 @@ def contract(kind, bounds):
 
 
 def taken_at_once(made, value):
-    """Whether the decoder's own types take it, so that nothing reads it a second time."""
+    """Whether the decoder's types accept it, so that the careful reader is not needed."""
     body = Decoder(made).one(json.dumps({"features": [value]}).encode())
     return not isinstance(body, Body)
 
 
 def taken_with_care(made, value):
-    """Whether the careful reader takes it."""
+    """Whether the careful reader accepts it."""
     try:
         read_row(made, [value])
     except RowError:
@@ -49,8 +49,8 @@ def taken_with_care(made, value):
 
 @pytest.mark.parametrize("kind", ["number", "integer"])
 @pytest.mark.parametrize(("bounds", "words", "inside", "outside"), BOUNDS)
-def test_strict_bound_is_outside(kind, bounds, words, inside, outside):
-    """Both readers take what lies inside and refuse the strict bound itself; the words say which of the two it is."""
+def test_exclusive_bound_is_refused(kind, bounds, words, inside, outside):
+    """Both readers accept values inside and refuse the exclusive bound itself; the message says which kind of bound it is."""
     made = contract(kind, bounds)
     inside = [value for value in inside if kind == "number" or value == int(value)]
     for value in inside:
@@ -62,8 +62,8 @@ def test_strict_bound_is_outside(kind, bounds, words, inside, outside):
 
 
 @pytest.mark.parametrize(("bounds", "words", "inside", "outside"), BOUNDS)
-def test_strict_bound_is_documented(bounds, words, inside, outside):
-    """The document spells a strict bound exclusiveMinimum or exclusiveMaximum, and only that."""
+def test_exclusive_bound_is_documented(bounds, words, inside, outside):
+    """The document has exclusiveMinimum or exclusiveMaximum for it, and nothing else."""
     made = contract("number", bounds)
     schema = schemas.feature(made.inputs[0], made.largest)
     for low, strict in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
@@ -73,14 +73,14 @@ def test_strict_bound_is_documented(bounds, words, inside, outside):
 
 
 def test_tighter_of_two_bounds_counts():
-    """A bound that is strict and one that is not stand side by side: the tighter one is documented and asked."""
+    """Of an inclusive and an exclusive bound on one side, the tighter one is documented and enforced."""
     made = contract("number", {"minimum": 1, "exclusive_minimum": 0})
     assert schemas.feature(made.inputs[0], made.largest)["minimum"] == 1
     assert taken_at_once(made, 1) and not taken_at_once(made, 0.5)
     assert made.inputs[0].allowed == "a number of at least 1"
 
 
-def test_older_contract_has_no_strict_bounds():
-    """A contract from before strict bounds is read as it always was."""
+def test_older_contract_has_no_exclusive_bounds():
+    """A contract from before exclusive bounds is read as before."""
     made = msgspec.json.decode(b'{"name": "a", "type": "number", "minimum": 0, "example": 1}', type=Input)
     assert (made.exclusive_minimum, made.read(0, 1e38)) == (None, 0.0)

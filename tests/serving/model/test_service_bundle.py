@@ -1,4 +1,4 @@
-"""A bundle that is not exactly what its manifest says is refused, and the file is named."""
+"""A bundle that differs from its manifest is refused, and the file is named."""
 
 import hashlib
 
@@ -18,8 +18,8 @@ def _refusal(folder):
     return message
 
 
-def test_a_whole_bundle_is_opened(bundle):
-    """Contract, release and model of an untouched bundle are those of its files."""
+def test_intact_bundle_is_opened(bundle):
+    """Contract, release and model are those of the files."""
     opened = open_bundle(bundle)
     assert opened.release.version == "3"
     assert list(opened.contract.names) == ["mass", "tilt", "doors", "sold"]
@@ -27,7 +27,7 @@ def test_a_whole_bundle_is_opened(bundle):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "contract.json", "golden.json", "reference.json", "release.json"])
-def test_a_flipped_byte_is_refused(bundle, name):
+def test_flipped_bit_is_refused(bundle, name):
     """One changed bit in any file is found, and the file named."""
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -36,54 +36,54 @@ def test_a_flipped_byte_is_refused(bundle, name):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.json"])
-def test_a_missing_file_is_refused(bundle, name):
-    """A file that the manifest names must be there."""
+def test_missing_file_is_refused(bundle, name):
+    """A file that the manifest names must be present."""
     (bundle / name).unlink()
     assert f"{name} is missing" in _refusal(bundle)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "nested/extra.json", ".hidden"])
-def test_an_extra_file_is_refused(bundle, name):
-    """A file that the manifest does not name must not be there, wherever it hides."""
+def test_extra_file_is_refused(bundle, name):
+    """A file that the manifest does not name must not be present, at any depth."""
     (bundle / name).parent.mkdir(exist_ok=True)
     (bundle / name).write_text("x")
     assert f"{name} does not belong here" in _refusal(bundle)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "contract.json", "release.json"])
-def test_a_bundle_sealed_without_a_needed_file_is_refused(bundle, name):
-    """A manifest that fits does not help when what the service needs was never in it."""
+def test_bundle_sealed_without_a_needed_file_is_refused(bundle, name):
+    """A matching manifest does not help when a needed file was never in the bundle."""
     (bundle / name).unlink()
     assert f"{name} is missing" in _refusal(seal(bundle))
 
 
-def test_a_folder_without_manifest_is_refused(bundle):
+def test_folder_without_manifest_is_refused(bundle):
     """Without a manifest nothing can be verified."""
     (bundle / "manifest.json").unlink()
     assert "manifest.json is missing" in _refusal(bundle)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"files": 3}', "\xff"])
-def test_a_damaged_manifest_is_refused(bundle, text):
-    """A manifest that lists no files is said to be damaged."""
+def test_damaged_manifest_is_refused(bundle, text):
+    """The message says that a manifest without a list of files is damaged."""
     (bundle / "manifest.json").write_text(text, encoding="latin-1")
     assert "manifest.json is damaged" in _refusal(bundle)
 
 
-def test_a_folder_that_does_not_exist_is_refused(tmp_path):
-    """A mistyped path is named."""
+def test_missing_folder_is_refused(tmp_path):
+    """The message names the path."""
     assert "nowhere is not a bundle folder" in _refusal(tmp_path / "nowhere")
 
 
-def test_a_folder_in_the_place_of_a_file_is_refused(bundle):
-    """A manifest entry that is a folder is missing as a file."""
+def test_folder_in_place_of_a_file_is_refused(bundle):
+    """A manifest entry that is a folder counts as a missing file."""
     (bundle / "golden.json").unlink()
     (bundle / "golden.json").mkdir()
     assert "golden.json is missing" in _refusal(bundle)
 
 
-def test_a_manifest_that_cannot_be_read_is_refused(bundle):
-    """The reason of the operating system is passed on."""
+def test_unreadable_manifest_is_refused(bundle):
+    """The message has the operating system's reason."""
     (bundle / "manifest.json").unlink()
     (bundle / "manifest.json").mkdir()
     assert "manifest.json cannot be read: Is a directory" in _refusal(bundle)
@@ -101,8 +101,8 @@ def test_a_manifest_that_cannot_be_read_is_refused(bundle):
         ({"name": "other"}, "release.json is of model 'cars', contract.json of 'other'"),
     ],
 )
-def test_a_contract_of_another_kind_is_refused(bundle, changed, words):
-    """A contract that this service does not understand is refused with the key at fault."""
+def test_unknown_contract_is_refused(bundle, changed, words):
+    """The message names the key that this service does not understand."""
     assert words in _refusal(change(bundle, "contract.json", **changed))
 
 
@@ -121,25 +121,25 @@ def _with_input(bundle, position, **changes):
         ({"type": "date"}, "inputs[0].type: Invalid enum value 'date'"),
     ],
 )
-def test_a_contract_that_contradicts_itself_is_refused(bundle, changes, words):
-    """Examples, names and types must fit together before the service starts."""
+def test_inconsistent_contract_is_refused(bundle, changes, words):
+    """Examples, names and types must be consistent before the service starts."""
     assert words in _refusal(_with_input(bundle, 0, **changes))
 
 
-def test_a_contract_that_is_not_json_is_refused(bundle):
-    """A contract that is not JSON is refused by name, even when the manifest fits."""
+def test_contract_that_is_not_json_is_refused(bundle):
+    """The message names the file, even when the manifest matches."""
     (bundle / "contract.json").write_text("{")
     assert "contract.json cannot be used: Input data was truncated" in _refusal(seal(bundle))
 
 
-def test_a_regression_needs_no_classes(tmp_path):
-    """null for the classes of a regression is the same as none."""
+def test_regression_needs_no_classes(tmp_path):
+    """null for a regression's classes is the same as none."""
     folder = change(make_bundle("regression", tmp_path / "bundle"), "contract.json", classes=None)
     assert open_bundle(folder).contract.classes == []
 
 
-def test_a_model_that_is_not_onnx_is_refused(bundle):
-    """Bytes that are no ONNX graph are refused in one line."""
+def test_model_that_is_not_onnx_is_refused(bundle):
+    """Bytes that are not an ONNX graph are refused in one line."""
     (bundle / "model.onnx").write_bytes(b"not a model")
     assert "model.onnx cannot be loaded" in _refusal(seal(bundle))
 
@@ -152,18 +152,18 @@ def test_a_model_that_is_not_onnx_is_refused(bundle):
         ({"dtype": "float64"}, "does not answer the contract's example row"),
     ],
 )
-def test_a_model_that_differs_from_its_contract_is_refused(bundle, onnx, words):
+def test_model_that_differs_from_its_contract_is_refused(bundle, onnx, words):
     """Names and types of the graph must be those of the contract."""
     whole = read(bundle, "contract.json")["onnx"] | onnx
     assert words in _refusal(change(bundle, "contract.json", onnx=whole))
 
 
-def test_a_model_with_more_classes_than_its_contract_is_refused(bundle):
+def test_model_with_more_classes_than_its_contract_is_refused(bundle):
     """A probability without a class name is found before the first request."""
     assert "does not answer" in _refusal(change(bundle, "contract.json", classes=["a", "b", "c"]))
 
 
-def test_a_model_whose_answer_is_not_finite_is_refused(tmp_path):
+def test_model_with_a_non_finite_answer_is_refused(tmp_path):
     """A model that answers its own example with NaN is not served."""
     folder = make_bundle("regression", tmp_path / "bundle")
     nodes = [
@@ -182,7 +182,7 @@ def test_a_model_whose_answer_is_not_finite_is_refused(tmp_path):
     assert "no finite answer" in _refusal(seal(folder))
 
 
-def test_keys_of_a_newer_pipeline_are_ignored(bundle):
-    """A contract may carry more than this service reads."""
+def test_unknown_keys_are_ignored(bundle):
+    """A contract of a newer pipeline may have keys that this service does not read."""
     write(bundle, "contract.json", {**read(bundle, "contract.json"), "added_later": 1})
     assert open_bundle(seal(bundle)).contract.name == "cars"

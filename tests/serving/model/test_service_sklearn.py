@@ -1,4 +1,4 @@
-"""A bundle whose model is scikit-learn's own: what it may hold, what code comes with it, and how it is asked."""
+"""Bundles with a scikit-learn model: allowed types, the code that comes with them, and predictions."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.serving.bundles import change, make_bundle, read, save_estimator, sea
 from tests.serving.service import ROOT, serving
 
 TREES = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "sklearn.tree._tree.Tree"]
-# A step of a project of its own, which the service gets from the bundle alone.
+# A transformer class of a project, which exists in the bundle only.
 OWN = """from sklearn.base import BaseEstimator
 
 from project.arithmetic import {name}
@@ -53,7 +53,7 @@ def _refusal(folder):
 
 
 def _with_model(folder, estimator):
-    """The bundle with another fitted estimator, whose trees the contract lists."""
+    """The bundle with another fitted estimator, whose tree types the contract lists."""
     save_estimator(folder, estimator)
     return change(folder, "contract.json", skops={"layout": "matrix", "trusted": TREES})
 
@@ -64,7 +64,7 @@ def _fitted(estimator):
 
 
 def _with_code(folder, **files):
-    """The bundle with a model of the class project.own.Own, and files of its project."""
+    """The bundle with a model of class project.own.Own, and files of its project."""
     subprocess.run([sys.executable, "-c", STORE, folder / "model.skops"], check=True)
     (folder / "code/project").mkdir(parents=True)
     for name, text in files.items():
@@ -72,19 +72,19 @@ def _with_code(folder, **files):
     return change(folder, "contract.json", skops={"layout": "matrix", "trusted": ["project.own.Own"]})
 
 
-def test_types_that_the_contract_does_not_list_are_refused(bundle):
-    """A model that holds another type than the pipeline checked is not loaded, and the type is named."""
+def test_unlisted_types_are_refused(bundle):
+    """A model with a type that the pipeline did not check is not loaded, and the type is named."""
     save_estimator(bundle, _fitted(RandomForestClassifier(3)))
     assert "does not list: sklearn.tree._tree.Tree" in _refusal(seal(bundle))
 
 
-def test_a_model_that_is_not_of_skops_is_refused(bundle):
-    """Bytes that are no skops file, a pickle for one, are refused and not run."""
+def test_model_that_is_not_skops_is_refused(bundle):
+    """Bytes that are not a skops file, for example a pickle, are refused and not executed."""
     (bundle / "model.skops").write_bytes(b"\x80\x04cposix\nsystem\n(S'touch /tmp/never'\ntR.")
     assert "model.skops, cannot be loaded: BadZipFile" in _refusal(seal(bundle))
 
 
-def test_a_model_that_the_task_does_not_fit_is_refused(bundle):
+def test_model_that_does_not_match_the_task_is_refused(bundle):
     """An estimator without probabilities cannot be a classifier's."""
     from sklearn.linear_model import Ridge
 
@@ -92,27 +92,27 @@ def test_a_model_that_the_task_does_not_fit_is_refused(bundle):
     assert "has no predict_proba()" in _refusal(bundle)
 
 
-def test_a_model_with_more_classes_than_its_contract_is_refused(bundle):
+def test_model_with_more_classes_than_its_contract_is_refused(bundle):
     """A probability without a class name is found before the first request."""
     assert "does not answer" in _refusal(change(bundle, "contract.json", classes=["a", "b", "c"]))
 
 
-def test_a_value_that_the_model_refuses_has_no_answer(bundle):
-    """Numbers beyond what the trees can take, or that give no finite answer, are the client's fault, not an error."""
+def test_value_that_the_model_refuses_is_a_client_error(bundle):
+    """Numbers too large for the trees, or without a finite answer, are the client's fault, not a server error."""
     predictor = load_predictor(open_bundle(_with_model(bundle, _fitted(RandomForestClassifier(3)))))
     for row in ([1e300, 0, 1, 1], [1e300, 1e300, 1, 1]):
         with pytest.raises(NoAnswer):
             predictor.predict_one(row)
 
 
-def test_one_row_is_not_shared_between_threads(bundle):
-    """A forest that was trained with all processors answers with one."""
+def test_one_row_uses_one_thread(bundle):
+    """A forest that was trained with all processors predicts with one."""
     predictor = load_predictor(open_bundle(_with_model(bundle, _fitted(RandomForestClassifier(3, n_jobs=-1)))))
     assert predictor._model._estimator.n_jobs == 1
 
 
-def test_code_of_the_bundle_is_what_answers(bundle):
-    """A class of the project is taken from the bundle, with what it imports, and nothing is written beside it."""
+def test_code_comes_from_the_bundle(bundle):
+    """A class of the project is imported from the bundle, with its own imports, and nothing is written to disk."""
     _with_code(bundle, own=OWN.format(name="halves"), arithmetic=ARITHMETIC)
     with serving(bundle) as service:
         answer = service.predict(service.example).json()
@@ -129,8 +129,8 @@ def test_code_of_the_bundle_is_what_answers(bundle):
         ({"own": "class Own("}, "SyntaxError"),
     ],
 )
-def test_code_that_is_not_as_the_model_needs_it_ends_the_start(bundle, files, words):
-    """A module or a class that the bundle lacks is named in one line, though this repository has a project/ of its own."""
+def test_missing_code_stops_the_start(bundle, files, words):
+    """A module or class missing in the bundle is named in one line, though this repository has a project/ of its own."""
     _with_code(bundle, **files)
     command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -139,22 +139,22 @@ def test_code_that_is_not_as_the_model_needs_it_ends_the_start(bundle, files, wo
 
 
 def test_altered_code_is_refused(bundle):
-    """One changed byte in a module is found like one in any other file."""
+    """One changed byte in a module is found as in any other file."""
     _with_code(bundle, own=OWN.format(name="halves"), arithmetic=ARITHMETIC)
     (bundle / "code/project/arithmetic.py").write_text(ARITHMETIC.replace("0.5", "0.6"))
     assert "code/project/arithmetic.py was altered" in _refusal(bundle)
 
 
-def test_code_has_no_place_beside_onnx(tmp_path):
-    """An ONNX bundle never brings code, however well its manifest fits."""
+def test_onnx_bundle_may_not_contain_code(tmp_path):
+    """Not even with a matching manifest."""
     folder = make_bundle("binary", tmp_path / "onnx")
     (folder / "code").mkdir()
     (folder / "code/project.py").write_text("raise SystemExit")
     assert "code/project.py does not belong here" in _refusal(seal(folder))
 
 
-def test_workers_answer_though_their_parent_did(bundle):
-    """Trees that share their work between threads answer in a process that was forked after they had answered."""
+def test_forked_workers_answer_after_their_parent_did(bundle):
+    """Trees that use several threads answer in a process that was forked after they had answered."""
     _with_model(bundle, _fitted(HistGradientBoostingClassifier(max_iter=20)))
     with serving(bundle, "--workers", "2") as service:
         rows = [[1.0 + row, -2.0, 3, True] for row in range(90)]
@@ -162,8 +162,8 @@ def test_workers_answer_though_their_parent_did(bundle):
             assert service.post("/predict/batch", {"features": rows}).status_code == 200
 
 
-def test_offline_answers_are_those_of_the_service(bundle, tmp_path):
-    """Rows from a file get to the last digit what the same rows get over HTTP, and single predictions are timed."""
+def test_batch_predictions_equal_the_service_s(bundle, tmp_path):
+    """Rows from a file get exactly the answers that the service gives over HTTP, and single predictions are timed."""
     rows = read(bundle, "golden.json")["inputs"]
     columns = {f"f{place}": np.array(column, dtype=float) for place, column in enumerate(zip(*rows, strict=True))}
     np.savez(tmp_path / "rows.npz", **columns)
@@ -176,8 +176,8 @@ def test_offline_answers_are_those_of_the_service(bundle, tmp_path):
         assert 0 < found["milliseconds"] < 1000
 
 
-def test_offline_hides_what_it_may_not_have(bundle, tmp_path):
-    """With the packages named that there may be, another one is not found, installed or not."""
+def test_batch_hides_other_packages(bundle, tmp_path):
+    """If the allowed packages are given, any other cannot be imported, installed or not."""
     _with_code(bundle, own="import requests\n" + OWN.format(name="halves"), arithmetic=ARITHMETIC)
     np.savez(tmp_path / "rows.npz", f0=[1.0])
     options = {"bundle": bundle, "rows": tmp_path / "rows.npz", "answers": tmp_path / "answers.npz"}

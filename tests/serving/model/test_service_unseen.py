@@ -1,4 +1,4 @@
-"""A text that the training never saw is answered, told and counted."""
+"""Categories unseen in training are answered, reported and counted."""
 
 import json
 
@@ -15,7 +15,7 @@ WORDS = '"mauve" was not seen in training'
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """A service whose contract says which texts the training saw: of a column with few allowed values, and of one with any."""
+    """A service whose contract lists the texts seen in training: for a column with declared values, and for a free one."""
     folder = make_bundle("columns", tmp_path_factory.mktemp("told") / "bundle")
     inputs = read(folder, "contract.json")["inputs"]
     inputs[1]["observed"] = {"values": ["green", "red"]}
@@ -32,7 +32,7 @@ def _counted(service):
 
 
 def _added(service, ask):
-    """What asking adds to the counters, and the answer."""
+    """The answer to a request, and how much it increased the counters."""
     before = _counted(service)
     answer = ask()
     return {name: count - before[name] for name, count in _counted(service).items()}, answer
@@ -40,8 +40,8 @@ def _added(service, ask):
 
 @pytest.mark.parametrize("row", [ROW, list(ROW.values())], ids=["by name", "as a list"])
 @pytest.mark.parametrize("note", ["red", "", None])
-def test_a_text_that_was_seen_is_answered_as_before(told, row, note):
-    """No word of it in the answer, which has the same fields; an empty text is null, which is no category."""
+def test_seen_text_gets_no_warning(told, row, note):
+    """The response has the same fields as before; an empty text is null, which is not a category."""
     row = {**row, "note": note} if isinstance(row, dict) else [*row[:2], note]
     added, answer = _added(told, lambda: told.predict(row))
     assert answer.status_code == 200 and "warnings" not in answer.json()
@@ -49,7 +49,7 @@ def test_a_text_that_was_seen_is_answered_as_before(told, row, note):
 
 
 @pytest.mark.parametrize("chunks", [False, True], ids=["direct", "by a task"])
-def test_a_text_that_was_never_seen_is_told_and_counted(told, chunks):
+def test_unseen_text_is_reported_and_counted(told, chunks):
     """The model answers, and `warnings` names the feature and the text."""
     raw = json.dumps({"features": {**ROW, "note": "mauve"}}).encode()
     added, answer = _added(told, lambda: told.post("/predict", data=iter([raw]) if chunks else raw))
@@ -57,15 +57,15 @@ def test_a_text_that_was_never_seen_is_told_and_counted(told, chunks):
     assert added == {"colour": 0, "note": 1}
 
 
-def test_a_value_that_is_allowed_may_be_unseen_all_the_same(told):
-    """Each feature has a warning of its own."""
+def test_allowed_value_may_be_unseen(told):
+    """Each feature gets its own warning."""
     answer = told.predict({**ROW, "colour": "blue", "note": "mauve"}).json()
     assert [one["feature"] for one in answer["warnings"]] == ["colour", "note"]
 
 
 @pytest.mark.parametrize("room", [0, 100_000], ids=["small", "large"])
-def test_the_rows_of_a_batch_are_told(told, room):
-    """By their number, the first ten of them; all are counted."""
+def test_rows_of_a_batch_are_reported(told, room):
+    """By number, the first ten of them; all are counted."""
     rows = [{**ROW, "note": "mauve" if number % 2 else "red"} for number in range(60)]
     rows[4]["colour"] = "blue"
     raw = json.dumps({"features": rows}).encode() + b" " * room
@@ -77,14 +77,14 @@ def test_the_rows_of_a_batch_are_told(told, room):
     assert added == {"colour": 1, "note": 30}
 
 
-def test_mlflow_s_answer_has_no_warnings_but_is_counted(told):
-    """Its clients know the field `predictions` alone."""
+def test_mlflow_response_has_no_warnings_but_counts(told):
+    """Clients of MLflow's protocol know only the field `predictions`."""
     added, answer = _added(told, lambda: told.post("/invocations", {"instances": [{**ROW, "note": "mauve"}]}))
     assert answer.json().keys() == {"predictions"} and added == {"colour": 0, "note": 1}
 
 
-def test_the_document_says_what_was_seen_and_describes_warnings(told):
-    """Answers with warnings and without fit it."""
+def test_document_describes_seen_texts_and_warnings(told):
+    """Responses with and without warnings match it."""
     document = told.get("/openapi.json").json()
     features = document["components"]["schemas"]["Features"]["properties"]
     assert features["note"]["description"].endswith('In training it was one of "blue", "green", "red".')
@@ -100,7 +100,7 @@ def test_the_document_says_what_was_seen_and_describes_warnings(told):
     assert observed[2]["values"] == SEEN
 
 
-def test_a_contract_that_does_not_say_what_was_seen_is_served(columns):
-    """The form of before: nothing is told, and there is no counter."""
+def test_contract_without_seen_texts_is_served(columns):
+    """An older contract: there are no warnings, and there is no counter."""
     assert "warnings" not in columns.predict({**ROW, "note": "mauve"}).json()
     assert "slipway_unseen" not in columns.get("/metrics").text

@@ -1,4 +1,4 @@
-"""Answers and counts of many rows are those of the same rows one by one."""
+"""Answers and counts of a batch equal those of its rows one by one."""
 
 import json
 
@@ -21,22 +21,22 @@ def bundle(request, tmp_path_factory):
 
 
 class Told:
-    """A model that says what it is told to."""
+    """A model that returns given outputs."""
 
     def __init__(self, said):
         self.said = said
 
     def run(self, rows):
-        """All of it."""
+        """All outputs."""
         return self.said
 
     def run_one(self, row):
-        """The part for the row of this number."""
+        """The outputs for the row of this number."""
         return self.said[row : row + 1]
 
 
 def _told(bundle, dtype):
-    """A predictor whose model says odd numbers, and its outputs."""
+    """A predictor whose model returns odd numbers, and its outputs."""
     classes = len(bundle.contract.classes)
     values = np.array(ODD * max(classes, 1), dtype)
     said = values.reshape(-1, 1) if bundle.contract.task == "regression" else np.abs(values.reshape(-1, classes))
@@ -45,16 +45,16 @@ def _told(bundle, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_batch_is_written_as_its_rows_are(bundle, dtype):
-    """The JSON of many answers holds, to the last digit, what the answers one by one hold."""
+def test_batch_is_serialized_like_its_rows(bundle, dtype):
+    """The JSON of a batch has exactly the numbers of the single answers."""
     predictor, outputs = _told(bundle, dtype)
     written = json.loads(AnswerWriter(bundle.contract).write(outputs))
     assert written == [predictor.predict_one(row) for row in range(len(ODD))]
     assert [list(answer) for answer in written] == [list(predictor.predict_one(row)) for row in range(len(ODD))]
 
 
-def test_a_batch_of_one_row_is_a_batch(bundle):
-    """One row is written as a list of one answer, from the model itself."""
+def test_batch_of_one_row_is_a_batch(bundle):
+    """One row is serialized as a list of one answer, with the real model."""
     predictor = load_predictor(bundle)
     row = bundle.contract.example_row
     written = json.loads(AnswerWriter(bundle.contract).write(predictor.predict([row])))
@@ -62,8 +62,8 @@ def test_a_batch_of_one_row_is_a_batch(bundle):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_batch_is_counted_as_its_rows_are(bundle, dtype):
-    """Classes, buckets and sums are the same whether rows are counted together or one by one, on a limit of a bucket also."""
+def test_batch_is_counted_like_its_rows(bundle, dtype):
+    """Classes, buckets and sums are the same for a batch and for single rows, also on a bucket's limit."""
     predictor, outputs = _told(bundle, dtype)
     together, alone = Metrics(bundle, ()), Metrics(bundle, ())
     on_a_limit = outputs[-1].copy()
@@ -77,8 +77,8 @@ def test_a_batch_is_counted_as_its_rows_are(bundle, dtype):
     assert sum(together.own[together.predictions : together.values]) == 2 * len(ODD)
 
 
-def test_the_first_row_without_an_answer_is_named(bundle):
-    """Where the model says NaN or infinity, the first such row is told, and nothing is answered."""
+def test_first_row_without_an_answer_is_named(bundle):
+    """When the model returns NaN or infinity, the first such row is named, and nothing is answered."""
     predictor, outputs = _told(bundle, "float32")
     outputs[-1][4], outputs[-1][2] = np.nan, np.inf
     with pytest.raises(NoAnswer) as found:

@@ -1,4 +1,4 @@
-"""Everything that a client can get wrong is refused in words, with the feature's name, never with a 500."""
+"""Every invalid input is refused with a message that names the feature, never with a 500."""
 
 import json
 import socket
@@ -25,13 +25,13 @@ def _problem(response, status):
 
 
 def _connection(service):
-    """A connection on which any bytes can be sent."""
+    """A connection for arbitrary bytes."""
     host, port = service.url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), 10)
 
 
 def _feature(response, name, detail):
-    """One wrong feature: 422, its name, and these words."""
+    """Assert a 422 for one wrong feature, with its name and this message."""
     problem = _problem(response, 422)
     assert problem["errors"][0]["feature"] == name
     assert problem["detail"] == detail
@@ -59,8 +59,8 @@ def _feature(response, name, detail):
         ("mass", "x" * 500, '"' + "x" * 58 + "… was given, allowed is a number from 0 to 100"),
     ],
 )
-def test_a_wrong_value_is_named(binary, feature, value, words):
-    """The message says the feature, what was given and what is allowed."""
+def test_wrong_value_is_named(binary, feature, value, words):
+    """The message has the feature, the given value and the allowed values."""
     _feature(binary.predict({**ROW, feature: value}), feature, f"feature {feature!r}: {words}")
     place = list(ROW).index(feature)
     row = [*ROW.values()]
@@ -81,8 +81,8 @@ def test_a_wrong_value_is_named(binary, feature, value, words):
         ("note", "\ud800", '"\\ud800" was given, allowed is a text or null'),
     ],
 )
-def test_a_wrong_text_is_named(columns, feature, value, words):
-    """Declared values, types, and text that no UTF-8 can carry."""
+def test_wrong_text_is_named(columns, feature, value, words):
+    """Declared values, types, and text that UTF-8 cannot encode."""
     _feature(columns.predict({**VISIT, feature: value}), feature, f"feature {feature!r}: {words}")
 
 
@@ -93,42 +93,42 @@ def test_a_wrong_text_is_named(columns, feature, value, words):
         ("größe", 21, "21 was given, allowed is a number of at most 20"),
     ],
 )
-def test_a_single_limit_is_enforced(multiclass, feature, value, words):
-    """A minimum without a maximum, and the other way round."""
+def test_single_limit_is_enforced(multiclass, feature, value, words):
+    """A minimum without a maximum, and the reverse."""
     _feature(multiclass.predict({**multiclass.example, feature: value}), feature, f"feature {feature!r}: {words}")
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
 @pytest.mark.parametrize("feature", ["mass", "tilt", "doors", "sold"])
-def test_what_is_not_finite_is_named(binary, feature, value):
+def test_non_finite_numbers_are_named(binary, feature, value):
     """NaN, infinity and numbers of four hundred digits are refused with the feature's name."""
     body = json.dumps({"features": {**ROW, feature: "HERE"}}).replace('"HERE"', value)
     problem = _problem(binary.post("/predict", data=body.encode()), 422)
     assert problem["errors"][0]["feature"] == feature
 
 
-def test_a_missing_feature_is_named(binary):
-    """Every missing feature is told."""
+def test_missing_features_are_named(binary):
+    """Every missing feature is listed."""
     problem = _problem(binary.predict({"mass": 1, "sold": True}), 422)
     assert problem["detail"] == "feature 'tilt' is missing (and 1 more)"
     assert [error["feature"] for error in problem["errors"]] == ["tilt", "doors"]
 
 
-def test_an_unknown_feature_gets_the_nearest_name(binary):
-    """A misspelt name is told together with the right one."""
+def test_unknown_feature_gets_a_suggestion(binary):
+    """The message for a misspelt name suggests the right one."""
     problem = _problem(binary.predict({**ROW, "doorz": 1}), 422)
     assert problem["errors"] == [{"feature": "doorz", "detail": "feature 'doorz' is unknown; did you mean 'doors'?"}]
 
 
-def test_a_thousand_unknown_features_give_a_short_answer(binary):
-    """An answer does not grow with what is wrong in its question."""
+def test_thousand_unknown_features_give_a_short_response(binary):
+    """The size of an error does not grow with the faults of the request."""
     response = binary.predict({**ROW, **{f"{'x' * 500}{i}": i for i in range(100)}})
     assert len(_problem(response, 422)["errors"]) == 10
     assert len(response.content) < 10_000
 
 
-def test_several_wrong_values_are_all_named(binary):
-    """All features that are wrong are told at once."""
+def test_all_wrong_values_are_named(binary):
+    """One response lists all wrong features."""
     problem = _problem(binary.predict({**ROW, "mass": -1, "doors": 3.5}), 422)
     assert [error["feature"] for error in problem["errors"]] == ["mass", "doors"]
     assert problem["detail"].endswith("(and 1 more)")
@@ -142,14 +142,14 @@ def test_several_wrong_values_are_all_named(binary):
         ([1, 2, 3, True, 5], "sold", "5 values were given, 4 are needed: feature 'sold' is the last"),
     ],
 )
-def test_a_list_of_the_wrong_length_is_refused(binary, row, feature, detail):
-    """Both numbers are told, and where the list ends too early or should have ended."""
+def test_list_of_wrong_length_is_refused(binary, row, feature, detail):
+    """The message has both lengths, and the feature where the list ends too early or should end."""
     _feature(binary.predict(row), feature, detail)
 
 
 @pytest.mark.parametrize("features", [None, 1, "text", True, 1.5])
 def test_features_are_a_list_or_an_object(binary, features):
-    """Anything else is refused with what was given."""
+    """Anything else is refused, and the message says what was given."""
     detail = _problem(binary.predict(features), 422)["detail"]
     assert detail == f"a row is a list or an object of features, not {json.dumps(features)}"
 
@@ -184,7 +184,7 @@ def test_features_are_a_list_or_an_object(binary, features):
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_a_body_of_another_shape_is_refused(binary, path, body, detail):
+def test_body_of_wrong_shape_is_refused(binary, path, body, detail):
     """The body's own fields are checked before the rows."""
     assert _problem(binary.post(path, data=json.dumps(body).encode()), 422)["detail"] == detail
 
@@ -208,8 +208,8 @@ def test_a_body_of_another_shape_is_refused(binary, path, body, detail):
     ids=lambda body: repr(body[:12]),
 )
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_what_is_not_json_is_refused(binary, path, body):
-    """400 with the place, whatever the bytes are."""
+def test_invalid_json_is_refused(binary, path, body):
+    """400 with the position, whatever the bytes are."""
     assert "not JSON" in _problem(binary.post(path, data=body), 400)["detail"]
 
 
@@ -222,8 +222,8 @@ def test_what_is_not_json_is_refused(binary, path, body):
         (None, "features must be a list of rows, not null"),
     ],
 )
-def test_a_batch_is_a_list_of_rows(binary, features, detail):
-    """A batch has 1 to 10,000 rows."""
+def test_batch_has_1_to_10000_rows(binary, features, detail):
+    """An empty batch, a larger one, and one that is not a list are refused."""
     assert _problem(binary.post("/predict/batch", {"features": features}), 422)["detail"] == detail
 
 
@@ -236,14 +236,14 @@ def test_one_wrong_row_refuses_the_batch(binary):
 
 
 @pytest.mark.parametrize("row", [1, None, "row"])
-def test_a_row_of_a_batch_is_a_list_or_an_object(binary, row):
-    """A flat list of values is the usual mistake: its first value is no row."""
+def test_batch_row_is_a_list_or_an_object(binary, row):
+    """A flat list of values is the usual mistake: its first value is not a row."""
     problem = _problem(binary.post("/predict/batch", {"features": [row]}), 422)
     assert problem["detail"].startswith("row 0: a row is a list or an object of features")
 
 
-def test_values_that_the_model_cannot_add_up_are_refused(regression):
-    """Each value is finite but the answer is not: 422 with the row, for JSON has no infinity."""
+def test_values_without_a_finite_answer_are_refused(regression):
+    """Each value is finite but the answer is not: 422 with the row, because JSON has no infinity."""
     huge = [20, 1.7e308]
     words = "the model has no finite answer for these values"
     assert _problem(regression.predict(huge), 422)["detail"] == words
@@ -269,16 +269,16 @@ def test_values_that_the_model_cannot_add_up_are_refused(regression):
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_body_over_the_limit_of_its_path_is_refused(binary, path, start, end, most, words):
-    """So many bytes are read, one more is refused before it is parsed, with what to do."""
+def test_body_over_the_path_s_limit_is_refused(binary, path, start, end, most, words):
+    """A body of the maximum size is read; one more byte is refused before parsing, with advice."""
     headers = {"Content-Type": "application/json"}
     largest = start + b" " * (most - len(start) - len(end)) + end
     assert binary.post(path, data=largest, headers=headers).status_code == 200
     assert _problem(binary.post(path, data=largest + b" ", headers=headers), 413)["detail"] == words
 
 
-def test_a_chunked_body_over_five_megabytes_is_refused(binary):
-    """A body that does not declare its length is counted while it comes."""
+def test_chunked_body_over_five_megabytes_is_refused(binary):
+    """A body without a declared length is counted as it arrives."""
     chunks = (b" " * 100_000 for _ in range(51))
     _problem(binary.post("/predict", data=chunks), 413)
 
@@ -300,8 +300,8 @@ def test_a_chunked_body_over_five_megabytes_is_refused(binary):
         *("/..%2f..%2fetc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/docs/../../etc/passwd", "/static/%5c..%5cx"),
     ],
 )
-def test_an_unknown_path_is_a_problem(binary, path):
-    """404 in the same shape as every refusal."""
+def test_unknown_path_is_a_problem(binary, path):
+    """404 in the same format as every refusal."""
     assert "there is no /" in _problem(binary.get(path), 404)["detail"]
 
 
@@ -320,8 +320,8 @@ def test_an_unknown_path_is_a_problem(binary, path):
         ("PATCH", "/predict", "POST"),
     ],
 )
-def test_a_wrong_method_is_a_problem(binary, method, path, allowed):
-    """405 says which method the path takes."""
+def test_wrong_method_is_a_problem(binary, method, path, allowed):
+    """The 405 says which method the path takes."""
     response = binary.session.request(method, binary.url + path, timeout=10)
     assert response.headers["allow"] == allowed
     if method == "HEAD":
@@ -331,15 +331,15 @@ def test_a_wrong_method_is_a_problem(binary, method, path, allowed):
 
 
 @pytest.mark.parametrize("query", ["?", "?features=1", "?a=%00&a=%ff", "?" + "q" * 5000, "?x=../../etc/passwd"])
-def test_a_query_changes_nothing(binary, query):
-    """No path takes a query: one that is sent is left out."""
+def test_query_is_ignored(binary, query):
+    """No path has query parameters: a query changes nothing."""
     assert binary.post("/predict" + query, {"features": ROW}).json()["label"] == binary.predict(ROW).json()["label"]
     assert binary.get("/health" + query).json()["status"] == "ok"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "a", "text/csv2", "\xff"])
-def test_a_body_that_is_neither_json_nor_csv_is_refused(binary, content_type):
-    """/invocations answers 415, which says what it reads."""
+def test_unsupported_media_type_is_refused(binary, content_type):
+    """/invocations returns a 415 that names the supported types."""
     headers = {"Content-Type": content_type.encode("latin-1")}
     detail = _problem(binary.post("/invocations", data=b'{"instances": []}', headers=headers), 415)["detail"]
     assert detail.endswith("is not read here; send application/json or text/csv")
@@ -358,8 +358,8 @@ def test_a_body_that_is_neither_json_nor_csv_is_refused(binary, content_type):
     ],
     ids=lambda value: str(value[:30]),
 )
-def test_bytes_that_no_client_sends_are_refused(binary, raw, status):
-    """What is not HTTP gets 400, what is gets its answer, and neither tells anything of the inside."""
+def test_arbitrary_bytes_are_answered(binary, raw, status):
+    """What is not HTTP gets 400, what is gets its response, and neither reveals internals."""
     with _connection(binary) as connection:
         connection.sendall(raw)
         answer = connection.recv(10_000)
@@ -368,15 +368,15 @@ def test_bytes_that_no_client_sends_are_refused(binary, raw, status):
 
 
 @pytest.mark.parametrize("outcome", [10**30, 1.7e308, -(2**70), 3])
-def test_a_huge_outcome_is_kept(tmp_path, outcome):
-    """Feedback takes any finite number, also a whole one that no 64 bits hold."""
+def test_huge_outcome_is_stored(tmp_path, outcome):
+    """Feedback takes any finite number, also an integer of more than 64 bits."""
     bundle = make_bundle("regression", tmp_path / "bundle")
     with serving(bundle, SLIPWAY_DATABASE_URL=f"sqlite:///{tmp_path}/log.db") as service:
         answer = service.post("/feedback", {"request_id": "a", "outcome": outcome})
         assert (answer.status_code, answer.json()["outcome"]) == (200, outcome), answer.text
 
 
-def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
+def test_client_disconnect_is_not_a_server_error(binary):
     """A connection that ends in the middle of a body is counted as 499, and the next client is served."""
     with _connection(binary) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
@@ -386,15 +386,15 @@ def test_a_client_that_leaves_is_no_failure_of_the_service(binary):
     assert binary.predict(ROW).status_code == 200
 
 
-def test_a_declared_length_over_five_megabytes_is_refused_before_the_body(binary):
-    """Who announces too much is answered at once, without sending a byte of it."""
+def test_declared_length_over_five_megabytes_is_refused_early(binary):
+    """A too large Content-Length is refused before any byte of the body is sent."""
     with _connection(binary) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000001\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_a_value_on_which_the_graph_itself_fails_is_refused(tmp_path):
-    """A graph may raise on a text that it cannot read: that is the caller's value, not our failure."""
+def test_graph_failure_is_a_client_error(tmp_path):
+    """A graph may raise on a text that it cannot parse: the fault is the client's value, not the server's."""
     folder = make_bundle("columns", tmp_path / "bundle")
     graph_that_reads_numbers(folder)
     with serving(folder) as service:
@@ -404,8 +404,8 @@ def test_a_value_on_which_the_graph_itself_fails_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("row", [list, dict], ids=["list", "map"])
-def test_a_number_is_the_double_nearest_to_it(binary, row):
-    """More digits than a double has say nothing: in a list and in a map alike, 100 is the limit, and this is 100."""
+def test_number_is_read_as_the_nearest_double(binary, row):
+    """Digits beyond a double's precision do not matter: in a list and in a map, with the limit 100, this number is 100."""
     written = json.dumps({"features": row(ROW.items()) if row is dict else list(ROW.values())})
     for mass, status in (("100.00000000000000000001", 200), ("100.0000000000001", 422), ("1" + "0" * 400, 422)):
         answer = binary.post("/predict", data=written.replace("12.5", mass))
@@ -413,8 +413,8 @@ def test_a_number_is_the_double_nearest_to_it(binary, row):
 
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations"])
-def test_a_whole_number_is_the_double_nearest_to_it_too(binary, path):
-    """Whichever reader a body takes, the largest number and one more is the largest number, which is allowed."""
+def test_integer_is_read_as_the_nearest_double(binary, path):
+    """In every reader, the largest number plus one is the largest number, which is allowed."""
     most = int(3.4028234663852886e38)
     for tilt, status in ((most, 200), (most + 1, 200), (most * 2, 422)):
         row = ROW | {"tilt": tilt}

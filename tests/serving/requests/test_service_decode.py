@@ -1,4 +1,4 @@
-"""Reading bodies in one pass: never another answer than reading them with care."""
+"""Fast decoding of bodies in one pass gives the same result as the careful reader."""
 
 import contextlib
 import json
@@ -39,15 +39,15 @@ def _many_with_care(contract, raw):
 
 
 def _as_the_model_gets(contract, row):
-    """Texts as they are, numbers in the model's type."""
+    """Texts unchanged, numbers in the model's type."""
     return [
         value if column.type == "text" else np.array(value, getattr(contract.form, "dtype", "float64")).tobytes()
         for column, value in zip(contract.inputs, row, strict=True)
     ]
 
 
-def test_what_is_taken_at_once_is_what_care_takes(contract):
-    """Whatever the types of the contract accept, the careful reader accepts with the same values, for one row and for many."""
+def test_fast_decoding_agrees_with_the_careful_reader(contract):
+    """Whatever the decoder's types accept, the careful reader accepts with the same values, for one row and for many."""
     decoder, rng = Decoder(contract), random.Random(5)
     example = {column.name: column.example for column in contract.inputs}
     at_once = {"one": 0, "many": 0}
@@ -68,8 +68,8 @@ def test_what_is_taken_at_once_is_what_care_takes(contract):
     assert min(at_once.values()) > BODIES / 200
 
 
-def test_what_is_taken_at_once_of_mlflows_protocol_is_what_care_takes(contract, monkeypatch):
-    """The same for each form of MLflow's protocol in JSON."""
+def test_fast_decoding_of_mlflow_agrees_with_the_careful_reader(contract, monkeypatch):
+    """The same for each JSON form of MLflow's protocol."""
     careful = []
     monkeypatch.setattr(decode, "read_invocation", lambda *args: careful.append(args) or [])
     decoder, rng = Decoder(contract), random.Random(6)
@@ -95,14 +95,14 @@ def _same(contract, raw, at_once, careful):
 
 
 def _same_as_written(contract, written, rows):
-    """What the log keeps as it was written are the rows that the model got."""
+    """Assert that the rows logged as received are the rows that the model got."""
     if written:
         for left, right in zip(json.loads(written), rows, strict=True):
             assert _as_the_model_gets(contract, left) == _as_the_model_gets(contract, right), written
 
 
-def test_a_right_body_is_read_at_once(contract):
-    """A body as the documents show it needs no second reading, as a list or by name, alone or in a batch."""
+def test_valid_body_is_decoded_fast(contract):
+    """A body as in the documentation needs no second pass, as a list or by name, alone or in a batch."""
     decoder = Decoder(contract)
     named = {column.name: column.example for column in contract.inputs}
     for features in (contract.example, named):
@@ -120,8 +120,8 @@ def test_a_right_body_is_read_at_once(contract):
         b', "subject": "[]"',
     ],
 )
-def test_a_row_is_taken_as_it_was_written_only_where_nothing_can_be_mistaken_for_it(tmp_path, more):
-    """Brackets elsewhere in a body, also in what a later key overrules, are not taken for those of the row."""
+def test_raw_row_is_logged_only_if_unambiguous(tmp_path, more):
+    """Brackets elsewhere in a body, also in a value that a later key overrides, are not taken for those of the row."""
     contract = open_bundle(make_bundle("binary", tmp_path / "bundle")).contract
     decoder, row = Decoder(contract), json.dumps(contract.example).encode()
     plain = b'{"features": ' + row + b"}"
@@ -132,8 +132,8 @@ def test_a_row_is_taken_as_it_was_written_only_where_nothing_can_be_mistaken_for
 
 
 @pytest.mark.parametrize("values", [[0.5, 1.5], [True], [], ["a", 1]])
-def test_values_that_no_type_can_list_are_read_with_care(tmp_path, values):
-    """A list of allowed values beyond texts and whole numbers is judged by the careful reader alone."""
+def test_other_allowed_values_are_read_carefully(tmp_path, values):
+    """Allowed values other than texts and integers are checked by the careful reader alone."""
     bundle = make_bundle("binary", tmp_path / "bundle")
     contract = open_bundle(bundle).contract
     force_setattr(contract.inputs[0], "type", "number")

@@ -1,4 +1,4 @@
-"""A client of `mlflow models serve` only changes the address: both servers, with the same model, answer alike."""
+"""A client of `mlflow models serve` only changes the URL: both servers answer alike with the same model."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ ROWS = [[12.5, -0.5, 4, True], [10.0, 1.5, 2, False], [0.0, 4.25, 9, True], [55.
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """(our service, the URL of MLflow's server): the model of the binary bundle in both."""
+    """(our service, the URL of MLflow's server), both with the model of the binary bundle."""
     folder = tmp_path_factory.mktemp("both")
     bundle = make_bundle("binary", folder / "bundle")
     _save(folder / "model", [column["name"] for column in read(bundle, "contract.json")["inputs"]])
@@ -57,7 +57,7 @@ def both(tmp_path_factory):
 
 
 def _save(folder, names):
-    """The bundle's weights as a model of scikit-learn, saved as MLflow saves it."""
+    """Save the bundle's weights as a scikit-learn model in MLflow's format."""
     import mlflow
 
     frame = pd.DataFrame(ROWS, columns=names)
@@ -106,7 +106,7 @@ def _forms(names):
 
 @pytest.mark.parametrize("form", _forms(list("abcd")))
 def test_both_servers_answer_alike(both, form):
-    """Every form of the protocol gets the same answer, byte for byte as JSON means it."""
+    """Every form of the protocol gets the same JSON answer."""
     service, url = both
     body, kind = _forms(_names(service))[form]
     given = {"json": body} if kind is None else {"data": body, "headers": {"Content-Type": kind}}
@@ -117,8 +117,8 @@ def test_both_servers_answer_alike(both, form):
     assert ours.headers["Content-Type"] == theirs.headers["Content-Type"]
 
 
-def test_both_servers_answer_a_client_of_mlflow(both):
-    """MLflow's own client of deployments gets the same from both."""
+def test_mlflow_deployments_client_works_with_both(both):
+    """MLflow's own client gets the same from both servers."""
     from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
     service, url = both
@@ -144,7 +144,7 @@ def test_both_servers_answer_a_client_of_mlflow(both):
     ],
 )
 def test_both_servers_refuse_alike(both, given, kind):
-    """What MLflow's server refuses is refused here, too, with an error of the caller's."""
+    """What MLflow's server refuses is refused here, too, with a client error."""
     service, url = both
     for where in (url, service.url):
         response = requests.post(f"{where}/invocations", data=given, headers={"Content-Type": kind}, timeout=60)
@@ -153,8 +153,8 @@ def test_both_servers_refuse_alike(both, given, kind):
     assert response.json()["detail"]
 
 
-def test_both_servers_are_asked_alike_whether_they_are_there(both):
-    """/ping, /health and /version answer 200 on both, and /ping the same."""
+def test_health_paths_work_on_both_servers(both):
+    """/ping, /health and /version return 200 on both, and /ping the same body."""
     service, url = both
     for path in ("/ping", "/health", "/version"):
         assert requests.get(url + path, timeout=60).status_code == service.get(path).status_code == 200
@@ -177,8 +177,8 @@ def test_both_servers_are_asked_alike_whether_they_are_there(both):
         ({"dataframe_records": [], "extra": 1}, 'unknown field "extra"'),
     ],
 )
-def test_what_is_wrong_is_named(binary, body, words):
-    """A body that cannot be read as rows says what is wrong, and where."""
+def test_invalid_body_is_named(binary, body, words):
+    """For a body that cannot be read as rows, the message says what is wrong, and where."""
     response = binary.post("/invocations", body)
     assert response.status_code == 422
     assert words in response.json()["detail"]
@@ -193,14 +193,14 @@ def test_what_is_wrong_is_named(binary, body, words):
         {"inputs": {"mass": [1] * 10_001}},
     ],
 )
-def test_too_many_rows_are_refused_before_they_are_read(binary, body):
-    """The number of rows is what is told, not what is missing in the first."""
+def test_too_many_rows_are_refused_before_parsing(binary, body):
+    """The message gives the number of rows, not what is missing in the first."""
     response = binary.post("/invocations", body)
     assert response.status_code == 422
     assert response.json()["detail"] == "10001 rows were given, allowed are 1 to 10000"
 
 
-def test_too_many_lines_are_refused_before_they_are_read(binary):
+def test_too_many_lines_are_refused_before_parsing(binary):
     """The same for CSV."""
     response = binary.post("/invocations", data=b"colour\n" + b"x\n" * 10_001, headers={"Content-Type": "text/csv"})
     assert response.json()["detail"] == "10001 rows were given, allowed are 1 to 10000"
@@ -219,15 +219,15 @@ def test_too_many_lines_are_refused_before_they_are_read(binary):
         (b'"a\n', 400, "the body is not CSV"),
     ],
 )
-def test_a_wrong_csv_is_named(binary, text, status, words):
-    """The line, the column and the value that are wrong."""
+def test_wrong_csv_is_named(binary, text, status, words):
+    """The message has the line, the column and the value."""
     response = binary.post("/invocations", data=text, headers={"Content-Type": "text/csv"})
     assert response.status_code == status
     assert words in response.json()["detail"]
 
 
-def test_an_empty_cell_is_null_where_that_is_allowed(columns):
-    """CSV has no null: an empty cell is one, for a number and for a text."""
+def test_empty_cell_is_null_where_allowed(columns):
+    """CSV has no null: an empty cell stands for it, for a number and for a text."""
     rows = [
         dict(zip([c["name"] for c in columns.contract["inputs"]], row, strict=True)) for row in columns.golden["inputs"]
     ]
@@ -238,8 +238,8 @@ def test_an_empty_cell_is_null_where_that_is_allowed(columns):
     assert any(None in row.values() for row in rows)
 
 
-def test_a_regression_answers_values(regression):
-    """A number for each row."""
+def test_regression_returns_values(regression):
+    """One number per row."""
     response = regression.post("/invocations", {"instances": regression.golden["inputs"]})
     expected = [answer["value"] for answer in regression.golden["expected"]]
     assert response.json()["predictions"] == pytest.approx(expected, rel=1e-5, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Nothing that can be sent makes the service fail."""
+"""No input makes the service fail."""
 
 import psutil
 import pytest
@@ -7,7 +7,7 @@ from tests.serving.bundles import KINDS, make_bundle
 from tests.serving.fuzz import LONG, fuzz
 from tests.serving.service import HEADERS, KEY, serving, with_keys
 
-REQUESTS = 25_000 if LONG else 500  # for each kind of model
+REQUESTS = 25_000 if LONG else 500  # per kind of model
 WORKERS = 2
 
 
@@ -25,7 +25,7 @@ def _processes(service):
 
 
 def test_random_requests_are_answered_or_refused(watched):
-    """Right, nearly right and random requests are answered in finite numbers or refused as a problem, and no worker is lost."""
+    """Valid, nearly valid and random requests get finite numbers or problem details, and no worker dies."""
     before = _processes(watched)
     seen = fuzz(watched.url, watched.example, KEY, REQUESTS)
     print(f"  {watched.contract['name']}: {dict(sorted(seen.items()))}")

@@ -1,4 +1,4 @@
-"""The service keeps to its OpenAPI document, whatever is sent: what fits is accepted, what does not is refused.
+"""The service conforms to its OpenAPI document: valid requests are accepted, invalid ones refused.
 
 A few hundred requests in the suite; `make fuzz` sends thousands for each kind of model.
 """
@@ -15,8 +15,8 @@ from tests.serving.bundles import KINDS, change, make_bundle, read
 from tests.serving.fuzz import LONG, SEED
 from tests.serving.service import KEY, ROOT, serving, with_keys
 
-# Numbers near the largest that there are overflow inside these models, which no document can foresee: a refusal that it
-# describes (422), and that test_service_bad_input asserts. A contract with limits, as a careful team writes, has none.
+# Numbers near the largest double overflow inside these models, which no document can express: they get a documented
+# 422, which test_service_bad_input asserts. A contract with limits, as a careful team writes, has none.
 LIMITS = {"multiclass": 1e30, "regression": 1e300}
 CHECKS = (
     "not_a_server_error",
@@ -33,9 +33,9 @@ CHECKS = (
     "ensure_resource_availability",
     "ignored_auth",
 )
-# What fits must be answered: the check would let a 401 pass, too. What does not fit may also be too large: 10,001 rows of
-# long names are more than 5 MB, which the check would not count as a refusal, while it would count any 5xx. Wrong keys are for the check `ignored_auth`; where they
-# are generated as well, they take the place of wrong bodies.
+# Valid requests must be answered; the default check would accept a 401, too. Invalid ones may also be too large: 10,001
+# rows of long names exceed 5 MB, and the default check does not count a 413 as a refusal, but any 5xx. Wrong keys are
+# for the check `ignored_auth`; generated here, they would replace invalid bodies.
 CONFIG = f"""
 [generation]
 database = "none"
@@ -61,7 +61,7 @@ def _bundle(kind, folder):
 
 
 def _schemathesis(service, folder, examples, *options):
-    """Run it against a service; return how it ended, and what it counted."""
+    """Run schemathesis against a service; return its exit status and its counts."""
     (folder / "schemathesis.toml").write_text(CONFIG, encoding="utf-8")
     report = folder / "report.ndjson"
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", "--seed", str(SEED)]
@@ -76,7 +76,7 @@ def _schemathesis(service, folder, examples, *options):
 
 
 def _counted(report):
-    """From the report of a run: the requests by phase, the answers by status, and the checks by name."""
+    """From a run's report: requests by phase, responses by status, and checks by name."""
     requests, answers, checks = Counter(), Counter(), Counter()
     with report.open(encoding="utf-8") as lines:
         for line in lines:
@@ -92,13 +92,13 @@ def _counted(report):
 
 @pytest.fixture(params=KINDS if LONG else ["columns"])
 def checked(request, tmp_path):
-    """A service with keys, without a limit of requests, and with a prediction log."""
+    """A service with keys, a prediction log and no rate limit."""
     with serving(_bundle(request.param, tmp_path / "bundle"), **with_keys(tmp_path)) as service:
         yield service
 
 
-def test_the_service_keeps_to_its_document(checked, tmp_path):
-    """Whatever fits the document is accepted, all else refused, and every answer is one that it describes."""
+def test_service_conforms_to_its_document(checked, tmp_path):
+    """Valid requests are accepted, all others refused, and every response is a documented one."""
     done, requests, answers, checks = _schemathesis(checked, tmp_path, 300 if LONG else 3)
     print(f"\n{checked.contract['name']}: {dict(requests)}, {dict(answers)}, {dict(checks)}")
     assert done.returncode == 0, done.stdout[-20_000:]
@@ -109,8 +109,8 @@ def test_the_service_keeps_to_its_document(checked, tmp_path):
 
 
 @pytest.mark.skipif(not LONG, reason="the test above sends hundreds of such bodies; `make fuzz` sends thousands more")
-def test_what_does_not_fit_the_document_is_refused(checked, tmp_path):
-    """Bodies that break the document in one place, or are no JSON, get 400 or 422."""
+def test_invalid_requests_are_refused(checked, tmp_path):
+    """Bodies that break the document in one place, or are not JSON, get 400 or 422."""
     options = ("--mode", "negative", "--phases", "fuzzing")
     done, requests, answers, checks = _schemathesis(checked, tmp_path, 500, *options)
     print(f"\n{checked.contract['name']}: {dict(requests)}, {dict(answers)}, {dict(checks)}")

@@ -1,4 +1,4 @@
-"""Open files: as many connections as the limit allows are answered, and more are told so."""
+"""Open files: connections up to the limit are answered, more get a 503."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ REQUEST = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\
 
 
 def _started(bundle, soft, hard):
-    """A service under these limits of open files, and its port."""
+    """A service under these limits on open files, and its port."""
     command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0"]
     process = subprocess.Popen(
         command,
@@ -29,8 +29,8 @@ def _started(bundle, soft, hard):
 
 
 def _answer(connection):
-    """Ask over a connection and read until the answer is whole."""
-    with contextlib.suppress(OSError):  # it was told already
+    """Send a request over a connection and read the whole response."""
+    with contextlib.suppress(OSError):  # the connection was refused already
         connection.sendall(REQUEST)
     answer = b""
     while not answer.endswith(b"}"):
@@ -47,8 +47,8 @@ def _end(process):
     process.stdout.close()
 
 
-def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path):
-    """Under the usual soft limit, many more callers than it allows are answered."""
+def test_soft_limit_is_raised_to_the_hard_limit(tmp_path):
+    """Under the usual soft limit, many more clients than it allows are answered."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     process, port = _started(make_bundle("binary", tmp_path / "bundle"), 128, 2_048)
@@ -62,8 +62,8 @@ def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_more_connections_than_there_is_room_for_are_refused_in_words(tmp_path):
-    """None is closed in silence: each is answered, or gets 503 with Retry-After and is counted; then all is as before."""
+def test_connections_over_the_limit_get_503(tmp_path):
+    """No connection is closed silently: each is answered, or gets a counted 503 with Retry-After; afterwards all works again."""
     process, port = _started(make_bundle("binary", tmp_path / "bundle"), 256, 256)
     connections = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(400)]
     try:

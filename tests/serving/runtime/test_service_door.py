@@ -1,4 +1,4 @@
-"""The door before the releases, and the way in which a service that ends lets its callers go."""
+"""The proxy in front of the releases, and the graceful shutdown of a service."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.serving.service import ROOT, serving
 
 @contextmanager
 def door(*options):
-    """A door as a process of its own; yields its address and the process."""
+    """A proxy in a separate process; yields its address and the process."""
     port = free_port()
     command = [sys.executable, "-m", "serving.runtime.proxy", "--port", str(port), *map(str, options)]
     process = subprocess.Popen(
@@ -43,7 +43,7 @@ def door(*options):
 
 
 def point(record, service) -> None:
-    """Make a record say where a service is, in one step."""
+    """Write a service's address to a record atomically."""
     new = record.with_suffix(".new")
     new.write_text(json.dumps({"address": service.url.removeprefix("http://")}), encoding="utf-8")
     new.replace(record)
@@ -56,8 +56,8 @@ def bundles(tmp_path_factory):
     return [make_bundle("binary", folder / version, version) for version in ("1", "2")]
 
 
-def test_no_request_is_lost_when_the_release_behind_the_door_changes(bundles, tmp_path):
-    """Under constant load the door is pointed at another release five times and the old one ended: every request is answered."""
+def test_no_request_is_lost_when_the_proxy_switches_releases(bundles, tmp_path):
+    """Under constant load, the record switches to another release five times and the old one is stopped: every request is answered."""
     record = tmp_path / "record.json"
     with ExitStack() as stack:
         old = stack.enter_context(serving(bundles[0]))
@@ -75,8 +75,8 @@ def test_no_request_is_lost_when_the_release_behind_the_door_changes(bundles, tm
     assert min(load.answers["1"], load.answers["2"]) > 50
 
 
-def test_a_service_that_ends_sends_its_callers_away_with_their_answers(bundles):
-    """After SIGTERM an open connection is answered once more, with `Connection: close`, and then the process ends with 0."""
+def test_shutdown_answers_open_connections_with_connection_close(bundles):
+    """After SIGTERM an open connection gets one more response with `Connection: close`; then the process exits with 0."""
     with serving(bundles[0]) as service:
         assert service.predict(service.example).headers.get("connection") is None
         service.process.send_signal(signal.SIGTERM)
@@ -86,8 +86,8 @@ def test_a_service_that_ends_sends_its_callers_away_with_their_answers(bundles):
         assert service.process.wait(5) == 0
 
 
-def test_a_service_without_callers_ends_at_once(bundles):
-    """With no connection open, SIGTERM ends the process long before the seconds are over in which it waits for callers."""
+def test_service_without_clients_stops_at_once(bundles):
+    """With no open connection, SIGTERM ends the process long before the drain timeout."""
 
     def ends_at_once() -> bool:
         with serving(bundles[0]) as service:
@@ -97,20 +97,20 @@ def test_a_service_without_callers_ends_at_once(bundles):
             except subprocess.TimeoutExpired:
                 return False
 
-    # Three times: what another test still asks at a port that was lent anew is a caller, too.
+    # Three attempts: a late request of another test to a reused port is a client, too.
     assert any(ends_at_once() for _ in range(3))
 
 
-def test_an_idle_caller_does_not_hold_up_the_end(bundles):
-    """A connection on which nothing is asked is closed by the timeout for idle ones, and the process ends."""
+def test_idle_connection_does_not_delay_the_shutdown(bundles):
+    """A connection without requests is closed by the keep-alive timeout, and the process exits."""
     with serving(bundles[0]) as service:
         service.predict(service.example)
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(9) == 0
 
 
-def test_while_nothing_serves_the_door_says_503(tmp_path):
-    """Behind the door is nothing: callers wait, then get problem details, not a broken connection."""
+def test_proxy_answers_503_while_no_service_runs(tmp_path):
+    """Clients wait, then get problem details instead of a broken connection."""
     with door("--to-record", tmp_path / "none.json") as (url, _):
         answer = requests.get(url, headers={"X-Request-ID": "order-1"}, timeout=20)
         other = requests.get(url, headers={"X-Request-ID": "no id"}, timeout=20)
@@ -120,8 +120,8 @@ def test_while_nothing_serves_the_door_says_503(tmp_path):
     assert len(other.headers["x-request-id"]) == 32 and other.headers["x-request-id"] == other.json()["request_id"]
 
 
-def test_a_caller_who_comes_too_early_waits(bundles, tmp_path):
-    """A request made before anything serves is answered when the service is there."""
+def test_early_client_waits_for_the_service(bundles, tmp_path):
+    """A request made before the service runs is answered once it does."""
     record = tmp_path / "record.json"
     with (
         serving(bundles[0]) as service,
@@ -135,16 +135,16 @@ def test_a_caller_who_comes_too_early_waits(bundles, tmp_path):
     assert load.failures == [] and load.answers["1"] > 3
 
 
-def test_the_door_passes_large_bodies_both_ways(bundles):
-    """A batch of 10,000 rows passes unharmed."""
+def test_proxy_forwards_large_bodies_both_ways(bundles):
+    """A batch of 10,000 rows arrives intact."""
     with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, _):
         rows = [list(service.example.values())] * 10_000
         answer = requests.post(f"{url}/predict/batch", json={"features": rows}, timeout=60)
     assert len(answer.json()["predictions"]) == 10_000
 
 
-def test_a_caller_may_close_its_side_first(bundles):
-    """A caller that sends, closes its sending side and waits, gets its answer."""
+def test_proxy_supports_half_closed_connections(bundles):
+    """A client that sends, closes its sending side and waits, gets its response."""
     with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, _):
         port = int(url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
@@ -153,8 +153,8 @@ def test_a_caller_may_close_its_side_first(bundles):
             assert caller.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_a_door_ends_without_a_word_while_connections_are_open(bundles):
-    """SIGTERM with callers connected: they are cut off, nothing is written, and the exit status is 0."""
+def test_proxy_stops_silently_with_open_connections(bundles):
+    """SIGTERM with connected clients: they are disconnected, nothing is printed, and the exit status is 0."""
     with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, process):
         port = int(url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as one, socket.create_connection(("127.0.0.1", port)) as two:
@@ -166,8 +166,8 @@ def test_a_door_ends_without_a_word_while_connections_are_open(bundles):
             assert process.stdout.read() == ""
 
 
-def test_no_connection_is_lost_when_the_door_ends(bundles):
-    """SIGTERM while callers open new connections all the time: each that was let in is answered, the others are refused."""
+def test_no_connection_is_lost_when_the_proxy_stops(bundles):
+    """SIGTERM while clients keep opening connections: each accepted one is answered, the others are refused."""
     answered, lost = [], []
     with (
         serving(bundles[0], SLIPWAY_RATE_LIMIT="0") as service,
@@ -187,8 +187,8 @@ def test_no_connection_is_lost_when_the_door_ends(bundles):
     assert len(answered) >= 200 and lost == []
 
 
-def test_a_door_that_cannot_open_says_so():
-    """A taken port is named in one line, with exit status 1; an address without a port is a usage error."""
+def test_proxy_that_cannot_listen_says_so():
+    """A port in use is named in one line, with exit status 1; an address without a port is a usage error."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         command = [sys.executable, "-m", "serving.runtime.proxy", "--port", str(port), "--to", "127.0.0.1:1"]

@@ -1,4 +1,4 @@
-"""The end of a service: whoever was connected is answered, also who still waited to be accepted."""
+"""Graceful shutdown: connected clients are answered, also those not yet accepted."""
 
 import signal
 import threading
@@ -12,8 +12,8 @@ from tests.serving.service import serving
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_no_connection_is_lost_when_the_service_ends(tmp_path, workers):
-    """SIGTERM while callers open new connections all the time: each that was let in is answered, the others are refused."""
+def test_no_connection_is_lost_when_the_service_stops(tmp_path, workers):
+    """SIGTERM while clients keep opening connections: each accepted one is answered, the others are refused."""
     answered, lost = [], []
     with serving(make_bundle("binary", tmp_path / "bundle"), "--workers", workers, SLIPWAY_RATE_LIMIT="0") as service:
         port = int(service.url.rsplit(":", 1)[1])

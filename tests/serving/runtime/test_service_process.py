@@ -16,7 +16,7 @@ from tests.serving.service import HEADERS, ROOT, serving, with_keys
 
 
 def _start(*options):
-    """Run the service until it ends by itself."""
+    """Run the service until it exits."""
     command = [sys.executable, "-m", "serving", *map(str, options)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
@@ -29,34 +29,34 @@ def _is_one_line(ended, words):
     assert ended.stdout == ""
 
 
-def test_a_flipped_byte_ends_the_start(bundle):
-    """A bundle with one changed byte never serves: one line names the file, exit status 1."""
+def test_flipped_byte_stops_the_start(bundle):
+    """A bundle with one changed byte is never served: one line names the file, exit status 1."""
     content = bytearray((bundle / "model.onnx").read_bytes())
     content[-1] ^= 1
     (bundle / "model.onnx").write_bytes(content)
     _is_one_line(_start("--bundle", bundle, "--port", 0), "model.onnx was altered")
 
 
-def test_a_bundle_that_contradicts_itself_ends_the_start(bundle):
-    """A graph that cannot take what its contract says ends the start in one line."""
+def test_inconsistent_bundle_stops_the_start(bundle):
+    """A graph that does not match its contract ends the start with one line."""
     onnx = read(bundle, "contract.json")["onnx"] | {"layout": "columns"}
     _is_one_line(_start("--bundle", change(bundle, "contract.json", onnx=onnx), "--port", 0), "model.onnx takes")
 
 
-def test_a_taken_port_ends_the_start(bundle):
-    """A port that another program holds is named in one line."""
+def test_port_in_use_stops_the_start(bundle):
+    """One line names a port that another program holds."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         _is_one_line(_start("--bundle", bundle, "--port", port), f"cannot listen on 127.0.0.1:{port}: Address")
 
 
-def test_an_unknown_host_ends_the_start(bundle):
-    """An address that does not exist is named in one line."""
+def test_unknown_host_stops_the_start(bundle):
+    """One line names an address that does not exist."""
     _is_one_line(_start("--bundle", bundle, "--host", "no.such.host.invalid", "--open"), "no.such.host.invalid:8000")
 
 
 @pytest.mark.parametrize("options", [[], ["--bundle", "x", "--port", "70000"], ["--bundle", "x", "--port", "http"]])
-def test_wrong_options_are_explained(options):
+def test_wrong_options_are_usage_errors(options):
     """A missing bundle or an impossible port is a usage error."""
     ended = _start(*options)
     assert ended.returncode == 2
@@ -64,14 +64,14 @@ def test_wrong_options_are_explained(options):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_path_with_spaces_and_letters_of_all_kinds_is_served(tmp_path):
+def test_path_with_spaces_and_unicode_is_served(tmp_path):
     """The folder's name does not matter."""
     with serving(make_bundle("binary", tmp_path / "mein Bündel 模型" / "v 3")) as service:
         assert service.get("/readyz").status_code == 200
 
 
-def test_ipv6_is_served(bundle):
-    """An IPv6 address is listened on, and written as a URL is written."""
+def test_ipv6_is_supported(bundle):
+    """The service listens on an IPv6 address and prints it as a URL with brackets."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -82,8 +82,8 @@ def test_ipv6_is_served(bundle):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_cleanly(bundle, number):
-    """SIGTERM, and Ctrl-C, end the service within seconds and with exit status 0."""
+def test_signal_stops_it_cleanly(bundle, number):
+    """SIGTERM and Ctrl-C end the service within seconds with exit status 0."""
     with serving(bundle) as service:
         service.get("/healthz")
         service.process.send_signal(number)
@@ -92,8 +92,8 @@ def test_a_signal_stops_it_cleanly(bundle, number):
             socket.create_connection(("127.0.0.1", int(service.url.rsplit(":", 1)[1])), 1).close()
 
 
-def test_a_request_under_way_is_answered_before_the_end(bundle):
-    """SIGTERM in the middle of a request: its answer still comes, then the service ends."""
+def test_request_in_progress_is_answered_before_the_exit(bundle):
+    """After SIGTERM in the middle of a request, its response still comes, then the service exits."""
     body = b'{"features": [12.5, -0.5, 4, true]}'
     head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with serving(bundle) as service:
@@ -109,8 +109,8 @@ def test_a_request_under_way_is_answered_before_the_end(bundle):
         assert service.process.wait(10) == 0
 
 
-def test_memory_that_large_batches_needed_is_given_back(tmp_path):
-    """After batches of as many rows as are allowed, answered and logged, the processes hold little more than before."""
+def test_memory_of_large_batches_is_returned(tmp_path):
+    """After answering and logging batches of the maximum size, the processes use little more memory than before."""
     with serving(make_bundle("columns", tmp_path / "bundle"), **with_keys(tmp_path)) as service:
         service.session.headers.update(HEADERS)
         row = service.golden["inputs"][0]

@@ -1,4 +1,4 @@
-"""Several processes as one service: shared work, shared counters, and replacements that no caller notices."""
+"""Several processes as one service: shared work, shared counters, and replacements that no client notices."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def _count(service, series):
 
 
 def _until(true, seconds=15):
-    """Wait until something is true, and fail when it does not become so."""
+    """Wait until a condition is true, and fail after a timeout."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not become true in time"
@@ -42,21 +42,21 @@ def pair(bundle):
 
 
 def test_all_workers_answer_and_count_together(pair):
-    """Every request over new connections is counted once, whichever worker took it, and no two share an id."""
+    """Every request over new connections is counted once, whichever worker accepted it, and no two share an id."""
     ids = set()
     with constant_load(pair.url, pair.example, callers=6) as load:
         _until(lambda: load.requests >= 300)
     assert not load.failures
     for _ in range(40):
-        pair.session.close()  # a new connection, which any worker may take
+        pair.session.close()  # a new connection, for any worker
         ids.add(pair.predict(pair.example).headers["X-Request-ID"])
     assert len(ids) == 40
     assert len({one[:16] for one in ids}) == 2, "one worker answered everything"
     assert _count(pair, "slipway_predictions_total") == 40 + load.requests
 
 
-def test_a_killed_worker_is_replaced_while_the_other_answers(pair):
-    """kill -9 costs at most the requests that this worker was answering; the counters do not fall."""
+def test_killed_worker_is_replaced_while_the_other_answers(pair):
+    """kill -9 loses at most the requests in progress in this worker; the counters do not fall."""
     before, total = _workers(pair), _count(pair, "slipway_requests_total")
     os.kill(min(before), signal.SIGKILL)
     _until(lambda: len(_workers(pair)) == 2 and min(before) not in _workers(pair))
@@ -65,11 +65,11 @@ def test_a_killed_worker_is_replaced_while_the_other_answers(pair):
     assert not load.failures
     assert _count(pair, "slipway_worker_restarts_total") == 1
     assert _count(pair, "slipway_requests_total") > total
-    assert _count(pair, "slipway_requests_in_flight") == 1  # the one that asks
+    assert _count(pair, "slipway_requests_in_flight") == 1  # the request for the metrics itself
 
 
-def test_a_worker_that_keeps_ending_does_not_spin(bundle):
-    """The only worker is killed again and again: each time it comes back, later each time, and then answers."""
+def test_restarts_of_a_failing_worker_back_off(bundle):
+    """The only worker is killed again and again: it restarts each time, later each time, and then answers."""
     with serving(bundle) as service:
         began, killed = time.monotonic(), set()
         for _ in range(3):
@@ -83,7 +83,7 @@ def test_a_worker_that_keeps_ending_does_not_spin(bundle):
 
 
 def test_sighup_replaces_every_worker_and_loses_no_request(pair):
-    """Under load, with kept and with new connections, all workers are new after a while and every request was answered."""
+    """Under load, with keep-alive and new connections, all workers are new after a while and every request was answered."""
     before = _workers(pair)
     with constant_load(pair.url, pair.example, callers=6) as load:
         _until(lambda: load.requests > 30)
@@ -96,16 +96,16 @@ def test_sighup_replaces_every_worker_and_loses_no_request(pair):
     assert _count(pair, "slipway_worker_restarts_total") == 0
 
 
-def test_workers_end_with_the_process_that_minds_them(pair):
-    """After kill -9 of the first process none of the others is left behind."""
+def test_workers_exit_when_their_supervisor_is_killed(pair):
+    """After kill -9 of the parent process none of the others remains."""
     left = _workers(pair)
     pair.session.close()
     pair.process.kill()
     _until(lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in left))
 
 
-def test_the_model_is_in_memory_once(tmp_path):
-    """Four workers need far less than four times the memory of one: they share what was loaded before they were made."""
+def test_model_is_in_memory_once(tmp_path):
+    """Four workers need far less than four times the memory of one: they share what was loaded before the fork."""
 
     def memory(workers):
         with serving(make_bundle("binary", tmp_path / str(workers)), "--workers", str(workers)) as service:
@@ -117,15 +117,15 @@ def test_the_model_is_in_memory_once(tmp_path):
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "257", "two"])
-def test_an_impossible_number_of_workers_is_a_usage_error(bundle, workers):
-    """It is said at once, before anything is loaded."""
+def test_impossible_number_of_workers_is_a_usage_error(bundle, workers):
+    """The error comes before anything is loaded."""
     ended = _start("--bundle", bundle, "--workers", workers)
     assert ended.returncode == 2
     assert "--workers" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_no_process_is_left_when_the_service_ends(pair):
-    """SIGTERM ends all of them, and the status is 0."""
+def test_no_process_remains_after_shutdown(pair):
+    """SIGTERM ends all processes, and the exit status is 0."""
     left = _workers(pair)
     pair.session.close()
     pair.process.send_signal(signal.SIGTERM)
