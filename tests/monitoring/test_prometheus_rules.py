@@ -251,7 +251,9 @@ def test_every_alert_says_what_to_do(alert):
 
 def test_the_rules_ask_for_what_the_service_counts():
     """Each series in a rule is one that the service exposes or another rule records."""
-    source = "".join((ROOT / f"serving/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "exposition"))
+    source = "".join(
+        (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
+    )
     for rule in rules():
         for name in re.findall(r"(?:\w+:)?slipway_\w+(?::\w+)?", rule["expr"]):
             known = (

@@ -88,7 +88,7 @@ def test_every_endpoint_of_the_service_is_in_the_readme():
 
 def test_every_variable_of_the_service_is_documented():
     """docs/service.md has a row for each SLIPWAY_ variable that serving/ reads, with its default, and for no other."""
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "serving").glob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py"))
     read = set(re.findall(r"\"(SLIPWAY_[A-Z_]+)\"", sources))
     table = TEXTS["docs/service.md"].split("## Settings")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(SLIPWAY_[A-Z_]+)` \| ([^|]+) \|", table, re.M))

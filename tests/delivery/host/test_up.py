@@ -308,7 +308,9 @@ def expressions() -> list[str]:
 
 def test_every_metric_of_the_service_is_on_the_dashboard():
     """What the service counts is shown: no metric of the service is missing from the queries."""
-    source = "".join((ROOT / f"serving/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "exposition"))
+    source = "".join(
+        (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
+    )
     asked = " ".join(expressions())
     for name in set(re.findall(r'"(slipway_\w+)"', source)):
         assert re.search(rf"\b{name}(_total|_bucket)?\{{", asked), name
@@ -316,7 +318,9 @@ def test_every_metric_of_the_service_is_on_the_dashboard():
 
 def test_the_dashboard_asks_for_what_the_service_counts():
     """Each metric and label in a query is one that the service exposes, that a rule records, or that Prometheus adds."""
-    source = "".join((ROOT / f"serving/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "exposition"))
+    source = "".join(
+        (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
+    )
     assert len(expressions()) >= 25
     for query in expressions():
         for name in re.findall(r"[\w:]*slipway_[\w:]+", query):

@@ -119,7 +119,9 @@ def test_argo_waits_as_long_as_the_settings_say():
 
 def test_the_analysis_reads_what_the_service_counts():
     """Each series in its queries is one that the service counts, and each argument is handed over."""
-    made = "".join((ROOT / f"serving/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "exposition"))
+    made = "".join(
+        (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
+    )
     spec = argo("analysis.yaml")
     queries = " ".join(metric["provider"]["prometheus"]["query"] for metric in spec["metrics"])
     for series in set(re.findall(r"slipway_[a-z_]+", queries)):
