@@ -1,4 +1,4 @@
-"""The files through which stages meet: atomic writes, and reads that name the stage to run when one is missing."""
+"""The files between stages: atomic writes, and reads that name the stage to run when a file is missing."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pipeline.errors import StageError
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-STATE = ROOT / ".slipway"  # what runs on this machine: bundles, logs, locks
+STATE = ROOT / ".slipway"  # this machine's state: bundles, logs, locks
 
 # Each file, and the verb that makes it.
 MADE_BY = {
@@ -26,7 +26,7 @@ MADE_BY = {
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write the file whole or not at all: a reader sees the old text or the new, never half."""
+    """Write a file atomically: a reader sees the old text or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -42,7 +42,7 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def to_json(value: Any) -> str:
-    """The same value gives the same text; NaN and infinity are refused, for JSON has neither."""
+    """Serialize deterministically; NaN and infinity are refused, because JSON has neither."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -52,8 +52,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a file of an earlier stage; raises StageError that names the verb to run."""
-    import msgspec  # the image of the relay, which reads no file of a stage, has neither
+    """Read a file of an earlier stage; raises StageError naming the verb to run."""
+    import msgspec  # not at the top: the relay's image reads no stage's file and has neither
 
     from pipeline import stage_files
 
@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
 
 
 def replace_directory(source: Path, destination: Path) -> None:
-    """Put a finished folder in the place of an older one."""
+    """Replace a folder by a finished one."""
     old = destination.with_name(f".{destination.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if destination.exists():

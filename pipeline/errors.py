@@ -1,16 +1,16 @@
-"""Errors that a user can act on, and the edge where they become words and an exit status.
+"""Errors that a user can act on, and `edge`, which turns them into a message and an exit status.
 
 SlipwayError
 ├── SettingsError      pipeline.toml, or a variable or secret of the repository
-├── DataError          what load() returned, or the file behind it
+├── DataError          the result of load(), or its file
 ├── ProjectError       the team's own code in project/ failed
 ├── StageError         a file of an earlier stage is missing, stale or damaged
-├── PortabilityError   the model cannot be carried to the service faithfully
+├── PortabilityError   the service cannot reproduce the model
 ├── RegistryError      MLflow is unreachable, refuses, or holds something unexpected
 ├── ImageError         an image cannot be built, pushed or found
-├── DeployError        a release did not start, or did not take the place of what serves
-│   └── SmokeTestError   it answers otherwise than its bundle says
-├── OneHostError       what `make up` starts on this host, or the engine under it, is not as needed
+├── DeployError        a release did not start, or did not replace the current one
+│   └── SmokeTestError   it answers differently from its bundle
+├── OneHostError       a service of `make up` on this host, or the engine, is not as needed
 └── BusyError          another run holds the lock
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 
 
 class SlipwayError(Exception):
-    """What is wrong and where, and in `then` what to do next."""
+    """`what` says what is wrong and where, `then` what to do next."""
 
     def __init__(self, what: str, then: str = ""):
         super().__init__(what)
@@ -35,7 +35,7 @@ class SlipwayError(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in words for a record or a message."""
+    """The reason of a failure, for a record or a message."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped by the keyboard or a signal"
     known = error if isinstance(error, SlipwayError) else _from_library(error)
@@ -59,7 +59,7 @@ class StageError(SlipwayError):
 
 
 class PortabilityError(SlipwayError):
-    """The model cannot be carried to the service faithfully."""
+    """The service cannot reproduce the model."""
 
 
 class RegistryError(SlipwayError):
@@ -71,22 +71,22 @@ class ImageError(SlipwayError):
 
 
 class DeployError(SlipwayError):
-    """A release did not start, or did not take the place of what serves."""
+    """A release did not start, or did not replace the current one."""
 
 
 class SmokeTestError(DeployError):
-    """A release answers otherwise than its bundle says."""
+    """A release answers differently from its bundle."""
 
 
 class OneHostError(SlipwayError):
-    """What `make up` starts on this host, or the engine under it, is not as needed."""
+    """A service of `make up` on this host, or the engine, is not as needed."""
 
 
 class BusyError(SlipwayError):
-    """Another run is at work here."""
+    """Another run holds the lock."""
 
 
-# What MLflow says of something that was deleted there; what that means, and how it is brought back.
+# MLflow's messages about deleted things; what they mean, and how to restore.
 DELETED = (
     (
         r"run (\w{32}) must be in the 'active' state",
@@ -108,12 +108,12 @@ DELETED = (
 
 @contextmanager
 def in_project(what: str):
-    """Turn an exception out of the team's own code into a ProjectError that names the line in project/."""
+    """Turn an exception from the team's own code into a ProjectError that names the line in project/."""
     try:
         yield
     except SlipwayError:
         raise
-    except (Exception, SystemExit) as error:  # an exit in there would pass for success out here
+    except (Exception, SystemExit) as error:  # an exit in there would look like success out here
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "project" in Path(frame.filename).parts]
         where = f" (project/{Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
@@ -123,7 +123,7 @@ def in_project(what: str):
 
 
 def _from_library(error: BaseException) -> SlipwayError | None:
-    """The same error as one of ours, where a library raised it for something the user can act on."""
+    """One of our errors for a library's error that the user can act on."""
     library = type(error).__module__.split(".")[0]
     if library in ("mlflow", "requests", "urllib3"):
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -139,7 +139,7 @@ def _from_library(error: BaseException) -> SlipwayError | None:
 
 @contextmanager
 def _interruptible():
-    """Let SIGTERM and SIGHUP (a cancelled job, a closed terminal) end a command as Ctrl-C does: what it began is undone."""
+    """Let SIGTERM and SIGHUP (a cancelled job, a closed terminal) interrupt a command like Ctrl-C, so that it cleans up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

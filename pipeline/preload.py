@@ -1,7 +1,7 @@
-"""Stages as processes forked from one that has made the heavy imports, so that a chain of stages pays for them once.
+"""Runs stages as forks of a process that has imported the heavy packages, so that a chain of stages imports them once.
 
-Python's own fork server does it: a process that imports and nothing else. Each stage is a process of its own all the same, the
-very command that its verb runs.
+It uses Python's own fork server, a process that only imports. Each stage is still a separate process and runs the very
+command of its verb.
 """
 
 import multiprocessing
@@ -13,9 +13,10 @@ import threading
 from multiprocessing import forkserver
 from pathlib import Path
 
-# On macOS the libraries behind numpy do not survive a fork, so each stage there makes its own imports.
+# On macOS the libraries behind numpy do not survive a fork, so each stage imports them itself.
 FORKS = sys.platform != "darwin"
-# What train.py, evaluate.py, register_model.py and delivery import between them; validation imports more, once, and by itself.
+# The imports of train.py, evaluate.py, register_model.py and delivery together; validation imports more, once, and by
+# itself.
 HEAVY = [
     "mlflow.data.pandas_dataset",
     "mlflow.sklearn",
@@ -32,7 +33,7 @@ HEAVY = [
 
 
 def prepare() -> None:
-    """Begin the imports, in a process of its own, and return at once."""
+    """Start importing in a separate process, and return at once."""
     if not FORKS:
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(HEAVY)
@@ -40,9 +41,9 @@ def prepare() -> None:
 
 
 def run(command: list[str], log: Path) -> int:
-    """Run `python COMMAND` (a file, or -m and a module, with arguments), its output in `log`; return its exit status.
+    """Run `python COMMAND` (a file, or -m and a module, with arguments) with its output in `log`; return its exit status.
 
-    It ends with us: when this process is killed, so is the stage.
+    When this process is killed, the stage is, too.
     """
     if not FORKS:
         with log.open("wb") as output:

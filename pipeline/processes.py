@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them, and the locks that keep two commands apart."""
+"""Processes that outlive the command that started them, and the locks between two commands."""
 
 import errno
 import fcntl
@@ -19,12 +19,12 @@ from pipeline import state
 from pipeline.artifacts import STATE
 from pipeline.errors import BusyError
 
-# Below those that systems lend to outgoing connections, which would take a port before its service listens.
+# Below the ephemeral ports of outgoing connections, which would take a port before its service listens.
 PORTS = range(20_000, 32_768)
 
 
 def start(command: list[str], log: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> psutil.Process:
-    """Start a command in a session of its own, its output appended to `log`; it goes on when we end."""
+    """Start a command in its own session, with its output appended to `log`; it continues when we exit."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -40,16 +40,17 @@ def start(command: list[str], log: Path, env: dict[str, str] | None = None, cwd:
 
 
 def identity(process: psutil.Process) -> state.Process:
-    """What names a process beyond doubt: its id alone is used again after it ended."""
+    """Identify a process uniquely: a process id alone is reused."""
     found = {"pid": process.pid, "created": process.create_time(), **_since_boot(process)}
     return cast(state.Process, found)
 
 
 def _since_boot(process: psutil.Process) -> dict[str, Any]:
-    """When a process began, in seconds since which boot: on Linux its time of day moves when the clock is set. Else nothing."""
+    """A process's start in seconds since boot, and which boot; on Linux its time of day changes with the clock. Else nothing."""
     try:
         stat = Path(f"/proc/{process.pid}/stat").read_bytes()
-        ticks = int(stat.rpartition(b")")[2].split()[19])  # before it a name in brackets, which may hold anything
+        # Before the last bracket is the process name, which may contain anything.
+        ticks = int(stat.rpartition(b")")[2].split()[19])
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return {"after_boot": ticks / os.sysconf("SC_CLK_TCK"), "boot": boot}
     except (OSError, ValueError, IndexError):
@@ -57,7 +58,7 @@ def _since_boot(process: psutil.Process) -> dict[str, Any]:
 
 
 def find(record: Mapping[str, Any]) -> psutil.Process | None:
-    """The running process that `identity` described, or None when it has ended."""
+    """The running process that `identity` describes, or None when it has exited."""
     try:
         process = psutil.Process(int(record["pid"]))
         if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
@@ -71,7 +72,7 @@ def find(record: Mapping[str, Any]) -> psutil.Process | None:
 
 
 def listens(process: psutil.Process, port: int) -> bool:
-    """Whether this very process, or one that it started, listens on a port; True when the system does not say."""
+    """Whether this process, or one that it started, listens on a port; True when the system does not tell."""
     try:
         every = [process, *process.children(recursive=True)]
         open_ports = [
@@ -85,7 +86,7 @@ def listens(process: psutil.Process, port: int) -> bool:
 
 
 def stop(process: psutil.Process, grace_seconds: float = 10) -> None:
-    """Ask a process to end, wait, and kill it when it does not."""
+    """Terminate a process, wait, and kill it when it does not exit."""
     try:
         process.terminate()
         if not _ends_within(process, grace_seconds):
@@ -96,7 +97,7 @@ def stop(process: psutil.Process, grace_seconds: float = 10) -> None:
 
 
 def _ends_within(process: psutil.Process, seconds: float) -> bool:
-    """Wait for the end. One that nobody has collected yet has ended too: some init processes take seconds to do so."""
+    """Wait for the exit. A zombie counts as exited: some init processes take seconds to reap it."""
     deadline = time.monotonic() + seconds
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > deadline:
@@ -106,14 +107,14 @@ def _ends_within(process: psutil.Process, seconds: float) -> bool:
 
 
 def port_taken(port: int) -> bool:
-    """True when something listens on this port of the loopback interface."""
+    """Whether something listens on this port of the loopback interface."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:
-    """A port that nothing uses at this moment, drawn at random; raises OSError when none of a hundred can be had."""
+    """A free port, chosen at random; raises OSError when a hundred tries fail."""
     for port in secrets.SystemRandom().sample(PORTS, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -123,10 +124,11 @@ def free_port() -> int:
 
 @contextmanager
 def lock(name: str, holder: str, wait_seconds: float = 0) -> Iterator[int]:
-    """Hold .slipway/NAME.lock, which the system frees when the process ends, however it ends.
+    """Hold .slipway/NAME.lock, which the system frees when the process exits for any reason.
 
-    Yields the lock's file descriptor: a child that inherits it goes on holding the lock when we are killed. Whoever
-    waits is told for whom; raises BusyError, which names the holder, when it is still held after `wait_seconds`.
+    Yields the lock's file descriptor: a child that inherits it keeps the lock when we are killed. A waiting process
+    prints the holder's name; raises BusyError, which names the holder, when the lock is still held after
+    `wait_seconds`.
     """
     path = STATE / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""pipeline.toml as typed, frozen settings; what is unknown, misspelt or out of range is refused by name."""
+"""pipeline.toml as typed, frozen settings; unknown, misspelt and out-of-range keys are refused by name."""
 
 import difflib
 import hashlib
@@ -12,26 +12,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline import mlflow_names
 from pipeline.errors import SettingsError
 
-TRAINING = ("name", "data", "split", "train")  # the tables that decide what a trained model is
+TRAINING = ("name", "data", "split", "train")  # the tables that determine a trained model
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Section(BaseModel):
-    """A table of pipeline.toml: no unknown keys, no silent conversion, no change after reading."""
+    """A table of pipeline.toml: no unknown keys, no type coercion, no change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Model(Section):
-    """What people should know of the model, in the team's own words; it decides nothing."""
+    """Information for people about the model, in the team's own words; it has no effect."""
 
     purpose: str = Field(default="", max_length=600)
     not_for: str = Field(default="", max_length=600)
 
 
 class Data(Section):
-    """What the rows mean."""
+    """The meaning of the rows."""
 
     task: Literal["binary", "multiclass", "regression"]
     id: Text
@@ -48,7 +48,7 @@ class Data(Section):
 
 
 class Split(Section):
-    """Which rows are held out."""
+    """How the hold-out is chosen."""
 
     holdout: float = Field(ge=0.05, le=0.5)
     salt: Text
@@ -107,7 +107,7 @@ class Deploy(Section):
         return self
 
     def port(self, environment: str) -> int:
-        """The port on which an environment answers on this machine."""
+        """The port of an environment on this machine."""
         return self.production_port if environment == "production" else self.staging_port
 
 
@@ -157,12 +157,12 @@ class Settings(Section):
         return self
 
     def fingerprint(self, *tables: str) -> str:
-        """SHA-256 over some of the tables, so that a later stage notices when they were changed in between."""
+        """SHA-256 over some of the tables, so that a later stage notices a change."""
         return hashlib.sha256(self.model_dump_json(include=set(tables)).encode()).hexdigest()
 
 
 def load_settings(path: Path | str = "pipeline.toml") -> Settings:
-    """Read and check pipeline.toml; raises SettingsError that names table, key and what is allowed."""
+    """Read and check pipeline.toml; raises SettingsError that names table, key and allowed values."""
     path = Path(path)
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -197,7 +197,7 @@ def _in_words(file: str, problem: Any) -> str:
 
 
 def _keys(tables: list[str]) -> list[str]:
-    """The keys that the table at this place knows."""
+    """The known keys of the table at this path."""
     section: Any = Settings
     for table in tables:
         section = section.model_fields[table].annotation

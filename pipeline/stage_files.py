@@ -1,24 +1,24 @@
-"""What each file of build/ holds, as far as later stages rely on it; more keys are allowed."""
+"""The schemas of the files in build/, as far as later stages rely on them; more keys are allowed."""
 
 from typing import Any, TypedDict
 
 
 class Bounds(TypedDict):
-    """The values that a column may have; None where a side has no end."""
+    """The range of a column's values; None for an open side."""
 
     minimum: float | None
     maximum: float | None
 
 
 class Rows(TypedDict):
-    """How many rows each side of the split has."""
+    """The number of rows on each side of the split."""
 
     train: int
     holdout: int
 
 
 class Split(TypedDict):
-    """By what the hold-out was chosen."""
+    """How the hold-out was chosen."""
 
     holdout: float
     salt: str
@@ -26,14 +26,14 @@ class Split(TypedDict):
 
 
 class Trial(TypedDict):
-    """How far the served model is from the trained one on one kind of rows."""
+    """The difference between the served and the trained model on one kind of rows."""
 
     where: str
     difference: float | None
 
 
 class Check(TypedDict):
-    """What was checked, and whether it holds."""
+    """A check and its result."""
 
     success: bool
 
@@ -75,7 +75,7 @@ class Run(TypedDict):
 
 
 class Candidate(TypedDict):
-    """The run that was judged."""
+    """The evaluated run."""
 
     run_id: str
     model_digest: str

@@ -1,7 +1,7 @@
-"""The files by which commands on this machine remember what they began, and what each of them holds.
+"""The state files of commands on this machine, with the schema of each.
 
-A file that holds anything else (other JSON, other bytes, a missing or a wrong value) is named once, and then counts as absent:
-what it was about is found in another way, or made anew. Extra keys are allowed, for a later release may write them.
+A file with any other content (other JSON, other bytes, a missing or wrong value) is reported once and then ignored: its
+information is found in another way, or created anew. Extra keys are allowed, because a later release may write them.
 """
 
 import json
@@ -17,7 +17,7 @@ Kind = TypeVar("Kind")
 
 
 class Process(TypedDict):
-    """What names a process beyond doubt; see processes.identity."""
+    """Identifies a process uniquely; see processes.identity."""
 
     pid: int
     created: float
@@ -32,7 +32,7 @@ class Server(Process):
 
 
 class Serving(Process):
-    """.slipway/ENVIRONMENT.json: what serves there, by target `process`."""
+    """.slipway/ENVIRONMENT.json: the current release of target `process`."""
 
     name: str
     version: str
@@ -46,7 +46,7 @@ class Serving(Process):
 
 
 class Holder(TypedDict):
-    """.slipway/NAME.lock: who is at work."""
+    """.slipway/NAME.lock: the lock's holder."""
 
     holder: str
     pid: int
@@ -54,7 +54,7 @@ class Holder(TypedDict):
 
 
 class Lease(TypedDict):
-    """.slipway/lease.json: the lease on the carried MLflow."""
+    """.slipway/lease.json: the lease on the embedded MLflow."""
 
     repository: str
     holder: str
@@ -75,14 +75,14 @@ class Session(TypedDict):
 
     repository: str
     base: str | None
-    before: list[tuple[str, str, str]]  # what its registry said, as registry_changes.State
+    before: list[tuple[str, str, str]]  # the registry's content, as registry_changes.State
 
 
 _told: set[Path] = set()
 
 
 def read(path: Path, kind: type[Kind], then: str) -> Kind | None:
-    """What a state file holds, or None when it is absent; of one that is damaged too, after a warning that says what to do."""
+    """Read a state file; None when it is missing, or damaged, after a warning with advice."""
     try:
         value = json.loads(path.read_bytes())
         msgspec.convert(value, kind)

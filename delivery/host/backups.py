@@ -1,4 +1,4 @@
-"""Backups of the MLflow of this host: its database and its artifacts, with checksums."""
+"""Backups of this host's MLflow, database and artifacts, with checksums."""
 
 import gzip
 import hashlib
@@ -20,12 +20,12 @@ PROGRESS_SECONDS = 5
 
 
 def folder() -> Path:
-    """Where backups are."""
+    """The folder of backups."""
     return ROOT / (os.environ.get("SLIPWAY_BACKUPS") or "backups")
 
 
 def number_kept() -> int:
-    """How many are kept; raises SettingsError when that is no number above 0."""
+    """How many backups are kept; raises SettingsError unless that is a number above 0."""
     chosen = os.environ.get("SLIPWAY_BACKUPS_KEPT") or "7"
     if not chosen.isascii() or not chosen.isdecimal() or int(chosen) == 0:
         raise SettingsError(f"SLIPWAY_BACKUPS_KEPT is {chosen!r}", "it is how many backups are kept, 1 or more")
@@ -33,12 +33,12 @@ def number_kept() -> int:
 
 
 def complete(where: Path) -> list[Path]:
-    """The backups of a folder, newest first; what a kill left of one is none."""
+    """The complete backups in a folder, newest first; ignores what a killed backup left."""
     return sorted((path.parent for path in where.glob(f"[!.]*/{MANIFEST}")), reverse=True)
 
 
 def make(where: Path) -> Path:
-    """Copy, read back, and only then give the folder its name."""
+    """Write a backup, read it back to verify it, and only then give the folder its name."""
     model = described()
     require_running()
     where.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def make(where: Path) -> Path:
         shutil.rmtree(left)
     name = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
     making = where / f".making-{name}"
-    making.mkdir(mode=0o700)  # it holds accounts and models
+    making.mkdir(mode=0o700)  # it contains accounts and models
     try:
         copy(making, model)
         making.rename(where / name)
@@ -57,7 +57,7 @@ def make(where: Path) -> Path:
 
 
 def require_running() -> None:
-    """Raise OneHostError unless PostgreSQL and MLflow run."""
+    """Raise OneHostError unless PostgreSQL and MLflow are running."""
     found = containers()
     for service in ("postgres", "mlflow"):
         if found.get(service, {}).get("State", {}).get("Status") != "running":
@@ -65,14 +65,14 @@ def require_running() -> None:
 
 
 def copy(making: Path, model: dict) -> None:
-    """The database first: what is written meanwhile is then a file too many, never one too few."""
+    """Copy the database first: artifacts written meanwhile are then extra files, never missing ones."""
     environment = model["services"]["mlflow"]["environment"]
     place = environment["MLFLOW_ARTIFACTS_DESTINATION"]
     dump = ("exec", "-T", "postgres", "pg_dump", "--username=mlflow", "--format=custom", "mlflow")
     save("database", making / DUMP, *dump)
     read_dump(making / DUMP)
     if place.startswith("/"):
-        # One that changes while it is read belongs to a run that is still going on: tar says so and goes on.
+        # A file that changes while it is read belongs to a run in progress: tar reports it and continues.
         tar = f'tar -C "{place}" --exclude=./.restoring -cz . || [ $? -eq 1 ]'
         save("artifacts", making / ARTIFACTS, "exec", "-T", "mlflow", "sh", "-c", tar)
         print(f"artifacts   {read_artifacts(making / ARTIFACTS)} files, read back")
@@ -84,12 +84,12 @@ def copy(making: Path, model: dict) -> None:
 
 
 def fingerprint(environment: dict) -> str:
-    """Tells whether the key of the webhooks' secrets is still the same, without telling the key."""
+    """A digest of the key that encrypts webhook secrets: shows whether the key changed, without revealing it."""
     return hashlib.sha256(environment["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"].encode()).hexdigest()[:16]
 
 
 def save(what: str, into: Path, *command: str) -> None:
-    """Write what a command of compose says into a file, and its size on the screen while it grows."""
+    """Write a compose command's output to a file, and show the file's size while it grows."""
     with into.open("xb") as file, tempfile.TemporaryFile() as errors:
         into.chmod(0o600)
         arguments = ["docker", "compose", "--file", str(FOLDER / "compose.yaml"), *command]
@@ -110,7 +110,7 @@ def save(what: str, into: Path, *command: str) -> None:
 
 
 def wait(process: subprocess.Popen, what: str, into: Path) -> None:
-    """Wait for its end, and say now and then how far it is."""
+    """Wait for a process to exit, and report progress now and then."""
     while True:
         try:
             process.wait(PROGRESS_SECONDS)
@@ -125,18 +125,18 @@ def megabytes(path: Path) -> str:
 
 
 def read_dump(path: Path) -> None:
-    """Have PostgreSQL read a dump to its end; raises OneHostError when it is damaged. Its list alone stands at its beginning."""
+    """Have PostgreSQL read a dump to its end, because its table of contents covers the beginning alone; raises OneHostError."""
     with path.open("rb") as file:
         said = compose("exec", "-T", "postgres", "pg_restore", "--file=/dev/null", stdin=file)
     done(said, f"{path.parent.name}/{path.name} cannot be read back", "`make backup` makes another")
 
 
 def read_artifacts(path: Path) -> int:
-    """How many files an archive holds, after reading it to its end; raises OneHostError when it is damaged."""
+    """The number of files in an archive, after reading it to its end; raises OneHostError when it is damaged."""
     try:
         with gzip.open(path) as raw, tarfile.open(fileobj=raw, mode="r|") as archive:
             count = sum(member.isfile() for member in archive)
-            while raw.read(1 << 20):  # the checksum stands behind what tar asks for
+            while raw.read(1 << 20):  # the checksum comes after the data that tar reads
                 pass
             return count
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -146,7 +146,7 @@ def read_artifacts(path: Path) -> int:
 
 
 def checked(backup: Path) -> dict:
-    """What a backup says of itself, after comparing every byte with it; raises OneHostError when something differs."""
+    """A backup's description, after verifying all checksums; raises OneHostError when something differs."""
     damaged = "take another one: BACKUP=NAME, of those that this folder holds"
     try:
         manifest = read_json(backup / MANIFEST)

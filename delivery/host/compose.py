@@ -1,4 +1,4 @@
-"""The Docker command and its compose plugin on monitoring/compose.yaml, their failures in words."""
+"""Runs the docker command and its compose plugin on monitoring/compose.yaml, and turns failures into messages."""
 
 import json
 import os
@@ -13,14 +13,14 @@ PASSWORDS = (
     "SLIPWAY_POSTGRES_PASSWORD",
     "SLIPWAY_GRAFANA_PASSWORD",
     "SLIPWAY_MLFLOW_ADMIN_PASSWORD",
-    "SLIPWAY_MLFLOW_SECRET_KEY",  # by which MLflow's pages know a form as their own
+    "SLIPWAY_MLFLOW_SECRET_KEY",  # MLflow's key for its forms (CSRF)
     "SLIPWAY_MLFLOW_WEBHOOK_KEY",
 )
 INSTALL = "https://docs.docker.com/engine/install/"
 
 
 def docker(*arguments: str, timeout: float | None = None, **options) -> subprocess.CompletedProcess:
-    """Run `docker`; its output is captured unless `options` say otherwise, and it never waits for the keyboard."""
+    """Run `docker`; output is captured unless `options` say otherwise, and standard input is closed."""
     silent = {} if "input" in options else {"stdin": subprocess.DEVNULL}
     text = {"encoding": "utf-8", "errors": "replace"}
     options = {"capture_output": True} | silent | text | options
@@ -28,25 +28,25 @@ def docker(*arguments: str, timeout: float | None = None, **options) -> subproce
 
 
 def compose(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run `docker compose` on our file."""
+    """Run `docker compose` on our compose file."""
     return docker("compose", "--file", str(FOLDER / "compose.yaml"), *arguments, **options)
 
 
 def done(process: subprocess.CompletedProcess, what: str, then: str) -> str:
-    """Standard output of a process that succeeded; raises OneHostError with the last thing that it said."""
+    """The standard output of a successful process; raises OneHostError with its last line otherwise."""
     if process.returncode:
         raise OneHostError(f"{what}: {last_line(process.stderr)}", then)
     return process.stdout
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """The last line that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it does not say why"
 
 
 def require_engine() -> None:
-    """Raise OneHostError unless there are an engine that answers, and the compose plugin."""
+    """Raise OneHostError unless a Docker engine responds and the compose plugin is installed."""
     if not shutil.which("docker"):
         raise OneHostError(
             "there is no `docker` command here", f"install Docker Engine with its compose plugin: {INSTALL}"
@@ -69,9 +69,9 @@ def require_engine() -> None:
 
 
 def described() -> dict:
-    """What is to run, as compose understands the file with monitoring/.env and the environment.
+    """The configuration as compose resolves it from the file, monitoring/.env and the environment.
 
-    Raises OneHostError, also where `make up` never ran here.
+    Raises OneHostError, also when `make up` was never run here.
     """
     if not (FOLDER / ".env").exists() and not all(name in os.environ for name in PASSWORDS):
         raise OneHostError("there is no MLflow of `make up` here: monitoring/.env is missing", "`make up` makes it")
@@ -84,12 +84,12 @@ def described() -> dict:
 
 
 def without_passwords() -> dict[str, str]:
-    """An environment in which what is there can be asked for and ended, even where monitoring/.env was lost."""
+    """An environment with which compose can list and stop containers even when monitoring/.env was lost."""
     return os.environ | dict.fromkeys(PASSWORDS, "-")
 
 
 def containers() -> dict[str, dict]:
-    """What the engine says of each of our containers, by service."""
+    """The engine's description of each of our containers, by service."""
     said = compose("ps", "--all", "--quiet", env=without_passwords())
     ids = done(said, "the engine does not say what runs", "see `docker compose ls`").split()
     found = json.loads(docker("inspect", *ids).stdout) if ids else []
@@ -97,6 +97,6 @@ def containers() -> dict[str, dict]:
 
 
 def published(container: dict) -> set[int]:
-    """The ports of this host that a container holds."""
+    """The ports of this host that a container publishes."""
     bindings = (container["NetworkSettings"]["Ports"] or {}).values()
     return {int(binding["HostPort"]) for group in bindings for binding in group or []}

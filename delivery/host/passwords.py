@@ -1,4 +1,4 @@
-"""What `make up` keeps secret: the passwords in monitoring/.env, and the key that Prometheus shows to the service."""
+"""Secrets that `make up` creates: the passwords in monitoring/.env, and Prometheus's key for the service."""
 
 import base64
 import re
@@ -15,7 +15,7 @@ HEAD = "# Made by `make up`. Ports, images and more may be set here too: docs/on
 
 
 def make_passwords() -> None:
-    """Add to monitoring/.env each password that it lacks; whatever else stands there is kept."""
+    """Add missing passwords to monitoring/.env; everything else in it is kept."""
     try:
         text = ENV.read_text(encoding="utf-8") if ENV.exists() else HEAD
     except UnicodeDecodeError:
@@ -28,16 +28,17 @@ def make_passwords() -> None:
 
 
 def make_password(key: str) -> str:
-    """A new password; MLflow's key for webhooks must be 32 bytes as URL-safe base64."""
+    """A new password; MLflow's webhook key must be 32 bytes as URL-safe base64."""
     if key == "SLIPWAY_MLFLOW_WEBHOOK_KEY":
         return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     return secrets.token_hex(16)
 
 
 def make_metrics_key() -> None:
-    """Make the key that Prometheus shows to the service, unless there is one.
+    """Create Prometheus's key for the service, unless it exists.
 
-    Prometheus runs as another user and must be able to read it: the folder above keeps everybody else of this machine out.
+    Prometheus runs as another user and must be able to read the file: the folder's permissions keep other users of this
+    machine out.
     """
     KEY.parent.mkdir(parents=True, exist_ok=True)
     KEY.parent.parent.chmod(0o700)
@@ -49,7 +50,7 @@ def make_metrics_key() -> None:
 
 
 def metrics_key() -> str:
-    """The key that Prometheus shows; empty when there is none."""
+    """Prometheus's key for the service; "" when there is none."""
     try:
         return KEY.read_text(encoding="ascii").strip() if KEY.exists() else ""
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Bringing a backup of the MLflow of this host back."""
+"""Restoring a backup of this host's MLflow."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipeline.errors import OneHostError
 
 PSQL = ("exec", "-T", "postgres", "psql", "--quiet", "--no-psqlrc", "--username=mlflow", "--set=ON_ERROR_STOP=1")
 AGAIN = "run it again: what MLflow holds is as it was"
-# One transaction: there is no moment in which there is no database, or two.
+# One transaction: at no moment is there no database, or two.
 SWAP = """
 DROP DATABASE IF EXISTS mlflow_before;
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('mlflow', 'mlflow_restored') \\g /dev/null
@@ -19,15 +19,15 @@ ALTER DATABASE mlflow RENAME TO mlflow_before;
 ALTER DATABASE mlflow_restored RENAME TO mlflow;
 COMMIT;
 """
-# Linked, not moved: until the database is in place, what is there now must find its files. Afterwards each file that the backup
-# brought has two names, and one that has a single name belongs to what was replaced.
+# Hard links, not moves: until the database is replaced, the present one must find its files. Afterwards a file of the
+# backup has two links, and a file with a single link belongs to what was replaced.
 UNPACK = "rm -rf /artifacts/.restoring && mkdir /artifacts/.restoring && tar -C /artifacts/.restoring -xz"
 LINK = "cp -alf /artifacts/.restoring/. /artifacts/"
 TIDY = "find /artifacts -type f -links 1 -delete && rm -rf /artifacts/.restoring"
 
 
 def choose(name: str | None) -> Path:
-    """The backup of this name, or the newest; raises OneHostError that lists those there are."""
+    """The backup of this name, or the newest; raises OneHostError listing the existing ones."""
     there = complete(folder())
     found = [path for path in there if name in (None, path.name)]
     if found:
@@ -41,7 +41,7 @@ def choose(name: str | None) -> Path:
 
 
 def prepare(manifest: dict) -> dict:
-    """Start PostgreSQL alone, so that nobody writes meanwhile; return what is described."""
+    """Start PostgreSQL alone, so that nothing else writes meanwhile; return the resolved configuration."""
     make_passwords()
     make_metrics_key()
     model = described()
@@ -59,7 +59,7 @@ def prepare(manifest: dict) -> dict:
 
 
 def refuse_to_overwrite(replace: bool) -> None:
-    """Raise OneHostError when MLflow holds something that was not said to go."""
+    """Raise OneHostError when MLflow holds something and overwriting it was not confirmed."""
     now = held()
     if now != "nothing" and not replace:
         raise OneHostError(
@@ -80,13 +80,13 @@ def held() -> str:
 
 
 def rows(sql: str) -> str:
-    """What PostgreSQL answers about MLflow's database, bare."""
+    """The result of a query on MLflow's database, as plain rows."""
     said = compose(*PSQL, "--dbname=mlflow", "--tuples-only", "--no-align", input=sql)
     return done(said, "PostgreSQL does not answer", "`make up` says more").strip()
 
 
 def restore(backup: Path, manifest: dict) -> None:
-    """Fill in everything beside what is there, then put it in place."""
+    """Load the backup beside the present data, then swap them."""
     here = ARTIFACTS in manifest["files"]
     done(compose("stop", "mlflow"), "MLflow cannot be stopped", "`make down`, then run this again")
     if here:
@@ -106,17 +106,17 @@ def restore(backup: Path, manifest: dict) -> None:
 
 
 def fill(source: Path, *command: str) -> None:
-    """Give a file to a command of compose."""
+    """Pipe a file into a compose command."""
     with source.open("rb") as file:
         done(compose(*command, stdin=file), f"{source.name} could not be filled in", f"is the disk full? {AGAIN}")
 
 
 def maintain(sql: str) -> None:
-    """Run SQL beside MLflow's database, not in it."""
+    """Run SQL as administrator, outside MLflow's database."""
     done(compose(*PSQL, "--dbname=postgres", input=sql), "PostgreSQL refuses", AGAIN)
 
 
 def in_mlflow(command: str) -> None:
-    """Run a command where the artifacts are."""
+    """Run a command in the container that holds the artifacts."""
     said = compose("run", "--rm", "--no-deps", "-T", "mlflow", "sh", "-c", command)
     done(said, "the artifacts could not be put in place", "run it again, with REPLACE=yes")

@@ -1,4 +1,4 @@
-"""MLflow, PostgreSQL, Prometheus and Grafana in containers on this host: started, checked, ended."""
+"""MLflow, PostgreSQL, Prometheus and Grafana in containers on this host: start, check, stop."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ LOGS = "docker compose -f monitoring/compose.yaml logs"
 
 
 def up() -> dict:
-    """Start what is described and wait until it is healthy; return the description."""
+    """Start the services and wait until they are healthy; return the resolved configuration."""
     make_passwords()
     make_metrics_key()
     model = described()
@@ -42,19 +42,19 @@ def up() -> dict:
     start(*(set(model["services"]) - {"postgres"}))
     if mlflow_admin.asks(model):
         mlflow_admin.keep_password(model, addresses(model)["mlflow"])
-    compose("kill", "--signal", "SIGHUP", "prometheus")  # it reads its file again
+    compose("kill", "--signal", "SIGHUP", "prometheus")  # makes it reload its configuration
     return model
 
 
 def down() -> None:
-    """End the containers. Never their volumes: no option of ours removes what they stored."""
+    """Stop and remove the containers, never their volumes: no option of ours deletes stored data."""
     ended = sorted(containers())
     done(compose("down", env=without_passwords()), "not everything could be ended", f"`{LOGS}` may say why")
     print(f"ended: {', '.join(ended)}; what they stored stays" if ended else "nothing was running")
 
 
 def refuse_taken_ports(model: dict) -> None:
-    """Raise OneHostError when something other than our own containers listens where one of ours would."""
+    """Raise OneHostError when a port that we need is in use by anything but our own containers."""
     ours = set().union(*map(published, containers().values()))
     for service, one in model["services"].items():
         for port in (int(port["published"]) for port in one.get("ports", [])):
@@ -66,11 +66,11 @@ def refuse_taken_ports(model: dict) -> None:
 
 
 def make_network(name: str) -> None:
-    """Have the network in which the service and Prometheus meet; where the engine has two of its name, one is left."""
+    """Create the network shared by the service and Prometheus; if the engine has two of that name, remove one."""
     import docker as client
     from requests import RequestException
 
-    # The engine of the command line, whose context this client would not follow by itself.
+    # The engine of the docker command line: the client does not follow its context by itself.
     address = done(
         docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}"),
         "the Docker engine's address is not known",
@@ -86,7 +86,7 @@ def make_network(name: str) -> None:
 
 
 def have_images(model: dict) -> None:
-    """Build ours, which takes a moment when it is there, and pull the others where they are missing."""
+    """Build our image, which is quick when it exists, and pull missing ones."""
     print("building MLflow's image (some minutes the first time)", flush=True)
     base = model["services"]["mlflow"]["build"]["args"]["PYTHON_IMAGE"]
     built = compose("build", "mlflow", env=os.environ | {"BUILDKIT_PROGRESS": "plain"})
@@ -108,14 +108,14 @@ def have_images(model: dict) -> None:
 
 
 def check_prometheus() -> None:
-    """Raise OneHostError when Prometheus's file is wrong, before anything that runs is replaced."""
+    """Raise OneHostError when Prometheus's configuration is invalid, before any running container is replaced."""
     promtool = ("--entrypoint", "promtool", "prometheus", "check", "config", "/etc/prometheus/prometheus.yml")
     said = compose("run", "--rm", "--no-deps", "-T", *promtool)
     done(said, "monitoring/prometheus/prometheus.yml is wrong", "correct it; until then nothing is changed")
 
 
 def start(*services: str) -> None:
-    """Start services and wait until each is healthy; raises OneHostError after showing the log of one that is not."""
+    """Start services and wait until each is healthy; raises OneHostError after showing the log of one that fails."""
     forget_the_ill(*services)
     begun = time.monotonic()
     started = compose("up", "--detach", "--no-build", *services)
@@ -135,14 +135,14 @@ def start(*services: str) -> None:
 
 
 def forget_the_ill(*services: str) -> None:
-    """Remove containers that failed earlier: what was wrong may be put right, and a new one tries without delay."""
+    """Remove containers that failed earlier: the cause may be fixed, and a new one starts without back-off."""
     failed = [service for service, container in containers().items() if service in services and ill(container)]
     if failed:
         compose("rm", "--stop", "--force", *failed)
 
 
 def refuse_trouble(service: str, container: dict, late: bool) -> None:
-    """Raise OneHostError, after showing its log, when a container will not become healthy by waiting longer."""
+    """Show the log of a container that cannot become healthy, and raise OneHostError."""
     trouble = ill(container) or (late and not healthy(container) and f"is not ready after {WAIT_SECONDS} s")
     if trouble:
         show_log(service, container)
@@ -150,19 +150,20 @@ def refuse_trouble(service: str, container: dict, late: bool) -> None:
 
 
 def healthy(container: dict) -> bool:
-    """Whether it runs and passes its health check."""
+    """Whether a container runs and passes its health check."""
     return container["State"].get("Health", {}).get("Status") == "healthy"
 
 
 def ill(container: dict) -> str:
-    """What is wrong with a container that will not become healthy by waiting, else nothing."""
+    """Why a container cannot become healthy by waiting, else ""."""
     state = container["State"]
     if container["RestartCount"] >= 3 and not healthy(container):
         return "ends again and again"
     if state["Status"] in ("exited", "dead"):
         return f"has ended (exit status {state['ExitCode']})"
     unhealthy = state.get("Health", {}).get("Status") == "unhealthy"
-    return "is unhealthy" if unhealthy and state["Status"] == "running" else ""  # between two starts it counts as such
+    # While restarting, a container is also reported as unhealthy.
+    return "is unhealthy" if unhealthy and state["Status"] == "running" else ""
 
 
 def show_log(service: str, container: dict) -> None:
@@ -173,7 +174,7 @@ def show_log(service: str, container: dict) -> None:
 
 
 def set_password(model: dict) -> None:
-    """Give PostgreSQL the password that stands in monitoring/.env: its volume may be older than that file."""
+    """Set PostgreSQL's password to the one in monitoring/.env: the volume may be older than that file."""
     password = model["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"]
     if not re.fullmatch(r"[A-Za-z0-9_-]+", password):
         raise OneHostError(
@@ -185,19 +186,19 @@ def set_password(model: dict) -> None:
 
 
 def reached(port: dict) -> str:
-    """The address at which this machine reaches a published port; one bound to every address has none of its own."""
+    """The address at which this machine reaches a published port; for one bound to all interfaces, loopback."""
     bound = port.get("host_ip", "0.0.0.0")
     return "127.0.0.1" if bound == "0.0.0.0" else bound
 
 
 def addresses(model: dict) -> dict[str, str]:
-    """Where each service is reached from this machine."""
+    """Each service's URL on this machine."""
     ports = {service: one["ports"][0] for service, one in model["services"].items() if one.get("ports")}
     return {service: f"http://{reached(port)}:{port['published']}" for service, port in ports.items()}
 
 
 def say_next(model: dict, settings) -> None:
-    """Print where everything is, and the commands that put a model there."""
+    """Print the URLs, and the commands that deploy a model there."""
     urls = addresses(model)
     print(f"\nMLflow      {urls['mlflow']}\nPrometheus  {urls['prometheus']}")
     print(f"Grafana     {urls['grafana']}  (admin; its password is SLIPWAY_GRAFANA_PASSWORD in monitoring/.env)")

@@ -1,4 +1,4 @@
-"""The relay's three pages. It answers at once: what follows from a delivery is done by the worker."""
+"""The relay's three endpoints. They respond at once: the worker handles a delivery afterwards."""
 
 import asyncio
 import time
@@ -13,11 +13,11 @@ from delivery.relay.metrics import Metrics
 from delivery.relay.worker import Worker
 from pipeline.registry.webhooks import ALIASES, MAX_BODY, Refusal, Seen, parse, verify
 
-BODY_SECONDS = 10  # that a caller has for its body
+BODY_SECONDS = 10  # for a client to send its body
 
 
 def make(secret: str, model: str, worker: Worker, metrics: Metrics, seen: Seen | None = None) -> FastAPI:
-    """The application; its worker begins and ends with it."""
+    """The ASGI application; it starts and stops the worker."""
     known = Seen() if seen is None else seen
 
     @asynccontextmanager
@@ -67,12 +67,12 @@ def make(secret: str, model: str, worker: Worker, metrics: Metrics, seen: Seen |
 
 
 def answer(status: int, detail: str) -> JSONResponse:
-    """An answer in words."""
+    """A plain-text response."""
     return JSONResponse({"detail": detail}, status)
 
 
 async def body_of(request: Request) -> bytes:
-    """The body; raises Refusal (413, 408) for one that is too long, as soon as that is known, or too slow."""
+    """Read the body; raises Refusal (413, 408) as soon as it is known to be too long, or when it is too slow."""
     too_long = Refusal(413, "size", f"the body is longer than {MAX_BODY} bytes")
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared[:20]) > MAX_BODY:

@@ -1,4 +1,4 @@
-"""What the relay counts, for Prometheus."""
+"""The relay's metrics for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
@@ -33,11 +33,11 @@ class Metrics:
             "started",
             "failed",
             "retried",
-        ):  # there from the first scrape, so that a rate sees the first one
+        ):  # exported from the first scrape, so that a rate includes the first event
             self.promotions.labels(result)
 
     def is_pending(self) -> bool:
-        """Whether a promotion waits or is started."""
+        """Whether a promotion is waiting or in progress."""
         return bool(self.registry.get_sample_value("slipway_relay_pending"))
 
     def delivery(self, result: str, reason: str = "") -> None:
@@ -45,5 +45,5 @@ class Metrics:
         self.deliveries.labels(result, reason).inc()
 
     def text(self) -> bytes:
-        """The page that Prometheus reads."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)

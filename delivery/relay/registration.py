@@ -1,4 +1,4 @@
-"""The webhook on the MLflow server that tells the relay: found, made or brought up to date, tried. All by MLflow's REST interface."""
+"""Registers the relay's webhook on the MLflow server by its REST API: finds, creates or updates, and tests it."""
 
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -9,9 +9,9 @@ from pipeline.registry import mlflow_server
 
 EVENTS = [{"entity": "MODEL_VERSION_ALIAS", "action": action} for action in ("CREATED", "DELETED")]
 TRY_SECONDS = 60  # MLflow tries four times, with pauses
-LOOK_SECONDS = 20  # the same, for somebody who has asked about everything
+LOOK_SECONDS = 20  # the same limit for `make doctor`, which checks much else
 KEY = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"
-# What MLflow says, and what to do on its side.
+# MLflow's refusals, and what to do on the server.
 PRIVATE = "start the MLflow server with MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true where the relay is on a private address"
 REMEDIES = (
     ("URL scheme", "start the MLflow server with MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https, or give the relay https"),
@@ -22,12 +22,12 @@ REMEDIES = (
 
 
 def name(model: str) -> str:
-    """The webhook's name on the server; it is how it is found again."""
+    """The webhook's name on the server, by which it is found again."""
     return f"slipway-{model}"[:63].rstrip("-_")
 
 
 def find(address: str, model: str, seconds: float = 10) -> list[dict[str, Any]]:
-    """The webhooks of that name, one if all is well; raises Answer when MLflow does not list them."""
+    """The webhooks of that name, normally one; raises Answer when MLflow does not list them."""
     found: list[dict[str, Any]] = []
     token = ""
     while True:
@@ -39,12 +39,12 @@ def find(address: str, model: str, seconds: float = 10) -> list[dict[str, Any]]:
 
 
 def put(address: str, model: str, url: str, secret: str) -> tuple[str, str]:
-    """Make the webhook, or make the one that is there the same; its id, and which of the two. Raises RegistryError in words."""
+    """Create the webhook, or update the existing one; return its id and which of the two. Raises RegistryError."""
     wanted = {"name": name(model), "url": url, "events": EVENTS, "secret": secret, "status": "ACTIVE"}
     wanted["description"] = "starts a promotion when an alias is moved; `make webhook` made it"
     try:
         there = find(address, model)
-        for extra in there[1:]:  # of two commands at once: each would be told
+        for extra in there[1:]:  # left by two concurrent commands: each would get every event
             mlflow("DELETE", address, f"webhooks/{quote(extra['webhook_id'])}")
         path = f"webhooks/{quote(there[0]['webhook_id'])}" if there else "webhooks"
         made = mlflow("PATCH" if there else "POST", address, path, 30, wanted)
@@ -54,7 +54,7 @@ def put(address: str, model: str, url: str, secret: str) -> tuple[str, str]:
 
 
 def attempt(address: str, webhook: str, seconds: float = TRY_SECONDS) -> dict[str, Any]:
-    """What came of MLflow's own try: {"success", "response_status", "response_body", "error_message"}; raises RegistryError."""
+    """The result of MLflow's own test: {"success", "response_status", "response_body", "error_message"}; raises RegistryError."""
     try:
         return mlflow("POST", address, f"webhooks/{quote(webhook)}/test", seconds, {"event": EVENTS[0]})["result"]
     except Answer as answer:
@@ -65,7 +65,7 @@ def attempt(address: str, webhook: str, seconds: float = TRY_SECONDS) -> dict[st
 
 
 def refused(answer: Answer) -> RegistryError:
-    """MLflow's refusal, with what to do about it."""
+    """The error for a refusal by MLflow, with advice."""
     then = next((then for words, then in REMEDIES if answer.status == 400 and words in answer.what), "")
     if answer.status == 500:
         then = (
@@ -80,7 +80,7 @@ def refused(answer: Answer) -> RegistryError:
 
 
 def failure(result: dict[str, Any]) -> tuple[str, str]:
-    """Why a try did not reach the relay, and what to do."""
+    """Why a test did not reach the relay, and what to do."""
     status, error = result.get("response_status"), str(result.get("error_message", ""))
     if status == 401:
         return "the relay refused it with 401: it has another secret", "give both the same SLIPWAY_RELAY_SECRET"
@@ -97,7 +97,7 @@ def failure(result: dict[str, Any]) -> tuple[str, str]:
 
 
 def state(address: str | None, model: str) -> tuple[str, str]:
-    """What `make doctor` says of the webhook: ok or note, and a sentence. MLflow tries it, with an event that the relay ignores."""
+    """The state of the webhook for `make doctor`: ok or note, and a sentence. MLflow tests it with an event that is ignored."""
     schedule = "a moved alias is found by the schedule of promote.yml, or by `make reconcile`"
     try:
         there = find(address, model, seconds=3) if address else []

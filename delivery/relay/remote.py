@@ -1,7 +1,7 @@
-"""The two servers that the relay asks: MLflow, where an alias is, and GitHub, to start a workflow. Both over plain HTTP.
+"""HTTP calls of the relay: MLflow's aliases, and GitHub's dispatch of a workflow.
 
-Standard library only, for the relay's image. What a server answers is told by its status and its own short words; a token or a
-password is in no message.
+Uses the standard library only, for the relay's small image. Errors have the status and the server's short message; a
+token or password is in no message.
 """
 
 import base64
@@ -15,12 +15,12 @@ from typing import Any
 
 from pipeline.errors import SlipwayError
 
-MOST = 1_000_000  # bytes of an answer that are read
+MOST = 1_000_000  # bytes of a response that are read at most
 WORKFLOW = "promote.yml"
 
 
 class Answer(SlipwayError):
-    """A server's refusal, or that it cannot be reached: then `status` is 0. `after` is what it says of when to come again."""
+    """A server refused, or could not be reached (`status` 0). `after` is its Retry-After in seconds."""
 
     def __init__(self, status: int, what: str, after: str | None = None):
         super().__init__(what)
@@ -29,20 +29,20 @@ class Answer(SlipwayError):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may succeed later."""
+        """Whether the error is transient, so that the same request may succeed later."""
         return self.status == 0 or self.status == 429 or self.status >= 500 or (self.status == 403 and bool(self.after))
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Another address gets neither our token nor our request."""
+    """Refuses redirects: another address must get neither our token nor our request."""
 
     def redirect_request(self, *_):
-        """Follow nothing; the answer counts as an error."""
+        """Do not follow; the response becomes an error."""
         return None
 
 
 def ask(method: str, url: str, headers: dict[str, str], seconds: float, body: Any = None) -> Any:
-    """The answer to a request, parsed; raises Answer for any that is no success."""
+    """Send a request and return the parsed response; raises Answer unless it succeeds."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "slipway-relay", **headers}
     try:
@@ -62,7 +62,7 @@ def ask(method: str, url: str, headers: dict[str, str], seconds: float, body: An
 
 
 def _words(error: urllib.error.HTTPError) -> str:
-    """Status and the server's own sentence, cut short."""
+    """Status and the server's message, shortened."""
     try:
         said = json.loads(error.read(MOST))
         own = str(said.get("message") or said.get("detail") or "") if isinstance(said, dict) else ""
@@ -72,12 +72,12 @@ def _words(error: urllib.error.HTTPError) -> str:
 
 
 def _after(headers) -> str | None:
-    """Seconds to wait, as GitHub says them in either of its ways; a limit that is used up is one to wait for."""
+    """Seconds to wait, from either of GitHub's headers; an exhausted rate limit is waited for."""
     return headers.get("Retry-After") or ("60" if headers.get("X-RateLimit-Remaining") == "0" else None)
 
 
 def mlflow_headers(address: str) -> tuple[str, dict[str, str]]:
-    """The address without user and password, and the headers that log in there, by MLflow's own variables."""
+    """The URL without user and password, and the headers for login, from MLflow's own variables."""
     parts = urllib.parse.urlsplit(address)
     user = os.environ.get("MLFLOW_TRACKING_USERNAME") or urllib.parse.unquote(parts.username or "")
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or urllib.parse.unquote(parts.password or "")
@@ -89,13 +89,13 @@ def mlflow_headers(address: str) -> tuple[str, dict[str, str]]:
 
 
 def mlflow(method: str, address: str, path: str, seconds: float = 10, body: Any = None) -> Any:
-    """What MLflow answers below /api/2.0/mlflow/; raises Answer."""
+    """MLflow's response below /api/2.0/mlflow/; raises Answer."""
     bare, headers = mlflow_headers(address)
     return ask(method, f"{bare}/api/2.0/mlflow/{path}", headers, seconds, body)
 
 
 def aliases(address: str, model: str, seconds: float = 10) -> dict[str, str] | None:
-    """Alias and version of a registered model, None when MLflow has no such model; raises Answer when it cannot say."""
+    """Alias and version of a registered model, None when MLflow has no such model; raises Answer on any error."""
     query = urllib.parse.urlencode({"name": model})
     try:
         found = mlflow("GET", address, f"registered-models/get?{query}", seconds)
@@ -109,7 +109,7 @@ def aliases(address: str, model: str, seconds: float = 10) -> dict[str, str] | N
 
 
 def dispatch(api: str, repository: str, ref: str, token: str, seconds: float = 10) -> None:
-    """Start the workflow that promotes; raises Answer, with what is to be put right where trying again does not help."""
+    """Dispatch the promotion workflow; raises Answer, with advice when trying again does not help."""
     headers = {
         "Authorization": f"Bearer {token}",
         "Accept": "application/vnd.github+json",
@@ -124,7 +124,7 @@ def dispatch(api: str, repository: str, ref: str, token: str, seconds: float = 1
 
 
 def remedy(status: int, repository: str, ref: str) -> str:
-    """What to put right when GitHub refuses."""
+    """What to fix when GitHub refuses."""
     return {
         401: "the token in SLIPWAY_RELAY_TOKEN is wrong or has expired; make a new one",
         403: f"the token in SLIPWAY_RELAY_TOKEN may not start workflows; it needs the right Actions: write on {repository}",

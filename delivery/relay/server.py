@@ -1,4 +1,4 @@
-"""The webhook relay as a process: its settings from the environment, its server, its end."""
+"""The webhook relay as a process: settings from the environment, server, shutdown."""
 
 import multiprocessing
 import re
@@ -17,15 +17,17 @@ from pipeline.errors import SettingsError, SlipwayError
 
 PORT = 8010
 LOG = STATE / "relay-reconcile.log"
-CALLERS = 64  # that are served at once; others get 503, and MLflow comes again
+CALLERS = 64  # connections at once; others get 503, and MLflow tries again
 PACE = Pace()
-UNDO_SECONDS = 60  # for a reconcile under way to put all back, on a busy machine too; no engine kills it here
+# Seconds for a running reconcile to undo its changes, on a busy machine too. It runs in no container, so no engine kills
+# it earlier.
+UNDO_SECONDS = 60
 PLACEHOLDERS = ("change-me", "changeme", "set-me", "placeholder", "your-", "example", "<", "secretsecret")
 
 
 @dataclass(frozen=True, repr=False)
 class Config:
-    """What the environment says; it is never shown, for it holds secrets."""
+    """Settings from the environment; it has no repr, because it contains secrets."""
 
     secret: str
     model: str
@@ -38,7 +40,7 @@ class Config:
 
 
 def read(environment: Mapping[str, str], reconciles: bool) -> Config:
-    """The settings; raises SettingsError that names what is missing or unfit."""
+    """Read the settings; raises SettingsError naming what is missing or invalid."""
 
     def get(name: str, default: str = "") -> str:
         return environment.get(name, "").strip() or default
@@ -58,7 +60,7 @@ def read(environment: Mapping[str, str], reconciles: bool) -> Config:
 
 
 def check(config: Config, reconciles: bool) -> None:
-    """Raise SettingsError where something is missing, or GitHub cannot be asked with what is there."""
+    """Raise SettingsError when a setting is missing, or GitHub cannot be called with the given ones."""
     needed = {"SLIPWAY_RELAY_MODEL": config.model}
     if not reconciles:
         needed |= {
@@ -75,7 +77,7 @@ def check(config: Config, reconciles: bool) -> None:
 
 
 def secret(value: str) -> str:
-    """The secret that MLflow signs with; raises SettingsError for one that others could guess."""
+    """MLflow's signing secret; raises SettingsError for one that is easy to guess."""
     then = "`openssl rand -hex 32` makes one; give the same to `make webhook`"
     if not value:
         raise SettingsError("the relay needs SLIPWAY_RELAY_SECRET, with which MLflow signs what it sends", then)
@@ -85,7 +87,7 @@ def secret(value: str) -> str:
 
 
 def model(folder: Path = ROOT) -> str:
-    """The model's name in pipeline.toml, "" where there is none."""
+    """The model's name in pipeline.toml, "" when there is none."""
     try:
         name = tomllib.loads((folder / "pipeline.toml").read_text(encoding="utf-8")).get("name")
     except (OSError, ValueError):
@@ -94,14 +96,14 @@ def model(folder: Path = ROOT) -> str:
 
 
 def port(value: str) -> int:
-    """A port's number; raises SettingsError."""
+    """A port number; raises SettingsError."""
     if not (value.isascii() and value.isdecimal() and 0 < int(value[:6]) < 65536):
         raise SettingsError("SLIPWAY_RELAY_PORT is no port: a number from 1 to 65535", f"without it {PORT} is taken")
     return int(value)
 
 
 def elsewhere(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
-    """The worker that has GitHub promote."""
+    """A worker that dispatches the promotion workflow on GitHub."""
 
     def start() -> None:
         remote.dispatch(config.api, config.repository, config.ref, config.token)
@@ -111,7 +113,7 @@ def elsewhere(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
 
 
 def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
-    """The worker that promotes on this machine, with the heavy imports made before the first click."""
+    """A worker that promotes on this machine; it imports the heavy packages before the first event."""
     from pipeline import preload
     from pipeline.registry import mlflow_server
     from pipeline.settings import load_settings
@@ -123,7 +125,7 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
     return Worker(
         lambda: remote.aliases(mlflow_server.uri(settings), config.model),
         reconcile,
-        lambda _: None,  # the command that it runs tells by itself
+        lambda _: None,  # the command reports failures itself
         metrics,
         replace(pace, end=UNDO_SECONDS),
         cancel,
@@ -132,7 +134,7 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
 
 
 def reconcile() -> None:
-    """Run `make reconcile` and show what it said; raises SlipwayError when it failed."""
+    """Run `make reconcile` and print its output; raises SlipwayError when it fails."""
     from pipeline import preload
 
     LOG.parent.mkdir(parents=True, exist_ok=True)
@@ -145,18 +147,18 @@ def reconcile() -> None:
 
 
 def cancel() -> None:
-    """Tell the reconcile under way to undo what it began, as Ctrl-C does."""
+    """Interrupt the running reconcile as Ctrl-C does, so that it undoes its changes."""
     for child in multiprocessing.active_children():
         child.terminate()
 
 
 def tell(what: str) -> None:
-    """One message to SLIPWAY_WEBHOOK, where that is set."""
+    """Send one message to SLIPWAY_WEBHOOK, if it is set."""
     chat.tell(f"webhook relay says that a promotion failed: {what}")
 
 
 def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:
-    """Answer requests until a signal; a caller that is slow or one of too many is sent away. Raises SettingsError without a port."""
+    """Serve until a signal comes; slow or excess connections are refused. Raises SettingsError when the port is in use."""
     import uvicorn
 
     from delivery.relay import app

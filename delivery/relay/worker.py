@@ -1,4 +1,4 @@
-"""One thread that turns what was heard into a promotion: one at a time, and one more for whatever came meanwhile."""
+"""A thread that turns events into promotions: one at a time, and one more for all events that came meanwhile."""
 
 import random
 import threading
@@ -18,29 +18,29 @@ UNDONE = (
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds: how long to gather the events of one click, between tries at first, at most, and where a server asks for more.
+    """Seconds: to collect the events of one click, between first tries, at most, and at most when a server asks for more.
 
-    `end` is how long a promotion under way has when the relay is to end.
+    `end` is how long a promotion in progress may take at shutdown.
     """
 
     quiet: float = 0.2
     first: float = 1.0
     longest: float = 30.0
     after: float = 120.0
-    end: float = 8.0  # an engine kills after ten
-    tries: int = 6  # of a start; the registry is asked until it answers
+    end: float = 8.0  # an engine kills a container after ten
+    tries: int = 6  # to start a promotion; reading the registry is retried without limit
 
 
 def say(text: str) -> None:
-    """One line into the log."""
+    """Print a line with a timestamp."""
     print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}", flush=True)
 
 
 class Worker:
-    """Reads the aliases when it is told that one has moved, and starts a promotion.
+    """On an event, reads the aliases and starts a promotion.
 
-    `read` raises SlipwayError when MLflow does not say; `start` raises Answer when it may be tried again, any other when not.
-    `tell` hears of what failed; `cancel` ends a start that is under way, when we are to end, and `unfinished` says what that means.
+    `read` raises SlipwayError when MLflow does not answer. `start` raises Answer when it may be retried, another error
+    when not. `tell` reports failures. `cancel` interrupts `start` at shutdown, and `unfinished` says what that means.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Worker:
         self.thread = threading.Thread(target=self._work, name="promotions", daemon=True)
 
     def hear(self) -> None:
-        """An alias has moved; what is done about it is done later, in the thread."""
+        """Note that an alias has moved; the thread handles it later."""
         self.metrics.pending.set(1)
         self.heard.set()
 
     def stop(self) -> None:
-        """Give up waiting, end what is under way, and leave it time for that."""
+        """Stop waiting, interrupt a promotion in progress, and give it time to end."""
         self.ending.set()
         self.cancel()
         self.thread.join(self.pace.end)
@@ -81,7 +81,7 @@ class Worker:
                 self.metrics.pending.set(int(self.heard.is_set() or not done))
 
     def _turn(self) -> bool:
-        """Whether nothing is left to do for what was heard."""
+        """Handle the event; return whether nothing is left to do."""
         try:
             if self._promote():
                 self.metrics.promotions.labels("started").inc()
@@ -97,7 +97,7 @@ class Worker:
             return True
 
     def _promote(self) -> bool:
-        """Whether a promotion was started; raises what it failed of."""
+        """Start a promotion if needed; return whether it was started. Raises the error when it fails."""
         found = self._read()
         if self.ending.is_set():
             return False
@@ -112,10 +112,10 @@ class Worker:
         return self._start()
 
     def _read(self) -> dict[str, str] | None:
-        """What MLflow says; it is asked until it answers, or we are to end."""
+        """Read the aliases, retrying until MLflow answers or the relay stops; then None."""
         waits = self._waits()
         while not self.ending.is_set():
-            self.heard.clear()  # what came before this reading is in it; what comes from now on needs another
+            self.heard.clear()  # events before this reading are covered by it; later ones need another
             try:
                 return self.read()
             except SlipwayError as error:
@@ -128,7 +128,7 @@ class Worker:
     def _start(self) -> bool:
         waits = self._waits()
         for left in reversed(range(self.pace.tries)):
-            self.heard.clear()  # what is started reads the registry later than now
+            self.heard.clear()  # the started command reads the registry after this
             try:
                 self.start()
                 return True
@@ -143,13 +143,13 @@ class Worker:
         return False
 
     def _waits(self):
-        """Pauses that double, each drawn from its upper half, so that two relays do not knock together."""
+        """Exponential back-off with jitter, so that two relays do not retry at the same moments."""
         pause = self.pace.first
         while True:
             yield random.uniform(pause / 2, pause)
             pause = min(2 * pause, self.pace.longest)
 
     def _asked(self, answer: Answer) -> float:
-        """The seconds that a server asks for, as far as we go along with it."""
+        """The seconds that a server asks us to wait, up to our limit."""
         asked = answer.after or ""
         return min(float(asked[:9]), self.pace.after) if asked.isascii() and asked.isdecimal() else 0.0

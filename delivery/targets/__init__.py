@@ -1,11 +1,12 @@
-"""Where releases run: one module per target, each with the same few functions.
+"""Targets, the places where releases run: one module per target, all with the same functions.
 
-NAME; WHY (what speaks for it, in words); IMAGES (whether a release must be an image); HERE (whether it runs on this
-machine); unavailable(settings) -> why it cannot be used here, or None; serving(environment, settings) -> what serves, or
-None; release(environment, release, settings, at_once) -> what serves now; reach(environment, settings, as_callers) -> a context with an address that this
-machine can use; key(environment, settings) -> the key with which delivery asks there, or ""; key_in_shell(…) -> how a
-command line gets it; forget(environment, settings, subject) -> what deleting from the prediction log said;
-stop(environment) -> whether something ran on this machine.
+NAME; WHY (its advantage, in words); IMAGES (whether a release must be an image); HERE (whether it runs on this
+machine); unavailable(settings) -> why it cannot be used here, or None; serving(environment, settings) -> the current
+release's record, or None; release(environment, release, settings, at_once) -> the new record; reach(environment,
+settings, as_callers) -> a context manager that yields a URL for this machine; key(environment, settings) -> delivery's
+API key, or ""; key_in_shell(…) -> how a command line reads that key; forget(environment, settings, subject) -> the
+output of deleting a subject from the prediction log; stop(environment) -> whether something was running on this
+machine.
 """
 
 import os
@@ -23,22 +24,22 @@ ENVIRONMENTS = ("staging", "production")
 
 
 def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
-    """What serves of this model in an environment, on the target of now; another model's version is not one of ours."""
+    """The model's current release in an environment, on the present target; None for another model's release."""
     record = choose(settings).serving(environment, settings)
     return record if record and record["name"] == settings.name else None
 
 
 def environment(name: str) -> str:
-    """An environment's name, as an argument of a command; argparse shows the message when it is none."""
+    """An environment's name as an argparse type; argparse shows the message when it is invalid."""
     if name not in ENVIRONMENTS:
         raise ArgumentTypeError(f"say which: ENVIRONMENT=staging or ENVIRONMENT=production, not {name!r}")
     return name
 
 
 def check(settings: Settings) -> ModuleType:
-    """The target, known to be what the user means, before anything is built for it; raises DeployError.
+    """The target, checked before anything is built for it; raises DeployError.
 
-    A DOCKER_HOST that nobody answers at is somebody's wish for containers: `auto` alone would take a process.
+    If DOCKER_HOST is set but no engine responds, `auto` is refused as well: the user wants containers, not a process.
     """
     chosen = choose(settings)
     if chosen is process and settings.deploy.target == "auto" and os.environ.get("DOCKER_HOST"):
@@ -52,9 +53,9 @@ def check(settings: Settings) -> ModuleType:
 
 
 def choose(settings: Settings) -> ModuleType:
-    """The target that pipeline.toml names, or the first that is set up; raises DeployError when that one cannot be used.
+    """The target from pipeline.toml, or the first that is set up; raises DeployError when it cannot be used.
 
-    A cluster that is set up half-way is refused: a release for a cluster must not quietly end up on this machine.
+    A partly configured cluster is refused: a release for a cluster must not quietly run on this machine.
     """
     named: str = settings.deploy.target
     if named == "auto" and kubernetes.asked_for():

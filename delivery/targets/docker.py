@@ -1,8 +1,8 @@
-"""Target `docker`: an environment is one container of the release's image, behind a door on the port of pipeline.toml.
+"""Target `docker`: an environment is one container of the release's image, behind a proxy on the port of pipeline.toml.
 
-A release is started beside the old one and tested on a port of its own; then it takes over the name by which the door
-finds what serves, and the old one ends when its callers have left. No request is lost, and going back is giving the name
-back. The engine knows all there is to know: names and labels of the containers are the record.
+A release is started beside the old one and tested on its own port. Then it gets the name by which the proxy finds the
+current release, and the old one drains. No request is lost, and a rollback gives the name back. The engine is the only
+record: names and labels of the containers tell everything.
 """
 
 import calendar
@@ -30,14 +30,14 @@ NAME = "docker"
 WHY = "containers of the Docker engine on this machine"
 IMAGES = True
 HERE = True
-NETWORK = "slipway"  # on it the doors are `staging` and `production`, port 8000: for Prometheus and other neighbours
+NETWORK = "slipway"  # where the proxies are `staging` and `production`, port 8000, for Prometheus and other containers
 PORT = "8000/tcp"
-UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there
-DRAIN = 35  # seconds that a service may take to let its callers go and to write its log; see END in serving/runtime/workers.py
-USED = STATE / "docker"  # says that this checkout has used an engine, for when none answers
+UNNOTICED = 0.3  # seconds for connections that were already on their way to the old release
+DRAIN = 35  # seconds for a service to drain and to write its log; see END in serving/runtime/workers.py
+USED = STATE / "docker"  # shows that this checkout has used an engine, for when none responds
 LOOPBACK = "127.0.0.1"
-DATA = "/data"  # in a container: the one place that lasts, a volume of the environment
-KEYS_FILE = "/etc/slipway/api-keys"  # in a container: the folder of SLIPWAY_API_KEYS_FILE
+DATA = "/data"  # in a container: a volume of the environment, the only place that persists
+KEYS_FILE = "/etc/slipway/api-keys"  # the folder of SLIPWAY_API_KEYS_FILE inside a container
 DATABASE = f"sqlite:///{DATA}/predictions.db"
 PASSED_ON = (
     "SLIPWAY_API_KEYS",
@@ -47,14 +47,14 @@ PASSED_ON = (
     "SLIPWAY_REQUEST_LOG",
     "SLIPWAY_CORS_ORIGINS",
 )
-PUBLISHED, ADDRESS = "slipway.port", "slipway.address"  # the labels of a door
-GENERATED = "slipway.key"  # the label of a container that knows delivery by a key of this target's making
+PUBLISHED, ADDRESS = "slipway.port", "slipway.address"  # labels of a proxy
+GENERATED = "slipway.key"  # label of a container whose delivery key this target created
 LIMITS = {"mem_limit": "1g", "pids_limit": 256}
 LOCKED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "tmpfs": {"/tmp": "size=64m"}}
 
 
 def unavailable(settings: Settings) -> str | None:
-    """Why no Docker engine can be used here, in words; None when one answers."""
+    """Why no Docker engine can be used here, in words; None when one responds."""
     return _no_engine()
 
 
@@ -73,9 +73,9 @@ def _no_engine() -> str | None:
 
 
 def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
-    """What serves in the environment: {name, version, digest, image, url, port, bundle, since}; None when nothing does."""
+    """The current release: {name, version, digest, image, url, port, bundle, since}; None when nothing is running."""
     with _engine() as engine:
-        # Killed between two names, a release leaves `before` where the door still finds it.
+        # A release that was killed between the two renames leaves `before`, which the proxy still finds.
         live = _find(engine, environment, "live") or _find(engine, environment, "before")
         doors = [door for door in _doors(engine, environment) if door.status == "running"]
         return _record(live, doors[0]) if live and live.status == "running" and doors else None
@@ -83,18 +83,18 @@ def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
 
 @contextmanager
 def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
-    """The environment's address, which any program on this machine can use; callers use the same."""
+    """The environment's URL, which any program on this machine can use; clients use the same."""
     yield _url(_address(), settings.deploy.port(environment))
 
 
 def key(environment: str, settings: Settings) -> str:
-    """The key with which delivery asks the environment, "" where anybody may; raises DeployError when it is of no use."""
+    """Delivery's API key for the environment, "" when it is open; raises DeployError for an unusable key."""
     with _engine() as engine:
         return _generated(environment) if _knows_generated(engine, environment) else keys.from_environment()
 
 
 def key_in_shell(environment: str, settings: Settings) -> str:
-    """How a command line gets such a key, "" where none is needed."""
+    """How a command line reads that key, "" when none is needed."""
     with _engine() as engine:
         if _knows_generated(engine, environment):
             return f"$(cat {shlex.quote(str(_key_file(environment)))})"
@@ -102,7 +102,7 @@ def key_in_shell(environment: str, settings: Settings) -> str:
 
 
 def forget(environment: str, settings: Settings, subject: str) -> str:
-    """Delete all predictions about a subject from the prediction log; what that says. Raises DeployError."""
+    """Delete all predictions about a subject from the prediction log; return the command's output. Raises DeployError."""
     with _engine() as engine:
         live = _find(engine, environment, "live")
         if live is None or live.status != "running":
@@ -121,7 +121,7 @@ def forget(environment: str, settings: Settings, subject: str) -> str:
 
 
 def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
-    """Put a release into the place of what serves; raises DeployError after restoring that when it fails."""
+    """Replace the current release; when that fails, restore it and raise DeployError."""
     address, ours = _address(), keys.ours()
     with _engine() as engine:
         _tidy(engine, environment)
@@ -135,7 +135,7 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
             smoke_test(url, release.bundle, release.version, ours)
             door = _open_door(engine, environment, release, address, port)
             _switch(engine, environment, new, door, release, ours)
-        except BaseException:  # whatever it was, the keyboard included: a release that failed must not stay
+        except BaseException:  # also KeyboardInterrupt: a failed release must not stay
             for failed in (new, *(one for one in _doors(engine, environment) if one not in doors)):
                 failed.remove(force=True)
             raise
@@ -146,7 +146,7 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
 
 
 def holds(environment: str, settings: Settings) -> bool:
-    """Whether a door of ours stands on the environment's port, with or without a release behind it."""
+    """Whether our proxy holds the environment's port, with or without a release behind it."""
     if _no_engine():
         return False
     with _engine() as engine:
@@ -172,7 +172,7 @@ def stop(environment: str) -> bool:
 
 @contextmanager
 def _engine() -> Iterator[Any]:
-    """A client of the engine; its errors become ours, in words."""
+    """A client of the engine; its errors become ours."""
     import docker
     import requests
 
@@ -194,12 +194,12 @@ def _labels(environment: str) -> list[str]:
 
 
 def _name(environment: str, role: str) -> str:
-    """A container's name, its own for each checkout: a second one on this machine must not take the place of the first."""
+    """A container's name, different for each checkout: a second one on this machine must not replace the first one's."""
     return f"slipway-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}-{environment}-{role}"
 
 
 def _find(engine, environment: str, role: str):
-    """The container in a role: `live` serves, `next` is on trial, `before` retires."""
+    """The container in a role: `live` serves, `next` is being tested, `before` is draining."""
     import docker
 
     try:
@@ -209,12 +209,12 @@ def _find(engine, environment: str, role: str):
 
 
 def _doors(engine, environment: str) -> list[Any]:
-    """The containers that stand before them, newest first: one for each port, so more than one only in between."""
+    """The environment's proxies, newest first: one per port, so more than one only while the port changes."""
     return engine.containers.list(all=True, ignore_removed=True, filters={"label": [*_labels(environment), PUBLISHED]})
 
 
 def _tidy(engine, environment: str) -> None:
-    """Put right what a killed release left: an unfinished trial, a retired one, a live one that lost its name."""
+    """Clean up after a killed release: an unfinished test, a draining container, a live one that lost its name."""
     before = _find(engine, environment, "before")
     if before and not _find(engine, environment, "live"):
         before.rename(_name(environment, "live"))
@@ -224,7 +224,7 @@ def _tidy(engine, environment: str) -> None:
 
 
 def _start(engine, environment: str, release: Release, ours: str):
-    """Start the release on trial, on a free port of this machine; `ours` is delivery's key, "" where anybody may call."""
+    """Start the new release on a free port of this machine; `ours` is delivery's key, "" for an open service."""
     write_text(USED, "containers were started from here\n")
     print(f"starting version {release.version} for {environment} from {release.image}", flush=True)
     assert release.image, "this target serves images"
@@ -258,7 +258,7 @@ def _start(engine, environment: str, release: Release, ours: str):
 
 
 def _present(engine, image: str) -> str:
-    """The image, pulled by its digest when the engine does not have it; raises DeployError when it is nowhere."""
+    """The image, pulled by digest if missing; raises DeployError when it is nowhere."""
     import docker
 
     try:
@@ -277,7 +277,7 @@ def _present(engine, image: str) -> str:
 
 
 def _told() -> dict[str, str]:
-    """The variables of a service: what the user set of them, and where its prediction log is."""
+    """A service's variables: those that the user set, and the prediction log's database."""
     told = {name: value for name in PASSED_ON if (value := os.environ.get(name))}
     if file := os.environ.get("SLIPWAY_API_KEYS_FILE"):
         told["SLIPWAY_API_KEYS_FILE"] = f"{KEYS_FILE}/{Path(file).name}"
@@ -285,7 +285,7 @@ def _told() -> dict[str, str]:
 
 
 def _keys_folder() -> dict[str, dict[str, str]]:
-    """The folder of SLIPWAY_API_KEYS_FILE as a volume: of a single file, a container would go on seeing the old one."""
+    """The folder of SLIPWAY_API_KEYS_FILE as a volume: with a single file, a container would not see a replaced one."""
     file = os.environ.get("SLIPWAY_API_KEYS_FILE")
     return {str(Path(file).absolute().parent): {"bind": KEYS_FILE, "mode": "ro"}} if file else {}
 
@@ -293,7 +293,7 @@ def _keys_folder() -> dict[str, dict[str, str]]:
 def _volume(engine, environment: str) -> str:
     """The volume of the environment's prediction log, which no verb of ours removes."""
     labels = dict(label.split("=", 1) for label in _labels(environment))
-    return engine.volumes.create(_name(environment, "data"), labels=labels).name  # one that is there stays
+    return engine.volumes.create(_name(environment, "data"), labels=labels).name  # returns an existing one unchanged
 
 
 def _key_file(environment: str) -> Path:
@@ -301,7 +301,7 @@ def _key_file(environment: str) -> Path:
 
 
 def _generated(environment: str) -> str:
-    """The key by which delivery is known where the user gives no callers; made once, for this user's eyes only."""
+    """Delivery's key when the user configured no clients; created once, readable by this user only."""
     file = _key_file(environment)
     if not file.exists():
         write_text(file, f"slipway_{secrets.token_urlsafe(32)}\n", mode=0o600)
@@ -320,7 +320,7 @@ def _knows_generated(engine, environment: str) -> bool:
 
 
 def _address() -> str:
-    """Where environments are published: SLIPWAY_SERVICE_ADDRESS, or this machine alone; raises DeployError."""
+    """The address to publish environments on: SLIPWAY_SERVICE_ADDRESS, or loopback; raises DeployError."""
     given = os.environ.get("SLIPWAY_SERVICE_ADDRESS") or LOOPBACK
     try:
         return str(ipaddress.IPv4Address(given))
@@ -336,16 +336,16 @@ def _is_loopback(address: str) -> bool:
 
 
 def _url(address: str, port: int) -> str:
-    """How this machine reaches a published port."""
+    """The URL at which this machine reaches a published port."""
     return f"http://{LOOPBACK if address == '0.0.0.0' else address}:{port}"
 
 
 def _network() -> str:
-    return os.environ.get("SLIPWAY_NETWORK") or NETWORK  # another keeps a second model on this machine apart
+    return os.environ.get("SLIPWAY_NETWORK") or NETWORK  # another network separates a second model on this machine
 
 
 def _wait(container, environment: str, settings: Settings) -> str:
-    """Wait until a release is ready and return its own address; raises DeployError with its last words when it is not."""
+    """Wait until a release is ready and return its own URL; raises DeployError with the end of its log when it is not."""
     print(f"waiting until the service for {environment} is ready", flush=True)
     deadline = time.monotonic() + settings.deploy.ready_seconds
     while True:
@@ -366,7 +366,7 @@ def _wait(container, environment: str, settings: Settings) -> str:
 
 
 def _open_door(engine, environment: str, release: Release, address: str, port: int):
-    """Have a door on the port; one that stands there already stays. Raises DeployError when it stands elsewhere."""
+    """Start a proxy on the port, unless one runs there. Raises DeployError when one runs with other settings."""
     import docker
 
     network = networks.ensure(engine, _network())
@@ -415,12 +415,12 @@ def _open_door(engine, environment: str, release: Release, address: str, port: i
 
 
 def _behind(environment: str) -> list[str]:
-    """Where a door leads: to what serves, else, between two names, to what served before."""
+    """Where the proxy leads: to `live`, or during a switch to `before`."""
     return [part for role in ("live", "before") for part in ("--to", f"{_name(environment, role)}:8000")]
 
 
 def _wait_until_open(door) -> None:
-    """Wait for the door's first word: the engine takes connections for it earlier, and drops them."""
+    """Wait for the proxy's first output: before it, the engine accepts connections and drops them."""
     deadline = time.monotonic() + 20
     while b"door open" not in door.logs(tail=5):
         door.reload()
@@ -435,7 +435,7 @@ def _wait_until_open(door) -> None:
 
 
 def _switch(engine, environment: str, new, door, release: Release, ours: str) -> None:
-    """Give the release the name by which the door finds it, and ask through the door; raises DeployError after giving it back."""
+    """Rename the release so that the proxy finds it, then test through the proxy; raises DeployError after renaming it back."""
     live = _find(engine, environment, "live")
     if live:
         live.rename(_name(environment, "before"))
@@ -445,7 +445,7 @@ def _switch(engine, environment: str, new, door, release: Release, ours: str) ->
     except BaseException as error:
         if live is None:
             raise
-        with suppress(Exception):  # it may not have got the name
+        with suppress(Exception):  # it may not have the name yet
             new.rename(_name(environment, "next"))
         live.rename(_name(environment, "live"))
         if not isinstance(error, SlipwayError):
@@ -455,7 +455,7 @@ def _switch(engine, environment: str, new, door, release: Release, ours: str) ->
 
 
 def _retire(container) -> None:
-    """Let a container's callers leave, and remove it; one that resists is left to the next release, for another serves."""
+    """Drain and remove a container; a failure is left to the next release, because the new one already serves."""
     import docker
 
     if container is None:
@@ -470,7 +470,7 @@ def _retire(container) -> None:
 
 
 def _record(live, door) -> dict[str, Any]:
-    """What serves, as the labels say; `since` in local time."""
+    """The current release from its labels; `since` in local time."""
     port = int(door.labels[PUBLISHED])
     about = {key: live.labels[f"slipway.release.{key}"] for key in ("name", "version", "digest", "image", "bundle")}
     there = Path(about["bundle"]).is_dir()

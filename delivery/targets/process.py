@@ -1,7 +1,7 @@
-"""Target `process`: an environment is one service process on this machine, behind a door on the port of pipeline.toml.
+"""Target `process`: an environment is one service process on this machine, behind a proxy on the port of pipeline.toml.
 
-A release is started beside the old one on a port of its own and tested there; then the door is pointed at it, and the old
-one ends when its callers have left. No request is lost, and going back is pointing the door back.
+A release is started beside the old one on its own port and tested there. Then the proxy is switched to it, and the old
+one drains and exits. No request is lost, and a rollback only switches the proxy back.
 """
 
 import os
@@ -29,50 +29,50 @@ WHY = "a service on this machine, which needs nothing but Python"
 IMAGES = False
 HERE = True
 SERVICE, DOOR = "serving", "serving.runtime.proxy"
-UNNOTICED = 0.3  # seconds in which a connection that was on its way to the old release arrives there
-DRAIN = 35  # seconds that a service may take to let its callers go and to write its log; see END in serving/runtime/workers.py
+UNNOTICED = 0.3  # seconds for connections that were already on their way to the old release
+DRAIN = 35  # seconds for a service to drain and to write its log; see END in serving/runtime/workers.py
 
 
 def unavailable(settings: Settings) -> str | None:
-    """Nothing is needed but Python, so this target can always be used."""
+    """None: this target needs only Python and can always be used."""
     return None
 
 
 def record_file(environment: str) -> Path:
-    """Where this machine remembers what serves in an environment; the door reads it for each connection."""
+    """The record of the environment's release on this machine; the proxy reads it for each connection."""
     return STATE / f"{environment}.json"
 
 
 def recorded(environment: str) -> dict[str, Any] | None:
-    """What was put into the environment last, whether it still runs or not."""
+    """The record of the last release, running or not."""
     then = f"what serves goes on; `make deploy ENVIRONMENT={environment}` or `make rollback` writes it anew"
     found = state.read(record_file(environment), state.Serving, then)
     return dict(found) if found else None
 
 
 def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
-    """What serves in the environment now: {name, version, digest, url, bundle, since, address, pid, …}; None when nothing does."""
+    """The current release: {name, version, digest, url, bundle, since, address, pid, …}; None when nothing is running."""
     record = recorded(environment)
     return record if record and processes.find(record) and _doors(environment, record["port"]) else None
 
 
 def key(environment: str, settings: Settings) -> str:
-    """The key with which delivery asks the environment, "" where anybody may; raises DeployError when it is of no use."""
+    """Delivery's API key for the environment, "" when it is open; raises DeployError for an unusable key."""
     return keys.from_environment()
 
 
 def key_in_shell(environment: str, settings: Settings) -> str:
-    """How a command line gets such a key, "" where none is needed."""
+    """How a command line reads that key, "" when none is needed."""
     return f"${keys.VARIABLE}" if keys.given() else ""
 
 
 def database(environment: str) -> str:
-    """The database of the environment's prediction log: a file of this machine, kept over releases, unless one is named."""
+    """The URL of the prediction log's database: the configured one, or a file of this machine that all releases share."""
     return os.environ.get("SLIPWAY_DATABASE_URL") or f"sqlite:///{STATE / f'predictions-{environment}.db'}"
 
 
 def forget(environment: str, settings: Settings, subject: str) -> str:
-    """Delete all predictions about a subject from the prediction log; what that says. Raises DeployError."""
+    """Delete all predictions about a subject from the prediction log; return the command's output. Raises DeployError."""
     command = [sys.executable, "-m", "serving.log.store", "delete-subject", f"--subject={subject}"]
     surroundings = _surroundings(environment)
     done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, encoding="utf-8", errors="replace")
@@ -86,16 +86,16 @@ def forget(environment: str, settings: Settings, subject: str) -> str:
 
 @contextmanager
 def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
-    """The environment's address, which any program on this machine can use; callers use the same."""
+    """The environment's URL, which any program on this machine can use; clients use the same."""
     yield _url(f"127.0.0.1:{settings.deploy.port(environment)}")
 
 
 def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
-    """Put a release into the place of what serves; raises DeployError after restoring that when it fails."""
+    """Replace the current release; when that fails, restore it and raise DeployError."""
     port = settings.deploy.port(environment)
     before = serving(environment, settings)
     ours = keys.ours()
-    if before:  # else what runs may be what serves: a record can be lost
+    if before:  # else a running process may be the current release whose record was lost
         _end(process for process in _services(environment) if process.pid != before["pid"])
     _refuse_foreign(port, environment)
     process, address = _start(environment, release.bundle)
@@ -105,7 +105,7 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
         record = _record(release, port, address, process)
         _open_door(environment, port)
         _switch(environment, record, before, ours)
-    except BaseException:  # whatever it was, the keyboard included: a release that failed must not stay
+    except BaseException:  # also KeyboardInterrupt: a failed release must not stay
         _end([process])
         raise
     _end(door for door in _doors(environment) if door not in _doors(environment, port))
@@ -117,12 +117,12 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
 
 
 def holds(environment: str, settings: Settings) -> bool:
-    """Whether a door of ours stands on the environment's port, with or without a release behind it."""
+    """Whether our proxy holds the environment's port, with or without a release behind it."""
     return bool(_doors(environment, settings.deploy.port(environment)))
 
 
 def stop(environment: str) -> bool:
-    """End what serves in the environment; False when nothing did."""
+    """Stop the environment's processes; False when there were none."""
     found = [*_doors(environment), *_services(environment)]
     _end(found)
     record_file(environment).unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def stop(environment: str) -> bool:
 
 
 def _switch(environment: str, record: dict[str, Any], before: dict[str, Any] | None, ours: str) -> None:
-    """Point the door at a release and ask through it; raises DeployError after pointing it back."""
+    """Switch the proxy to a release and test through it; raises DeployError after switching back."""
     write_json(record_file(environment), record)
     try:
         smoke_test(record["url"], Path(record["bundle"]), record["version"], ours)
@@ -145,10 +145,10 @@ def _switch(environment: str, record: dict[str, Any], before: dict[str, Any] | N
 
 
 def _retire(before: dict[str, Any] | None) -> None:
-    """Tell the old release to end; it does so by itself when its callers have left."""
+    """Send SIGTERM to the old release; it drains and exits by itself."""
     old = processes.find(before) if before else None
     if old:
-        with suppress(KeyboardInterrupt):  # the new one serves: what is begun is finished
+        with suppress(KeyboardInterrupt):  # the new one already serves, so finish
             time.sleep(UNNOTICED)
         old.terminate()
 
@@ -169,7 +169,7 @@ def _record(release: Release, port: int, address: str, process: psutil.Process) 
 
 
 def _open_door(environment: str, port: int) -> None:
-    """Have a door on the port; one that stands there already stays."""
+    """Start a proxy on the port, unless one runs there."""
     if _doors(environment, port):
         return
     command = ["-m", DOOR, "--port", str(port), "--to-record", str(record_file(environment))]
@@ -184,7 +184,7 @@ def _open_door(environment: str, port: int) -> None:
 
 
 def _start(environment: str, bundle: Path) -> tuple[psutil.Process, str]:
-    """Start the service of a bundle on a free port; the process and its HOST:PORT."""
+    """Start a bundle's service on a free port; return the process and its HOST:PORT."""
     port = processes.free_port()
     command = ["-m", SERVICE, "--bundle", str(bundle), "--host", "127.0.0.1", "--port", str(port)]
     return _python(command, environment), f"127.0.0.1:{port}"
@@ -200,7 +200,7 @@ def _surroundings(environment: str) -> dict[str, str]:
 
 
 def _wait(process: psutil.Process, address: str, environment: str, settings: Settings) -> None:
-    """Wait until the service is ready; raises DeployError with the end of its log when it is not in time."""
+    """Wait until the service is ready; raises DeployError with the end of its log when it is too late."""
     print(f"waiting until the service for {environment} is ready at {address}", flush=True)
     deadline = time.monotonic() + settings.deploy.ready_seconds
     while not answers(_url(address)):
@@ -218,7 +218,7 @@ def _wait(process: psutil.Process, address: str, environment: str, settings: Set
 
 
 def _refuse_foreign(port: int, environment: str) -> None:
-    """Refuse a port on which somebody else's program listens."""
+    """Raise DeployError when another program listens on the port."""
     if not _doors(environment, port) and processes.port_taken(port):
         raise DeployError(
             f"port {port} for {environment} is taken by another program",
@@ -227,9 +227,9 @@ def _refuse_foreign(port: int, environment: str) -> None:
 
 
 def _services(environment: str) -> list[psutil.Process]:
-    """Every service of this environment of this repository, also one whose deployment was killed half-way.
+    """All services of this environment of this repository, also those of killed deployments.
 
-    Each by the process that minds its workers, for they have its command line: it alone is told to end.
+    Each is found by its supervising process, whose command line the workers share; only that process gets the signal.
     """
     folder = str(STATE / environment) + os.sep
     found = _running(SERVICE, lambda command: any(part.startswith(folder) for part in command))
@@ -238,7 +238,7 @@ def _services(environment: str) -> list[psutil.Process]:
 
 
 def _doors(environment: str, port: int | None = None) -> list[psutil.Process]:
-    """The doors of this environment of this repository, those on a port, if one is given."""
+    """The proxies of this environment of this repository; with a port, those on it."""
     record = str(record_file(environment))
     found = _running(DOOR, lambda command: record in command)
     return [door for door in found if port is None or str(port) in door.info["cmdline"]]

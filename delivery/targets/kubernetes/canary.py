@@ -1,8 +1,8 @@
-"""A release takes over production step by step, and each step is judged before the next (target `kubernetes`).
+"""The canary of target `kubernetes`: a release takes over production step by step, and each step is judged.
 
-At each step so many canary pods stand beside the stable ones that they get about the share of the traffic that
-pipeline.toml [canary] names. Golden requests are sent to both sides, and what the pods themselves count is compared
-(delivery/canary/verdict.py): go on, look again, or abort. The stable pods keep their image until the last step.
+At each step, enough canary pods run beside the stable ones to get about the traffic share from pipeline.toml [canary].
+Golden requests go to both sides, and the pods' own counters are compared (delivery/canary/verdict.py): continue, look
+again, or abort. The stable pods keep their image until the last step.
 """
 
 import math
@@ -18,16 +18,16 @@ from delivery.targets.kubernetes.pods import Delivery
 from pipeline.artifacts import read_json
 from pipeline.errors import DeployError
 
-LOOKS = 4  # over which the golden requests of a step are spread; a step that is undecided after them gets more
-WARM = 20  # requests to each side that are not counted: the first ones after a start are slow
-PAUSE_SECONDS = 3  # between looks, in which callers add to what is known
+LOOKS = 4  # looks per step, which share its golden requests; an undecided step gets more
+WARM = 20  # uncounted requests to each side: the first ones after a start are slow
+PAUSE_SECONDS = 3  # between looks, to gather clients' requests
 THEN = "what differs is above; a new candidate goes the whole way again with `make ship`"
-LATER = ("Deployment", "HorizontalPodAutoscaler", "HTTPRoute")  # what decides who serves
+LATER = ("Deployment", "HorizontalPodAutoscaler", "HTTPRoute")  # applied last: these decide which pods serve
 
 
 @dataclass(frozen=True)
 class Step:
-    """How many pods stand on each side, and the canary's exact share of the requests where a route sets it."""
+    """The number of pods on each side, and the canary's exact share of requests if a route sets it."""
 
     stable: int
     canary: int
@@ -41,7 +41,7 @@ class Step:
 
 
 def steps(pods_now: int, percents: list[int], by_route: bool) -> list[Step]:
-    """The steps before the last; those that would change nothing, for want of pods, are left out."""
+    """The steps before the last; steps that change nothing, for lack of pods, are left out."""
     step = _by_route if by_route else _by_pods
     return list(dict.fromkeys(step(max(pods_now, 1), percent) for percent in percents))
 
@@ -53,19 +53,20 @@ def _by_pods(pods_now: int, percent: int) -> Step:
 
 
 def _by_route(pods_now: int, percent: int) -> Step:
-    """Pods enough for the canary's share of the load, beside all stable ones."""
+    """Enough pods for the canary's share of the load, beside all stable ones."""
     return Step(pods_now, math.ceil(pods_now * percent / 100), percent)
 
 
 def take_over(
     delivery: Delivery, release: Release, objects: list[dict[str, Any]], earlier: list[dict[str, Any]]
 ) -> None:
-    """Lead a release through all steps to the end; raises DeployError when one aborts, for the caller to restore."""
+    """Take a release through all steps; raises DeployError when one aborts, and the caller restores."""
     cluster = delivery.cluster
     delivery.still_ours()
     pods_now = kubectl.find(cluster, "deployment/model")["deployment/model"]["spec"].get("replicas", 1)
     by_route = manifests.find(earlier, "HTTPRoute") is not None
-    # What only the release has, its canary pods may need; what both have, the stable pods keep until the end.
+    # The canary may need objects that only the new release has; objects of both stay unchanged for the stable pods
+    # until the end.
     kubectl.apply(cluster, [item for item in restore.without(objects, earlier) if item["kind"] not in LATER])
     for step in steps(pods_now, delivery.settings.canary.steps, by_route):
         print(f"canary: version {release.version} gets {step}", flush=True)
@@ -83,7 +84,7 @@ def _stand(
     earlier: list[dict[str, Any]],
     pods_now: int,
 ) -> None:
-    """Have the pods of a step: canary pods before stable ones go, so that there are never fewer than before."""
+    """Scale to a step: canary pods are added before stable ones go, so there are never fewer than before."""
     cluster = delivery.cluster
     if not kubectl.find(cluster, "deployment/model-canary"):
         _hold(delivery, pods_now)
@@ -99,7 +100,7 @@ def _stand(
 
 
 def _watch(delivery: Delivery, release: Release) -> None:
-    """Look at both sides until the verdict is go; raises DeployError when it is abort, or none comes in time."""
+    """Look at both sides until the verdict is go; raises DeployError on abort, or when no verdict comes in time."""
     rules, shown = delivery.settings.canary, ""
     rows = read_json(release.bundle / "golden.json")["inputs"]
     traffic.send(delivery, rows, WARM)
@@ -122,7 +123,7 @@ def _watch(delivery: Delivery, release: Release) -> None:
 
 
 def _hold(delivery: Delivery, replicas: int) -> None:
-    """Have this number of stable pods, and keep the autoscaler from changing it."""
+    """Set the number of stable pods, and keep the autoscaler from changing it."""
     delivery.still_ours()
     if kubectl.find(delivery.cluster, restore.SCALER):
         kubectl.merge(delivery.cluster, restore.SCALER, {"spec": {"minReplicas": replicas, "maxReplicas": replicas}})
@@ -130,11 +131,11 @@ def _hold(delivery: Delivery, replicas: int) -> None:
 
 
 def _finish(delivery: Delivery, release: Release, objects: list[dict[str, Any]], pods_now: int) -> None:
-    """Give the stable pods the release's image while those of the canary still serve, and take the canary away."""
+    """Give the stable pods the release's image while the canary still serves, then remove the canary."""
     _hold(delivery, pods_now)
     kubectl.apply(delivery.cluster, [item for item in objects if item["kind"] not in LATER[1:]])
     rollout.settled(delivery, objects, release)
     pods.prove_service(delivery, release)
     delivery.still_ours()
-    kubectl.apply(delivery.cluster, objects)  # the autoscaler and the weights as the manifests have them
+    kubectl.apply(delivery.cluster, objects)  # restores the autoscaler and the weights of the manifests
     rollout.remove_canary(delivery)

@@ -1,8 +1,8 @@
-"""The Secrets of an environment's callers: made once where they are missing, never changed after.
+"""The Secrets with an environment's API keys: created when missing, never changed afterwards.
 
-`model-api-keys` holds the lines of hashes that every pod mounts. The plain keys of the two callers that there always are,
-delivery and Prometheus, are in Secrets of their own, which no pod mounts. Where the component api-keys is switched on, the
-first of the three comes from a secret store instead, and somebody has to put delivery's line there.
+`model-api-keys` holds the lines with hashes that every pod mounts. The plain keys of the two built-in clients, delivery
+and Prometheus, are in Secrets of their own, which no pod mounts. With the component api-keys, the first Secret comes
+from a secret store, and an administrator has to add delivery's line there.
 """
 
 import base64
@@ -16,18 +16,18 @@ from pipeline.errors import DeployError
 from serving.access.keys import make_key
 
 KEYS, OURS, METRICS = "model-api-keys", "model-pipeline-key", "model-metrics-key"
-LINES, KEY = "keys", "key"  # the key of the first Secret, and of the other two
+LINES, KEY = "keys", "key"  # the data keys of the first Secret, and of the other two
 
 
 def ours(cluster: Cluster) -> str:
-    """The key with which delivery asks the environment; "" where there is none yet."""
+    """Delivery's API key for the environment; "" when there is none yet."""
     return _ours(cluster, kubectl.find(cluster, f"secret/{OURS}"))
 
 
 def prepared(cluster: Cluster, objects: list[dict[str, Any]]) -> str:
-    """The key with which delivery asks, once all Secrets are there that pods with these objects need.
+    """Create the missing Secrets that pods with these objects need, and return delivery's key.
 
-    Makes what is missing. Raises DeployError, with the line to add, where the service would not know delivery's key.
+    Raises DeployError with the line to add when the service would not accept delivery's key.
     """
     found = kubectl.find(cluster, *(f"secret/{name}" for name in (KEYS, OURS, METRICS)))
     elsewhere = manifests.find(objects, "ExternalSecret", KEYS) is not None
@@ -40,7 +40,7 @@ def prepared(cluster: Cluster, objects: list[dict[str, Any]]) -> str:
     elif not elsewhere:
         print(f"making Secret {KEYS}: callers are asked for keys (docs/service.md)", flush=True)
         _create(cluster, KEYS, LINES, "".join(f"{line}\n" for line in lines))
-    elif f"secret/{METRICS}" not in found:  # this is the first time: the lines were never told
+    elif f"secret/{METRICS}" not in found:  # first time: the lines were never printed
         raise DeployError(
             f"the keys of {cluster.environment} come from your secret store, which does not have those of delivery yet",
             f"add these lines there, then run this again: {'; '.join(lines)}",
@@ -49,7 +49,7 @@ def prepared(cluster: Cluster, objects: list[dict[str, Any]]) -> str:
 
 
 def shown(cluster: Cluster) -> str:
-    """How a command line gets delivery's key."""
+    """How a command line reads delivery's key."""
     where = f"--context {cluster.context} --namespace {cluster.namespace}"
     return f"$(kubectl {where} get secret {OURS} -o jsonpath='{{.data.{KEY}}}' | base64 -d)"
 
@@ -59,7 +59,7 @@ def _ours(cluster: Cluster, found: dict[str, dict[str, Any]]) -> str:
 
 
 def _text(cluster: Cluster, found: dict[str, dict[str, Any]], name: str, entry: str) -> str:
-    """What a Secret holds, "" where it is not there; raises DeployError where it is not what it should be."""
+    """A value of a Secret, "" when the Secret is missing; raises DeployError when it is malformed."""
     if f"secret/{name}" not in found:
         return ""
     try:
@@ -72,14 +72,14 @@ def _text(cluster: Cluster, found: dict[str, dict[str, Any]], name: str, entry: 
 
 
 def _make(cluster: Cluster, name: str, caller: str, scopes: str) -> str:
-    """Make a key and the Secret that holds it."""
+    """Create a key and its Secret."""
     key, _ = make_key(caller, scopes)
     _create(cluster, name, KEY, key)
     return key
 
 
 def _create(cluster: Cluster, name: str, entry: str, text: str) -> None:
-    """Make a Secret; one that came to be meanwhile is not written over. By standard input: arguments can be seen."""
+    """Create a Secret without overwriting one created meanwhile. It goes through standard input, because arguments are visible."""
     about = {"name": name, "labels": {**manifests.APP, "app.kubernetes.io/managed-by": "slipway"}}
     data = {entry: base64.b64encode(text.encode()).decode()}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": about, "type": "Opaque", "data": data}

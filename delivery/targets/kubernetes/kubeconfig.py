@@ -1,4 +1,4 @@
-"""The kubeconfig that an environment carries: read, checked, and written for the steps that follow."""
+"""An environment's kubeconfig: read, checked, and written for the workflow's next steps."""
 
 import base64
 import binascii
@@ -37,7 +37,7 @@ Config = dict[str, Any]
 
 
 def asked_for() -> None:
-    """Refuse production in a cluster that nobody has asked for."""
+    """Raise SettingsError unless production in a cluster was requested."""
     if repository_settings.switch(os.environ, "SLIPWAY_DEPLOY_PRODUCTION") != "true":
         raise SettingsError(
             "production in a cluster is deployed to only when it is asked for",
@@ -47,7 +47,7 @@ def asked_for() -> None:
 
 
 def parsed(text: str) -> Config:
-    """The kubeconfig; raises SettingsError, which repeats nothing of it, when it is none."""
+    """The parsed kubeconfig; raises SettingsError, which quotes nothing of it, when it is invalid."""
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -64,7 +64,7 @@ def parsed(text: str) -> Config:
 
 
 def refused(what: str, then: str = FLAT) -> SettingsError:
-    """The kubeconfig cannot be used."""
+    """The error for an unusable kubeconfig."""
     return SettingsError(f"the kubeconfig in {GIVEN} {what}", then)
 
 
@@ -88,7 +88,7 @@ def entries(config: Config, kind: str) -> dict[str, Config]:
 
 
 def choose(config: Config, environment: str) -> str:
-    """The context of an environment: the one its variable names, else the one called so, else the only one."""
+    """The environment's context: the one from its variable, else the one of its name, else the only one."""
     there, variable = entries(config, "contexts"), CONTEXTS[environment]
     named = os.environ.get(variable)
     if named and named not in there:
@@ -106,7 +106,7 @@ def choose(config: Config, environment: str) -> str:
 
 
 def log_in(config: Config, context: str) -> None:
-    """See that a context leads to a cluster and a user; one without credentials gets GitHub's OIDC token."""
+    """Check that a context has a cluster and a user; a user without credentials gets GitHub's OIDC token."""
     about = entries(config, "contexts")[context]
     where = entries(config, "clusters").get(str(about.get("cluster")))
     if where is None or not where.get("server"):
@@ -122,7 +122,7 @@ def log_in(config: Config, context: str) -> None:
 
 
 def check(body: Config) -> None:
-    """Refuse what a cluster or a user needs and this machine does not have: files, a program; or half a certificate."""
+    """Raise SettingsError when a cluster or user needs files or a program that are missing here, or has half a certificate."""
     for name in FILES:
         if name in body and not Path(str(body[name])).is_file():
             raise refused(f"names a file that is not on this machine ({name})")
@@ -153,7 +153,7 @@ def use_token(config: Config, context: str) -> None:
 
 
 def plugin() -> Config:
-    """How kubectl starts the credential plugin, from wherever it runs."""
+    """kubectl's configuration of the credential plugin, independent of the working directory."""
     return {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": sys.executable,
@@ -164,14 +164,14 @@ def plugin() -> Config:
 
 
 def written(text: str) -> Path:
-    """Write the kubeconfig where this user alone can read it; GitHub empties RUNNER_TEMP after each job."""
+    """Write the kubeconfig readable by this user only; GitHub empties RUNNER_TEMP after each job."""
     folder = Path(tempfile.mkdtemp(prefix="slipway-cluster-", dir=os.environ.get("RUNNER_TEMP") or None))
     write_text(folder / "kubeconfig", text, mode=0o600)
     return folder / "kubeconfig"
 
 
 def hand_on(variables: dict[str, str]) -> None:
-    """Set variables for the steps that follow; outside of a workflow, print how."""
+    """Set variables for the workflow's next steps; outside a workflow, print how to set them."""
     outputs.variables(**variables)
     if not outputs.is_workflow():
         for name, value in variables.items():

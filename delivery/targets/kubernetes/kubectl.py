@@ -1,6 +1,6 @@
-"""Runs kubectl against one context and one namespace, and puts its failures into words.
+"""Runs kubectl against one context and one namespace, and turns its failures into messages.
 
-The context is always named: the one that happens to be current on a machine decides nothing here.
+The context is always given: the current context of the machine has no effect.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from typing import IO, Any
 from pipeline.errors import DeployError
 
 CALL_SECONDS = 15  # for one request to the API server
-PAUSES = (2, 4)  # seconds before the second and the third try of an API server that cannot be reached
-NOISE = re.compile(r"Warning: |[EIW]\d{4} ")  # lines that are not what a call failed of
-MANAGER = "slipway"  # owns the fields that we apply
+PAUSES = (2, 4)  # seconds before the second and the third attempt to reach the API server
+NOISE = re.compile(r"Warning: |[EIW]\d{4} ")  # lines of output that are not the cause of a failure
+MANAGER = "slipway"  # field manager of everything we apply
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where an environment is: a context of the kubeconfig, and a namespace there."""
+    """An environment's place: a context of the kubeconfig, and a namespace."""
 
     environment: str
     context: str
@@ -34,7 +34,7 @@ class Cluster:
 
 
 class KubectlError(DeployError):
-    """A call was refused; `reason` is Unreachable, Unauthorized, or what Kubernetes calls it: Forbidden, NotFound …"""
+    """A call failed; `reason` is Unreachable, Unauthorized, or Kubernetes' own: Forbidden, NotFound …"""
 
     def __init__(self, what: str, then: str, reason: str):
         super().__init__(what, then)
@@ -53,7 +53,7 @@ def contexts() -> list[str]:
 
 
 def run(cluster: Cluster, *arguments: str, stdin: str = "", patient: bool = True) -> str:
-    """What kubectl printed; raises KubectlError. A cluster that cannot be reached is tried again, if we are patient."""
+    """Run kubectl and return its output; raises KubectlError. With `patient`, an unreachable cluster is retried."""
     where = [f"--context={cluster.context}", f"--namespace={cluster.namespace}", f"--request-timeout={CALL_SECONDS}s"]
     for pause in (*(PAUSES if patient else ()), None):
         done = _call(["kubectl", *where, *arguments], stdin)
@@ -67,14 +67,14 @@ def run(cluster: Cluster, *arguments: str, stdin: str = "", patient: bool = True
 
 
 def _call(command: list[str], stdin: str = "") -> subprocess.CompletedProcess:
-    # In a session of its own: the keyboard interrupts us, and we decide what that means for a call under way.
+    # A separate session: Ctrl-C reaches us alone, and we decide what happens to a call in progress.
     try:
         return subprocess.run(
             command,
             input=stdin,
             capture_output=True,
             encoding="utf-8",
-            errors="replace",  # a pod may log any bytes
+            errors="replace",  # a pod may log arbitrary bytes
             timeout=4 * CALL_SECONDS,
             start_new_session=True,
         )
@@ -87,7 +87,7 @@ def _call(command: list[str], stdin: str = "") -> subprocess.CompletedProcess:
 
 
 def in_words(stderr: str, cluster: Cluster) -> KubectlError:
-    """What kubectl wrote on standard error, as an error that says what to do next."""
+    """kubectl's standard error as an error with advice."""
     lines = dict.fromkeys(line.strip() for line in stderr.splitlines() if line.strip() and not NOISE.match(line))
     said = shorten(" ".join(lines), 400) or "kubectl failed without a word"
     by_hand = f"try by hand: `kubectl --context {cluster.context} --namespace {cluster.namespace} get pods`"
@@ -139,7 +139,7 @@ _KINDS = (
 
 
 def find(cluster: Cluster, *names: str, patient: bool = True) -> dict[str, dict[str, Any]]:
-    """Those of the objects that are there, e.g. find(cluster, "deployment/model"), by the name that they were asked by."""
+    """The existing ones of these objects, e.g. find(cluster, "deployment/model"), by the name they were asked for."""
     said = run(cluster, "get", *names, "--output=json", "--ignore-not-found", patient=patient)
     return {f"{found['kind'].lower()}/{found['metadata']['name']}": found for found in _items(said)}
 
@@ -155,7 +155,7 @@ def _items(said: str) -> list[dict[str, Any]]:
 
 
 def apply(cluster: Cluster, objects: Iterable[dict[str, Any]]) -> None:
-    """Make the cluster agree with these objects; fields that we applied before and that are in none of them now go."""
+    """Apply these objects; fields that we applied before and that none of them has are removed."""
     found = list(objects)
     if found:
         how = ("--server-side", f"--field-manager={MANAGER}", "--force-conflicts", "--filename=-")
@@ -163,7 +163,7 @@ def apply(cluster: Cluster, objects: Iterable[dict[str, Any]]) -> None:
 
 
 def delete(cluster: Cluster, objects: Iterable[dict[str, Any]]) -> None:
-    """Delete these objects where they are there; what belongs to them follows by itself."""
+    """Delete these objects if they exist; dependents are garbage-collected."""
     found = list(objects)
     if found:
         run(cluster, "delete", "--ignore-not-found", "--wait=false", "--filename=-", stdin=documents(found))
@@ -175,22 +175,22 @@ def merge(cluster: Cluster, name: str, change: dict[str, Any]) -> None:
 
 
 def documents(objects: Iterable[dict[str, Any]]) -> str:
-    """Objects as kubectl reads them, one after the other."""
+    """Objects as the input of kubectl: a stream of documents."""
     return "\n".join(json.dumps(item) for item in objects)
 
 
 @contextlib.contextmanager
 def proxy(cluster: Cluster) -> Iterator[str]:
-    """A door on this machine to our pods and Service, through the API server; yields its address, and is always shut.
+    """Run `kubectl proxy` to our pods and Service; yields its URL, and always stops it.
 
-    Whoever is on this machine can use it, so it leads nowhere else: not with the rights of the deploying account.
+    Any user of this machine can connect to it, so it allows nothing else of the deploying account's rights.
     """
-    # The shell's reader ends kubectl when our end of the pipe closes, which it does even if we are killed.
+    # The shell's `read` stops kubectl when our end of the pipe closes, which happens even if we are killed.
     shut = 'exec 3<&0; (read -r _ <&3; kill $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
     ways = f"^/api/v1/namespaces/{re.escape(cluster.namespace)}/(pods|services)/[a-z0-9.-]+:[0-9]+/proxy/"
     where = ("--port=0", "--address=127.0.0.1", f"--accept-paths={ways}", r"--reject-paths=/\.\.(/|$)")
     command = ["kubectl", f"--context={cluster.context}", "proxy", *where]
-    # Its complaints go to a file: nobody reads while it works, and a pipe that is full would stop it.
+    # Errors go to a file: nobody reads them meanwhile, and a full pipe would block kubectl.
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
@@ -209,7 +209,7 @@ def proxy(cluster: Cluster) -> Iterator[str]:
 
 
 def _port(child: subprocess.Popen, cluster: Cluster, complaints: IO[str]) -> str:
-    """The port that kubectl proxy chose, which is the end of the line that it prints first."""
+    """The port that kubectl proxy chose: the end of its first line."""
     assert child.stdout is not None
     line = child.stdout.readline() if select.select([child.stdout], [], [], CALL_SECONDS)[0] else ""
     if "Starting to serve on" not in line:
@@ -219,5 +219,5 @@ def _port(child: subprocess.Popen, cluster: Cluster, complaints: IO[str]) -> str
 
 
 def who() -> str:
-    """This run, for those who wait for it."""
+    """This run, described for those who wait for it."""
     return f"{os.environ.get('GITHUB_ACTOR') or os.environ.get('USER') or 'somebody'} on {os.uname().nodename}"

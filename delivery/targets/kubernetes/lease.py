@@ -1,7 +1,7 @@
-"""Keeps two deploying machines apart: the Lease `slipway-delivery` in the namespace of the environment.
+"""A lock between deploying machines: the Lease `slipway-delivery` in the environment's namespace.
 
-It is renewed while its holder works. One that was not renewed for SECONDS belongs to a run that was killed, and is taken over
-once it was seen to stand still: clocks differ, but a holder that lives writes.
+Its holder renews it while it works. A lease not renewed for SECONDS belongs to a killed run; it is taken over after it
+was observed unchanged, because clocks differ but a live holder writes.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from pipeline.errors import BusyError
 
 NAME = "slipway-delivery"
 SECONDS = 60
-STILL_SECONDS = SECONDS / 4 + 5  # a holder that lives renews its lease within this
+STILL_SECONDS = SECONDS / 4 + 5  # a live holder renews its lease within this time
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @contextlib.contextmanager
 def held(cluster: Cluster, holder: str) -> Iterator[Callable[[], None]]:
-    """Hold the lease; yields a function that raises BusyError when it may be another's, as when this machine slept.
+    """Hold the lease; yields a function that raises BusyError when it may be lost, as after this machine slept.
 
-    Raises BusyError, which names the holder, when another run has it.
+    Raises BusyError, naming the holder, when another run has it.
     """
-    lease, renewed = _take(cluster, holder), time.time()  # the clock goes on while a machine sleeps
+    lease, renewed = _take(cluster, holder), time.time()  # wall-clock time, because it continues while a machine sleeps
     ended, lost, trouble = threading.Event(), threading.Event(), ""
 
     def renew() -> None:
@@ -41,7 +41,7 @@ def held(cluster: Cluster, holder: str) -> Iterator[Callable[[], None]]:
                 trouble = str(error)
                 if isinstance(error, KubectlError) and error.reason in ("Conflict", "NotFound"):
                     lost.set()
-                    return  # anything else may pass: tried again in time
+                    return  # other errors may be transient: the next renewal comes in time
 
     def still_ours() -> None:
         if lost.is_set():
@@ -60,12 +60,12 @@ def held(cluster: Cluster, holder: str) -> Iterator[Callable[[], None]]:
         ended.set()
         renewal.join()
         if not lost.is_set():
-            with contextlib.suppress(KubectlError):  # it ends by itself; what happened before is what matters
+            with contextlib.suppress(KubectlError):  # it expires by itself; the original error matters more
                 _write(cluster, lease, holderIdentity="")
 
 
 def _take(cluster: Cluster, holder: str) -> dict[str, Any]:
-    """The lease, ours: a new one, or one that nobody holds any more."""
+    """Create the lease, or take one that nobody holds any more."""
     ours: dict[str, Any] = {
         "holderIdentity": holder,
         "leaseDurationSeconds": SECONDS,
@@ -94,14 +94,14 @@ def _take(cluster: Cluster, holder: str) -> dict[str, Any]:
 
 
 def _write(cluster: Cluster, lease: dict[str, Any], verb: str = "replace", **spec: Any) -> dict[str, Any]:
-    """Store the lease with these fields; its resourceVersion makes sure that nobody else wrote it meanwhile."""
+    """Write these fields to the lease; its resourceVersion makes the write fail if somebody else wrote meanwhile."""
     changed = lease | {"spec": lease.get("spec", {}) | spec}
     how = ("--filename=-", "--output=json")
     return json.loads(kubectl.run(cluster, verb, *how, stdin=json.dumps(changed), patient=verb == "create"))
 
 
 def _renewed(cluster: Cluster, lease: dict[str, Any]) -> dict[str, Any]:
-    """The lease as it is once renewed; a renewal before it may have arrived though its answer did not."""
+    """Renew the lease and return it; an earlier renewal may have arrived although its response did not."""
     try:
         return _write(cluster, lease, renewTime=_now())
     except KubectlError as error:
@@ -116,7 +116,7 @@ def _free(lease: dict[str, Any]) -> bool:
 
 
 def _moved(cluster: Cluster, lease: dict[str, Any]) -> dict[str, Any] | None:
-    """The lease as somebody writes it while it is watched for a moment; None when nobody does."""
+    """Watch the lease for a moment; return it when its holder renews it, None when nobody does."""
     print(
         f"{lease['spec']['holderIdentity']} seems to have left {cluster.environment}; watching for a moment", flush=True
     )
@@ -126,7 +126,7 @@ def _moved(cluster: Cluster, lease: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _until(lease: dict[str, Any]) -> datetime:
-    """When a lease runs out; one whose times cannot be read has run out, and whether somebody still renews it decides."""
+    """The time when a lease expires; with unreadable times it counts as expired, and watching it decides."""
     try:
         renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
         return renewed.astimezone(UTC) + timedelta(seconds=lease["spec"]["leaseDurationSeconds"])

@@ -1,6 +1,6 @@
-"""What is applied to a cluster: an overlay of k8s/ with the release put in, and the canary that is derived from it.
+"""The objects applied to a cluster: an overlay of k8s/ with the release filled in, and the canary derived from it.
 
-Nothing here talks to a cluster. `kubectl kustomize` reads files, and the rest are functions over the parsed objects.
+Nothing here connects to a cluster: `kubectl kustomize` reads files, and the rest are functions on the parsed objects.
 """
 
 import copy
@@ -16,11 +16,11 @@ import yaml
 from pipeline.artifacts import ROOT, to_json, write_json
 from pipeline.errors import DeployError
 
-APP = {"app.kubernetes.io/name": "model"}  # the label of everything
-TRACK = "slipway/track"  # the label that tells stable and canary pods apart
+APP = {"app.kubernetes.io/name": "model"}  # on every object
+TRACK = "slipway/track"  # tells stable pods from canary pods
 PLACEHOLDER = "slipway/model"  # the image's name in k8s/base
-UNSET = "set-me"  # what addresses.yaml says until somebody fills it in
-# What is applied anew when a release is undone, by API group: nothing else is taken out of a ConfigMap and applied.
+UNSET = "set-me"  # the placeholder in addresses.yaml
+# Kinds that are applied again when a release is undone, by API group: any other kind in the ConfigMap is refused.
 KINDS = {
     "": {"ConfigMap", "Service", "ServiceAccount"},
     "apps": {"Deployment"},
@@ -33,15 +33,15 @@ KINDS = {
     "monitoring.coreos.com": {"PodMonitor", "PrometheusRule", "ServiceMonitor"},
 }
 KEPT = ("Secret", "Namespace", "PersistentVolumeClaim")  # never deleted by us, nor copied into the ConfigMap
-SECONDS = 120  # far more than files need; an overlay that fetches from elsewhere must not hang for ever
+SECONDS = 120  # far more than files need; an overlay that fetches remote files must not hang
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
 def render(environment: str, name: str, image: str, about: dict[str, Any], root: Path = ROOT) -> list[dict]:
-    """The objects of an environment with this image; `about` becomes annotations slipway/KEY, its version a label too.
+    """The objects of an environment with this image; `about` becomes annotations slipway/KEY, and the version a label.
 
-    Writes build/k8s/ENVIRONMENT/kustomization.yaml, the one place where the image's digest stands. Raises DeployError
-    when the image is not named by digest, kubectl is missing, or the overlay cannot be used as it is.
+    Writes build/k8s/ENVIRONMENT/kustomization.yaml, the only place with the image's digest. Raises DeployError when the
+    image has no digest, kubectl is missing, or the overlay cannot be used.
     """
     folder = prepare(environment, name, image, about, root)
     objects = list(yaml.load_all(_kustomize(folder, environment), Loader=_Loader))
@@ -52,7 +52,7 @@ def render(environment: str, name: str, image: str, about: dict[str, Any], root:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads what kustomize writes: it quotes every text that could be taken for something else, except = and <<."""
+    """Loads kustomize's output: it quotes every ambiguous text except = and <<."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: found for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items() if first not in ("=", "<")
@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def prepare(environment: str, name: str, image: str, about: dict[str, Any], root: Path = ROOT) -> Path:
-    """Write the layer above an overlay that makes it one particular release; returns its folder."""
+    """Write the kustomization that adds a release to an overlay; return its folder."""
     if not BY_DIGEST.fullmatch(image):
         raise DeployError(
             f"{image} is not an image named by its digest in a registry",
@@ -68,13 +68,13 @@ def prepare(environment: str, name: str, image: str, about: dict[str, Any], root
         )
     folder = root / "build" / "k8s" / environment
     layer = _layer(environment, namespace(environment, name, root), image, about)
-    # As JSON, which is YAML too: there a digest like 12e34 is text and no number, whoever reads it.
+    # JSON is YAML, too, and there a digest such as 12e34 is a text for every reader.
     write_json(folder / "kustomization.yaml", layer)
     return folder
 
 
 def namespace(environment: str, name: str, root: Path = ROOT) -> str:
-    """Where an environment lives: the `namespace:` of its overlay when one is set there, else NAME-ENVIRONMENT."""
+    """An environment's namespace: the overlay's `namespace:`, else NAME-ENVIRONMENT."""
     path = root / "k8s" / "overlays" / environment / "kustomization.yaml"
     overlay = _overlay(path, environment)
     chosen = overlay.get("namespace") or f"{name}-{environment}".replace("_", "-")
@@ -103,7 +103,7 @@ def _overlay(path: Path, environment: str) -> dict[str, Any]:
 def _layer(environment: str, where: str, image: str, about: dict[str, Any]) -> dict[str, Any]:
     repository, digest = image.split("@")
     notes = {f"slipway/{key}": str(value) for key, value in about.items()}
-    # The time of a deployment stays off the pods: the same release deployed again must not restart them.
+    # Pods do not get the deployment's time: deploying the same release again must not restart them.
     since = {key: notes.pop(key) for key in ["slipway/since"] if key in notes}
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -118,7 +118,7 @@ def _layer(environment: str, where: str, image: str, about: dict[str, Any]) -> d
 
 
 def _annotations_of_objects(annotations: dict[str, str]) -> dict[str, Any]:
-    """A kustomize transformer that annotates the objects, but not the pods that they make."""
+    """A kustomize transformer that annotates the objects, but not their pods."""
     return {
         "apiVersion": "builtin",
         "kind": "AnnotationsTransformer",
@@ -162,7 +162,7 @@ def _refuse_unset(objects: list[dict], environment: str) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a nest of dicts and lists."""
+    """Every text in nested dicts and lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
@@ -171,7 +171,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _refuse_other_image(objects: list[dict], environment: str, image: str) -> None:
-    """An `images:` entry in the overlay would win over the release's; that must not pass for a deployment."""
+    """Raise DeployError for an `images:` entry in the overlay, which would override the release's image."""
     found = image_of(objects)
     if found != image:
         raise DeployError(
@@ -181,7 +181,7 @@ def _refuse_other_image(objects: list[dict], environment: str, image: str) -> No
 
 
 def _refuse_strangers(objects: list[dict], environment: str, where: str) -> None:
-    """What could not be brought back when a release is undone must not be part of one."""
+    """Raise DeployError for objects that could not be restored when the release is undone."""
     if found := strangers([item for item in objects if item["kind"] not in KEPT], where):
         raise DeployError(
             f"k8s/overlays/{environment} holds {', '.join(found)}, which a release may not bring",
@@ -190,7 +190,7 @@ def _refuse_strangers(objects: list[dict], environment: str, where: str) -> None
 
 
 def strangers(objects: list[dict], where: str) -> list[str]:
-    """Those of the objects that are not of KINDS, or not in this namespace, by kind and name."""
+    """Objects that are not of KINDS, or not in this namespace, by kind and name."""
     return [
         f"{item.get('kind')} {item.get('metadata', {}).get('name')}"
         for item in objects
@@ -206,7 +206,7 @@ def find(objects: list[dict], kind: str, name: str = "model") -> dict | None:
 
 
 def deployment_of(objects: list[dict]) -> dict:
-    """The Deployment `model`; raises DeployError when the overlay has lost it."""
+    """The Deployment `model`; raises DeployError when the overlay has none."""
     found = find(objects, "Deployment")
     if found is None:
         raise DeployError(
@@ -223,7 +223,7 @@ def image_of(objects: list[dict]) -> str | None:
 
 
 def rolled_out_by_argo(objects: list[dict]) -> bool:
-    """Whether the component argo-rollouts is on: then its Rollout owns the pods and does the canary."""
+    """Whether the component argo-rollouts is enabled: then its Rollout owns the pods and does the canary."""
     return find(objects, "Rollout") is not None
 
 
@@ -238,7 +238,7 @@ def canary_of(objects: list[dict], replicas: int) -> list[dict]:
 
 
 def weighted(objects: list[dict], percent: int) -> list[dict]:
-    """The HTTPRoute with this share of the requests for the canary; none where the component gateway is off."""
+    """The HTTPRoute with this share of requests for the canary; [] when the component gateway is disabled."""
     routes = [copy.deepcopy(item) for item in objects if item["kind"] == "HTTPRoute"]
     weights = {"model-canary": percent, "model-stable": 100 - percent}
     for backend in (backend for route in routes for rule in route["spec"]["rules"] for backend in rule["backendRefs"]):

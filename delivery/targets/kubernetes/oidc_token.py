@@ -1,7 +1,7 @@
-"""A credential plugin of kubectl: log in to a cluster with GitHub's OIDC token of this job, so that no key is kept anywhere.
+"""A kubectl credential plugin: logs in with the job's GitHub OIDC token, so that no key is stored anywhere.
 
-`make cluster` names it in the kubeconfig for a user without credentials. The cluster must trust GitHub's issuer for the
-audience SLIPWAY_OIDC_AUDIENCE (default: kubernetes). Standard library only, for kubectl waits for it with each call.
+`make cluster` configures it for a user without credentials. The cluster must trust GitHub's issuer for the audience
+SLIPWAY_OIDC_AUDIENCE (default: kubernetes). Standard library only, because kubectl starts it for each call.
 """
 
 import base64
@@ -17,9 +17,9 @@ from typing import Any
 from pipeline.errors import DeployError, edge
 
 URL, BEARER = "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
-SECONDS = 4  # for one answer; all tries together stay below the 15 seconds that a call to the API server may take
-PAUSE = 1  # seconds before another try
-EARLY = 30  # seconds before its end in which a token is no longer used: clocks differ
+SECONDS = 4  # for one response; all attempts together stay below the 15 seconds of a call to the API server
+PAUSE = 1  # seconds before another attempt
+EARLY = 30  # seconds before its expiry when a token is no longer used, because clocks differ
 PERMISSION = "give the job, and the job that calls its workflow, `permissions: id-token: write`"
 
 
@@ -30,12 +30,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def available() -> bool:
-    """Whether this job may ask for a token."""
+    """Whether this job may request a token."""
     return bool(os.environ.get(URL) and os.environ.get(BEARER))
 
 
 def credential(value: str) -> dict[str, Any]:
-    """What kubectl is told: the token, and until when it may use it."""
+    """The ExecCredential for kubectl: the token and its expiry."""
     status = {"token": value}
     if ends := expiry(value):
         status["expirationTimestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends - EARLY))
@@ -43,7 +43,7 @@ def credential(value: str) -> dict[str, Any]:
 
 
 def expiry(value: str) -> float | None:
-    """The end of a token in seconds, or None when it does not say: then kubectl asks for another at its next start."""
+    """A token's expiry in seconds, or None when it has none: then kubectl requests another at its next start."""
     try:
         part = value.split(".")[1]
         return float(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["exp"])
@@ -52,7 +52,7 @@ def expiry(value: str) -> float | None:
 
 
 def token(audience: str) -> str:
-    """GitHub's OIDC token for an audience; raises DeployError when there is none to be had."""
+    """GitHub's OIDC token for an audience; raises DeployError when there is none."""
     if not available():
         raise DeployError(f"this job may not ask for GitHub's OIDC token: {URL} is not set", PERMISSION)
     url = os.environ[URL]
@@ -67,7 +67,7 @@ def token(audience: str) -> str:
 
 
 def _ask(url: str) -> bytes:
-    """The endpoint's answer. When it fails or is silent it is asked again, twice."""
+    """The endpoint's response, with two retries when it fails or does not answer."""
     try:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {os.environ[BEARER]}"})
     except ValueError:

@@ -1,4 +1,4 @@
-"""The pods of an environment: which are there, which serve, and whether they answer as their release says."""
+"""An environment's pods: which exist, which serve, and whether they answer as their release should."""
 
 import time
 from collections.abc import Callable
@@ -17,37 +17,37 @@ from pipeline.settings import Settings
 SELECTOR = "app.kubernetes.io/name=model"
 PORT = 8000
 LOG_LINES = 15
-TRIES = 5  # of the Service, a second apart: it takes a moment until every node knows which pods are behind it
+TRIES = 5  # attempts through the Service, a second apart: nodes learn of new pods with a delay
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the steps of one delivery share: where, by which rules, how pods are asked, and what to do at each poll."""
+    """What the steps of one delivery share: place, settings, access to pods, and what to do at each poll."""
 
     cluster: Cluster
     settings: Settings
-    api: str  # address of `kubectl proxy`
-    each_poll: Callable[[], None]  # shows events; raises BusyError when the lease is lost
-    still_ours: Callable[[], None] = lambda: None  # raises BusyError then, and is asked before anything is changed
-    key: str = field(default="", repr=False)  # with which pods are asked
+    api: str  # URL of `kubectl proxy`
+    each_poll: Callable[[], None]  # prints events; raises BusyError when the lease is lost
+    still_ours: Callable[[], None] = lambda: None  # raises BusyError when the lease is lost; called before every change
+    key: str = field(default="", repr=False)  # for requests to pods
 
     def url(self, kind: str, name: str, port: int = PORT) -> str:
-        """The address, on this machine, of a service or pod in the cluster."""
+        """The URL, on this machine, of a service or pod in the cluster."""
         return f"{self.api}{path(self.cluster, kind, name, port)}"
 
 
 def path(cluster: Cluster, kind: str, name: str, port: int) -> str:
-    """Where the API server passes requests on to a service or a pod."""
+    """The API server's proxy path of a service or a pod."""
     return f"/api/v1/namespaces/{cluster.namespace}/{kind}/{name}:{port}/proxy"
 
 
 def of_track(cluster: Cluster, track: str) -> list[dict[str, Any]]:
-    """The pods of a track, stable or canary, that are not on their way out."""
+    """The pods of a track, stable or canary, without those being deleted."""
     return [pod for pod in kubectl.listed(cluster, "pods", f"{SELECTOR},slipway/track={track}") if stays(pod)]
 
 
 def stays(pod: dict[str, Any]) -> bool:
-    """Whether the pod is not on its way out."""
+    """Whether the pod is not being deleted."""
     return "deletionTimestamp" not in pod["metadata"] and pod.get("status", {}).get("phase") not in (
         "Failed",
         "Succeeded",
@@ -61,24 +61,24 @@ def ready(pod: dict[str, Any]) -> bool:
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is known of each container of the pod."""
+    """The status of each container of the pod."""
     return pod.get("status", {}).get("containerStatuses", [])
 
 
 def restarts(pod: dict[str, Any]) -> int:
-    """How often a container of the pod fell over."""
+    """The number of restarts of the pod's containers."""
     return sum(container.get("restartCount", 0) for container in containers(pod))
 
 
 def prove_pod(delivery: Delivery, release: Release, pod: str) -> None:
-    """Smoke test of one pod; raises DeployError that names what differs. One that leaves meanwhile proves nothing."""
+    """Smoke-test one pod; raises DeployError naming what differs. A pod deleted meanwhile is ignored."""
     why = _differs(delivery.url("pods", pod), release, delivery.key)
     if why and any(map(stays, kubectl.find(delivery.cluster, f"pod/{pod}").values())):
         _refuse(f"pod {pod}", why)
 
 
 def prove_service(delivery: Delivery, release: Release) -> None:
-    """Smoke test through the Service, as callers reach it; raises DeployError that names what differs."""
+    """Smoke-test through the Service, as clients reach it; raises DeployError naming what differs."""
     for tries_left in reversed(range(TRIES)):
         why = _differs(delivery.url("services", "model", 80), release, delivery.key)
         if not why or not tries_left:
@@ -95,15 +95,15 @@ def _refuse(who: str, why: str) -> None:
 
 
 def _differs(url: str, release: Release, key: str) -> str:
-    """How what answers differs from the release, or "".
+    """How a response differs from the release, or "".
 
-    Where its bundle is not on this machine, as when another deployed it, name, version and digest must do.
+    If the bundle is not on this machine, because another one deployed it, name, version and digest are compared.
     """
     if release.bundle.is_dir():
         return replay(url, release.bundle, release.version, key).reason
     try:
         with requests.Session() as session:
-            session.trust_env = False  # a proxy named in the environment cannot reach the loopback of this machine
+            session.trust_env = False  # a proxy from the environment cannot reach this machine's loopback
             info = session.get(f"{url}/model/info", timeout=(3, 10)).json()
     except requests.RequestException as error:
         return f"/model/info cannot be read ({type(error).__name__})"
@@ -115,7 +115,7 @@ def _differs(url: str, release: Release, key: str) -> str:
 
 
 def explain(cluster: Cluster, image: str) -> None:
-    """Print the last lines of the pods that run this image: those that are not ready, or one when all are."""
+    """Print the last log lines of this image's pods: those that are not ready, or of one when all are."""
     pods = [pod for pod in kubectl.listed(cluster, "pods", SELECTOR) if _runs(pod, image)]
     for pod in [pod for pod in pods if not ready(pod)][:3] or pods[:1]:
         name = pod["metadata"]["name"]

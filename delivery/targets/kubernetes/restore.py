@@ -1,7 +1,7 @@
-"""What served before, and the way back to it: after a release that failed, and after a run that was killed.
+"""The previous release and how to restore it, after a release that failed or a run that was killed.
 
-The ConfigMap `slipway-release` keeps the record of the last release that succeeded together with the objects that were
-applied for it, so that going back brings back all of it, also when the manifests have changed since.
+The ConfigMap `slipway-release` has the record of the last successful release together with the objects applied for it,
+so that restoring brings all of them back, also when the manifests have changed since.
 """
 
 import json
@@ -18,23 +18,23 @@ from delivery.targets.kubernetes.pods import Delivery
 from pipeline.errors import BusyError, DeployError, SlipwayError
 
 NAME = "slipway-release"
-FIRST = "first"  # in the ConfigMap instead of a record, until there is one
+FIRST = "first"  # a marker in the ConfigMap until there is a record
 SCALER = "horizontalpodautoscaler/model"
-TRACES = ("deployment/model", "deployment/model-canary", SCALER)  # where a run that ended midway shows
-REPLICAS = "slipway/stable-replicas"  # noted on the canary: how many stable pods there were before it
+TRACES = ("deployment/model", "deployment/model-canary", SCALER)  # objects that show whether a run was interrupted
+REPLICAS = "slipway/stable-replicas"  # annotation of the canary: the number of stable pods before it
 
 
 def remembered(cluster: Cluster) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The record of the last release that succeeded, and its objects; None when there is none."""
+    """The record and the objects of the last successful release; None when there is none."""
     record, objects = read(kubectl.find(cluster, f"configmap/{NAME}").get(f"configmap/{NAME}"))
     _refuse_strangers(cluster, objects)
     return record, objects
 
 
 def begin(cluster: Cluster) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """What is remembered, before anything is changed; where that is nothing, note that a first release began.
+    """The last successful release, before anything is changed; without one, note that a first release began.
 
-    Raises DeployError when something serves that no run of ours began: it could not be restored, and is not ours to delete.
+    Raises DeployError when a service runs that we did not start: it could not be restored, and is not ours to delete.
     """
     found = kubectl.find(cluster, f"configmap/{NAME}", "deployment/model")
     if f"configmap/{NAME}" not in found:
@@ -48,7 +48,7 @@ def begin(cluster: Cluster) -> tuple[dict[str, Any] | None, list[dict[str, Any]]
 
 
 def _refuse_strangers(cluster: Cluster, objects: list[dict[str, Any]]) -> None:
-    """Whoever may write the ConfigMap must not get the deploying account to apply just anything."""
+    """Raise DeployError for foreign objects: write access to the ConfigMap must not give the deploying account's rights."""
     if found := manifests.strangers(objects, cluster.namespace):
         raise DeployError(
             f"ConfigMap {NAME} in namespace {cluster.namespace} holds {', '.join(found)}, which no release of ours brought",
@@ -65,7 +65,7 @@ def _unrecorded(cluster: Cluster) -> DeployError:
 
 
 def read(config_map: dict[str, Any] | None) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Record and objects out of the ConfigMap; raises DeployError when somebody damaged it."""
+    """Record and objects from the ConfigMap; raises DeployError when it is damaged."""
     if config_map is None or FIRST in (config_map.get("data") or {}):
         return None, []
     try:
@@ -81,7 +81,7 @@ def read(config_map: dict[str, Any] | None) -> tuple[dict[str, Any] | None, list
 
 
 def remember(cluster: Cluster, record: dict[str, Any], objects: list[dict[str, Any]]) -> None:
-    """Delete what only the release before needed, and write down what serves from now on."""
+    """Delete objects that only the previous release needed, and record the new one."""
     _, earlier = remembered(cluster)
     kubectl.delete(cluster, without(earlier, objects))
     stored = [item for item in objects if item["kind"] not in manifests.KEPT]
@@ -94,7 +94,7 @@ def _write(cluster: Cluster, data: dict[str, str]) -> None:
 
 
 def without(some: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those objects that are not among the others, by kind and name."""
+    """The objects that are not among the others, by kind and name."""
     names = {_name(item) for item in others}
     return [item for item in some if _name(item) not in names and item["kind"] not in manifests.KEPT]
 
@@ -104,7 +104,7 @@ def _name(item: dict[str, Any]) -> tuple[str, str]:
 
 
 def repair(delivery: Delivery, before: dict[str, Any] | None, objects: list[dict[str, Any]]) -> bool:
-    """Put right what a killed run left; False when what served before cannot be had again, which is said."""
+    """Repair what a killed run left; when the previous release cannot be restored, say so and return False."""
     left = leftovers(kubectl.find(delivery.cluster, *TRACES), before, objects)
     if not left:
         return True
@@ -126,7 +126,7 @@ def repair(delivery: Delivery, before: dict[str, Any] | None, objects: list[dict
 def leftovers(
     found: dict[str, dict[str, Any]], before: dict[str, Any] | None, objects: list[dict[str, Any]]
 ) -> list[str]:
-    """What is among those of TRACES which were found that a finished run would not have left there, in words."""
+    """What a finished run would not have left among the TRACES found, in words."""
     left = ["canary pods"] if "deployment/model-canary" in found else []
     if before is None:
         return left
@@ -150,7 +150,7 @@ def undo(
     objects: list[dict[str, Any]],
     cause: BaseException,
 ) -> DeployError:
-    """Show why a release failed, put what served before in its place, and return the error that tells both."""
+    """Show why a release failed, restore the previous one, and return the error that describes both."""
     what, then = _in_words(cause)
     environment = delivery.cluster.environment
     signals.say(f"the release failed: {what}")
@@ -175,7 +175,7 @@ def undo(
 
 
 def _show_why(delivery: Delivery, objects: list[dict[str, Any]]) -> None:
-    """Print events and last lines while the pods are still there; only another run's lease keeps us from restoring."""
+    """Print events and last log lines while the pods exist; only losing the lease prevents restoring."""
     try:
         delivery.each_poll()
         pods.explain(delivery.cluster, str(manifests.image_of(objects)))
@@ -199,7 +199,7 @@ def restore(
     earlier: list[dict[str, Any]],
     objects: list[dict[str, Any]],
 ) -> None:
-    """Have the cluster as it was before: image, weights, autoscaler, number of pods; then prove that it serves."""
+    """Restore image, weights, autoscaler and number of pods, then test the service."""
     cluster = delivery.cluster
     delivery.still_ours()
     kubectl.apply(cluster, earlier)
@@ -207,19 +207,20 @@ def restore(
     try:
         rollout.settled(delivery, earlier, released(before))
     finally:
-        # Only now, for it carried a share of the load; but also when a pod does not come back: it was found unfit.
+        # Not earlier, because it served part of the load; but also if a pod does not come back, because the canary was
+        # rejected.
         rollout.remove_canary(delivery)
     kubectl.delete(cluster, without(objects, earlier))
     pods.prove_service(delivery, released(before))
 
 
 def all_pods(cluster: Cluster) -> None:
-    """Have as many stable pods as there were before a canary that is still there."""
+    """Scale the stable pods to their number before a canary that still exists."""
     canary = kubectl.find(cluster, "deployment/model-canary").get("deployment/model-canary", {"metadata": {}})
     if replicas := canary["metadata"].get("annotations", {}).get(REPLICAS):
         kubectl.run(cluster, "scale", "deployment/model", f"--replicas={replicas}")
 
 
 def released(record: dict[str, Any]) -> Release:
-    """The release that a record is about."""
+    """The release described by a record."""
     return Release(record["name"], record["version"], record["digest"], Path(record["bundle"]), record["image"])

@@ -1,4 +1,4 @@
-"""Waits until a Deployment's pods serve, shows events as they come, and gives up early on what cannot heal by itself."""
+"""Waits until a Deployment's pods serve, prints events as they come, and fails early when waiting cannot help."""
 
 import json
 import time
@@ -12,13 +12,13 @@ from delivery.targets.kubernetes.pods import SELECTOR, Delivery, containers, of_
 from pipeline.errors import DeployError
 
 POLL_SECONDS = 1
-LEAVE_SECONDS = 60  # for pods of a deleted Deployment to be told; they may go on for longer, without new requests
+LEAVE_SECONDS = 60  # for pods of a deleted Deployment to terminate; they may take longer, without new requests
 IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-MAY_HEAL = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")  # a Secret may be on its way
+MAY_HEAL = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")  # a Secret may still be created
 
 
 def event_printer(cluster: Cluster) -> Callable[[], None]:
-    """A function that prints the events that are new since it was made or called last, each text once."""
+    """A function that prints the new events since its creation or last call, each text once."""
     seen = {_occurrence(event) for event in _events(cluster)}
     printed: set[str] = set()
 
@@ -41,12 +41,12 @@ def _events(cluster: Cluster) -> list[dict[str, Any]]:
     except KubectlError as error:
         if error.reason != "Forbidden":
             raise
-        return []  # events are for those who watch; nothing is decided by them
+        return []  # events are shown only, they decide nothing
     return sorted(found, key=_moment)
 
 
 def _moment(event: dict[str, Any]) -> tuple[str, int, str]:
-    """When it was: to the second, and among those of the same second by the cluster's own count."""
+    """A sort key: the time in seconds, then the cluster's own order."""
     version = event["metadata"].get("resourceVersion", "")
     return event.get("lastTimestamp") or event.get("eventTime") or "", len(version), version
 
@@ -56,9 +56,9 @@ def _occurrence(event: dict[str, Any]) -> tuple[str, int]:
 
 
 def settled(delivery: Delivery, objects: list[dict[str, Any]], release: Release, at_once: bool = False) -> None:
-    """Wait until what was applied serves, and is proven: the Deployment's pods, or those of the Rollout where Argo has them.
+    """Wait until the applied objects serve and are tested: the Deployment's pods, or with Argo those of the Rollout.
 
-    `at_once`: Argo leaves its steps out.
+    With `at_once`, Argo skips its steps.
     """
     if manifests.rolled_out_by_argo(objects):
         _wait_for_argo(delivery, at_once)
@@ -69,11 +69,11 @@ def settled(delivery: Delivery, objects: list[dict[str, Any]], release: Release,
 
 
 def wait(delivery: Delivery, name: str, release: Release | None = None) -> None:
-    """Wait until all pods of a Deployment are of its present template and available; each is smoke tested once it is ready.
+    """Wait until all pods of a Deployment have its current template and are available; smoke-test each when it is ready.
 
-    Raises DeployError at once when a pod cannot pull its image, keeps falling over or answers wrongly, and when a running
-    pod is not ready within `ready_seconds` of the settings; when nothing moves at all (no room in the cluster), after the
-    Deployment's own progress deadline.
+    Raises DeployError at once when a pod cannot pull its image, crashes repeatedly or answers wrongly; when a running
+    pod is not ready within `ready_seconds` of the settings; and when nothing changes at all (no room in the cluster),
+    after the Deployment's own progress deadline.
     """
     refuse_late = _patience(delivery.settings.deploy.ready_seconds)
     proven: set[str] = set()
@@ -94,7 +94,7 @@ def wait(delivery: Delivery, name: str, release: Release | None = None) -> None:
 
 
 def _patience(ready_seconds: float) -> Callable[[dict[str, Any], list[dict[str, Any]]], None]:
-    """A function that raises DeployError once a Deployment, as seen now and now again, has taken too long."""
+    """A function that checks the state of a Deployment at each poll and raises DeployError when it takes too long."""
     moved, numbers = time.monotonic(), None
     waiting_since: dict[str, float] = {}
 
@@ -103,7 +103,7 @@ def _patience(ready_seconds: float) -> Callable[[dict[str, Any], list[dict[str, 
         now, status, name = time.monotonic(), deployment.get("status", {}), deployment["metadata"]["name"]
         for pod in found:
             _refuse_late(pod, waiting_since, now, ready_seconds)
-        if _seen(deployment):  # else they are about the release before
+        if _seen(deployment):  # else they describe the previous release
             _refuse_conditions(name, status, found)
         present = [status.get(key) for key in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
         if present != numbers:
@@ -116,19 +116,19 @@ def _patience(ready_seconds: float) -> Callable[[dict[str, Any], list[dict[str, 
 
 
 def complete(deployment: dict[str, Any]) -> bool:
-    """Whether every pod is of the present template and available, and no other is left."""
+    """Whether all pods have the current template and are available, and no other is left."""
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     numbers = {status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")}
     return _seen(deployment) and numbers == {wanted}
 
 
 def _seen(deployment: dict[str, Any]) -> bool:
-    """Whether the status is about what was applied last."""
+    """Whether the status describes what was applied last."""
     return deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
 
 
 def _state(cluster: Cluster, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A Deployment, and those of its pods that are of its present template and stay."""
+    """A Deployment, and its pods of the current template that are not being deleted."""
     found = kubectl.listed(cluster, "deployments,replicasets,pods", SELECTOR)
     deployment = next((o for o in found if o["kind"] == "Deployment" and o["metadata"]["name"] == name), None)
     if deployment is None:
@@ -166,13 +166,13 @@ def _refuse_hopeless(pod: dict[str, Any]) -> None:
 
 
 def _waiting(container: dict[str, Any]) -> tuple[str, str]:
-    """Why a container does not run, in one word and in more, or ""."""
+    """Why a container does not run, as (reason, message), or ""."""
     waiting = container.get("state", {}).get("waiting", {})
     return waiting.get("reason", ""), waiting.get("message", "")
 
 
 def _refuse_late(pod: dict[str, Any], since: dict[str, float], now: float, ready_seconds: float) -> None:
-    """Raise DeployError for a pod that has place and image, yet is not ready in time."""
+    """Raise DeployError for a pod that is scheduled and has its image, but is not ready in time."""
     name = pod["metadata"]["name"]
     reasons = [_waiting(container) for container in containers(pod)]
     begun = any("running" in container.get("state", {}) for container in containers(pod))
@@ -196,7 +196,7 @@ def _refuse_conditions(name: str, status: dict[str, Any], pods: list[dict[str, A
 
 
 def _why(pods: list[dict[str, Any]]) -> str:
-    """What keeps the pods from starting, where that is known."""
+    """What keeps the pods from starting, if known."""
     for pod in pods:
         for condition in pod.get("status", {}).get("conditions", []):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
@@ -217,7 +217,7 @@ def remove_canary(delivery: Delivery) -> None:
 
 
 def _wait_for_argo(delivery: Delivery, at_once: bool) -> None:
-    """Wait until Argo calls the Rollout healthy; raises DeployError when it is degraded, or stops for a person to decide."""
+    """Wait until Argo reports the Rollout as healthy; raises DeployError when it is degraded or waits for a person."""
     canary = delivery.settings.canary
     deadline = time.monotonic() + (canary.hold_seconds + 180) * (len(canary.steps) + 1)
     shown = ""
@@ -246,14 +246,14 @@ def _wait_for_argo(delivery: Delivery, at_once: bool) -> None:
 
 
 def _promote(delivery: Delivery) -> None:
-    """Have Argo leave out its steps and analyses, as `kubectl argo rollouts promote model --full` does."""
+    """Make Argo skip its steps and analyses, like `kubectl argo rollouts promote model --full`."""
     delivery.still_ours()
     change = json.dumps({"status": {"promoteFull": True}})
     kubectl.run(delivery.cluster, "patch", "rollout/model", "--subresource=status", "--type=merge", f"--patch={change}")
 
 
 def _seen_by_argo(found: dict[str, dict[str, Any]]) -> bool:
-    """Whether the status is about what was applied last: the Rollout's own fields and the Deployment's template."""
+    """Whether the status describes what was applied last: the Rollout's own fields and the Deployment's template."""
     status = found["rollout/model"].get("status", {})
     seen = (status.get("observedGeneration"), status.get("workloadObservedGeneration"))
     return seen == tuple(str(found[name]["metadata"]["generation"]) for name in ("rollout/model", "deployment/model"))

@@ -1,8 +1,8 @@
 """Target `kubernetes`: an environment is a namespace in the cluster that its kubeconfig context names.
 
-A release is applied and watched until its pods serve and answer as its bundle says; in production it takes over step by
-step beside what serves (delivery/targets/kubernetes/canary.py). What served before is restored after any failure. The cluster itself keeps the
-record, so that any machine can go on where another was killed: see restore.py.
+A release is applied and watched until its pods serve and answer as its bundle says. In production it takes over step by
+step (delivery/targets/kubernetes/canary.py). After any failure the previous release is restored. The record is in the
+cluster, so that any machine can continue where another was killed: see restore.py.
 """
 
 import os
@@ -30,12 +30,12 @@ IMAGES = True
 HERE = False
 CONTEXTS = {"staging": "SLIPWAY_STAGING_CONTEXT", "production": "SLIPWAY_PRODUCTION_CONTEXT"}
 LABEL = "slipway/environment"
-# What may be in the namespace besides is the team's affair; our own pods pass the strictest standard.
+# The team decides what else may run in the namespace; our own pods meet the strictest standard.
 LABELS = {"pod-security.kubernetes.io/warn": "restricted"}
 
 
 def unavailable(settings: Settings) -> str | None:
-    """Which variable or program is missing; None when the target is set up. Asks no cluster."""
+    """Which variable or program is missing; None when the target is set up. Does not contact the cluster."""
     missing = [name for name in (*CONTEXTS.values(), "IMAGE_REPOSITORY") if not os.environ.get(name)]
     if missing:
         return f"{' and '.join(missing)} not set"
@@ -43,14 +43,14 @@ def unavailable(settings: Settings) -> str | None:
 
 
 def asked_for() -> bool:
-    """Whether somebody has begun to set this target up: then nothing may quietly run elsewhere instead."""
+    """Whether somebody has begun to configure this target: then nothing may quietly run elsewhere."""
     return any(os.environ.get(name) for name in CONTEXTS.values())
 
 
 def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
-    """What serves in the environment: {name, version, digest, image, url, since, bundle …}; None when nothing does.
+    """The current release: {name, version, digest, image, url, since, bundle …}; None when nothing is running.
 
-    Where a run was killed midway, `note` says so: what is named is what the next deployment goes back to first.
+    After a killed run, `note` says so: this is then the release that the next deployment restores first.
     """
     cluster = _cluster(environment, settings)
     found = kubectl.find(cluster, f"configmap/{restore.NAME}", *restore.TRACES, patient=False)
@@ -67,14 +67,14 @@ def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
 
 
 def known(environment: str, settings: Settings) -> bool:
-    """Whether the namespace remembers a release, serving or not."""
+    """Whether the namespace has the record of a release, running or not."""
     return restore.remembered(_cluster(environment, settings))[0] is not None
 
 
 def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
-    """Put a release into the place of what serves; raises DeployError after restoring that when it fails.
+    """Replace the current release; when that fails, restore it and raise DeployError.
 
-    In production it takes over step by step, unless it is to be there `at_once`, as for a rollback.
+    In production it takes over step by step, except with `at_once`, as for a rollback.
     """
     cluster = _cluster(environment, settings)
     _enter(cluster)
@@ -89,10 +89,10 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
 
 
 def _release(delivery: Delivery, release: Release, at_once: bool) -> dict[str, Any]:
-    """The same, once nobody else can be at work there."""
+    """The same, while holding the lease."""
     before, earlier = restore.begin(delivery.cluster)
     _refuse_other_environment(delivery.cluster, before)
-    # A rollback does not wait for what it replaces: it is the way out when that is what ails.
+    # A rollback does not wait for the release it replaces, which may be the broken one.
     delivery = replace(delivery, key=cluster_keys.ours(delivery.cluster))
     sound = at_once or restore.repair(delivery, before, earlier)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
@@ -108,27 +108,27 @@ def _release(delivery: Delivery, release: Release, at_once: bool) -> dict[str, A
         delivery.still_ours()
         restore.remember(delivery.cluster, record, objects)
     except BusyError:
-        raise  # another run has the environment now, and puts it right
-    except BaseException as error:  # whatever it was, the keyboard included
+        raise  # another run holds the environment now, and repairs it
+    except BaseException as error:  # also KeyboardInterrupt
         raise restore.undo(delivery, before, earlier, objects, error) from error
     return record
 
 
 def _take_over(delivery: Delivery, release: Release, objects: list[dict[str, Any]], at_once: bool) -> None:
-    """Replace pods by pods of the release, one at a time as each is ready."""
+    """Replace the pods, one at a time as each becomes ready."""
     print(f"applying version {release.version} to {delivery.cluster.environment}", flush=True)
     delivery.still_ours()
     kubectl.apply(delivery.cluster, objects)
     restore.all_pods(delivery.cluster)
     rollout.settled(delivery, objects, release, at_once)
     pods.prove_service(delivery, release)
-    rollout.remove_canary(delivery)  # that an aborted run may have left
+    rollout.remove_canary(delivery)  # left by an aborted run
 
 
 def _deserves_canary(
     cluster: Cluster, release: Release, objects: list[dict[str, Any]], before: dict[str, Any] | None
 ) -> bool:
-    """Whether there are stable pods of another image in production that the release can be compared with."""
+    """Whether production has stable pods of another image to compare the release with."""
     if cluster.environment != "production" or before is None or before["image"] == release.image:
         return False
     return not manifests.rolled_out_by_argo(objects) and any(map(pods.ready, pods.of_track(cluster, "stable")))
@@ -136,10 +136,10 @@ def _deserves_canary(
 
 @contextmanager
 def reach(environment: str, settings: Settings, as_callers: bool = False) -> Iterator[str]:
-    """An address for this machine that leads through the API server to the environment.
+    """A URL for this machine that leads through the API server to the environment.
 
-    To one pod, as with `kubectl port-forward`: tests that count what they asked for must not be spread over many. Or, as
-    callers come, to the Service: whoever asks on while pods are replaced must not hang on one of them.
+    By default to one pod, as `kubectl port-forward`: tests that count their requests must not be spread over many pods.
+    With `as_callers` to the Service, as clients: requests that go on while pods are replaced must not stick to one pod.
     """
     cluster = _cluster(environment, settings)
     if as_callers:
@@ -154,17 +154,17 @@ def reach(environment: str, settings: Settings, as_callers: bool = False) -> Ite
 
 
 def key(environment: str, settings: Settings) -> str:
-    """The key with which delivery asks the environment, "" where there is none; it is read from the cluster."""
+    """Delivery's API key for the environment, "" when there is none; it is read from the cluster."""
     return cluster_keys.ours(_cluster(environment, settings))
 
 
 def key_in_shell(environment: str, settings: Settings) -> str:
-    """How a command line gets that key."""
+    """How a command line reads that key."""
     return cluster_keys.shown(_cluster(environment, settings))
 
 
 def forget(environment: str, settings: Settings, subject: str) -> str:
-    """Raises DeployError with the command to run: pods are entered by people, not by the deploying account."""
+    """Raise DeployError with the command to run: the deploying account may not execute commands in pods."""
     cluster = _cluster(environment, settings)
     where = f"kubectl --context {cluster.context} --namespace {cluster.namespace}"
     raise DeployError(
@@ -174,12 +174,12 @@ def forget(environment: str, settings: Settings, subject: str) -> str:
 
 
 def stop(environment: str) -> bool:
-    """Nothing runs on this machine, and a cluster is not taken down by the way: False."""
+    """False: nothing runs on this machine, and `stop` does not touch a cluster."""
     return False
 
 
 def _cluster(environment: str, settings: Settings) -> Cluster:
-    """Where the environment is; raises DeployError when its context is not named, or is not in the kubeconfig."""
+    """The environment's place; raises DeployError when its context is not set, or not in the kubeconfig."""
     variable = CONTEXTS[environment]
     context = os.environ.get(variable)
     if not context:
@@ -197,13 +197,13 @@ def _cluster(environment: str, settings: Settings) -> Cluster:
 
 
 def _enter(cluster: Cluster) -> None:
-    """Have the namespace; raises DeployError when it belongs to another environment."""
+    """Create the namespace if needed; raises DeployError when it belongs to another environment."""
     try:
         found = kubectl.find(cluster, f"namespace/{cluster.namespace}").get(f"namespace/{cluster.namespace}")
     except KubectlError as error:
         if error.reason != "Forbidden":
             raise
-        return  # an account that may work in its namespace alone: the record there tells the environment too
+        return  # the account is limited to its namespace: the record there also names the environment
     if found is None:
         print(f"making namespace {cluster.namespace}", flush=True)
         about = {"name": cluster.namespace, "labels": {LABEL: cluster.environment, **LABELS}}
@@ -243,7 +243,7 @@ def _record(cluster: Cluster, release: Release, objects: list[dict[str, Any]], s
 
 
 def _address(cluster: Cluster, objects: list[dict[str, Any]]) -> str:
-    """Where callers find the service: the host of Ingress or route, else its name inside the cluster."""
+    """The URL for clients: the host of Ingress or route, else the name inside the cluster."""
     ingress, route = manifests.find(objects, "Ingress"), manifests.find(objects, "HTTPRoute")
     hosts = [rule.get("host") for rule in ingress["spec"]["rules"]] if ingress else []
     hosts += route["spec"].get("hostnames", []) if route else []

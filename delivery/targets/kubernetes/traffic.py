@@ -1,4 +1,4 @@
-"""Golden requests to the pods of both sides of a canary, and what those pods count meanwhile."""
+"""Golden requests to the pods on both sides of a canary, and the pods' own counters meanwhile."""
 
 import itertools
 import time
@@ -15,18 +15,18 @@ from delivery.targets.kubernetes.pods import Delivery
 from pipeline.errors import DeployError
 
 TRACKS = ("stable", "canary")
-TIMEOUT = (3, 10)  # seconds to connect, and to answer
-TRIES = 3  # of a pod's metrics
-LOOK_SECONDS = 20  # for the requests of one look, however slow the answers are: then it is judged
+TIMEOUT = (3, 10)  # seconds to connect, and to get a response
+TRIES = 3  # to read a pod's metrics
+LOOK_SECONDS = 20  # for the requests of one look, however slow the responses are; then it is judged
 POLL_SECONDS = 2
 
-Counted = dict[tuple[str, str], Side | None]  # by track and pod; None of a stable pod that does not say
+Counted = dict[tuple[str, str], Side | None]  # by track and pod; None for a stable pod without metrics
 
 
 def send(delivery: Delivery, rows: list[Any], number: int) -> Counter[str]:
-    """Send this number of requests to each side, in turn and over all its pods; count those that no pod answered.
+    """Send this many requests to each side, alternating and over all pods; count those without a response.
 
-    After LOOK_SECONDS there are no more, and both sides have had equally many.
+    After LOOK_SECONDS it stops, with equally many for both sides.
     """
     lost: Counter[str] = Counter()
     began = polled = time.monotonic()
@@ -53,12 +53,12 @@ def _urls(delivery: Delivery, track: str) -> list[str]:
 def _session(key: str) -> requests.Session:
     session = requests.Session()
     session.headers.update(keys.header(key))
-    session.trust_env = False  # a proxy named in the environment cannot reach the loopback of this machine
+    session.trust_env = False  # a proxy from the environment cannot reach this machine's loopback
     return session
 
 
 def _answers(session: requests.Session, url: str, row: Any) -> bool:
-    """Whether the pod answered, be it with an error, which it counts itself; the API server speaks when it did not."""
+    """Whether the pod responded, also with an error, which it counts itself; otherwise the API server did."""
     try:
         answer = session.post(f"{url}/predict", json={"features": row}, timeout=TIMEOUT)
         return answer.json().get("kind") != "Status"
@@ -67,7 +67,7 @@ def _answers(session: requests.Session, url: str, row: Any) -> bool:
 
 
 def counters(delivery: Delivery) -> Counted:
-    """What each pod has counted since it started; raises DeployError when a canary pod does not say."""
+    """Each pod's counters since its start; raises DeployError when a canary pod does not report them."""
     counted: Counted = {}
     with _session(delivery.key) as session:
         for track in TRACKS:
@@ -95,9 +95,9 @@ def _metrics(session: requests.Session, url: str) -> str | None:
 
 
 def update(base: Counted, latest: Counted, now: Counted) -> None:
-    """Take what was counted `now` into `latest`, where pods that left stay with their last counts.
+    """Merge the counters `now` into `latest`; pods that are gone keep their last counts.
 
-    What a pod says first becomes its base if it was there when the step began: its history is not of the step.
+    The first counts of a pod that existed when the step began become its base: they precede the step.
     """
     for key, side in now.items():
         if side is not None:
@@ -107,7 +107,7 @@ def update(base: Counted, latest: Counted, now: Counted) -> None:
 
 
 def growth(base: Counted, latest: Counted, lost: Counter[str]) -> tuple[Side, Side]:
-    """What the stable and the canary pods did since `base`; a request that no pod answered is an error of its side."""
+    """The increase of the stable and of the canary pods' counters since `base`; a request without a response is an error of its side."""
     sides = {track: verdict.lost(lost[track]) for track in TRACKS}
     for key, side in latest.items():
         if side is not None:

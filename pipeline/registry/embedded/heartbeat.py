@@ -1,7 +1,7 @@
 """The process that keeps a lease alive while its job works, and the record by which later commands find it.
 
-It inherits the environment (log-in; and a workflow's runner ends by it what a job left behind), and ends by itself when the
-lease is no longer its own, when the record is gone or another's, or after six hours.
+It inherits the environment (for the login, and because a workflow's runner uses it to find leftover processes). It
+exits when the lease is lost, when the record is gone or another's, or after six hours.
 """
 
 import argparse
@@ -21,7 +21,7 @@ LOG = STATE / "lease.log"
 
 
 def held() -> state.Lease | None:
-    """The record of the lease that this folder holds, or thinks it holds; else None."""
+    """The record of the lease that this folder holds, or believes to hold; else None."""
     return state.read(RECORD, state.Lease, "the lease that it was about ends by itself; delete the file")
 
 
@@ -46,13 +46,13 @@ def begin(claimant: Claimant) -> None:
 
 
 def end() -> bool:
-    """End the heartbeat and free the lease; False when none was held here. A lease that cannot be freed dies by itself."""
+    """Stop the heartbeat and free the lease; False when none was held here. A lease that cannot be freed expires."""
     record = held()
     if record is None:
         return False
     process = processes.find(record.get("process") or {})
     if process:
-        processes.stop(process)  # before the lease is freed: a late beat would take it back
+        processes.stop(process)  # before the lease is freed: a late heartbeat would take it back
     RECORD.unlink(missing_ok=True)
     try:
         Claimant(record["repository"], record["who"], record["holder"]).release()
@@ -66,7 +66,7 @@ def end() -> bool:
 
 @edge
 def main(argv: list[str] | None = None) -> None:
-    """Beat until the lease or its record is gone."""
+    """Send heartbeats until the lease or its record is gone."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--beat", type=float, required=True)
@@ -90,7 +90,7 @@ def _beat(claimant: Claimant, record: Path) -> None:
         time.sleep(min(1, claimant.timing.beat))
         if time.monotonic() - last < claimant.timing.beat:
             continue
-        with suppress(Lost):  # tried again in a second, while the lease lives
+        with suppress(Lost):  # retried in a second, while the lease lives
             if not claimant.beat():
                 raise RegistryError(f"the lease on {claimant.store.name} was taken by another job")
             last = time.monotonic()

@@ -1,14 +1,14 @@
-"""The lease on the carried MLflow: of all jobs that would change it, one at a time may.
+"""The lease on the embedded MLflow: a lock, so that one job at a time may change it.
 
-A registry has no compare-and-set, only tags that are read and written. That is enough for Fischer's algorithm of mutual
-exclusion: whoever finds the tag `lease` free writes its own claim there, waits SETTLE seconds, and holds the lease if its
-claim still stands. Its timing assumption: a claim reaches the registry within SETTLE seconds of the reading that it rests
-on. Each claimant measures that, and a claim that took longer is given up. What slips through all the same is stopped when
-the state is saved, which is refused unless lease and state are as the job knows them.
+An image registry has no compare-and-set, only tags that are read and written. That is enough for Fischer's algorithm of
+mutual exclusion: a job that finds the tag `lease` free writes its claim there, waits SETTLE seconds, and holds the
+lease if its claim is still there. The timing assumption: a claim reaches the registry within SETTLE seconds after the
+reading on which it is based. Each claimant measures that, and gives up a claim that took longer. What slips through all
+the same is caught when the state is saved, which is refused unless lease and state are as the job knows them.
 
-The holder rewrites the lease every BEAT seconds, alternating between two contents, so that a registry does not fill up with
-versions. A lease that an observer sees unchanged for DEAD seconds, by its own clock, is dead and may be taken: clocks of
-different machines are never compared.
+The holder rewrites the lease every BEAT seconds (the heartbeat), alternating between two contents, so that a registry
+does not fill up with versions. A lease that an observer sees unchanged for DEAD seconds, by its own clock, is dead and
+may be taken: clocks of different machines are never compared.
 """
 
 import time
@@ -21,9 +21,9 @@ from pipeline.registry.embedded import oci
 from pipeline.registry.embedded.oci import Lost, Refused, Repository
 
 TAG = "lease"
-ANSWER_SECONDS = 10  # a registry that takes longer over so small a thing is lost
-SOON = (0.2, 0.4)  # seconds until the next tries: Debian's registry answers 500 while a tag is being written
-FAULTS = 6  # answers missing in a row, then we give up waiting
+ANSWER_SECONDS = 10  # a registry that takes longer for so small an object counts as unreachable
+SOON = (0.2, 0.4)  # seconds until the next tries: Debian's registry responds with 500 while a tag is being written
+FAULTS = 6  # failures in a row after which we stop waiting
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ TIMING = Timing()
 
 
 def content(holder: str, who: str, beat: str) -> bytes:
-    """What the tag holds: holder, who that is for people, and which of the two beats; an empty holder is nobody."""
+    """The tag's content: holder, its description for people, and the heartbeat's parity; an empty holder means free."""
     return oci.manifest([], {"slipway.holder": holder, "slipway.who": who, "slipway.beat": beat})
 
 
@@ -51,7 +51,7 @@ FREE = ("", "nobody", "free")
 
 
 class Claimant:
-    """One job's view of the lease: who it is, and since when it has seen which content."""
+    """One job's view of the lease: its own id, the content seen last, and since when."""
 
     def __init__(self, repository: str, who: str, holder: str | None = None, timing: Timing = TIMING):
         self.holder, self.who, self.timing = holder or uuid.uuid4().hex, who, timing
@@ -60,10 +60,10 @@ class Claimant:
         self.other = "another job"
 
     def acquire(self) -> None:
-        """Wait for the lease and take it; raises BusyError after `patience`, Refused or Lost when the registry fails."""
+        """Wait for the lease and take it; raises BusyError after `patience` seconds, Refused or Lost when the registry fails."""
         patient = Repository(self.store.name)
         patient.prepare()
-        self.store.client.auth = patient.client.auth  # a token for writing: getting one now would delay the claim
+        self.store.client.auth = patient.client.auth  # a token for writing: requesting one now would delay the claim
         deadline, told, faults = time.monotonic() + self.timing.patience, 0.0, 0
         while True:
             try:
@@ -71,8 +71,8 @@ class Claimant:
                     return
                 faults = 0
             except Lost as error:
-                self.seen, faults = ("", 0.0), faults + 1  # a holder that cannot be seen is not dead
-                self.holder = uuid.uuid4().hex  # a claim whose fate is unknown counts as somebody else's
+                self.seen, faults = ("", 0.0), faults + 1  # a holder that cannot be observed is not dead
+                self.holder = uuid.uuid4().hex  # a claim with unknown outcome counts as somebody else's
                 if faults >= FAULTS:
                     raise
                 print(f"  {error.what}; trying again in {self.timing.poll} s", flush=True)
@@ -87,7 +87,7 @@ class Claimant:
             time.sleep(self.timing.poll)
 
     def _try(self) -> bool:
-        """Claim the lease if it is free or dead; True when the claim still stands after `settle`."""
+        """Claim the lease if it is free or dead; True when the claim is still there after `settle` seconds."""
         began = time.monotonic()
         now = self._read()
         self.other = now.get("slipway.who", "nobody")
@@ -105,7 +105,7 @@ class Claimant:
         return self.ours()
 
     def _read(self) -> dict[str, str]:
-        """What the lease says now ({} when there is none), and remember since when it has said so."""
+        """Read the lease ({} when there is none), and note since when it has been the same."""
         found = self._found()
         digest = found[0] if found else "none"
         if digest != self.seen[0]:
@@ -116,7 +116,7 @@ class Claimant:
         try:
             return self.store.get(TAG)
         except Refused:
-            # Some registries refuse to read what is not there yet. Who may write can make it, and then read.
+            # Some registries refuse to read what does not exist yet. With write access we can create it, and then read.
             self.store.put("opened", content(*FREE))
             return self.store.get(TAG)
 
@@ -124,11 +124,11 @@ class Claimant:
         return now - self.seen[1] > self.timing.dead
 
     def ours(self) -> bool:
-        """Whether the lease says now that we hold it."""
+        """Whether the lease is ours at this moment."""
         return self._read().get("slipway.holder") == self.holder
 
     def beat(self) -> bool:
-        """Show that we live; False, and nothing written, when the lease is no longer ours."""
+        """Send a heartbeat; False, without writing, when the lease is no longer ours."""
         now = self._read()
         if now.get("slipway.holder") != self.holder:
             return False
@@ -136,7 +136,7 @@ class Claimant:
         return True
 
     def release(self) -> bool:
-        """Free the lease; False, and nothing written, when it is no longer ours."""
+        """Free the lease; False, without writing, when it is no longer ours."""
         if not self.ours():
             return False
         self.store.put(TAG, content(*FREE))

@@ -1,7 +1,7 @@
-"""Blobs and tags of one repository in an image registry, for what is not an image: a thin layer over the library oras.
+"""Blobs and tags of one repository in an image registry, for things other than images: a thin layer over oras.
 
-Every fault becomes an error of ours: Refused when the registry will not have us, Lost when another try may help. Plain
-HTTP is spoken to this machine only.
+Every failure becomes one of our errors: Refused when the registry denies access, Lost when a retry may help. Plain HTTP
+is used for this machine only.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ from pipeline.errors import RegistryError
 WAITS = (1, 4)  # seconds before the second and the third try
 HUB = "registry-1.docker.io"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-MANIFESTS = (  # whatever is there must be seen, else it would be taken for nothing
+MANIFESTS = (  # accept every type, or an existing manifest would seem to be absent
     MANIFEST,
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-AGAIN = 0.3  # seconds: nothing there is believed when seen twice, for a tag that is being written may seem to be gone
+AGAIN = 0.3  # seconds: a 404 counts only when seen twice, because a tag being written may seem absent
 EMPTY = {
     "mediaType": "application/vnd.oci.empty.v1+json",
     "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}",
@@ -45,7 +45,7 @@ Answer = TypeVar("Answer")
 
 
 class Layer(TypedDict):
-    """What a manifest says of one blob."""
+    """One blob's entry in a manifest."""
 
     digest: str
     size: int
@@ -53,15 +53,15 @@ class Layer(TypedDict):
 
 
 class Refused(RegistryError):
-    """The registry does not let this user read, or write, here."""
+    """The registry does not allow this user to read, or write, here."""
 
 
 class Lost(RegistryError):
-    """The registry did not answer, or not sensibly: another try may do better."""
+    """The registry did not respond, or not sensibly: a retry may help."""
 
 
 def beside(repository: str, name: str) -> str:
-    """The repository NAME that goes with that of the images; Docker Hub has no repositories within repositories."""
+    """The repository NAME beside that of the images; Docker Hub has no nested repositories."""
     first, _, rest = repository.partition("/")
     if container_registry.host(repository) == "Docker Hub":
         return f"{HUB}/{repository}-{name}"
@@ -72,7 +72,7 @@ class Repository:
     """One repository: `get` and `put` of manifests by tag, `download` and `upload` of blobs by digest."""
 
     def __init__(self, name: str, timeout: float = 60, waits: tuple[float, ...] = WAITS):
-        """`timeout` in seconds, for a registry that says nothing; `waits` in seconds, one for each try after the first."""
+        """`timeout` in seconds for a silent registry; `waits` in seconds, one for each retry."""
         self.name, self.waits = name, waits
         self.container = Container(name)
         self.client = _Client(self.container.registry, timeout)
@@ -98,25 +98,25 @@ class Repository:
         return digest(answer.content), manifest
 
     def put(self, tag: str, content: bytes) -> None:
-        """Let a tag name a manifest, given as its bytes; raises Refused or Lost."""
+        """Store a manifest, given as bytes, under a tag; raises Refused or Lost."""
         self._patiently(lambda: self._manifest("PUT", tag, headers={"Content-Type": MANIFEST}, data=content))
 
     def _manifest(self, method: str, tag: str, **arguments) -> requests.Response:
         return self.client.ask(f"{self.client.prefix}://{self.container.manifest_url(tag)}", method, **arguments)
 
     def prepare(self) -> None:
-        """Store the empty blob that every manifest names; raises Refused when this user may not write here."""
+        """Store the empty blob that every manifest refers to; raises Refused without write access."""
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"{}")
             file.flush()
             self._patiently(lambda: self.client.put_upload(file.name, self.container, EMPTY))
 
     def upload(self, path: Path, layer: dict[str, Any]) -> None:
-        """Store a file as the blob that `layer` (digest, size in bytes) describes, unless it is there."""
+        """Store a file as the blob that `layer` (digest, size in bytes) describes, unless it exists."""
         self._patiently(lambda: self.client.upload_blob(str(path), self.container, layer))
 
     def download(self, layer: dict[str, Any], path: Path) -> None:
-        """Fetch a blob into a file; one whose bytes are not those of its digest counts as lost."""
+        """Fetch a blob into a file; wrong bytes for its digest count as Lost."""
         self._patiently(lambda: self._download(layer["digest"], path))
 
     def _download(self, wanted: str, path: Path) -> None:
@@ -134,7 +134,7 @@ class Repository:
             raise Lost(f"{self.name} sent other bytes than those of {wanted}", "see docs/mlflow.md when it stays so")
 
     def _patiently(self, once: Callable[[], Answer]) -> Answer:
-        """Ask, and again after each of the waits when the registry was lost."""
+        """Send a request, and retry after each of the waits while the registry is unreachable."""
         for wait in (*self.waits, None):
             try:
                 return once()
@@ -144,11 +144,11 @@ class Repository:
                 if wait >= 1:
                     print(f"  {error.what}; trying again in {wait} s", flush=True)
                 time.sleep(wait)
-        raise AssertionError  # not reached: the last try returns or raises
+        raise AssertionError  # unreachable: the last try returns or raises
 
 
 def manifest(layers: list[dict[str, Any]], annotations: dict[str, str]) -> bytes:
-    """The bytes of a manifest: the same layers and annotations give the same. A registry wants one layer at least."""
+    """The bytes of a manifest; equal layers and annotations give equal bytes. A registry requires at least one layer."""
     server, path = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
     source = {"org.opencontainers.image.source": f"{server}/{path}"} if server and path else {}
     value = {
@@ -156,18 +156,18 @@ def manifest(layers: list[dict[str, Any]], annotations: dict[str, str]) -> bytes
         "mediaType": MANIFEST,
         "config": EMPTY,
         "layers": layers or [EMPTY],
-        "annotations": annotations | source,  # GitHub gives a package with this source to its repository
+        "annotations": annotations | source,  # GitHub links a package to the repository in this annotation
     }
     return json.dumps(value, indent=1).encode()
 
 
 def digest(content: bytes) -> str:
-    """The name that a registry gives to bytes."""
+    """The digest of these bytes, as a registry names them."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 class _Timely(HTTPAdapter):
-    """Requests that do not wait for ever; requests itself has no such setting for a session."""
+    """Requests with a timeout; a requests session has no such setting."""
 
     def __init__(self, timeout: float):
         self.timeout = timeout
@@ -178,9 +178,9 @@ class _Timely(HTTPAdapter):
 
 
 class _Client(Registry):
-    """The library's client, but: timeouts, our errors and our patience, and a new token when the old one does not do."""
+    """oras' client with timeouts, our errors, retries, and a new token when the old one is refused."""
 
-    auth: Any  # the library's class lacks the methods that all its ways to log in have
+    auth: Any  # the library's class lacks methods that all its login classes have
 
     def __init__(self, host: str, timeout: float):
         here = host.partition(":")[0] in ("localhost", "127.0.0.1")
@@ -193,31 +193,31 @@ class _Client(Registry):
         return self.ask(url, method, **arguments)
 
     def ask(self, url: str, method: str = "GET", **arguments) -> requests.Response:
-        """One request, logged in if need be; answers are 2xx, or 404 of what is read; all others are raised."""
+        """One request, logged in if needed; returns 2xx, or 404 for reads; raises for anything else."""
         try:
             answer = self._logged_in(url, method, arguments)
         except (requests.RequestException, OSError) as error:
             raise self.lost(error) from None
-        except (ValueError, AttributeError, KeyError):  # what the library raises when it gets no token
+        except (ValueError, AttributeError, KeyError):  # raised by the library when it gets no token
             raise Refused(f"{self.host} refuses the log-in", ADVICE) from None
         if answer.status_code < 400 or (answer.status_code == 404 and method in ("GET", "HEAD")):
             return answer
         raise self._error(answer)
 
     def _logged_in(self, url: str, method: str, arguments: dict[str, Any]) -> requests.Response:
-        """Ask as we are; on a refusal, once more with a log-in made for just this request."""
+        """Send the request as we are; if refused, log in for this very request and send it again."""
         headers = dict(arguments.pop("headers", None) or {})
         answer = self.session.request(method, url, headers=headers | self.auth.get_auth_header(), **arguments)
         if answer.status_code not in (401, 403) or "Www-Authenticate" not in answer.headers:
             return answer
-        # The token of before may be too old, or made for reading only.
+        # The old token may have expired, or be for reading only.
         auth = self._log_in(answer.headers["Www-Authenticate"])
         headers, _ = auth.authenticate_request(answer, headers)
         self.auth = auth
         return self.session.request(method, url, headers=headers, **arguments)
 
     def _log_in(self, challenge: str) -> Any:
-        """Take the log-in from the environment, else the one of `docker login`, in the way that the registry asks for."""
+        """Log in with the environment's credentials, else those of `docker login`, by the registry's own method."""
         way = "basic" if challenge.lower().startswith("basic") else "token"
         auth = get_auth_backend(way, self.session, self.prefix == "http")
         login = container_registry.login()
@@ -228,7 +228,7 @@ class _Client(Registry):
         return auth
 
     def lost(self, error: Exception) -> Lost:
-        """The words for a connection that failed or broke."""
+        """The error for a connection that failed or broke."""
         reason = str(getattr(error, "args", [""])[0] if error.args else error)
         return Lost(
             f"{self.host} was lost or does not answer ({type(error).__name__}: {reason[:200]})",

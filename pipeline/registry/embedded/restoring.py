@@ -14,7 +14,7 @@ BOT = "dependabot[bot]"
 
 
 def look(repository: str) -> None:
-    """Fetch without holding. A registry that refuses is a warning: a pull request from a fork may not be allowed to read."""
+    """Fetch without the lease. A refusal is a warning only: a fork's pull request may not have read access."""
     store = Repository(repository)
     try:
         sync.check_overwrite(store)
@@ -25,13 +25,13 @@ def look(repository: str) -> None:
         return
     sync.fetch(store, found, holder=None)
     if found is None and _of_a_stranger():
-        # Such a run does not hear of the variables that name another registry or the team's MLflow.
+        # Such a run does not get the variables that name another registry or the team's MLflow.
         write_text(mlflow_server.HOME / snapshot.UNKNOWN, f"{repository} has no MLflow that this run may see\n")
     _say(repository, found is not None)
 
 
 def _of_a_stranger() -> bool:
-    """Whether this is a run for the pull request of a fork or of Dependabot."""
+    """Whether this run is for a pull request from a fork or from Dependabot."""
     try:
         happened = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
         one = happened["pull_request"]
@@ -42,7 +42,7 @@ def _of_a_stranger() -> bool:
 
 
 def restore(repository: str, timing: Timing = TIMING) -> None:
-    """Wait for the lease, take it, fetch; raises BusyError, Refused, Lost or RegistryError, and then holds nothing."""
+    """Take the lease, waiting for it, and fetch; raises BusyError, Refused, Lost or RegistryError, and then holds nothing."""
     store = Repository(repository)
     sync.check_overwrite(store)
     heartbeat.end()  # of a restore that was not followed by a save

@@ -1,4 +1,4 @@
-"""Putting the embedded MLflow back into the image registry, under the lease."""
+"""Saving the embedded MLflow to the image registry, under the lease."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from pipeline.registry.embedded import heartbeat, oci, snapshot, sync
 from pipeline.registry.embedded.lease import Claimant
 from pipeline.registry.embedded.oci import Lost, Repository
 
-WAIT_SECONDS = 120  # for a delivery at work here; a cancelled job has five minutes for all that it still does
+WAIT_SECONDS = 120  # for a delivery in progress here; a cancelled job has five minutes for everything
 AGAIN = "nothing was overwritten: run the workflow again, from its first job"
 
 
 def end_cancelled() -> None:
-    """End the delivery that a cancelled step left at work: GitHub ends a step's shell, and the command in it goes on."""
+    """End a delivery that a cancelled step left running: GitHub ends a step's shell, but not the command in it."""
     if not outputs.is_workflow():
         return
     try:
@@ -31,17 +31,17 @@ def end_cancelled() -> None:
         print("ending what a cancelled step left at work", flush=True)
     holder = state.read(STATE / "delivery.lock", state.Holder, "the command that holds it is not told to end")
     if holder:
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # it has just exited
             os.kill(holder["pid"], signal.SIGTERM)
 
 
 def save(repository: str, held: state.Lease) -> None:
-    """Send what is new, move the tag, free the lease; raises Lost, and then still holds it, or RegistryError when refused."""
-    mlflow_server.stop()  # what it was asked for is written, and nothing is half written
+    """Send what is new, move the tag and free the lease; raises Lost and keeps the lease, or RegistryError when refused."""
+    mlflow_server.stop()  # after it, everything is written completely
     try:
         send(Repository(repository), Claimant(repository, held["who"], held["holder"]))
     except Lost:
-        raise  # the lease lives on: the same command may do better
+        raise  # the lease is kept: the same command may succeed later
     except RegistryError:
         heartbeat.end()
         raise
@@ -70,7 +70,7 @@ def send(store: Repository, claimant: Claimant) -> None:
 
 
 def _move(store: Repository, claimant: Claimant, base: str | None, state: bytes) -> None:
-    """Compare and set, under the lease: the tag must still be where it was when we fetched it."""
+    """Compare and set under the lease: the tag must still be where it was when we fetched it."""
     _check(claimant.beat(), store.name)
     found = store.get(sync.TAG)
     now = found[0] if found else None

@@ -1,6 +1,6 @@
-"""What of the embedded MLflow travels, as an OCI artifact: one blob for the database, one for each run's and model's folder.
+"""The snapshot of the embedded MLflow as an OCI artifact: one blob for the database, one per folder of a run or model.
 
-A folder that has not changed is neither packed nor sent again: its layer says what it holds (`slipway.content`).
+An unchanged folder is neither packed nor sent again: its layer names its content (`slipway.content`).
 """
 
 import gzip
@@ -20,19 +20,17 @@ from pipeline.registry.embedded import oci
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
-RECORD = (
-    "carried.json"  # in the folder of MLflow: where it was fetched from, {"base": digest or null, "holder": id or null}
-)
-UNKNOWN = "unknown"  # in its place when the registry refused to be read: what is in production cannot be known
+RECORD = "carried.json"  # in MLflow's folder: where it was fetched from, {"base": digest or null, "holder": id or null}
+UNKNOWN = "unknown"  # instead of a digest when the registry refused to be read: then production's state is unknown
 CONTENT, TITLE = "slipway.content", "org.opencontainers.image.title"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 Parts = dict[str, dict[str, Path]]
 
 
 def snapshot(home: Path, folder: Path) -> Parts:
-    """The files that make up the MLflow in `home`, by part and by name; the database is a copy made in `folder`.
+    """The files of the MLflow in `home`, by part and by name; the database is a copy made in `folder`.
 
-    Raises RegistryError when the database is damaged. No database, no parts.
+    Raises RegistryError when the database is damaged. Without a database there are no parts.
     """
     if not (home / DATABASE).exists():
         return {}
@@ -45,13 +43,13 @@ def snapshot(home: Path, folder: Path) -> Parts:
 
 
 def part_of(name: str) -> str:
-    """The part that a file travels with: artifacts/EXPERIMENT/RUN or artifacts/EXPERIMENT/models/MODEL."""
+    """The part that a file belongs to: artifacts/EXPERIMENT/RUN or artifacts/EXPERIMENT/models/MODEL."""
     folders = PurePosixPath(name).parts[:-1]
     return "/".join(folders[: 4 if folders[2:3] == ("models",) else 3])
 
 
 def _copy(source: Path, target: Path) -> Path:
-    """Copy a database as it is between two transactions; copies of the same have the same bytes."""
+    """Copy a database between two transactions; copies of equal databases have equal bytes."""
     try:
         with sqlite3.connect(source, timeout=30) as before, sqlite3.connect(target) as after:
             before.backup(after)
@@ -67,19 +65,19 @@ def _copy(source: Path, target: Path) -> Path:
 
 
 def content(files: dict[str, Path]) -> str:
-    """What names the content of a part: a digest over its files' names and bytes."""
+    """A digest over the names and bytes of a part's files."""
     listing = [[name, artifacts.sha256(path)] for name, path in sorted(files.items())]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
 def contents(layers: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The layers of a state by what they hold; a name that is no digest is nobody's but a stranger's, and left out."""
+    """The layers of a state by their content digests; a name that is not a digest is foreign and left out."""
     named = [(layer.get("annotations", {}).get(CONTENT, ""), layer) for layer in layers]
     return {name: layer for name, layer in named if re.fullmatch("[0-9a-f]{64}", name)}
 
 
 def pack(part: str, files: dict[str, Path], target: Path) -> dict[str, Any]:
-    """Write a part as an archive whose bytes depend on its files alone, and return the layer that describes it."""
+    """Pack a part as an archive whose bytes depend on its files alone; return the layer that describes it."""
     with (
         target.open("wb") as raw,
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as zipped,
@@ -107,7 +105,7 @@ def unpack(archive: Path, home: Path) -> None:
                 target = home / entry.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = tar.extractfile(entry)
-                assert source is not None  # it is a regular file
+                assert source is not None  # always, for a regular file
                 with target.open("xb") as file:
                     shutil.copyfileobj(source, file)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileExistsError, NotADirectoryError) as error:
@@ -130,7 +128,7 @@ def _unfit(why: str) -> RegistryError:
 
 
 def state(layers: list[dict[str, Any]], base: str | None, who: str) -> bytes:
-    """The manifest of a state: its parts, which state it follows, and who saved it, for people."""
+    """The manifest of a state: its parts, its predecessor, and who saved it, for people."""
     return oci.manifest(layers, {"slipway.before": base or "none", "slipway.saved-by": who})
 
 

@@ -1,4 +1,4 @@
-"""The embedded MLflow between its folder and the registry: fetch it, put it in place, send what is new."""
+"""Syncs the embedded MLflow between its folder and the registry: fetch it, put it in place, send what is new."""
 
 import os
 import shutil
@@ -21,13 +21,13 @@ from pipeline.registry.embedded.oci import Repository
 from pipeline.settings import Settings
 
 TAG = "state"
-SIDE_BY_SIDE = 8  # a registry takes its time for each blob, however small
-TELL = 5  # seconds between two words on how far it is
+SIDE_BY_SIDE = 8  # parallel transfers: a registry takes its time for each blob, however small
+TELL = 5  # seconds between two progress messages
 Layers = list[dict[str, Any]]
 
 
 def place(settings: Settings) -> tuple[str, str]:
-    """The repository that carries MLflow, and ""; or "" and the reason why none does."""
+    """The repository for MLflow's snapshot, and ""; or "" and the reason why there is none."""
     if mlflow_server.remote_uri():
         return "", "MLFLOW_TRACKING_URI is set: that server keeps what is in MLflow"
     repository, pushed = container_registry.repository(settings.name)
@@ -37,7 +37,7 @@ def place(settings: Settings) -> tuple[str, str]:
 
 
 def who() -> str:
-    """This job, for people: where to look at it."""
+    """This job, for people: a link to it."""
     server, path, run, job = (os.environ.get(f"GITHUB_{key}") for key in ("SERVER_URL", "REPOSITORY", "RUN_ID", "JOB"))
     if path and run:
         return f"job {job} of {server}/{path}/actions/runs/{run}"
@@ -45,7 +45,7 @@ def who() -> str:
 
 
 def record() -> dict[str, Any]:
-    """Where the MLflow here was fetched from: {"base", "holder", "content"}, or {} when it was not."""
+    """Where the local MLflow was fetched from: {"base", "holder", "content"}, or {} when it was not."""
     then = "this MLflow counts as one that was made here: `make stop`, and move .mlflow away, to fetch it again"
     return dict(state.read(mlflow_server.HOME / snapshot.RECORD, state.Fetched, then) or {})
 
@@ -56,7 +56,7 @@ def remember(folder: Path, base: str | None, holder: str | None, content: list[s
 
 
 def check_overwrite(store: Repository) -> None:
-    """Raise RegistryError when there is something in the MLflow here that neither came from the registry nor is in it."""
+    """Raise RegistryError when the local MLflow has something that neither came from the registry nor is in it."""
     if not holds_something():
         return
     here = content()
@@ -72,19 +72,19 @@ def check_overwrite(store: Repository) -> None:
 
 
 def holds_something() -> bool:
-    """Whether the MLflow here holds any run or model."""
+    """Whether the local MLflow has any run or model."""
     return _of_worth(mlflow_server.HOME / snapshot.DATABASE)
 
 
 def content() -> list[str]:
-    """What names all that is in the MLflow here; raises RegistryError when its database is damaged."""
+    """A digest over the local MLflow; raises RegistryError when its database is damaged."""
     with tempfile.TemporaryDirectory() as folder:
         parts = snapshot.snapshot(mlflow_server.HOME, Path(folder))
         return sorted(snapshot.content(files) for files in parts.values())
 
 
 def database(store: Repository, layers: Layers, folder: Path) -> Path:
-    """Fetch the database of a state, and nothing else of it, into a folder; what it holds is then read from there."""
+    """Fetch only the database of a state into a folder, from which it can be read."""
     for layer in snapshot.contents(layers).values():
         if layer["annotations"].get(snapshot.TITLE) == f"{snapshot.DATABASE}.tar.gz":
             store.download(layer, folder / "database.tar.gz")
@@ -93,14 +93,14 @@ def database(store: Repository, layers: Layers, folder: Path) -> Path:
 
 
 def set_aside(folder: Path) -> None:
-    """Move the MLflow here to another place, where nothing touches it; none is left."""
+    """Move the local MLflow to another place where nothing uses it; none is left."""
     mlflow_server.stop()
-    shutil.rmtree(STATE / "mlflow.old", ignore_errors=True)  # else `recover` would take it for what was moved
+    shutil.rmtree(STATE / "mlflow.old", ignore_errors=True)  # else `recover` would take it for the moved one
     mlflow_server.HOME.rename(folder)
 
 
 def _of_worth(database: Path) -> bool:
-    """Whether a database holds any run or model; one that a server has just made does not."""
+    """Whether a database has any run or model; a server's new one has not."""
     if not database.exists():
         return False
     tables = ("runs", "registered_models")
@@ -108,18 +108,18 @@ def _of_worth(database: Path) -> bool:
         with closing(sqlite3.connect(database, timeout=30)) as connection:
             return any(connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in tables)
     except sqlite3.DatabaseError as error:
-        return "no such table" not in str(error)  # a server that was killed before it had made its tables
+        return "no such table" not in str(error)  # a server was killed before it had created its tables
 
 
 def refuse_unknown() -> None:
-    """Raise RegistryError when the carried MLflow could not be read: that it is empty here says nothing of production."""
+    """Raise RegistryError when the snapshot could not be read: an empty MLflow here says nothing about production."""
     if (mlflow_server.HOME / snapshot.UNKNOWN).exists() and not mlflow_server.remote_uri():
         why = (mlflow_server.HOME / snapshot.UNKNOWN).read_text(encoding="utf-8").strip()
         raise RegistryError(f"what is in production is not known: {why}", "give the job the right to read packages")
 
 
 def fetch(store: Repository, found: tuple[str, dict[str, Any]] | None, holder: str | None) -> None:
-    """Put a state ({} for none) in the place of the MLflow here; killed at any moment, one of the two is there."""
+    """Replace the local MLflow by a state ({} for an empty one); if killed at any moment, one of the two is intact."""
     new = STATE / "mlflow.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -156,7 +156,7 @@ def _swap(new: Path, home: Path) -> None:
 
 
 def send(store: Repository, folder: Path, known: dict[str, dict[str, Any]]) -> Layers:
-    """Send the parts of the MLflow here that the registry does not know, and return the layers of all; `folder` is for packing."""
+    """Send the parts of the local MLflow that the registry lacks; return the layers of all. `folder` is for packing."""
     parts = snapshot.snapshot(mlflow_server.HOME, folder)
     if not parts and known:
         raise RegistryError(
@@ -180,7 +180,7 @@ def send(store: Repository, folder: Path, known: dict[str, dict[str, Any]]) -> L
 
 
 def _all(what: str, one: Callable[[Any], int], items: Iterable[Any], size: int | None) -> None:
-    """Do something with each item, some side by side, and say how far it is; `one` returns bytes, as `size` is."""
+    """Process items in parallel and report progress; `one` returns bytes, in the unit of `size`."""
     items = list(items)
     began = told = time.monotonic()
     of = f"of {snapshot.megabytes(size)} " if size else ""
@@ -193,5 +193,5 @@ def _all(what: str, one: Callable[[Any], int], items: Iterable[Any], size: int |
                 print(f"  {what}: {snapshot.megabytes(done)} {of}in {count} of {len(items)} parts", flush=True)
                 told = time.monotonic()
     finally:
-        pool.shutdown(cancel_futures=True)  # after the first failure the rest need not be tried
+        pool.shutdown(cancel_futures=True)  # after the first failure, do not start the rest
     print(f"{what}: {snapshot.megabytes(done)} in {len(items)} parts, {time.monotonic() - began:.1f} s", flush=True)
