@@ -1,4 +1,4 @@
-"""What we claim of the service beside its peers, and what the measurement says about it."""
+"""The targets of the service beside its peers, and whether the measurement meets them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True)
 class Claim:
-    """A ratio that is at least its target, or why it could not be measured."""
+    """A ratio with its target (at least), and what was measured, or why it could not be."""
 
     what: str
     target: float
@@ -29,12 +29,12 @@ class Claim:
 
 
 def subject_of(results: dict[str, Any]) -> str:
-    """Which of our services the claims are about: the one with everything on, unless it cannot be measured."""
+    """The name of our service in the comparison: with everything on, unless that cannot be measured."""
     return OFF if OURS in results["missing"] else OURS
 
 
 def claims(results: dict[str, Any]) -> list[Claim]:
-    """Every claim, judged."""
+    """Every target with what was measured."""
     ours = subject_of(results)
     one, linear, many, large = (scenario.name for scenario in (FOREST, LINEAR, BATCH, LARGE))
     batching, best = best_of(results, one, BATCHING), best_of(results, large, SCIKIT_LEARN)
@@ -48,12 +48,12 @@ def claims(results: dict[str, Any]) -> list[Claim]:
         _rate(results, many, ours, MLFLOW, 35),
         _rate(results, large, ours, MLFLOW, 4.5),
         _rate(results, large, ours, best, 2.3, "the best peer on scikit-learn"),
-        _pair(results, "requests/s, by the empty answer's", ours, EMPTY, 0.55),
-        _pair(results, "requests/s, everything on by everything off", OURS, OFF, 0.85),
-        _inverse(results, "p99 of mlflow at half of its rate, by ours at a quarter", "latency", ours, 20),
-        _inverse(results, "start of mlflow, by ours", "start_s", ours, 18),
-        _inverse(results, "memory (PSS) of mlflow, by ours", "memory_mb", ours, 5),
-        _inverse(results, "installed size of mlflow, by ours", "size_mb", ours, 4),
+        _pair(results, "requests/s, Slipway / empty answer", ours, EMPTY, 0.55),
+        _pair(results, "requests/s, everything on / everything off", OURS, OFF, 0.85),
+        _inverse(results, "p99, mlflow (at half of its highest rate) / Slipway (at a quarter)", "latency", ours, 20),
+        _inverse(results, "start time, mlflow / Slipway", "start_s", ours, 18),
+        _inverse(results, "memory (PSS), mlflow / Slipway", "memory_mb", ours, 5),
+        _inverse(results, "installed size, mlflow / Slipway", "size_mb", ours, 4),
     ]
 
 
@@ -63,7 +63,7 @@ def problem(results: dict[str, Any], what: str, name: str) -> str:
 
 
 def best_of(results: dict[str, Any], scenario: str, names: Sequence[str]) -> str | None:
-    """The one of some servers that bore most, by its median; None when none was measured."""
+    """The server with the highest median rate among these; None if none was measured."""
     rates = results["rates"][scenario]
     able = [name for name in names if rates.get(name) and not problem(results, scenario, name)]
     return max(able, key=lambda name: figure(rates[name]).median, default=None)
@@ -72,7 +72,7 @@ def best_of(results: dict[str, Any], scenario: str, names: Sequence[str]) -> str
 def _rate(results: dict[str, Any], scenario: str, ours: str, peer: str | None, target: float, role: str = "") -> Claim:
     shown = " ".join(part for part in (role, f"({peer})" if role and peer else peer) if part)
     return _judged(
-        f"{scenario}: requests/s, by those of {shown}",
+        f"{scenario}: requests/s, Slipway / {shown}",
         target,
         results,
         scenario,

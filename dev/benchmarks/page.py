@@ -1,18 +1,26 @@
-"""docs/benchmarks.md: a page of which each part of the benchmark owns a section, and leaves the others alone."""
+"""docs/benchmarks.md: each part of the benchmark writes its own section and leaves the others alone."""
 
 import re
 
 HEAD = """# Benchmarks
 
-Made by `make bench`, which measures the pipeline and the service; `make bench ARGS="--only serving"` measures one of them.
-Each section is of the last run that measured it. The service is measured on Linux with two free cores, by wrk, which is fetched
-where apt-get can fetch it; `--wrk` names another, `--quick` tries everything out in a few minutes and claims nothing.
+How fast the prediction service is beside other ways of serving the same model, and how long the pipeline takes. Measure it
+yourself with
+
+```
+make bench                           # both parts, into this page
+make bench ARGS="--only serving"     # one part
+make bench ARGS="--quick"            # a trial run of a few minutes that changes nothing here
+```
+
+Each section is from the last run that measured it. Ratios carry over to other machines; seconds and rates do not. The service
+needs Linux with two free cores, and wrk, which is installed with apt-get where that is possible (`--wrk` names another).
 """
-PARTS = ("pipeline", "serving")
+PARTS = ("serving", "pipeline")
 
 
 def merge(page: str, sections: dict[str, str]) -> str:
-    """The page with these sections in place of older ones of the same part, the others as they were."""
+    """The page with these sections replaced, and the others as they were."""
     kept = dict(re.findall(r"<!-- part: (\w+) -->\n(.*?)<!-- end -->\n", page, re.S))
     kept |= {name: f"{text.rstrip()}\n" for name, text in sections.items()}
     parts = [f"<!-- part: {name} -->\n{kept[name]}<!-- end -->\n" for name in PARTS if name in kept]

@@ -127,7 +127,8 @@ def _read_probabilities(answer: Any) -> np.ndarray:
 
 
 TUNED = ("--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools")
-OURS, OFF, EMPTY, MLFLOW = "ours, everything on", "ours", "empty answer", "mlflow models serve"
+OURS, OFF = "Slipway, everything on", "Slipway, everything off"
+EMPTY, MLFLOW = "empty answer", "mlflow models serve"
 TUTORIAL, FAIR, ONNX = "FastAPI tutorial", "FastAPI tuned", "FastAPI + ONNX Runtime"
 BENTOML, BENTOML_BATCH = "BentoML", "BentoML, batching"
 LITSERVE, LITSERVE_BATCH, MLSERVER = "LitServe", "LitServe, batching", "MLServer"

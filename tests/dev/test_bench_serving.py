@@ -97,11 +97,11 @@ def test_a_percentile_is_a_value_that_was_measured():
 
 def test_the_median_decides_whether_a_claim_is_met():
     """A claim is met from its target on, and missed below."""
-    slow = claim(results(), "random forest, 1 row: requests/s, by those of mlflow")
+    slow = claim(results(), "random forest, 1 row: requests/s, Slipway / mlflow")
     assert (slow.verdict, slow.found.median) == ("missed", 10.0)
-    assert claim(results(), "1000 rows: requests/s, by those of mlflow").verdict == "met"
+    assert claim(results(), "1000 rows: requests/s, Slipway / mlflow").verdict == "met"
     assert Claim("a ratio", 2.0, Figure(2.0, 1.0, 3.0)).verdict == "met"
-    paired = claim(results(), "everything on by everything off")
+    paired = claim(results(), "everything on / everything off")
     assert (paired.verdict, paired.found) == ("met", figure([0.9, 0.8]))
     late = claim(results(), "p99")
     assert (late.verdict, late.found) == ("met", Figure(30, 30, 30))
@@ -110,11 +110,11 @@ def test_the_median_decides_whether_a_claim_is_met():
 def test_what_failed_claims_nothing():
     """A peer that is missing, and figures with errors in them, are told with their reason."""
     found = results(missing={MLFLOW: "no such version"}, invalid={"pairs": {EMPTY: "3 lost connections"}})
-    for words in ("by those of mlflow", "start of mlflow", "p99 of mlflow"):
+    for words in ("Slipway / mlflow", "start time, mlflow", "p99, mlflow"):
         for one in claims(found):
             if words in one.what:
                 assert (one.verdict, one.why) == ("not measured", "no such version")
-    assert claim(found, "the empty answer's").why == "3 lost connections"
+    assert claim(found, "Slipway / empty answer").why == "3 lost connections"
     page = section(found)
     assert f"- {MLFLOW}: no such version" in page and f"- {EMPTY}, pairs: 3 lost connections" in page
     assert f"| {MLFLOW} | not measured |" in page
@@ -138,6 +138,19 @@ def test_claims_are_about_the_service_with_everything_on():
     assert "with everything off" in section(bare) and "with everything on" in section(results())
 
 
+def test_the_page_shows_the_peers_first_and_all_targets_last():
+    """A reader sees the service beside its peers, then every figure, then the method, and each target, met or missed."""
+    page = section(results())
+    headings = ("## The service beside", "### Requests per second", "### How it was measured", "### Targets")
+    places = [page.index(heading) for heading in headings]
+    assert places == sorted(places)
+    table = page[: places[1]]
+    assert all(f"| {server.name} |" in table for server in SERVERS if server.name not in (OURS, OFF, EMPTY))
+    assert f"| **{OURS}** | 1,000 |" in table
+    targets = page[places[-1] :]
+    assert all(f"| {one.what} |" in targets for one in claims(results())) and "| missed |" in targets
+
+
 def test_a_machine_that_had_other_work_is_told_of():
     """Figures of a busy machine are not to be believed."""
     assert not disturbed(results())
@@ -153,7 +166,7 @@ def test_a_part_writes_its_section_and_leaves_the_other():
     """The pipeline's figures survive a run of the serving part alone, and the other way round."""
     page = merge("# of an older form\n", {"serving": "## S\n\n| 1 |\n"})
     page = merge(page, {"pipeline": "## P\n"})
-    assert page.index("## P") < page.index("| 1 |")
+    assert page.index("| 1 |") < page.index("## P")
     page = merge(page, {"serving": "## S\n\n| 2 |\n"})
     assert "## P" in page and "| 2 |" in page and "| 1 |" not in page and "older" not in page
     assert merge(page, {}) == page
