@@ -1,4 +1,4 @@
-"""An MLflow server that asks who one is, on loopback, with a database of its own."""
+"""An MLflow server that requires a login, on loopback, with its own database."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ ADMIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "the a
 
 @contextmanager
 def auth_server(folder: Path, **more: str) -> Iterator[str]:
-    """Start it with the shipped settings, but SQLite in the place of PostgreSQL; yields its address."""
+    """Start it with the shipped settings, except for SQLite instead of PostgreSQL; yields its URL."""
     shipped = (ROOT / "monitoring/mlflow/basic_auth.ini").read_text(encoding="utf-8")
     settings = folder / "basic_auth.ini"
     assert "postgresql+psycopg://" in shipped
@@ -35,7 +35,7 @@ def auth_server(folder: Path, **more: str) -> Iterator[str]:
 
 @contextmanager
 def server(folder: Path, *options: str, artifacts: str = "", **environment: str) -> Iterator[str]:
-    """Start `mlflow server` as monitoring/compose.yaml does; yields its address, and ends it with all that it started."""
+    """Start `mlflow server` like monitoring/compose.yaml; yields its URL, and at the end stops it with its child processes."""
     port = processes.free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]

@@ -1,4 +1,4 @@
-"""Artifacts in S3: an MLflow that is told of a bucket as monitoring/compose.yaml tells it, and clients that know its address alone."""
+"""Artifacts in S3: an MLflow configured with a bucket as in monitoring/compose.yaml, and clients that know only MLflow's URL."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "mlflow", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_D
 
 @pytest.fixture
 def bucket():
-    """A bucket of a double of S3 on loopback: its address, and a client of it."""
+    """A bucket of an S3 double on loopback: its URL, and a client."""
     made = make_server("127.0.0.1", free_port(), DomainDispatcherApplication(create_backend_app), threaded=True)
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
@@ -35,14 +35,14 @@ def bucket():
         thread.join()
 
 
-def test_artifacts_go_to_the_bucket_and_come_back_through_mlflow(bucket, tmp_path, monkeypatch):
-    """A file is in the bucket under its prefix, byte for byte, and comes back; the client has no key and no address of the bucket."""
+def test_artifacts_are_stored_in_the_bucket_through_mlflow(bucket, tmp_path, monkeypatch):
+    """A file is in the bucket under its prefix and comes back unchanged; the client has neither key nor URL of the bucket."""
     address, s3 = bucket
     for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_S3"))]:
         monkeypatch.delenv(name)
     (tmp_path / "server").mkdir()
     (tmp_path / "back").mkdir()
-    content = os.urandom(6_000_000)  # beyond what is sent in one part
+    content = os.urandom(6_000_000)  # too large for a single part
     (tmp_path / "weights.bin").write_bytes(content)
     told = KEYS | {"MLFLOW_S3_ENDPOINT_URL": address}
     with server(tmp_path / "server", artifacts="s3://models/team", **told) as uri:

@@ -1,4 +1,4 @@
-"""Backups without an engine: which count, how many are kept, and what is said of damaged ones."""
+"""Backups without an engine: which ones count, how many are kept, and the messages about damaged ones."""
 
 import json
 
@@ -11,14 +11,14 @@ from pipeline.errors import SlipwayError
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of backups of our own, with one in it."""
+    """A folder with one backup."""
     monkeypatch.setenv("SLIPWAY_BACKUPS", str(tmp_path))
     one(tmp_path, "2026-01-31T134500Z")
     return tmp_path
 
 
 def one(folder, name: str):
-    """A backup whose files are as its manifest says."""
+    """A valid backup, whose files match its manifest."""
     made = folder / name
     made.mkdir()
     files = {}
@@ -30,8 +30,8 @@ def one(folder, name: str):
     return made
 
 
-def test_the_newest_comes_first_and_what_is_not_whole_is_none(folder):
-    """Folders are ordered by date; one that was being made, and one without a manifest, do not count."""
+def test_newest_backup_comes_first_and_incomplete_ones_are_ignored(folder):
+    """Folders are ordered by date; unfinished ones and those without a manifest do not count."""
     newer = one(folder, "2026-02-01T000000Z")
     one(folder, ".making-2026-03-01T000000Z")
     (folder / "2026-04-01T000000Z").mkdir()
@@ -41,15 +41,15 @@ def test_the_newest_comes_first_and_what_is_not_whole_is_none(folder):
 
 
 @pytest.mark.parametrize("name", ["never", "..", ".making-x"])
-def test_a_backup_that_is_not_there_is_told_with_those_that_are(folder, name):
-    """A name that leads nowhere, or elsewhere, is refused with the names there are."""
+def test_unknown_backup_is_refused_with_the_existing_names(folder, name):
+    """A name that does not exist, or leads elsewhere, is refused with a list of the backups."""
     with pytest.raises(SlipwayError, match="there is no backup") as caught:
         restoring.choose(name)
     assert "2026-01-31T134500Z" in caught.value.then
 
 
-def test_a_whole_backup_is_taken(folder):
-    """What is as it was written passes."""
+def test_intact_backup_is_accepted(folder):
+    """Unchanged files pass the check."""
     assert backups.checked(folder / "2026-01-31T134500Z")["artifacts"] == "/artifacts"
 
 
@@ -58,8 +58,8 @@ def test_a_whole_backup_is_taken(folder):
     ["", "{", "[]", "null", "{}", '{"files": []}', '{"artifacts": "", "webhook_key": "", "files": {"../x": {"bytes": 1, "sha256": ""}}}',
      '{"artifacts": "", "webhook_key": "", "files": {}}', '{"files": {"mlflow.dump": {}}}', "\xff"],
 )  # fmt: skip
-def test_a_manifest_that_makes_no_sense_is_damage(folder, manifest):
-    """Whatever stands in backup.json, it is told in words and never followed."""
+def test_malformed_manifest_is_reported_as_damage(folder, manifest):
+    """Whatever is in backup.json, it is reported and never followed."""
     (folder / "2026-01-31T134500Z" / backups.MANIFEST).write_text(manifest, encoding="latin-1")
     with pytest.raises(SlipwayError, match="is damaged"):
         backups.checked(folder / "2026-01-31T134500Z")
@@ -69,15 +69,15 @@ def test_a_manifest_that_makes_no_sense_is_damage(folder, manifest):
     "spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"x" * 100)]
 )
 @pytest.mark.parametrize("name", [backups.DUMP, backups.ARTIFACTS])
-def test_a_file_that_is_not_what_was_written_is_damage(folder, name, spoil):
-    """A file that is gone, empty or another is named."""
+def test_changed_file_is_reported_as_damage(folder, name, spoil):
+    """A missing, empty or different file is named."""
     spoil(folder / "2026-01-31T134500Z" / name)
     with pytest.raises(SlipwayError, match=f"{name} is not what was written"):
         backups.checked(folder / "2026-01-31T134500Z")
 
 
-def test_an_archive_is_read_to_its_end(tmp_path):
-    """One byte too few, or another one, is found by reading: sums are made only of what could be read."""
+def test_archives_are_read_to_their_end(tmp_path):
+    """One missing or changed byte is found by reading, because checksums cover only what was readable."""
     import tarfile
 
     (tmp_path / "weights").write_bytes(bytes(range(256)) * 1000)
@@ -92,8 +92,8 @@ def test_an_archive_is_read_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "seven", "1.5", "²"])
-def test_a_number_that_keeps_none_is_refused(monkeypatch, number):
-    """At least one backup is kept: anything else would remove the one that was just made."""
+def test_keeping_no_backup_is_refused(monkeypatch, number):
+    """At least one backup is kept, otherwise the new one would be deleted."""
     monkeypatch.setenv("SLIPWAY_BACKUPS_KEPT", number)
     with pytest.raises(SlipwayError, match="SLIPWAY_BACKUPS_KEPT"):
         backups.number_kept()

@@ -1,4 +1,4 @@
-"""`make mlflow-user` on a real MLflow that asks who one is: who may move the alias `production`, and who may not."""
+"""`make mlflow-user` on a real MLflow with logins: who may move the alias `production`, and who may not."""
 
 import re
 from urllib.parse import quote
@@ -35,7 +35,7 @@ def address(tmp_path_factory):
 
 
 def webhooks() -> dict[str, str]:
-    """What monitoring/compose.yaml tells MLflow of webhooks, with a key as `make up` makes it."""
+    """MLflow's webhook settings from monitoring/compose.yaml, with a key made by `make up`."""
     given = yaml.safe_load((ROOT / "monitoring/compose.yaml").read_text(encoding="utf-8"))["services"]["mlflow"]
     told = {name: value for name, value in given["environment"].items() if name.startswith("MLFLOW_WEBHOOK_")}
     key = passwords.make_password("SLIPWAY_MLFLOW_WEBHOOK_KEY")
@@ -50,13 +50,13 @@ def admin(address, monkeypatch):
 
 
 def log_in(patch: pytest.MonkeyPatch, address: str, login: dict[str, str]) -> None:
-    """Be somebody from now on."""
+    """Use this login from now on."""
     for key, value in ({"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"} | login).items():
         patch.setenv(key, value)
 
 
 def made(capsys, name: str, *arguments: str) -> dict[str, str]:
-    """Make an account by the command; returns the login that it printed."""
+    """Create an account with the command; returns the printed login."""
     assert mlflow_user.main(["--name", name, *arguments]) == 0
     said = capsys.readouterr().out
     password = re.search(rf"^{name} has an account now\. Its password, shown this once: (\S+)$", said, re.M)
@@ -65,7 +65,7 @@ def made(capsys, name: str, *arguments: str) -> dict[str, str]:
 
 
 def refused(capsys, *arguments: str) -> str:
-    """What the command says when it ends red."""
+    """The error message of a failing command."""
     assert mlflow_user.main([*arguments]) == 1
     said = capsys.readouterr()
     assert "Traceback" not in said.err
@@ -73,23 +73,23 @@ def refused(capsys, *arguments: str) -> str:
 
 
 def move(address: str, version: str) -> None:
-    """Move the alias `production` as the pages of MLflow do."""
+    """Move the alias `production` as MLflow's pages do."""
     MlflowClient(address, address).set_registered_model_alias(NAME, "production", version)
 
 
 def on(address: str) -> str:
-    """The version that is in production."""
+    """The version in production."""
     return MlflowClient(address, address).get_model_version_by_alias(NAME, "production").version
 
 
-def test_who_is_nobody_sees_nothing(address):
-    """Without a login the API answers 401, and health alone is open, for those who watch."""
+def test_nothing_is_readable_without_a_login(address):
+    """The API returns 401; only the health check is open, for monitoring."""
     assert requests.get(f"{address}/api/2.0/mlflow/registered-models/search", timeout=10).status_code == 401
     assert requests.get(f"{address}/health", timeout=10).status_code == 200
 
 
-def test_a_reader_sees_and_cannot_move_production(admin, monkeypatch, capsys):
-    """An account with READ reads where the alias is, and is answered 403 when it moves it; the alias stays."""
+def test_reader_cannot_move_production(admin, monkeypatch, capsys):
+    """An account with READ can read the alias, and gets 403 when it moves it; the alias stays."""
     log_in(monkeypatch, admin, made(capsys, "reader"))
     assert on(admin) == "1"
     with pytest.raises(MlflowException) as caught:
@@ -98,8 +98,8 @@ def test_a_reader_sees_and_cannot_move_production(admin, monkeypatch, capsys):
     assert on(admin) == "1"
 
 
-def test_an_editor_moves_production(admin, monkeypatch, capsys):
-    """An account with EDIT moves the alias, and records deployments."""
+def test_editor_can_move_production(admin, monkeypatch, capsys):
+    """An account with EDIT moves the alias and records deployments."""
     log_in(monkeypatch, admin, made(capsys, "editor", "--permission", "EDIT"))
     move(admin, "2")
     assert on(admin) == "2"
@@ -118,8 +118,8 @@ def test_an_editor_moves_production(admin, monkeypatch, capsys):
     assert versions.last_deployment(client, NAME, "production")["version"] == "1"
 
 
-def test_an_editor_may_not_do_what_the_pipeline_may(admin, monkeypatch, capsys):
-    """EDIT deletes nothing: the pipeline's own account, which takes back an alias after a rollback, needs MANAGE."""
+def test_editor_cannot_delete(admin, monkeypatch, capsys):
+    """The pipeline's account, which deletes an alias in a rollback, needs MANAGE."""
     editor = made(capsys, "second-editor", "--permission", "EDIT")
     pipeline = made(capsys, "pipeline", "--permission", "MANAGE")
     client = MlflowClient(admin, admin)
@@ -132,8 +132,8 @@ def test_an_editor_may_not_do_what_the_pipeline_may(admin, monkeypatch, capsys):
     client.delete_registered_model_alias(NAME, "previous")
 
 
-def test_run_again_it_changes_the_permission_alone(admin, monkeypatch, capsys):
-    """The second run makes no second account and no new password; what it says of the permission holds from then on."""
+def test_second_run_changes_only_the_permission(admin, monkeypatch, capsys):
+    """It creates no second account and no new password, and the new permission applies from then on."""
     login = made(capsys, "anna", "--permission", "EDIT")
     assert mlflow_user.main(["--name", "anna", "--permission", "READ"]) == 0
     said = capsys.readouterr().out
@@ -143,15 +143,15 @@ def test_run_again_it_changes_the_permission_alone(admin, monkeypatch, capsys):
         move(admin, "2")
 
 
-def test_only_the_admin_gives_accounts(admin, monkeypatch, capsys):
-    """An account that is not the admin's cannot make others, nor give itself more; the words say so."""
+def test_only_the_admin_can_create_accounts(admin, monkeypatch, capsys):
+    """Any other account can neither create accounts nor raise its own permission, and the message says so."""
     log_in(monkeypatch, admin, made(capsys, "climber"))
     assert "does not let climber do that" in refused(capsys, "--name", "friend")
     assert "does not let climber do that" in refused(capsys, "--name", "climber", "--permission", "MANAGE")
 
 
-def test_the_admin_alone_makes_webhooks_and_they_reach_a_relay_nearby(admin, monkeypatch, capsys):
-    """A webhook with a secret, by http to a private address, is made by the admin and listed again; another account is answered 403."""
+def test_only_the_admin_can_create_webhooks(admin, monkeypatch, capsys):
+    """The admin creates and lists a webhook with a secret, over http to a private address; another account gets 403."""
     relay = {"name": "relay", "url": "http://127.0.0.1:8080/webhook", "events": ["model_version_alias.created"]}
     client = MlflowClient(admin, admin)
     client.create_webhook(**relay, secret="a secret")
@@ -162,8 +162,8 @@ def test_the_admin_alone_makes_webhooks_and_they_reach_a_relay_nearby(admin, mon
     assert caught.value.get_http_status_code() == 403
 
 
-def test_mlflow_does_not_tell_who_moved_an_alias(admin, monkeypatch, capsys):
-    """No field of model or version names who moved the alias: docs/mlflow-server.md says so, and what the records say instead."""
+def test_mlflow_does_not_record_who_moved_an_alias(admin, monkeypatch, capsys):
+    """No field of model or version names the user; docs/mlflow-server.md says so, and what the records contain instead."""
     log_in(monkeypatch, admin, made(capsys, "mover", "--permission", "EDIT"))
     move(admin, "2")
     move(admin, "1")
@@ -172,8 +172,8 @@ def test_mlflow_does_not_tell_who_moved_an_alias(admin, monkeypatch, capsys):
     assert "mover" not in repr(told)
 
 
-def test_without_a_login_each_command_says_what_to_set(admin, monkeypatch, capsys):
-    """Without an account, and with a wrong password, the words name 401 and the two variables, in `make doctor` too."""
+def test_missing_login_is_named_by_every_command(admin, monkeypatch, capsys):
+    """Without an account, or with a wrong password, the message names 401 and the two variables, also in `make doctor`."""
     settings = load_settings()
     monkeypatch.setenv("HOME", "/nonexistent")
     for name in ADMIN:
@@ -195,14 +195,14 @@ def test_without_a_login_each_command_says_what_to_set(admin, monkeypatch, capsy
         (["--name", "anna", "--permission", "edit"], "there is no permission edit"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_asked(arguments, words, capsys, monkeypatch):
-    """A name or a permission that cannot be is named, without a server."""
+def test_invalid_arguments_are_refused_before_any_request(arguments, words, capsys, monkeypatch):
+    """An invalid name or permission is named, without a server."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert words in refused(capsys, *arguments)
 
 
-def test_a_server_without_accounts_says_so(tmp_path, monkeypatch, capsys):
-    """Without MLFLOW_TRACKING_URI, and on a server that asks nobody, the words say that there are no accounts."""
+def test_server_without_accounts_says_so(tmp_path, monkeypatch, capsys):
+    """Without MLFLOW_TRACKING_URI, and on a server without logins, the message says that there are no accounts."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert "has no accounts" in refused(capsys, "--name", "anna")
     with server(tmp_path) as open_to_all:
@@ -210,8 +210,8 @@ def test_a_server_without_accounts_says_so(tmp_path, monkeypatch, capsys):
         assert "this MLflow has no accounts" in refused(capsys, "--name", "anna")
 
 
-def test_the_login_is_also_found_where_mlflow_keeps_it(admin, tmp_path, monkeypatch):
-    """An account in ~/.mlflow/credentials counts as one, as it does for MLflow's own client."""
+def test_login_is_read_from_mlflow_s_credentials_file(admin, tmp_path, monkeypatch):
+    """An account in ~/.mlflow/credentials works, as it does for MLflow's own client."""
     for name in ADMIN:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -221,8 +221,8 @@ def test_the_login_is_also_found_where_mlflow_keeps_it(admin, tmp_path, monkeypa
     assert checkup.mlflow(load_settings()).says.endswith("answers")
 
 
-def test_the_login_may_stand_in_the_address(admin, monkeypatch, capsys):
-    """As a secret of a workflow, the address carries the account: commands reach MLflow by it, and never show the password."""
+def test_login_in_the_url_works(admin, monkeypatch, capsys):
+    """A workflow's secret may contain the account in the URL: commands use it, and never show the password."""
     user, password = ADMIN.values()
     for name in ADMIN:
         monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""`make up` without an engine: its password file, its words, and the files in monitoring/ that it starts from."""
+"""`make up` without an engine: its password file, its messages, and the files in monitoring/ that it uses."""
 
 import json
 import os
@@ -28,32 +28,32 @@ PAGE = (ROOT / "docs/one-host.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def env(tmp_path, monkeypatch) -> Path:
-    """A monitoring/.env and a monitoring/keys/ of our own."""
+    """A separate monitoring/.env and monitoring/keys/."""
     monkeypatch.setattr(passwords, "KEY", tmp_path / "keys" / "prometheus" / "metrics")
     monkeypatch.setattr(passwords, "ENV", tmp_path / ".env")
     return tmp_path / ".env"
 
 
 def values(file: Path) -> dict[str, str]:
-    """The variables that an env file sets."""
+    """The variables set in an env file."""
     return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines() if "=" in line)
 
 
-def test_passwords_are_made_once_and_for_their_owner_only(env):
-    """Long passwords, each its own, are written to a file of mode 600, and the next time they are the same."""
+def test_passwords_are_created_once_and_private(env):
+    """Long, different passwords are written to a file of mode 600, and are the same the next time."""
     passwords.make_passwords()
     made = values(env)
     assert set(made) == set(compose.PASSWORDS) and len(set(made.values())) == len(made)
     others = {key: value for key, value in made.items() if key != "SLIPWAY_MLFLOW_WEBHOOK_KEY"}
     assert all(re.fullmatch(r"[0-9a-f]{32}", password) for password in others.values())
-    assert Fernet(made["SLIPWAY_MLFLOW_WEBHOOK_KEY"])  # of the form that MLflow asks for
+    assert Fernet(made["SLIPWAY_MLFLOW_WEBHOOK_KEY"])  # in the format that MLflow requires
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
     passwords.make_passwords()
     assert values(env) == made
 
 
-def test_a_file_that_others_could_read_is_closed(env):
-    """A password file that was made readable for others is closed again."""
+def test_readable_password_file_is_closed(env):
+    """A password file that others can read gets mode 600 again."""
     passwords.make_passwords()
     env.chmod(0o644)
     passwords.make_passwords()
@@ -61,8 +61,8 @@ def test_a_file_that_others_could_read_is_closed(env):
 
 
 @pytest.mark.parametrize("written", ["SLIPWAY_GRAFANA_PASSWORD=\n", "SLIPWAY_GRAFANA_PASSWORD=  \n", ""])
-def test_what_a_team_wrote_is_kept(env, written):
-    """Settings, comments and a password of the team's own stay; only a password that is missing or empty is made."""
+def test_team_s_settings_are_kept(env, written):
+    """The team's own settings, comments and passwords stay; only a missing or empty password is created."""
     env.write_text(f"# ours\nSLIPWAY_POSTGRES_PASSWORD=own-one\n{written}SLIPWAY_MLFLOW_PORT=5600", encoding="utf-8")
     passwords.make_passwords()
     assert env.read_text(encoding="utf-8").startswith("# ours\n")
@@ -72,16 +72,16 @@ def test_what_a_team_wrote_is_kept(env, written):
     assert len(values(env)["SLIPWAY_GRAFANA_PASSWORD"]) == 32
 
 
-def test_a_file_that_is_no_text_is_refused_and_kept(env):
-    """A damaged password file is named, and is left as it is."""
+def test_binary_password_file_is_refused_and_kept(env):
+    """A damaged password file is named, and left unchanged."""
     env.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SlipwayError, match="is damaged"):
         passwords.make_passwords()
     assert env.read_bytes() == b"\xff\xfe\x00"
 
 
-def test_prometheus_is_given_a_key_once(env):
-    """The key that Prometheus shows is made once, one that a team wrote is kept, and an empty file counts as none."""
+def test_prometheus_key_is_created_once(env):
+    """The key is created once, a team's own key is kept, and an empty file counts as none."""
     passwords.make_metrics_key()
     made = passwords.metrics_key()
     passwords.make_metrics_key()
@@ -94,8 +94,8 @@ def test_prometheus_is_given_a_key_once(env):
     assert passwords.metrics_key() not in ("", made)
 
 
-def test_the_key_is_open_to_prometheus_and_to_no_neighbour(env):
-    """The file is readable for another user, as Prometheus' container is, behind a folder that only its owner may enter."""
+def test_prometheus_key_is_readable_by_prometheus_alone(env):
+    """Other users, such as Prometheus' container, can read the file, but only the owner can enter its folder."""
     before = os.umask(0o077)
     try:
         passwords.make_metrics_key()
@@ -107,8 +107,8 @@ def test_the_key_is_open_to_prometheus_and_to_no_neighbour(env):
     assert modes == [0o644, 0o755, 0o700]
 
 
-def test_a_damaged_key_is_refused_and_kept(env):
-    """A key file that holds something else is named, and is left as it is."""
+def test_damaged_key_is_refused_and_kept(env):
+    """A key file with other content is named, and left unchanged."""
     passwords.KEY.parent.mkdir(parents=True)
     passwords.KEY.write_bytes(b"\xff\xfe")
     with pytest.raises(SlipwayError, match="is damaged"):
@@ -116,8 +116,8 @@ def test_a_damaged_key_is_refused_and_kept(env):
     assert passwords.KEY.read_bytes() == b"\xff\xfe"
 
 
-def test_the_line_that_is_printed_lets_the_key_in(env, capsys):
-    """What `make up` prints is a line by which the service knows the key, with the scope metrics alone."""
+def test_printed_line_admits_the_key(env, capsys):
+    """`make up` prints a line that makes the service accept the key, with the scope metrics only."""
     passwords.make_metrics_key()
     loopback = {"SLIPWAY_MLFLOW_AUTH": "auto", "SLIPWAY_ADDRESS": "127.0.0.1"}
     ports = {"ports": [{"published": "1"}], "environment": loopback}
@@ -128,7 +128,7 @@ def test_the_line_that_is_printed_lets_the_key_in(env, capsys):
 
 
 def fake(tmp_path, monkeypatch, script: str) -> None:
-    """Put a command `docker` of our own before all others."""
+    """Put a fake command `docker` first on PATH."""
     command = tmp_path / "docker"
     command.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     command.chmod(0o755)
@@ -136,14 +136,14 @@ def fake(tmp_path, monkeypatch, script: str) -> None:
 
 
 def said(capsys, *arguments: str) -> str:
-    """What a command that ends red says."""
+    """The error message of a failing command."""
     assert up.main(list(arguments)) == 1
     return capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--down"]])
-def test_without_docker_it_says_what_to_install(tmp_path, monkeypatch, capsys, arguments):
-    """On a machine without the command `docker` it says so, and where to get it."""
+def test_missing_docker_says_what_to_install(tmp_path, monkeypatch, capsys, arguments):
+    """Without the command `docker` the message says so, and where to get it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     words = said(capsys, *arguments)
     assert "there is no `docker` command here" in words and "compose plugin: https://" in words
@@ -157,15 +157,15 @@ def test_without_docker_it_says_what_to_install(tmp_path, monkeypatch, capsys, a
         ('[ "$1" = version ] || { echo "unknown command" >&2; exit 1; }', "compose plugin is missing"),
     ],
 )  # fmt: skip
-def test_what_the_engine_lacks_is_told_in_words(tmp_path, monkeypatch, capsys, script, expected):
-    """No engine, no permission and no compose plugin are three different messages, each with what to do."""
+def test_engine_problems_have_different_messages(tmp_path, monkeypatch, capsys, script, expected):
+    """No engine, no permission and no compose plugin each have a message with advice."""
     fake(tmp_path, monkeypatch, script)
     words = said(capsys)
     assert expected in words and "  next: " in words
 
 
 def state(status: str, health: str = "starting", restarts: int = 0) -> dict:
-    """What the engine says of a container, as far as it is asked."""
+    """The parts of the engine's description of a container that are used."""
     return {"State": {"Status": status, "ExitCode": 2, "Health": {"Status": health}}, "RestartCount": restarts}
 
 
@@ -182,21 +182,21 @@ def state(status: str, health: str = "starting", restarts: int = 0) -> dict:
         (state("created"), ""),
     ],
 )
-def test_a_container_is_given_up_when_waiting_will_not_help(container, expected):
-    """Restarting thrice, unhealthy or ended is trouble; slow, or healthy after restarts long ago, is not."""
+def test_hopeless_container_is_given_up(container, expected):
+    """One that restarted three times, is unhealthy or has exited is given up; a slow one, or one healthy after old restarts, is not."""
     assert services.ill(container) == expected
 
 
 @pytest.mark.parametrize("password", ["a'; drop table runs --", "p@ss/word", ""])
-def test_a_password_that_would_not_fit_is_refused(password):
-    """What would break the address of the database, or the statement that sets it, never reaches PostgreSQL."""
+def test_unsuitable_password_is_refused(password):
+    """A password that would break the database URL, or the SQL that sets it, never reaches PostgreSQL."""
     with pytest.raises(SlipwayError, match="letters, digits"):
         services.set_password({"services": {"postgres": {"environment": {"POSTGRES_PASSWORD": password}}}})
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_each_service_is_careful(service):
-    """Each has a health check, limits, a restart policy, a read-only file system and no rights; ports are bound to one address."""
+def test_every_service_is_hardened(service):
+    """Each has a health check, limits, a restart policy, a read-only file system and no privileges; ports are bound to one address."""
     one = SERVICES[service]
     assert one["restart"] == "unless-stopped" and one["read_only"] is True and one["cap_drop"] == ["ALL"]
     assert one["security_opt"] == ["no-new-privileges:true"]
@@ -204,8 +204,8 @@ def test_each_service_is_careful(service):
     assert all(port.startswith("${SLIPWAY_ADDRESS:-127.0.0.1}:") for port in one.get("ports", []))
 
 
-def test_images_are_named_by_version():
-    """Each public image is named by a version of at least two numbers, none by `latest` or by nothing."""
+def test_images_have_versions():
+    """Each public image has a version of at least two numbers, never `latest` or nothing."""
     images = {name: one["image"] for name, one in SERVICES.items() if "build" not in one}
     assert set(images) == {"postgres", "prometheus", "grafana"}
     for name, image in images.items():
@@ -213,14 +213,14 @@ def test_images_are_named_by_version():
 
 
 def test_no_password_has_a_default():
-    """Without monitoring/.env compose refuses to start: no password is known before it is made."""
+    """Without monitoring/.env compose refuses to start: there are no known default passwords."""
     for key in compose.PASSWORDS:
         assert f"${{{key}:?" in COMPOSE and f"${{{key}:-" not in COMPOSE
     assert SERVICES["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
 
 
 def started(folder: Path, **environment: str) -> list[str]:
-    """The arguments of `mlflow server` that the command in compose.yaml comes to; `mlflow` is a script that prints them."""
+    """The arguments of `mlflow server` that the command in compose.yaml results in; `mlflow` is a script that prints them."""
     (folder / "mlflow").write_text(
         '#!/bin/sh\necho "$@" "endpoint=${MLFLOW_S3_ENDPOINT_URL-unset}"\n', encoding="utf-8"
     )
@@ -249,22 +249,22 @@ def started(folder: Path, **environment: str) -> list[str]:
         ("", "127.0.0.1", True),
     ],
 )
-def test_mlflow_asks_who_one_is_where_others_can_reach_it(tmp_path, chosen, address, asks):
-    """Beyond loopback it asks unless it is told not to; so it does for a word that it does not know. Container and `make up` agree."""
+def test_mlflow_requires_a_login_beyond_loopback(tmp_path, chosen, address, asks):
+    """Unless it is turned off, also for an unknown value; container and `make up` agree."""
     environment = {"SLIPWAY_MLFLOW_AUTH": chosen, "SLIPWAY_ADDRESS": address}
     assert ("basic-auth" in started(tmp_path, **environment)) is asks
     assert mlflow_admin.asks({"services": {"mlflow": {"environment": environment}}}) is asks
 
 
-def test_an_endpoint_of_s3_that_is_not_set_is_not_there(tmp_path):
-    """An empty endpoint would be taken for an address; one that is set arrives."""
+def test_unset_s3_endpoint_is_not_passed(tmp_path):
+    """An empty endpoint would be taken for a URL; one that is set is passed."""
     auth = {"SLIPWAY_MLFLOW_AUTH": "auto", "SLIPWAY_ADDRESS": "127.0.0.1"}
     assert started(tmp_path, **auth, MLFLOW_S3_ENDPOINT_URL="")[-1] == "endpoint=unset"
     assert started(tmp_path, **auth, MLFLOW_S3_ENDPOINT_URL="http://s3:9000")[-1] == "endpoint=http://s3:9000"
 
 
 def resolved(folder: Path, **environment: str) -> dict[str, str]:
-    """The environment of MLflow as compose resolves it, from an env file and a shell of its own."""
+    """MLflow's environment as compose resolves it from an env file and a separate shell."""
     lines = dict.fromkeys(compose.PASSWORDS, "made") | environment
     (folder / "env").write_text("".join(f"{key}={value}\n" for key, value in lines.items()), encoding="utf-8")
     command = ["docker", "compose", "--file", ROOT / "monitoring/compose.yaml", "--env-file", folder / "env"]
@@ -275,8 +275,8 @@ def resolved(folder: Path, **environment: str) -> dict[str, str]:
 
 
 @pytest.mark.needs("compose")
-def test_keys_of_a_bucket_reach_mlflow_only_where_there_is_one(tmp_path):
-    """With SLIPWAY_ARTIFACTS its keys arrive; without, MLflow gets none, not even those that somebody has in the shell."""
+def test_bucket_keys_reach_mlflow_only_with_a_bucket(tmp_path):
+    """With SLIPWAY_ARTIFACTS MLflow gets the keys; without it none, not even those in the user's shell."""
     keys = {"AWS_ACCESS_KEY_ID": "of the bucket", "MLFLOW_S3_ENDPOINT_URL": "http://s3:9000"}
     without, with_it = (resolved(tmp_path, **keys, **more) for more in ({}, {"SLIPWAY_ARTIFACTS": "s3://b/p"}))
     names = ("MLFLOW_ARTIFACTS_DESTINATION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL")
@@ -284,7 +284,7 @@ def test_keys_of_a_bucket_reach_mlflow_only_where_there_is_one(tmp_path):
     assert [with_it[name] for name in names] == ["s3://b/p", "of the bucket", "of somebody's shell", "http://s3:9000"]
 
 
-def test_mlflow_knows_the_variables_that_it_is_given():
+def test_mlflow_knows_its_variables():
     """Each MLFLOW_ variable of compose.yaml is one that the installed MLflow reads; a misspelt one would be ignored silently."""
     known = {one.name for one in vars(environment_variables).values() if hasattr(one, "name")}
     known |= {"MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI"}  # options of `mlflow server`
@@ -293,7 +293,7 @@ def test_mlflow_knows_the_variables_that_it_is_given():
 
 
 def test_every_setting_is_documented_with_its_default():
-    """docs/one-host.md lists each variable of compose.yaml, with the default that it has there, and no other."""
+    """docs/one-host.md lists exactly the variables of compose.yaml, with their defaults."""
     used = dict.fromkeys(re.findall(r"\$\{(\w+):\?", COMPOSE), "made by `make up`")
     used |= dict(re.findall(r"\$\{(\w+):-([^}]+)\}", COMPOSE))
     used |= dict.fromkeys(re.findall(r"\$\{(\w+):-\}", COMPOSE), "none")
@@ -306,8 +306,8 @@ def expressions() -> list[str]:
     return [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
 
 
-def test_every_metric_of_the_service_is_on_the_dashboard():
-    """What the service counts is shown: no metric of the service is missing from the queries."""
+def test_every_metric_is_on_the_dashboard():
+    """No metric of the service is missing from the queries."""
     source = "".join(
         (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
     )
@@ -316,8 +316,8 @@ def test_every_metric_of_the_service_is_on_the_dashboard():
         assert re.search(rf"\b{name}(_total|_bucket)?\{{", asked), name
 
 
-def test_the_dashboard_asks_for_what_the_service_counts():
-    """Each metric and label in a query is one that the service exposes, that a rule records, or that Prometheus adds."""
+def test_dashboard_queries_use_existing_metrics():
+    """Each metric and label in a query is exposed by the service, recorded by a rule, or added by Prometheus."""
     source = "".join(
         (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
     )
@@ -331,8 +331,8 @@ def test_the_dashboard_asks_for_what_the_service_counts():
         assert 'environment="$environment"' in query
 
 
-def test_the_dashboard_is_sound():
-    """Panels have ids of their own, do not overlap, fit the grid of 24 columns, and use the data source that is provided."""
+def test_dashboard_is_valid():
+    """Panels have unique ids, do not overlap, fit the grid of 24 columns, and use the provided data source."""
     provided = yaml.safe_load((ROOT / "monitoring/grafana/provisioning/datasources/prometheus.yaml").read_text())
     uid = provided["datasources"][0]["uid"]
     panels = DASHBOARD["panels"]
@@ -349,14 +349,14 @@ def test_the_dashboard_is_sound():
 
 
 def area(place: dict) -> list[tuple[int, int]]:
-    """The cells of the grid that a panel covers."""
+    """The grid cells of a panel."""
     return [
         (x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
     ]
 
 
-def test_grafana_finds_what_is_mounted():
-    """The paths that Grafana is told are those under which compose mounts the folders, and the home dashboard is there."""
+def test_grafana_finds_its_mounted_files():
+    """Grafana's configured paths are those where compose mounts the folders, and the home dashboard is there."""
     mounts = dict(one.split(":")[:2] for one in SERVICES["grafana"]["volumes"])
     provider = yaml.safe_load((ROOT / "monitoring/grafana/provisioning/dashboards/slipway.yaml").read_text())[
         "providers"
@@ -367,8 +367,8 @@ def test_grafana_finds_what_is_mounted():
     assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
 
 
-def test_prometheus_finds_its_key_where_it_is_mounted():
-    """The key that `make up` makes is what prometheus.yml names, and git does not take it."""
+def test_prometheus_finds_its_mounted_key():
+    """prometheus.yml names the key that `make up` creates, and git ignores it."""
     mounts = dict(one.split(":")[:2] for one in SERVICES["prometheus"]["volumes"])
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     named = Path(config["scrape_configs"][0]["authorization"]["credentials_file"])
@@ -377,7 +377,7 @@ def test_prometheus_finds_its_key_where_it_is_mounted():
     assert "/monitoring/keys/" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
 
 
-def test_prometheus_and_the_dashboard_name_the_same_environments():
+def test_prometheus_and_dashboard_have_the_same_environments():
     """Each environment of the targets can be chosen on the dashboard, and is scraped by its name on the network."""
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     job = next(job for job in config["scrape_configs"] if job["job_name"] == "slipway")

@@ -1,4 +1,4 @@
-"""An engine that says what a test tells it to, over a real socket: for what a real one cannot be brought to say at will."""
+"""A fake engine on a real socket with scripted responses, for situations that a real one cannot be brought into."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ CUT = object()  # in place of an event: the connection breaks here
 
 
 class Server(ThreadingMixIn, UnixStreamServer):
-    """An engine's socket; `streams` holds the events of build and push by turn, `asked` what was asked for."""
+    """The engine's socket; `streams` holds the scripted events of builds and pushes, `asked` the requests."""
 
     daemon_threads = True
     streams: dict[str, list[list]]
@@ -21,11 +21,11 @@ class Server(ThreadingMixIn, UnixStreamServer):
     statuses: dict[str, tuple[int, str]]
 
     def handle_error(self, *_):
-        """A client that went away is no news here."""
+        """Ignore clients that disconnected."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The few calls that building an image makes."""
+    """The few API calls needed to build an image."""
 
     server: Server
     protocol_version = "HTTP/1.1"
@@ -69,16 +69,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def address_string(self):
-        """A client of a unix socket has no address."""
+        """Unix sockets have no client address."""
         return "unix"
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def fake_engine(folder: Path, **streams: list[list]) -> Iterator[Server]:
-    """Listen on folder/docker.sock and answer builds and pushes with these streams, one after the other."""
+    """Listen on folder/docker.sock and respond to builds and pushes with these streams, one after the other."""
     server = Server(str(folder / "docker.sock"), Handler)
     server.streams, server.asked, server.statuses = {"build": [[]], "push": [[]], **streams}, [], {}
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -1,4 +1,4 @@
-"""MLflow's page of a registered model, used as a person does: with the mouse, in a real browser."""
+"""MLflow's page of a registered model, used with the mouse in a real browser."""
 
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
@@ -7,9 +7,9 @@ PENCIL = "[data-component-id*='modelversiontablealiasescell']"
 
 
 def give_alias(browser, mlflow: str, model: str, version: str, alias: str, picture=None) -> None:
-    """Open the model's page, press the pencil of a version, choose an alias, and save."""
+    """Open the model's page, click a version's pencil, choose an alias, and save."""
     browser.look(1500)
-    browser.driver.get("about:blank")  # the page does not renew itself when an alias was saved
+    browser.driver.get("about:blank")  # the page does not refresh itself after an alias was saved
     browser.open(f"{mlflow}/#/models/{model}", PENCIL)
     _click(browser, _row(browser, version).find_element("css selector", PENCIL))
     browser.wait("[role=dialog] input[role=combobox]")

@@ -1,4 +1,4 @@
-"""What an image is called and made of, and the words when an engine or a registry fails; a real engine is in tests/e2e."""
+"""An image's name and content, and the messages when an engine or registry fails; tests/e2e uses a real engine."""
 
 import io
 import os
@@ -23,7 +23,7 @@ from tests.serving.bundles import change, make_bundle, read, seal
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGEST = "sha256:" + "b" * 64
-# Taken from an engine whose disk was full, in a build and outside of one.
+# Recorded from an engine whose disk was full, during a build and outside one.
 FULL = "\x1b[91mERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
 FULL_ENGINE = "Error processing tar file(exit status 1): write /opt/venv/lib.so: no space left on device"
 # The same from buildx, which repeats the command.
@@ -31,7 +31,7 @@ LONG = f"ERROR: executor failed running [/bin/sh -c {'cd /opt && ' * 60}true]: c
 
 
 class Tags:
-    """Stands for MLflow: remembers the tags that a version gets."""
+    """Stands in for MLflow: stores the tags of a version."""
 
     def __init__(self):
         self.set = {}
@@ -42,7 +42,7 @@ class Tags:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    """No engine, registry or log-in of this machine takes part, and locks are the test's own."""
+    """Isolated from this machine's engine, registries and logins, with its own locks."""
     for name in ("IMAGE_REPOSITORY", "IMAGE_REPOSITORY_USERNAME", "IMAGE_REPOSITORY_PASSWORD", "PYTHON_IMAGE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
@@ -59,7 +59,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def skops_bundle(tmp_path):
-    """A small bundle whose model is scikit-learn's own, with code of the project."""
+    """A small bundle with a scikit-learn model and code of the project."""
     folder = make_bundle("skops", tmp_path / "skops")
     (folder / "code/project").mkdir(parents=True)
     (folder / "code/project/model.py").write_text("x = 1\n")
@@ -68,7 +68,7 @@ def skops_bundle(tmp_path):
 
 @pytest.fixture
 def version(bundle):
-    """The version in MLflow that the bundle is of."""
+    """The bundle's version in MLflow."""
     return version_of(bundle)
 
 
@@ -79,7 +79,7 @@ def settings(version):
 
 
 def version_of(bundle, **tags):
-    """The version in MLflow that a bundle is of."""
+    """A bundle's version in MLflow."""
     release = read(bundle, "release.json")
     about = {key: release[key] for key in ("name", "version", "run_id")}
     tags = {"digest": release["digest"], "commit": release["commit"], "data_hash": "d" * 64, **tags}
@@ -87,14 +87,14 @@ def version_of(bundle, **tags):
 
 
 @pytest.mark.parametrize("name", ["ghcr.io/team/model", "127.0.0.1:5050/a", "localhost/a/b-c_d.e", "team/model", "host:5000/a"])  # fmt: skip
-def test_repository_is_taken_as_given(monkeypatch, name):
-    """A well-formed IMAGE_REPOSITORY is used as it is, and is one that images are pushed to."""
+def test_valid_repository_is_used_unchanged(monkeypatch, name):
+    """A valid IMAGE_REPOSITORY is used unchanged, and images are pushed to it."""
     monkeypatch.setenv("IMAGE_REPOSITORY", name)
     assert container_registry.repository("any") == (name, True)
 
 
-def test_upper_case_in_a_repository_is_lowered(monkeypatch):
-    """Owners and repositories on GitHub may have capitals, images may not: IMAGE_REPOSITORY is taken in lower case."""
+def test_repository_is_lower_cased(monkeypatch):
+    """Owners and repositories on GitHub may have capitals, image names may not."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/Octo-Team/Template")
     assert container_registry.repository("any") == ("ghcr.io/octo-team/template", True)
 
@@ -113,7 +113,7 @@ def test_upper_case_in_a_repository_is_lowered(monkeypatch):
     ],
 )
 def test_malformed_repository_is_refused(monkeypatch, name, words):
-    """Each way to misspell IMAGE_REPOSITORY is refused with what is wrong, before anything is started."""
+    """Each kind of misspelt IMAGE_REPOSITORY is refused with the reason, before anything starts."""
     monkeypatch.setenv("IMAGE_REPOSITORY", name)
     with pytest.raises(ImageError, match=words.replace("?", r"\?")):
         container_registry.repository("any")
@@ -124,13 +124,13 @@ def test_malformed_repository_is_refused(monkeypatch, name, words):
     [("breast-cancer", "breast-cancer"), ("a__b", "a_b"), ("a-_b", "a_b"), ("ends-", "ends"), ("ends_", "ends")],
 )
 def test_every_model_name_gives_a_repository(name, repository):
-    """Without IMAGE_REPOSITORY the image is called after the model, also where an image may not be called so, and is not pushed."""
+    """Without IMAGE_REPOSITORY the image is named after the model, adjusted if necessary, and is not pushed."""
     assert container_registry.repository(name) == (f"slipway/{repository}", False)
     assert container_registry.PATTERN.fullmatch(f"slipway/{repository}")
 
 
-def test_half_a_login_is_refused_without_showing_it(monkeypatch):
-    """A password without a user name, or the reverse, is refused by the name of what is missing; both are the log-in."""
+def test_incomplete_login_is_refused_without_showing_it(monkeypatch):
+    """A password without a user name, or the reverse, is refused by the name of the missing variable; both together are a login."""
     monkeypatch.setenv("IMAGE_REPOSITORY_PASSWORD", "pssst")
     with pytest.raises(ImageError, match="PASSWORD is set, but IMAGE_REPOSITORY_USERNAME is not") as refused:
         container_registry.login()
@@ -142,14 +142,14 @@ def test_half_a_login_is_refused_without_showing_it(monkeypatch):
         container_registry.login()
 
 
-def test_tag_names_version_and_commit(version):
-    """An image is tagged by the number of the version and the first twelve characters of its commit."""
+def test_tag_has_version_and_commit(version):
+    """An image's tag is the number of the version and the first twelve characters of its commit."""
     version.tags["commit"] = "0123456789abcdef0123-dirty"
     assert recipe.tag(version) == "v3-0123456789ab"
 
 
-def test_labels_say_which_model_and_where_from(monkeypatch, version):
-    """The labels name model, version, run, data, digest, both commits, and the repository when a workflow builds."""
+def test_labels_describe_model_and_origin(monkeypatch, version):
+    """The labels name model, version, run, data, digest, both commits, and in a workflow the repository."""
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://forge.example")
     monkeypatch.setenv("GITHUB_REPOSITORY", "team/repo")
     labels = recipe.labels(version, "abc", "made")
@@ -161,8 +161,8 @@ def test_labels_say_which_model_and_where_from(monkeypatch, version):
     assert ours == {**expected, "digest": version.tags["digest"], "commit": "c0ffee"}
 
 
-def test_context_holds_nothing_but_code_requirements_and_bundle(tmp_path, bundle):
-    """Secrets and data beside what the image needs, even inside serving/, do not reach the builder."""
+def test_context_has_only_code_requirements_and_bundle(tmp_path, bundle):
+    """Secrets and data beside these files, even inside serving/, do not reach the builder."""
     shutil.copytree(ROOT / "serving", tmp_path / "repo/serving", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "requirements", tmp_path / "repo/requirements")
     for secret in (
@@ -184,16 +184,16 @@ def test_context_holds_nothing_but_code_requirements_and_bundle(tmp_path, bundle
     assert {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in members} == {(0, 0, 0, "", 0o644)}
 
 
-def test_builds_by_hand_get_the_same_files():
-    """The ignore file admits of serving/ what `make image` hands over, and nothing else."""
+def test_manual_build_gets_the_same_files():
+    """The ignore file includes exactly the files of serving/ that `make image` sends."""
     lines = (ROOT / "serving/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if "serving/" in line and "requirements" not in line] == [
         f"!serving/{pattern}" for pattern in recipe.CODE
     ]
 
 
-def test_format_of_the_model_decides_the_packages(bundle, skops_bundle):
-    """The context of a scikit-learn model has the locked packages that run it instead of those of ONNX, and its code."""
+def test_model_format_determines_the_packages(bundle, skops_bundle):
+    """The context of a scikit-learn model has its locked packages instead of those for ONNX, and its code."""
     with tarfile.open(fileobj=io.BytesIO(recipe.context(ROOT, skops_bundle))) as tar:
         names = set(tar.getnames())
     assert {name for name in names if name.startswith("requirements/")} == {"requirements/serving-sklearn.txt"}
@@ -201,8 +201,8 @@ def test_format_of_the_model_decides_the_packages(bundle, skops_bundle):
     assert recipe.requirements(bundle) == "requirements/serving.txt"
 
 
-def test_same_files_give_the_same_context(tmp_path, bundle):
-    """Times, owners and modes of the files here do not change the context; one byte of the bundle does, and so does the base."""
+def test_context_depends_on_content_only(tmp_path, bundle):
+    """Times, owners and modes of the files do not change the context; one byte of the bundle does, and so does the base."""
     first = recipe.context(ROOT, bundle)
     again = tmp_path / "again"
     shutil.copytree(bundle, again)
@@ -215,8 +215,8 @@ def test_same_files_give_the_same_context(tmp_path, bundle):
     assert recipe.inputs(recipe.context(ROOT, again)) != made_of
 
 
-def test_another_base_or_processor_is_another_image(monkeypatch):
-    """Base image and processor are among what an image is made of, and an empty PYTHON_IMAGE counts as none."""
+def test_base_and_processor_are_part_of_the_identity(monkeypatch):
+    """Another base image or processor makes another image; an empty PYTHON_IMAGE counts as unset."""
     made_of = recipe.inputs(b"context")
     monkeypatch.setenv("PYTHON_IMAGE", "")
     assert recipe.base() == "python:3.11-slim-bookworm" and recipe.inputs(b"context") == made_of
@@ -226,13 +226,13 @@ def test_another_base_or_processor_is_another_image(monkeypatch):
     assert len({made_of, other, recipe.inputs(b"context")}) == 3
 
 
-def test_dockerfile_and_settings_name_the_same_base():
-    """The base image that the Dockerfile takes by itself is the one that the command takes."""
+def test_dockerfile_and_command_have_the_same_base():
+    """The Dockerfile's default base image is the command's."""
     assert f"ARG PYTHON_IMAGE={recipe.BASE}\n" in (ROOT / "serving/Dockerfile").read_text(encoding="utf-8")
 
 
 def test_bundle_of_another_version_is_refused(settings, bundle, version):
-    """A bundle that is not of the version asked for, or was damaged, is never built into its image."""
+    """A bundle of another version, or a damaged one, is never built into an image."""
     version.version = "4"
     with pytest.raises(StageError, match="of version 3, not of 4"):
         build.build(Tags(), settings, version, bundle)
@@ -246,29 +246,29 @@ def test_bundle_of_another_version_is_refused(settings, bundle, version):
         build.build(Tags(), settings, version, bundle)
 
 
-def test_no_engine_is_said_in_words(settings, bundle, version, tmp_path):
-    """Where no engine answers, the message names the address and says what to do."""
+def test_missing_engine_is_reported(settings, bundle, version, tmp_path):
+    """When no engine responds, the message has its address and advice."""
     with pytest.raises(ImageError, match=f"no Docker engine answers at unix://{tmp_path}/docker.sock") as refused:
         build.build(Tags(), settings, version, bundle)
     assert "start Docker" in refused.value.then
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "ssh://"])
-def test_impossible_address_of_an_engine_is_said_in_words(monkeypatch, address):
-    """Whatever stands in DOCKER_HOST, the answer is one message, not a traceback."""
+def test_invalid_engine_address_is_reported(monkeypatch, address):
+    """Whatever is in DOCKER_HOST, the result is one message, not a traceback."""
     monkeypatch.setenv("DOCKER_HOST", address)
     with pytest.raises(ImageError, match=r"no Docker engine answers"):
         docker_engine.connect()
 
 
-def test_engine_that_this_user_may_not_use_is_said_in_words(tmp_path):
-    """A socket without permission is told apart from one that is not there."""
+def test_engine_without_permission_is_reported(tmp_path):
+    """A socket without permission has another message than a missing one."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "docker.sock"))
     server.listen()
     (tmp_path / "docker.sock").chmod(0)
     command = [sys.executable, "-c", "from delivery.images import docker_engine; docker_engine.connect()"]
-    if os.geteuid() == 0:  # root may open anything, unless it gives that up
+    if os.geteuid() == 0:  # root may open anything, unless it drops the capability
         tools.require("setpriv")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -287,16 +287,16 @@ def test_engine_that_this_user_may_not_use_is_said_in_words(tmp_path):
         ([{"stream": "Step 7/18 : RUN find\n"}, CUT], "the Docker engine failed"),
     ],
 )
-def test_failed_build_is_said_in_words(tmp_path, settings, bundle, version, events, words):
-    """A build that fails ends in a message with its cause: the engine's full disk, a package, the log's end, the engine's end."""
+def test_failed_build_is_reported_with_its_cause(tmp_path, settings, bundle, version, events, words):
+    """The engine's full disk, a package, the end of the log, or the engine's end."""
     tags = Tags()
     with fake_engine(tmp_path, build=[events]), pytest.raises(ImageError, match=words) as failed:
         build.build(tags, settings, version, bundle)
     assert failed.value.then and "\x1b" not in failed.value.what and not tags.set
 
 
-def test_full_engine_cannot_have_the_base(tmp_path, settings, bundle, version):
-    """A disk that is full when the base image is pulled is told apart from a base image that does not exist."""
+def test_full_disk_differs_from_a_missing_base(tmp_path, settings, bundle, version):
+    """A disk that fills while the base image is pulled is not reported as a missing base image."""
     with fake_engine(tmp_path, build=[[{"error": FULL_ENGINE}]]) as server:
         server.statuses["/images/python"] = (404, "No such image")
         with pytest.raises(ImageError, match="no space left"):
@@ -318,8 +318,8 @@ PUSHED = [{"status": "Pushed"}, {"aux": {"Digest": DIGEST, "Size": 1}}]
         ("write /registry/blob: no space left on device", "no space left"),
     ],
 )
-def test_registry_that_refuses_is_asked_once(tmp_path, monkeypatch, settings, bundle, version, capsys, error, words):
-    """What another try cannot mend is said at once: the version gets no tag, and the password is never shown."""
+def test_refusing_registry_is_not_retried(tmp_path, monkeypatch, settings, bundle, version, capsys, error, words):
+    """A permanent refusal is reported at once: the version gets no tag, and the password is never shown."""
     for name, value in (("", "reg.example/a"), ("_USERNAME", "me"), ("_PASSWORD", "pssst")):
         monkeypatch.setenv(f"IMAGE_REPOSITORY{name}", value)
     tags = Tags()
@@ -340,8 +340,8 @@ def test_registry_that_refuses_is_asked_once(tmp_path, monkeypatch, settings, bu
         [{"status": "Pushing"}],
     ],
 )
-def test_registry_that_was_lost_is_asked_three_times(tmp_path, monkeypatch, settings, bundle, version, capsys, lost):
-    """A registry that comes back within two more tries gets the image; one that does not is named, and nothing is written down."""
+def test_unreachable_registry_is_tried_three_times(tmp_path, monkeypatch, settings, bundle, version, capsys, lost):
+    """A registry that comes back within two retries gets the image; otherwise it is named, and no tag is written."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     tags = Tags()
     with fake_engine(tmp_path, push=[lost, lost, PUSHED]):
@@ -355,8 +355,8 @@ def test_registry_that_was_lost_is_asked_three_times(tmp_path, monkeypatch, sett
     assert server.asked.count("push") == 3
 
 
-def test_push_says_how_far_it_is(tmp_path, monkeypatch, settings, bundle, version, capsys):
-    """A push says what it has sent of what it must, over all layers, and that it waits when the registry does not answer."""
+def test_push_reports_its_progress(tmp_path, monkeypatch, settings, bundle, version, capsys):
+    """A push prints sent and total bytes over all layers, and that it waits when the registry does not respond."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     monkeypatch.setattr(image_registry, "TELL", 0)
     parts = [("a", 20_000_000, 100_000_000), ("b", 5_000_000, 60_000_000), ("a", 90_000_000, 100_000_000)]
@@ -367,8 +367,8 @@ def test_push_says_how_far_it_is(tmp_path, monkeypatch, settings, bundle, versio
     assert "  25 of 160 MB\n  95 of 160 MB\n  the registry does not answer, retrying in 5 seconds\n" in said
 
 
-def test_image_that_was_pushed_is_neither_built_nor_pushed(tmp_path, monkeypatch, settings, bundle, version):
-    """A version whose tag names an image that the registry still has is done."""
+def test_pushed_image_is_neither_built_nor_pushed_again(tmp_path, monkeypatch, settings, bundle, version):
+    """A version is done when the registry still has the image of its tag."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     version.tags["image"] = f"reg.example/a@{DIGEST}"
     with fake_engine(tmp_path) as server:
@@ -385,8 +385,8 @@ def test_image_that_was_pushed_is_neither_built_nor_pushed(tmp_path, monkeypatch
         (f"other.example/a@{DIGEST}", 200, ""),
     ],
 )
-def test_image_that_the_registry_lacks_is_pushed_again(tmp_path, monkeypatch, settings, bundle, version, tagged, status, message):  # fmt: skip
-    """A digest that was deleted in the registry, or that another registry has, is built and pushed anew."""
+def test_missing_image_is_pushed_again(tmp_path, monkeypatch, settings, bundle, version, tagged, status, message):  # fmt: skip
+    """A digest that was deleted in the registry, or is in another one, is built and pushed again."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     version.tags["image"] = tagged
     tags = Tags()
@@ -397,8 +397,8 @@ def test_image_that_the_registry_lacks_is_pushed_again(tmp_path, monkeypatch, se
     assert server.asked.count("push") == 1 and len(tags.set) == 1
 
 
-def test_registry_that_is_down_does_not_count_as_empty(tmp_path, monkeypatch, settings, bundle, version):
-    """When the registry cannot be asked whether it has the image, that is said, instead of building another one."""
+def test_unreachable_registry_does_not_count_as_empty(tmp_path, monkeypatch, settings, bundle, version):
+    """When the registry cannot be asked for the image, that is an error, and no other image is built."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     version.tags["image"] = f"reg.example/a@{DIGEST}"
     with fake_engine(tmp_path) as server:
@@ -408,8 +408,8 @@ def test_registry_that_is_down_does_not_count_as_empty(tmp_path, monkeypatch, se
     assert not {"build", "push"} & set(server.asked)
 
 
-def test_machine_without_engine_deploys_what_another_built(monkeypatch, settings, bundle, version, capsys):
-    """A pushed image is found by its tag where no engine runs, and it is said that nobody looked."""
+def test_machine_without_engine_deploys_a_pushed_image(monkeypatch, settings, bundle, version, capsys):
+    """The image is found by its tag without an engine, and a message says that nobody checked it."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
     version.tags["image"] = f"reg.example/a@{DIGEST}"
     image = build.build(Tags(), settings, version, bundle)
@@ -417,14 +417,14 @@ def test_machine_without_engine_deploys_what_another_built(monkeypatch, settings
     assert "not looked up" in capsys.readouterr().out
 
 
-def test_two_builds_at_once_wait_for_each_other(monkeypatch, settings, bundle, version):
+def test_concurrent_builds_wait_for_each_other(monkeypatch, settings, bundle, version):
     """While one command builds, another one on this machine waits, and gives up with a message that names the first."""
     monkeypatch.setattr(build, "WAIT_SECONDS", 0)
     with processes.lock("image", "image of version 2"), pytest.raises(Exception, match="image of version 2"):
         build.build(Tags(), settings, version, bundle)
 
 
-def test_without_a_registered_version_the_stage_is_named(monkeypatch, tmp_path):
+def test_missing_registration_names_the_verb(monkeypatch, tmp_path):
     """Without build/registered.json the message says which verb writes it."""
     monkeypatch.setattr(build, "BUILD", tmp_path)
     with pytest.raises(StageError, match=r"registered\.json is missing") as missing:
@@ -433,7 +433,7 @@ def test_without_a_registered_version_the_stage_is_named(monkeypatch, tmp_path):
 
 
 def test_stale_registration_is_refused(monkeypatch, tmp_path, settings, version):
-    """A build/registered.json whose version is another one in MLflow now (it was emptied meanwhile) is refused."""
+    """A build/registered.json whose version is another one in MLflow (emptied meanwhile) is refused."""
     monkeypatch.setattr(build, "BUILD", tmp_path)
     monkeypatch.setattr(build.registry, "by_number", lambda *_: version)
     artifacts.write_json(tmp_path / "registered.json", {"version": "3", "digest": version.tags["digest"]})
@@ -443,8 +443,8 @@ def test_stale_registration_is_refused(monkeypatch, tmp_path, settings, version)
         build.chosen(None, settings, None)
 
 
-def test_wrong_repository_is_told_before_anything_starts(monkeypatch, capsys):
-    """The command refuses a wrong IMAGE_REPOSITORY in two lines and status 1, before it starts MLflow."""
+def test_invalid_repository_is_refused_before_anything_starts(monkeypatch, capsys):
+    """The command refuses it with two lines and status 1, before it starts MLflow."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/team/my model")
     monkeypatch.setattr(build.registry, "connect", lambda _: pytest.fail("MLflow was started"))

@@ -1,4 +1,4 @@
-"""A relay under test, GitHub's API and an MLflow that may be down: all on loopback, each ended by its own handle."""
+"""A relay under test, a fake GitHub API and an MLflow that may be down: all on loopback, each with its own handle."""
 
 import json
 import re
@@ -24,10 +24,10 @@ QUICK = Pace(quiet=0.2, first=0.05, longest=0.2, after=0.5, tries=6)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Keeps what it was asked and answers what its server says."""
+    """Stores requests and responds as its server says."""
 
     def answer(self):
-        """One request."""
+        """Handle a request."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.got.append((self.command, self.path, dict(self.headers), json.loads(body or b"null")))
         time.sleep(self.server.seconds)
@@ -43,12 +43,12 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = answer
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def server(status: int = 204, body=None, port: int = 0):
-    """A server on loopback whose `got`, `status`, `statuses`, `headers` and `seconds` a test reads and sets."""
+    """A server on loopback; a test reads and sets its `got`, `status`, `statuses`, `headers` and `seconds`."""
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as made:
         made.got, made.statuses, made.headers, made.seconds = [], [], {}, 0
         made.status, made.body, made.daemon_threads = status, body or {}, True
@@ -61,13 +61,13 @@ def server(status: int = 204, body=None, port: int = 0):
 
 
 def registry(**aliases: str) -> dict:
-    """What MLflow answers about a model with these aliases."""
+    """MLflow's response for a model with these aliases."""
     listed = [{"alias": alias, "version": version} for alias, version in aliases.items()]
     return {"registered_model": {"name": "cars", "aliases": listed}}
 
 
 class Relay:
-    """A relay that runs in this process, and the requests of MLflow to it."""
+    """A relay in this process, and MLflow's requests to it."""
 
     def __init__(
         self, worker, metrics: Metrics, seen=None, model: str = "cars", secret: str = SECRET, host: str = "127.0.0.1"
@@ -92,20 +92,20 @@ class Relay:
         self.thread.join(30)
 
     def send(self, body: bytes | None = None, **changed: str | None) -> requests.Response:
-        """A delivery as MLflow makes it; what is named is another than right, and None is left out."""
+        """Send a delivery as MLflow does; arguments replace the valid values, and None omits a header."""
         body = event() if body is None else body
         return requests.post(f"{self.url}/webhook", data=body, headers=signed(body, **changed), timeout=20)
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric's value, 0 when it is not there."""
+        """A metric's value, 0 when it is missing."""
         return metric(self.url, name, **labels)
 
     def deliveries(self, result: str, reason: str = "") -> float:
-        """How many deliveries ended so."""
+        """Number of deliveries with this result."""
         return self.metric("slipway_relay_deliveries_total", result=result, reason=reason)
 
     def promotions(self, result: str) -> float:
-        """How many promotions ended so."""
+        """Number of promotions with this result."""
         return self.metric("slipway_relay_promotions_total", result=result)
 
     def settled(self, after: float = 0.0) -> None:
@@ -115,7 +115,7 @@ class Relay:
 
 
 def metric(url: str, name: str, **labels: str) -> float:
-    """A metric of the relay at this address."""
+    """A metric of the relay at this URL."""
     for line in requests.get(f"{url}/metrics", timeout=20).text.splitlines():
         series, _, value = line.rpartition(" ")
         if series.split("{")[0] == name and dict(re.findall(r'(\w+)="([^"]*)"', series)) == labels:
@@ -155,7 +155,7 @@ def relay_to(
     secret: str = SECRET,
     host: str = "127.0.0.1",
 ):
-    """A relay that dispatches to this GitHub and reads that MLflow."""
+    """A relay that dispatches to this GitHub and reads this MLflow."""
     metrics = Metrics()
     config = relay_server.Config(secret, model, mlflow, "octo/cars", TOKEN, "main", github.url)
     with Relay(relay_server.elsewhere(config, metrics, pace), metrics, seen, model, secret, host) as relay:

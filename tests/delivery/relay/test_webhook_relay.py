@@ -1,4 +1,4 @@
-"""The relay between MLflow's webhook and GitHub: what it takes, what it refuses, and what it starts."""
+"""The relay between MLflow's webhook and GitHub: what it accepts, refuses and starts."""
 
 import http.client
 import os
@@ -40,14 +40,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def github():
-    """GitHub's API, which takes what it is asked."""
+    """A GitHub API that accepts every request."""
     with server(204) as made:
         yield made
 
 
 @pytest.fixture
 def mlflow():
-    """An MLflow in which production is on version 3."""
+    """An MLflow with version 3 in production."""
     with server(200, registry(production="3", staging="4")) as made:
         yield made
 
@@ -59,8 +59,8 @@ def relay(github, mlflow):
         yield made
 
 
-def test_a_moved_alias_starts_the_workflow(relay, github, mlflow, capsys):
-    """A signed delivery is answered with 202 at once; the registry is read, and promote.yml is started with the token."""
+def test_moved_alias_starts_the_workflow(relay, github, mlflow, capsys):
+    """A signed delivery gets 202 at once; then the registry is read, and promote.yml is dispatched with the token."""
     github.seconds = 1
     began = time.monotonic()
     answer = relay.send()
@@ -78,8 +78,8 @@ def test_a_moved_alias_starts_the_workflow(relay, github, mlflow, capsys):
 
 @pytest.mark.parametrize("alias", ["production", "staging"])
 @pytest.mark.parametrize("action", ["created", "deleted"])
-def test_each_alias_and_each_way_it_moves_counts(relay, github, alias, action):
-    """Set, moved or removed: what it means is for `make reconcile` to say."""
+def test_every_alias_event_counts(relay, github, alias, action):
+    """Set, moved or removed: `make reconcile` decides what it means."""
     assert relay.send(event(alias, action=action)).status_code == 202
     wait(lambda: relay.promotions("started") == 1)
     assert len(github.got) == 1
@@ -102,8 +102,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_mlflow_did_not_sign_just_now_is_refused(relay, github, mlflow, case):
-    """401 in words, counted with its reason; neither MLflow nor GitHub is asked."""
+def test_unsigned_or_old_delivery_is_refused(relay, github, mlflow, case):
+    """401 with a message, counted by reason; neither MLflow nor GitHub gets a request."""
     changed, status, reason = REFUSED[case]
     headers = signed(event(), **changed)
     headers = {name: value.encode() for name, value in headers.items()}
@@ -115,8 +115,8 @@ def test_what_mlflow_did_not_sign_just_now_is_refused(relay, github, mlflow, cas
 
 
 @pytest.mark.parametrize("missing", ["signature", "timestamp", "delivery"])
-def test_each_of_the_three_headers_is_needed(relay, missing):
-    """Without one of them it is nobody's delivery."""
+def test_each_signature_header_is_required(relay, missing):
+    """A delivery without one of the three is refused."""
     headers = signed(event())
     del headers[
         {"signature": "X-MLflow-Signature", "timestamp": "X-MLflow-Timestamp", "delivery": "X-MLflow-Delivery-Id"}[
@@ -127,8 +127,8 @@ def test_each_of_the_three_headers_is_needed(relay, missing):
     assert relay.deliveries("refused", "unsigned") == 1
 
 
-def test_a_signature_is_of_its_body_its_time_and_its_id(relay, github):
-    """A signed delivery with any of the three exchanged is refused."""
+def test_signature_covers_body_time_and_id(relay, github):
+    """A signed delivery with any of the three changed is refused."""
     headers = signed(event())
     for name, other in (("X-MLflow-Timestamp", str(int(time.time()) - 1)), ("X-MLflow-Delivery-Id", "another")):
         assert (
@@ -141,8 +141,8 @@ def test_a_signature_is_of_its_body_its_time_and_its_id(relay, github):
     assert relay.deliveries("refused", "signature") == 3 and not github.got
 
 
-def test_a_replay_starts_nothing(relay, github):
-    """The same delivery again is 200 and counted as a duplicate."""
+def test_replay_starts_nothing(relay, github):
+    """The same delivery again gets 200 and is counted as a duplicate."""
     assert relay.send(delivery="one").status_code == 202
     relay.settled(0.4)
     answer = relay.send(delivery="one")
@@ -151,7 +151,7 @@ def test_a_replay_starts_nothing(relay, github):
     assert len(github.got) == 1
 
 
-def test_ten_thousand_duplicates_start_one(relay, github, mlflow):
+def test_ten_thousand_duplicates_start_one_workflow(relay, github, mlflow):
     """However often a delivery comes, one workflow is started."""
     body = event()
     headers = signed(body)
@@ -170,7 +170,7 @@ def test_ten_thousand_duplicates_start_one(relay, github, mlflow):
     assert len(github.got) == len(mlflow.got) == relay.promotions("started") == 1
 
 
-def test_three_events_of_one_click_start_one(github, mlflow):
+def test_three_events_of_one_click_start_one_workflow(github, mlflow):
     """What MLflow's page sends for one click, within the quiet time (here a second), is one promotion."""
     with relay_to(github, mlflow.url, replace(QUICK, quiet=1)) as relay:
         for alias, action in (("production", "created"), ("staging", "created"), ("staging", "deleted")):
@@ -180,8 +180,8 @@ def test_three_events_of_one_click_start_one(github, mlflow):
         assert relay.deliveries("accepted") == 3 and len(github.got) == relay.promotions("started") == 1
 
 
-def test_an_event_before_the_last_try_needs_no_other(relay, github):
-    """What comes while a failed start is waited for is in the next try: the workflow reads the registry after it."""
+def test_event_before_a_retry_is_covered_by_it(relay, github):
+    """An event during the pause after a failed start needs no other start: the workflow reads the registry afterwards."""
     github.statuses, github.headers = [500], {"Retry-After": "1"}
     relay.send()
     wait(lambda: relay.promotions("retried") == 1)
@@ -190,8 +190,8 @@ def test_an_event_before_the_last_try_needs_no_other(relay, github):
     assert len(github.got) == 2 and relay.promotions("started") == 1
 
 
-def test_an_event_during_a_run_starts_one_more(relay, github):
-    """Ten events while a start is under way are one more, afterwards; never two at once."""
+def test_events_during_a_run_start_one_more(relay, github):
+    """Ten events during a start cause one more start afterwards, never two at once."""
     github.seconds = 1
     relay.send()
     wait(lambda: len(github.got) == 1)
@@ -204,8 +204,8 @@ def test_an_event_during_a_run_starts_one_more(relay, github):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_long_is_not_read(relay, github, chunked):
-    """1 MB is answered with 413 before all of it was sent, whether its length is declared or not."""
+def test_too_long_body_is_not_read(relay, github, chunked):
+    """1 MB gets 413 before all of it was sent, with or without a declared length."""
     connection = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)
     connection.putrequest("POST", "/webhook")
     for name, value in signed(b"").items():
@@ -223,15 +223,15 @@ def test_a_body_that_is_too_long_is_not_read(relay, github, chunked):
     assert relay.deliveries("refused", "size") == 1 and not github.got
 
 
-def test_a_megabyte_from_a_client_is_refused(relay):
-    """A client that sends its megabyte at once gets 413, or is cut off."""
+def test_megabyte_body_is_refused(relay):
+    """A client that sends its megabyte at once gets 413, or is disconnected."""
     with suppress(requests.ConnectionError):
         assert relay.send(b"x" * 1_000_000).status_code == 413
     assert relay.deliveries("refused", "size") == 1
 
 
-def test_a_body_that_does_not_come_is_given_up(github, mlflow, monkeypatch):
-    """Who declares a body and sends none is sent away."""
+def test_missing_body_times_out(github, mlflow, monkeypatch):
+    """A client that declares a body and sends none is refused."""
     monkeypatch.setattr("delivery.relay.app.BODY_SECONDS", 0.3)
     with relay_to(github, mlflow.url) as relay:
         connection = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=10)
@@ -251,8 +251,8 @@ IGNORED = {
 
 
 @pytest.mark.parametrize("reason", IGNORED)
-def test_what_is_not_ours_is_understood_and_ignored(relay, github, mlflow, reason):
-    """Another model, alias or event is 202, so that MLflow does not come again, and starts nothing."""
+def test_unrelated_events_are_ignored(relay, github, mlflow, reason):
+    """Another model, alias or event gets 202, so that MLflow does not retry, and starts nothing."""
     answer = relay.send(IGNORED[reason])
     assert (answer.status_code, relay.deliveries("ignored", reason)) == (202, 1)
     relay.settled(0.4)
@@ -265,15 +265,15 @@ def test_what_is_not_ours_is_understood_and_ignored(relay, github, mlflow, reaso
      b'{"entity": "model_version_alias", "action": "created", "data": {"name": 1, "alias": []}}', b"[" * 60_000],
     ids=lambda body: body[:20],
 )  # fmt: skip
-def test_a_signed_body_that_says_nothing_is_told(relay, github, body):
-    """400, for MLflow would send the same again."""
+def test_signed_but_invalid_body_gets_400(relay, github, body):
+    """Not a 5xx, because MLflow would send the same body again."""
     answer = relay.send(body)
     assert (answer.status_code, relay.deliveries("refused", "malformed")) == (400, 1) and answer.json()["detail"]
     relay.settled(0.4)
     assert not github.got
 
 
-def test_github_that_fails_is_asked_again(relay, github):
+def test_github_failures_are_retried(relay, github):
     """Two 500 and then success: started once, retried twice."""
     github.statuses = [500, 502]
     assert relay.send().status_code == 202
@@ -281,8 +281,8 @@ def test_github_that_fails_is_asked_again(relay, github):
     assert len(github.got) == 3 and (relay.promotions("retried"), relay.promotions("failed")) == (2, 0)
 
 
-def test_github_that_goes_on_failing_is_given_up(relay, github, capsys):
-    """Six tries, then failed in the metrics and the log; the next event begins anew."""
+def test_github_retries_are_limited(relay, github, capsys):
+    """After six tries the promotion counts as failed, in metrics and log; the next event begins anew."""
     github.status, github.body = 500, {"message": "Server Error"}
     assert relay.send().status_code == 202
     relay.settled(0.4)
@@ -298,8 +298,8 @@ def test_github_that_goes_on_failing_is_given_up(relay, github, capsys):
     [(401, "is wrong or has expired"), (403, "Actions: write on octo/cars"), (404, "has no workflow promote.yml"),
      (422, "SLIPWAY_RELAY_REF"), (301, "renamed")],
 )  # fmt: skip
-def test_what_trying_again_does_not_help_is_told_at_once(relay, github, capsys, status, words):
-    """One try, and what to put right; the token is nowhere."""
+def test_permanent_github_errors_are_not_retried(relay, github, capsys, status, words):
+    """One try, and advice in the message; the token is nowhere."""
     github.status, github.body = status, {"message": "Resource not accessible by personal access token"}
     github.headers = {"Location": "/elsewhere"}
     assert relay.send().status_code == 202
@@ -310,8 +310,8 @@ def test_what_trying_again_does_not_help_is_told_at_once(relay, github, capsys, 
 
 
 @pytest.mark.parametrize("status", [429, 403])
-def test_github_that_asks_to_wait_is_obeyed_within_limits(relay, github, status):
-    """Retry-After is waited for, an hour of it no longer than our limit (here half a second)."""
+def test_github_retry_after_is_obeyed_within_limits(relay, github, status):
+    """The relay waits for Retry-After, but not longer than its limit (here half a second)."""
     github.statuses, github.headers = [status], {"Retry-After": "3600"}
     began = time.monotonic()
     relay.send()
@@ -319,8 +319,8 @@ def test_github_that_asks_to_wait_is_obeyed_within_limits(relay, github, status)
     assert 0.5 <= time.monotonic() - began < 5 and len(github.got) == 2
 
 
-def test_github_that_does_not_answer_is_given_up_in_time(github, mlflow, monkeypatch):
-    """A timeout is tried again like an error, as often and no more."""
+def test_github_timeouts_are_retried(github, mlflow, monkeypatch):
+    """A timeout is retried like an error, as often and no more."""
     from delivery.relay import remote
 
     monkeypatch.setattr(remote, "dispatch", lambda *given, real=remote.dispatch: real(*given, seconds=0.2))
@@ -331,8 +331,8 @@ def test_github_that_does_not_answer_is_given_up_in_time(github, mlflow, monkeyp
         assert relay.promotions("retried") == 5 and relay.promotions("started") == 0
 
 
-def test_failures_are_reported(relay, github, monkeypatch):
-    """SLIPWAY_WEBHOOK hears of a promotion that was not started."""
+def test_failures_are_reported_to_the_webhook(relay, github, monkeypatch):
+    """SLIPWAY_WEBHOOK gets a message about a promotion that was not started."""
     github.status = 403
     with server(200) as chat:
         monkeypatch.setenv("SLIPWAY_WEBHOOK", f"{chat.url}/hunter2")
@@ -342,7 +342,7 @@ def test_failures_are_reported(relay, github, monkeypatch):
     assert "a promotion failed: GitHub answers 403" in said["text"] and TOKEN not in said["text"]
 
 
-def test_mlflow_that_is_down_is_waited_for(github):
+def test_mlflow_outage_is_waited_for(github):
     """The event stays pending until MLflow is back; then one workflow is started."""
     port = free_port()
     with relay_to(github, f"http://127.0.0.1:{port}") as relay:
@@ -359,8 +359,8 @@ def test_mlflow_that_is_down_is_waited_for(github):
     assert len(github.got) == 1
 
 
-def test_pauses_grow_to_thirty_seconds_and_no_further():
-    """The pauses of production double from a second, each less by up to half, and end at thirty."""
+def test_pauses_grow_to_thirty_seconds():
+    """The default pauses double from one second, each reduced by up to half, up to thirty."""
     from delivery.relay.server import PACE
 
     waits = Worker(lambda: None, lambda: None, print, Metrics(), PACE)._waits()
@@ -368,8 +368,8 @@ def test_pauses_grow_to_thirty_seconds_and_no_further():
     assert all(limit / 2 <= pause <= limit for pause, limit in zip(given, [1, 2, 4, 8, 16] + [30] * 7, strict=True))
 
 
-def test_a_model_that_mlflow_does_not_know_starts_nothing(relay, github, mlflow, capsys):
-    """404 of MLflow is an answer, and no reason to try again."""
+def test_unknown_model_starts_nothing(relay, github, mlflow, capsys):
+    """A 404 from MLflow is an answer, and is not retried."""
     mlflow.status = 404
     assert relay.send().status_code == 202
     relay.settled(0.4)
@@ -382,8 +382,8 @@ def test_a_model_that_mlflow_does_not_know_starts_nothing(relay, github, mlflow,
     [({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "pw"}, "", "Basic bWU6cHc="),
      ({"MLFLOW_TRACKING_TOKEN": "abc"}, "", "Bearer abc"), ({}, "me:pw@", "Basic bWU6cHc="), ({}, "", None)],
 )  # fmt: skip
-def test_it_logs_in_to_mlflow_by_mlflows_own_variables(github, mlflow, monkeypatch, variables, userinfo, wanted):
-    """User and password, or a token, or both in the address."""
+def test_mlflow_s_own_variables_log_in(github, mlflow, monkeypatch, variables, userinfo, wanted):
+    """User and password, or a token, or both in the URL."""
     for name in ("USERNAME", "PASSWORD", "TOKEN"):
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
     for name, value in variables.items():
@@ -394,8 +394,8 @@ def test_it_logs_in_to_mlflow_by_mlflows_own_variables(github, mlflow, monkeypat
     assert mlflow.got[0][2].get("Authorization") == wanted
 
 
-def test_ids_are_forgotten_when_they_could_not_come_again_and_not_before():
-    """Memory is bounded: at its limit a new delivery is 429, and an old id goes once its time is over."""
+def test_delivery_ids_are_kept_as_long_as_needed():
+    """Memory is bounded: at its limit a new delivery gets 429, and an id is forgotten once its delivery would be too old."""
     from pipeline.registry.webhooks import Refusal
 
     seen = Seen(most=2)
@@ -408,15 +408,15 @@ def test_ids_are_forgotten_when_they_could_not_come_again_and_not_before():
     assert "a" not in seen and "b" in seen and len(seen.until) == 2
 
 
-def test_too_many_deliveries_are_sent_away(github, mlflow):
-    """The relay's own limit is 429, which MLflow tries again."""
+def test_too_many_deliveries_get_429(github, mlflow):
+    """MLflow retries after the relay's own 429."""
     with relay_to(github, mlflow.url, seen=Seen(most=3)) as relay:
         assert [relay.send().status_code for _ in range(4)] == [202, 202, 202, 429]
         assert relay.deliveries("refused", "full") == 1
 
 
-def test_a_fault_of_the_relay_does_not_end_it(github):
-    """Whatever a start raises, the next event is worked on, and health says that the worker lives."""
+def test_unexpected_error_does_not_stop_the_relay(github):
+    """Whatever a start raises, the next event is handled, and the health check reports a live worker."""
     metrics, told, faults = Metrics(), [], [RuntimeError("x")]
 
     def start():
@@ -432,16 +432,16 @@ def test_a_fault_of_the_relay_does_not_end_it(github):
     assert told == ["RuntimeError in the relay itself"]
 
 
-def test_health_tells_when_the_worker_has_ended(relay):
-    """A relay that takes deliveries and does nothing is not healthy."""
+def test_health_fails_when_the_worker_has_died(relay):
+    """A relay that accepts deliveries without handling them is not healthy."""
     assert requests.get(f"{relay.url}/healthz", timeout=5).json() == {"status": "ok"}
     relay.worker.ending.set()
     relay.worker.thread.join(5)
     assert requests.get(f"{relay.url}/healthz", timeout=5).status_code == 503
 
 
-def test_other_paths_and_methods_are_words_too(relay):
-    """Every answer that is no success has a detail."""
+def test_every_error_has_a_detail(relay):
+    """Also for unknown paths and methods."""
     for method, path, status in (("GET", "/", 404), ("GET", "/webhook", 405), ("GET", "/docs", 404)):
         answer = requests.request(method, relay.url + path, timeout=5)
         assert (answer.status_code, set(answer.json())) == (status, {"detail"})
@@ -457,7 +457,7 @@ RIGHT = {
 
 
 def start(**environment: str | None) -> subprocess.Popen:
-    """The command itself."""
+    """Start the real command."""
     given = {"PATH": os.environ["PATH"], **RIGHT, **environment}
     given = {name: value for name, value in given.items() if value is not None}
     command = [sys.executable, "-m", "scripts.mlflow.webhook_relay"]
@@ -477,16 +477,16 @@ def start(**environment: str | None) -> subprocess.Popen:
      ({"SLIPWAY_RELAY_PORT": "eighty"}, "SLIPWAY_RELAY_PORT"),
      ({"GITHUB_API_URL": "http://ghe.example.com/api/v3"}, "GITHUB_API_URL is not an https address")],
 )  # fmt: skip
-def test_it_does_not_start_without_what_it_needs(changed, named):
-    """What is missing or unfit is named, and its value is not repeated."""
+def test_missing_setting_is_named_at_the_start(changed, named):
+    """A missing or invalid setting is named, without repeating its value."""
     process = start(**changed)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 1 and named in said and "Traceback" not in said
     assert not any(value in said for value in changed.values() if value and value != "eighty")
 
 
-def test_a_port_that_is_taken_is_told():
-    """Another program on the relay's port: one line with what to do, instead of a claim to listen."""
+def test_port_in_use_is_reported():
+    """Another program on the relay's port: one line with advice instead of the URL."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         process = start(SLIPWAY_RELAY_PORT=str(other.getsockname()[1]))
         said = process.communicate(timeout=60)[0]
@@ -494,8 +494,8 @@ def test_a_port_that_is_taken_is_told():
     assert "listening" not in said and "Traceback" not in said
 
 
-def test_a_signal_ends_it_in_seconds_and_its_log_holds_no_secret(github):
-    """Ended while MLflow is down: pending work is told, with who repairs it; secret, token and headers are nowhere."""
+def test_signal_stops_it_and_its_log_has_no_secret(github):
+    """Stopped while MLflow is down, it reports pending work and who repairs it; secret, token and headers are nowhere."""
     port = free_port()
     process = start(SLIPWAY_RELAY_PORT=str(port), GITHUB_API_URL=github.url)
     url = f"http://127.0.0.1:{port}"
@@ -530,7 +530,7 @@ def _answers(url: str) -> bool:
 
 
 def test_settings_and_metrics_are_documented():
-    """docs/promote-in-mlflow.md has a row for each variable that the relay reads and each series that it counts, and for no other."""
+    """docs/promote-in-mlflow.md has a row for exactly the relay's variables and series."""
     page = (ROOT / "docs/promote-in-mlflow.md").read_text(encoding="utf-8")
     source = (ROOT / "scripts/mlflow/webhook_relay.py").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(SLIPWAY_RELAY_[A-Z]+)` \|", page, re.M)
@@ -543,8 +543,8 @@ def test_settings_and_metrics_are_documented():
     }
 
 
-def test_the_signature_is_mlflows_own():
-    """What is verified is what MLflow's own code signs."""
+def test_signature_is_compatible_with_mlflow():
+    """The relay verifies what MLflow's own code signs."""
     from mlflow.webhooks.delivery import _generate_hmac_signature
 
     body = '{"größe": "ü"}'

@@ -1,4 +1,4 @@
-"""Target `process` by itself: releases of a small bundle, the callers that they know, and the log that they keep."""
+"""Target `process` by itself: releases of a small bundle, their API keys, and their prediction log."""
 
 import json
 import sqlite3
@@ -20,7 +20,7 @@ from tests.serving.bundles import make_bundle, read
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch, tmp_path):
-    """A state folder of its own, where nothing is set; what was started ends with the test."""
+    """A separate state folder without any settings; started processes are stopped with the test."""
     for name in ("SLIPWAY_API_KEYS", "SLIPWAY_API_KEYS_FILE", "SLIPWAY_KEY", "SLIPWAY_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(process, "STATE", tmp_path / "state with a space")
@@ -30,14 +30,14 @@ def bare(monkeypatch, tmp_path):
 
 @pytest.fixture
 def settings():
-    """The shipped settings with a port of its own."""
+    """The shipped settings with a free port."""
     shipped = load_settings("tests/example/pipeline.toml")
     return shipped.model_copy(update={"deploy": shipped.deploy.model_copy(update={"staging_port": free_port()})})
 
 
 @pytest.fixture
 def released(settings, tmp_path):
-    """Put a version into staging; its record."""
+    """Release a version to staging; returns its record."""
 
     def release(version: str) -> dict:
         folder = process.STATE / "staging" / f"version-{version}"
@@ -55,14 +55,14 @@ def row(record: dict) -> dict:
 
 
 def versions() -> list[str]:
-    """The model versions in the prediction log, once everything is written."""
+    """The model versions in the prediction log, after everything was written."""
     process.stop("staging")
     with sqlite3.connect(process.STATE / "predictions-staging.db") as database:
         return [version for (version,) in database.execute("SELECT model_version FROM predictions ORDER BY time")]
 
 
-def test_with_nothing_set_anybody_here_may_call_and_the_log_is_kept_over_releases(released):
-    """Two releases one after the other write into one database beside the state, which nobody else may read."""
+def test_default_release_is_open_and_its_log_is_kept(released):
+    """Without settings, two releases in a row write into one database, which no other user may read."""
     for version in ("1", "2"):
         record = released(version)
         assert requests.post(f"{record['url']}/predict", json=row(record), timeout=5).status_code == 200
@@ -71,8 +71,8 @@ def test_with_nothing_set_anybody_here_may_call_and_the_log_is_kept_over_release
     assert (process.STATE / "predictions-staging.db").stat().st_mode & 0o077 == 0
 
 
-def test_the_users_callers_are_asked_for_their_keys(released, monkeypatch):
-    """With SLIPWAY_API_KEYS and SLIPWAY_KEY the release is tested with that key, and who shows none gets 401."""
+def test_configured_keys_are_required(released, monkeypatch):
+    """With SLIPWAY_API_KEYS and SLIPWAY_KEY the release is tested with that key, and clients without one get 401."""
     key, line = make_key("pipeline", "predict,metrics")
     monkeypatch.setenv("SLIPWAY_API_KEYS", line)
     monkeypatch.setenv("SLIPWAY_KEY", key)
@@ -82,8 +82,8 @@ def test_the_users_callers_are_asked_for_their_keys(released, monkeypatch):
     assert requests.post(url, json=row(record), headers={"X-API-Key": key}, timeout=5).status_code == 200
 
 
-def test_nothing_that_the_service_is_told_or_writes_holds_our_key(released, monkeypatch):
-    """The key is in no command line, no environment and no log of the service."""
+def test_delivery_key_is_not_leaked(released, monkeypatch):
+    """The key is in no command line, environment or log of the service."""
     key, line = make_key("pipeline", "predict,metrics")
     monkeypatch.setenv("SLIPWAY_API_KEYS", line)
     monkeypatch.setenv("SLIPWAY_KEY", key)
@@ -94,8 +94,8 @@ def test_nothing_that_the_service_is_told_or_writes_holds_our_key(released, monk
     assert written == []
 
 
-def test_only_the_process_that_minds_the_others_is_told_to_end(released):
-    """Workers and the writer of the log have its command line, and are not taken for services of their own."""
+def test_only_the_supervisor_is_stopped(released):
+    """Workers and the log's writer have its command line, and do not count as services."""
     record = released("1")
     children = psutil.Process(record["pid"]).children()
     assert len(children) == 2  # a worker and the writer
@@ -104,8 +104,8 @@ def test_only_the_process_that_minds_the_others_is_told_to_end(released):
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
 
-def test_orphans_of_a_killed_service_are_found(released):
-    """After kill -9 of the process that minds them, what still runs is ended by `stop`."""
+def test_orphans_of_a_killed_service_are_stopped(released):
+    """After kill -9 of the supervisor, `stop` ends the processes that are left."""
     parent = psutil.Process(released("1")["pid"])
     children = parent.children()
     for child in children:
@@ -119,8 +119,8 @@ def test_orphans_of_a_killed_service_are_found(released):
     assert process._services("staging") == []
 
 
-def test_a_subject_is_forgotten(released, settings):
-    """`forget` deletes what was predicted about a subject, and nothing else, while the service runs or not."""
+def test_subject_is_deleted_from_the_log(released, settings):
+    """`forget` deletes the predictions about a subject and nothing else, whether the service runs or not."""
     record = released("1")
     for subject in ("customer-17", "customer-17", "customer-18"):
         body = row(record) | {"subject": subject}
@@ -131,8 +131,8 @@ def test_a_subject_is_forgotten(released, settings):
     assert process.forget("staging", settings, "customer-17") == "0 predictions deleted"
 
 
-def test_a_damaged_record_ends_no_service_before_its_successor_is_ready(released, monkeypatch, settings, capsys):
-    """What served goes on while a release fails; the next good one takes over, and is the only one then."""
+def test_damaged_record_stops_no_service_early(released, monkeypatch, settings, capsys):
+    """The present service stays while a release fails; the next good one replaces it, and is then the only one."""
     state._told.clear()
     first = psutil.Process(released("1")["pid"])
     process.record_file("staging").write_text("[]", encoding="utf-8")

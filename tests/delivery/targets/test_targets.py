@@ -1,4 +1,4 @@
-"""Which target is taken: the one that is named, else the first that is set up; never another one quietly."""
+"""The choice of a target: the named one, else the first that is set up, and never quietly another one."""
 
 import pytest
 
@@ -13,7 +13,7 @@ VARIABLES = ("SLIPWAY_STAGING_CONTEXT", "SLIPWAY_PRODUCTION_CONTEXT", "IMAGE_REP
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch):
-    """No cluster is set up, and no engine answers."""
+    """No cluster is configured, and no engine responds."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
@@ -26,13 +26,13 @@ def settings():
     return lambda target: shipped.model_copy(update={"deploy": shipped.deploy.model_copy(update={"target": target})})
 
 
-def test_with_nothing_set_up_releases_run_as_processes(settings):
-    """Neither cluster nor engine: a process on this machine."""
+def test_default_target_is_a_process(settings):
+    """With neither cluster nor engine, releases run as a process on this machine."""
     assert targets.choose(settings("auto")) is process
 
 
-def test_a_cluster_that_is_set_up_is_taken(settings, monkeypatch):
-    """With both contexts and a place for images, auto is Kubernetes; no cluster is asked for that."""
+def test_configured_cluster_is_chosen(settings, monkeypatch):
+    """With both contexts and an image repository, auto chooses Kubernetes, without contacting the cluster."""
     for name in VARIABLES:
         monkeypatch.setenv(name, "x")
     assert targets.choose(settings("auto")) is kubernetes
@@ -40,8 +40,8 @@ def test_a_cluster_that_is_set_up_is_taken(settings, monkeypatch):
 
 
 @pytest.mark.parametrize("missing", VARIABLES)
-def test_a_cluster_that_is_set_up_half_way_is_refused(settings, monkeypatch, missing):
-    """With one of the three missing, auto does not fall back to this machine: the missing one is named."""
+def test_partly_configured_cluster_is_refused(settings, monkeypatch, missing):
+    """With one of the three missing, auto does not fall back to this machine but names it."""
     for name in VARIABLES:
         monkeypatch.setenv(name, "x")
     monkeypatch.delenv(missing)
@@ -49,14 +49,14 @@ def test_a_cluster_that_is_set_up_half_way_is_refused(settings, monkeypatch, mis
         targets.choose(settings("auto"))
 
 
-def test_a_named_target_that_cannot_be_used_is_refused(settings):
-    """Docker asked for by name, without an engine: refused with the reason, and doctor's words are the same."""
+def test_unavailable_named_target_is_refused(settings):
+    """Target docker without an engine is refused with the reason, and doctor says the same."""
     with pytest.raises(DeployError, match="target docker cannot be used here: no Docker engine answers"):
         targets.choose(settings("docker"))
 
 
-def test_a_docker_host_that_is_dead_is_known_before_anything_is_built(settings, monkeypatch):
-    """Who sets DOCKER_HOST means containers: `auto` does not take a process instead; a target by name, or no DOCKER_HOST, does."""
+def test_dead_docker_host_is_refused_before_a_build(settings, monkeypatch):
+    """With DOCKER_HOST set `auto` does not fall back to a process; a named target, or no DOCKER_HOST, does work."""
     with pytest.raises(
         DeployError, match="DOCKER_HOST is set, but no Docker engine answers at unix:///nowhere"
     ) as refused:
@@ -69,7 +69,7 @@ def test_a_docker_host_that_is_dead_is_known_before_anything_is_built(settings, 
 
 
 def test_every_target_has_the_same_functions():
-    """What commands ask of a target is there in each of them."""
+    """Each target implements everything that commands call."""
     for target in (process, docker, kubernetes):
         for function in ("unavailable", "serving", "release", "reach", "key", "key_in_shell", "forget", "stop"):
             assert callable(getattr(target, function))
