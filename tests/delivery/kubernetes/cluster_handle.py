@@ -1,4 +1,4 @@
-"""The cluster that tests use: the double, or the real one that KUBECONFIG and SLIPWAY_TEST_CONTEXT name."""
+"""The cluster for tests: the double, or the real one that KUBECONFIG and SLIPWAY_TEST_CONTEXT name."""
 
 import contextlib
 import hashlib
@@ -29,15 +29,15 @@ class Cluster:
     staging: str
     production: str
     folder: Path | None = None
-    pid: int | None = None  # of the double: a signal stops it, or ends it
+    pid: int | None = None  # of the double, for signals
 
     @property
     def double(self) -> bool:
-        """Whether this is the double; the contexts outsider, reader, tenant, expired and unreachable are there then."""
+        """Whether this is the double, which also has the contexts outsider, reader, tenant, expired and unreachable."""
         return self.folder is not None
 
     def environment(self) -> dict[str, str]:
-        """What kubectl, and our commands, need to find the cluster."""
+        """The environment in which kubectl, and our commands, find the cluster."""
         mine = {"SLIPWAY_STAGING_CONTEXT": self.staging, "SLIPWAY_PRODUCTION_CONTEXT": self.production}
         return mine | {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.kubeconfig.parent / "cache")}
 
@@ -50,23 +50,23 @@ class Cluster:
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, env=environment)
 
     def kubectl(self, *arguments: str, context: str = "", stdin: str = "", timeout: float = 90) -> str:
-        """Run a kubectl that must succeed; return what it printed."""
+        """Run a kubectl that must succeed; return its output."""
         done = self.run(*arguments, context=context, stdin=stdin, timeout=timeout)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def start(self, *arguments: str, context: str = "") -> subprocess.Popen:
-        """Start a kubectl that goes on, and return it."""
+        """Start a kubectl in the background, and return it."""
         command = ["kubectl", f"--context={context or self.staging}", *arguments]
         environment = os.environ | self.environment()
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
     def json(self, *arguments: str, context: str = "") -> dict:
-        """What kubectl prints with --output=json."""
+        """kubectl's parsed output with --output=json."""
         return json.loads(self.kubectl(*arguments, "--output=json", context=context))
 
     def refused(self, *arguments: str, context: str = "", stdin: str = "") -> str:
-        """Run a kubectl that must fail; return what it wrote on standard error."""
+        """Run a kubectl that must fail; return its standard error."""
         done = self.run(*arguments, context=context, stdin=stdin)
         assert done.returncode != 0, done.stdout
         return done.stderr
@@ -84,10 +84,10 @@ class Cluster:
         return build(bundle, fault)
 
     def catalogue(self, image: str, bundle: Path, fault: str = "") -> str:
-        """Say what an image of the double is, by its whole name with digest; returns the name."""
+        """Add an image to the double's catalogue, by its whole name with digest; returns the name."""
         if self.folder is None:
             pytest.skip("only the double takes a list for an image registry")
-        # A file for each image: tests list images from several threads, and none may lose what another listed.
+        # One file per image: tests add images from several threads, and none may be lost.
         file = self.folder / "catalogue" / f"{image.rpartition('@')[2]}.json"
         file.parent.mkdir(exist_ok=True)
         write_json(file, {"bundle": str(bundle.resolve()), "fault": fault})
@@ -95,7 +95,7 @@ class Cluster:
 
     @property
     def requests(self) -> list[dict]:
-        """What the double was asked so far: {time, user, method, path, query, status}."""
+        """The requests to the double so far: {time, user, method, path, query, status}."""
         if self.folder is None:
             pytest.skip("only the double keeps a list of what it was asked")
         lines = (self.folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
@@ -104,7 +104,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def open_cluster() -> Iterator[Cluster]:
-    """The real cluster when one is named, else a double that ends with this block, or with this process."""
+    """The real cluster if one is named, else a double that stops with this block or process."""
     context, kubeconfig = os.environ.get("SLIPWAY_TEST_CONTEXT"), os.environ.get("KUBECONFIG")
     if context and kubeconfig:
         yield Cluster(Path(kubeconfig), context, context)
@@ -115,7 +115,7 @@ def open_cluster() -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[subprocess.Popen]:
-    """The double as a process of its own; it ends when its standard input does, so when we are killed, too."""
+    """The double in a separate process; it exits when its standard input closes, so also when we are killed."""
     command = [sys.executable, str(DOUBLE), "--folder", str(folder), "--until-end-of-input"]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -131,7 +131,7 @@ def started(folder: Path) -> Iterator[subprocess.Popen]:
 
 
 def _kubeconfig(process: subprocess.Popen) -> Path:
-    """The path that the double prints when it answers."""
+    """The path that the double prints when it is ready."""
     assert process.stdout
     ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
     line = process.stdout.readline().strip() if ready else ""

@@ -1,4 +1,4 @@
-"""Small objects that the cluster's tests put into it."""
+"""Small objects for the cluster's tests."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ CALLERS = f"tests predict,metrics {hashlib.sha256(KEY['X-API-Key'].encode()).hex
 
 
 def deployment(image: str, replicas: int = 1, **spec) -> dict:
-    """A small Deployment of our service, which KEY may ask."""
+    """A small Deployment of our service, with KEY as its API key."""
     container = {
         "name": "model",
         "image": image,
@@ -22,7 +22,7 @@ def deployment(image: str, replicas: int = 1, **spec) -> dict:
 
 
 def service() -> dict:
-    """The Service in front of it."""
+    """The Service for it."""
     spec = {"selector": LABEL, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "model"}, "spec": spec}
 
@@ -33,7 +33,7 @@ def config(name: str = "settings", **data: str) -> dict:
 
 
 def autoscaler(least: int, most: int) -> dict:
-    """An autoscaler of the Deployment."""
+    """An autoscaler for the Deployment."""
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "model"}
     spec = {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": most}
     meta = {"name": "model"}

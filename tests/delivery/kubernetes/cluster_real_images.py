@@ -1,4 +1,4 @@
-"""Images with a fault for a real cluster: the service's own image, started through the wrapper that the double uses."""
+"""Images with a fault for a real cluster: the service's own image, started through the double's wrapper."""
 
 import io
 import os
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 WRAPPER = Path(__file__).with_name("cluster") / "cluster_service.py"
-INSIDE = "/app/tests/delivery/kubernetes/cluster/cluster_service.py"  # as deep as here: it finds serving/ the same way
+# At the same depth as here, so that it finds serving/ in the same way.
+INSIDE = "/app/tests/delivery/kubernetes/cluster/cluster_service.py"
 DOCKERFILE = """FROM {base}
 COPY cluster_service.py {inside}
 ENTRYPOINT ["python", "{inside}", "{fault}"]
@@ -27,10 +28,11 @@ def build(bundle: Path, fault: str) -> str:
     )
     docker = docker_engine.connect()
     context = recipe.context(ROOT, bundle)
-    repository, tag = f"{address}/slipway-test/{uuid.uuid4().hex}", "1"  # its own: others may build the same meanwhile
+    # Unique: others may build the same image meanwhile.
+    repository, tag = f"{address}/slipway-test/{uuid.uuid4().hex}", "1"
     name = f"{repository}:{tag}"
     docker_engine.get_base(docker, recipe.base())
-    labels = {"slipway.test": repository}  # and so an id of its own, too
+    labels = {"slipway.test": repository}  # makes the image id unique, too
     image = docker_engine.build(docker, context, name, labels, 0, recipe.requirements(bundle))
     if fault:
         image = with_fault(docker, image.id, name, fault)
@@ -38,7 +40,7 @@ def build(bundle: Path, fault: str) -> str:
 
 
 def with_fault(docker, base: str, name: str, fault: str):
-    """The image `base` with a fault on top, under a name."""
+    """The image `base` with a fault on top, under a new name."""
     files = {"Dockerfile": DOCKERFILE.format(base=base, inside=INSIDE, fault=fault).encode()}
     files["cluster_service.py"] = WRAPPER.read_bytes()
     packed = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the Kubernetes tests need: a cluster, and a place of their own in it."""
+"""Fixtures of the Kubernetes tests: a cluster, and a namespace for each test."""
 
 import uuid
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def namespace(cluster) -> Iterator[str]:
-    """A namespace that lives for one test."""
+    """A namespace for one test."""
     name = f"slipway-test-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
     yield name
@@ -37,7 +37,7 @@ def pod_bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def apply(cluster, namespace):
-    """Apply objects on the server's side as a manager; returns what kubectl printed."""
+    """Server-side apply of objects by a manager; returns kubectl's output."""
 
     def applied(*objects: dict, manager: str = "slipway", force: bool = True, validate: str = "true") -> str:
         forced = ["--force-conflicts"] if force else []
@@ -55,7 +55,7 @@ def kubectl(cluster, namespace):
 
 @pytest.fixture
 def get(cluster, namespace):
-    """An object or a list of the test's namespace, as data."""
+    """An object or a list of the test's namespace, parsed."""
     return lambda *arguments: cluster.json("-n", namespace, "get", *arguments)
 
 
@@ -67,5 +67,5 @@ def refused(cluster, namespace):
 
 @pytest.fixture
 def rolled_out(kubectl):
-    """Wait for the rollout of the Deployment."""
+    """Wait for the Deployment's rollout."""
     return lambda: kubectl("rollout", "status", "deployment/model", "--timeout=80s")

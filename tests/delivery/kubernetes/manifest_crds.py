@@ -1,5 +1,6 @@
-"""Schemas of the extensions that the components use. Of each only the part that is used here: a field that these do not
-know is either misspelt or new, and a new one is to be looked up in its project's documentation before it is added.
+"""Schemas of the extensions that the components use, limited to the fields used here.
+
+An unknown field is either misspelt or new; look a new one up in its project's documentation before you add it.
 """
 
 TEXT = {"type": "string", "minLength": 1}
@@ -13,7 +14,7 @@ TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def table(required: str = "", **fields: dict) -> dict:
-    """An object of these fields and no others; `required` names those that must be there."""
+    """A map with exactly these fields; those in `required` must be present."""
     properties = {key.rstrip("_"): value for key, value in fields.items()}
     return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}
 

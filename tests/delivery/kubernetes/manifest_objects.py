@@ -1,4 +1,4 @@
-"""Looking around in rendered manifests: objects by kind, their pods, and what a selector matches."""
+"""Queries on rendered manifests: objects by kind, their pods, and what a selector matches."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -18,14 +18,14 @@ def pods(objects: list[dict]) -> Iterator[tuple[str, dict, dict]]:
 
 
 def containers(objects: list[dict]) -> Iterator[tuple[str, dict]]:
-    """Every container, the ones that run first included, with the name of what makes its pod."""
+    """Every container, including init containers, with the name of its workload."""
     for name, _, spec in pods(objects):
         for container in chain(spec["containers"], spec.get("initContainers", [])):
             yield name, container
 
 
 def selects(selector: dict, labels: dict) -> bool:
-    """Whether a selector of Kubernetes matches these labels."""
+    """Whether a Kubernetes selector matches these labels."""
     if not all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()):
         return False
     return all(_expression(rule, labels) for rule in selector.get("matchExpressions", []))

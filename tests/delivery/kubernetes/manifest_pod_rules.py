@@ -1,4 +1,4 @@
-"""What each pod promises beyond being valid: a rule takes all objects of an environment and names its faults."""
+"""Rules for pods beyond being valid: each takes all objects of an environment and returns the breaches."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def image_is_named_by_digest(objects: list[dict]) -> Iterator[str]:
 
 
 def nobody_runs_as_root(objects: list[dict]) -> Iterator[str]:
-    """The numeric user of the image, which Kubernetes can check without looking inside."""
+    """The image's numeric user, which Kubernetes can check without looking inside."""
     for name, _, spec in pods(objects):
         context = spec.get("securityContext", {})
         if context.get("runAsNonRoot") is not True or context.get("runAsUser") != 10001:
@@ -32,7 +32,7 @@ def nobody_runs_as_root(objects: list[dict]) -> Iterator[str]:
 
 
 def containers_have_no_privileges(objects: list[dict]) -> Iterator[str]:
-    """What the profile "restricted" of Kubernetes asks, and a root file system that cannot be written."""
+    """The requirements of Kubernetes' profile "restricted", and a read-only root file system."""
     wanted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     for name, container in containers(objects):
         context = container.get("securityContext", {})
@@ -46,7 +46,7 @@ def containers_have_no_privileges(objects: list[dict]) -> Iterator[str]:
 
 
 def pods_get_no_token(objects: list[dict]) -> Iterator[str]:
-    """The service never talks to Kubernetes, so nobody who breaks into it shall."""
+    """The service never uses the Kubernetes API, so an attacker inside it must not be able to."""
     known = {item["metadata"]["name"]: item for item in of(objects, "ServiceAccount")}
     for name, _, spec in pods(objects):
         if spec.get("automountServiceAccountToken") is not False or spec.get("enableServiceLinks") is not False:
@@ -56,7 +56,7 @@ def pods_get_no_token(objects: list[dict]) -> Iterator[str]:
 
 
 def probes_ask_the_right_endpoint(objects: list[dict]) -> Iterator[str]:
-    """Readiness is about the model, liveness about the process alone: a model that is not ready is no reason to kill."""
+    """Readiness depends on the model, liveness on the process alone: a model that is not ready is no reason to restart."""
     for name, container in containers(objects):
         for probe, path in ENDPOINTS.items():
             if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
@@ -64,7 +64,7 @@ def probes_ask_the_right_endpoint(objects: list[dict]) -> Iterator[str]:
 
 
 def requests_and_limits_are_set(objects: list[dict]) -> Iterator[str]:
-    """Without a request the autoscaler has nothing to measure by, without a limit one pod can starve its node."""
+    """Without a request the autoscaler has no measure; without a limit one pod can starve its node."""
     for name, container in containers(objects):
         for kind in ("requests", "limits"):
             missing = {"cpu", "memory"} - set(container.get("resources", {}).get(kind, {}))
@@ -73,7 +73,7 @@ def requests_and_limits_are_set(objects: list[dict]) -> Iterator[str]:
 
 
 def pods_spread_out(objects: list[dict]) -> Iterator[str]:
-    """Over hosts and over zones, counting pods of their own kind; a wish, so that one node will do."""
+    """Over hosts and zones, counting pods of their own kind; a preference, so that one node suffices."""
     for name, labels, spec in pods(objects):
         spread = {rule["topologyKey"]: rule for rule in spec.get("topologySpreadConstraints", [])}
         if set(spread) != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
@@ -84,7 +84,7 @@ def pods_spread_out(objects: list[dict]) -> Iterator[str]:
 
 
 def stopping_leaves_time_for_open_requests(objects: list[dict]) -> Iterator[str]:
-    """The sleep before the stop and the service's own grace both fit in before Kubernetes kills."""
+    """The preStop sleep and the service's own shutdown both fit into the grace period."""
     for name, _, spec in pods(objects):
         sleeps = [
             container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)

@@ -1,4 +1,4 @@
-"""What the manifests promise beyond being valid: each rule takes all objects of an environment and names its faults."""
+"""Rules for manifests beyond being valid: each takes all objects of an environment and returns the breaches."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -12,7 +12,7 @@ PORT = 8000
 
 
 def budget_lets_a_node_be_drained(objects: list[dict]) -> Iterator[str]:
-    """One pod at least may always go, even when the fewest are there; and some budget covers every pod."""
+    """At least one pod may always be evicted, even at the minimum; and some budget covers every pod."""
     budgets = of(objects, "PodDisruptionBudget")
     fewest = min((item["spec"]["minReplicas"] for item in of(objects, "HorizontalPodAutoscaler")), default=1)
     for budget in budgets:
@@ -26,7 +26,7 @@ def budget_lets_a_node_be_drained(objects: list[dict]) -> Iterator[str]:
 
 
 def autoscaler_owns_the_number(objects: list[dict]) -> Iterator[str]:
-    """Its target exists, and no manifest sets the number back at each apply."""
+    """Its target exists, and no manifest resets the number at each apply."""
     scalers = of(objects, "HorizontalPodAutoscaler")
     if len(scalers) != 1:
         yield f"{len(scalers)} autoscalers"
@@ -51,7 +51,7 @@ def _reference(item: dict) -> dict:
 
 
 def services_reach_their_pods(objects: list[dict]) -> Iterator[str]:
-    """A Service labelled with a track reaches the pods of it alone, one without reaches all; the port is one they open."""
+    """A Service with a track label reaches only pods of that track, one without reaches all; the port is one they open."""
     for service in of(objects, "Service"):
         name, selector = service["metadata"]["name"], service["spec"]["selector"]
         reached = [owner for owner, labels, _ in pods(objects) if selects({"matchLabels": selector}, labels)]
@@ -75,7 +75,7 @@ def _ports(objects: list[dict]) -> list[set]:
 
 
 def traffic_is_refused_by_default(objects: list[dict]) -> Iterator[str]:
-    """Each pod has a policy for both directions, its port is open to some and not to all, and nothing is open at large."""
+    """Each pod has a policy for both directions; its port is open to some clients, not to all, and nothing else is open."""
     policies = of(objects, "NetworkPolicy")
     for name, labels, _ in pods(objects):
         own = [policy["spec"] for policy in policies if selects(policy["spec"]["podSelector"], labels)]
@@ -96,7 +96,7 @@ def _lets_in(rule: dict) -> bool:
 
 
 def tracks_are_disjoint(objects: list[dict]) -> Iterator[str]:
-    """Each Deployment selects its own pods and nobody else's, and their label says which track they are."""
+    """Each Deployment selects only its own pods, and their label names their track."""
     deployments = of(objects, "Deployment")
     for owner in deployments:
         for name, labels, _ in pods(objects):
@@ -108,7 +108,7 @@ def tracks_are_disjoint(objects: list[dict]) -> Iterator[str]:
 
 
 def a_release_never_lacks_pods(objects: list[dict]) -> Iterator[str]:
-    """No pod goes before another is there, and a release that does not come up is told after a while."""
+    """No pod is removed before another is there, and a release that does not start is reported after a while."""
     strategies = [(item, item["spec"]["strategy"].get("rollingUpdate", {})) for item in of(objects, "Deployment")]
     strategies += [(item, item["spec"]["strategy"]["canary"]) for item in of(objects, "Rollout")]
     for item, strategy in strategies:
@@ -119,7 +119,7 @@ def a_release_never_lacks_pods(objects: list[dict]) -> Iterator[str]:
 
 
 def everything_is_ours_and_in_one_place(objects: list[dict]) -> Iterator[str]:
-    """One namespace, and one label by which everything can be found."""
+    """One namespace, and one label that finds everything."""
     places = {item["metadata"].get("namespace") for item in objects}
     if len(places) != 1 or None in places:
         yield f"namespaces: {sorted(map(str, places))}"
@@ -131,7 +131,7 @@ def everything_is_ours_and_in_one_place(objects: list[dict]) -> Iterator[str]:
 
 
 def what_is_named_exists(objects: list[dict]) -> Iterator[str]:
-    """Backends, templates, workloads and mounted volumes lead to something that is there."""
+    """Backends, templates, workloads and mounted volumes refer to existing objects."""
     services = {
         item["metadata"]["name"]: {port["port"] for port in item["spec"]["ports"]} for item in of(objects, "Service")
     }
@@ -169,7 +169,7 @@ def _port_names(objects: list[dict], service: str) -> set[str]:
 
 
 def each_pod_is_measured_once(objects: list[dict]) -> Iterator[str]:
-    """A monitor that picks two Services of the same pods counts each request twice."""
+    """Two monitors for the same pods would count each request twice."""
     for monitor in of(objects, "ServiceMonitor"):
         found = [
             item for item in of(objects, "Service") if selects(monitor["spec"]["selector"], item["metadata"]["labels"])
@@ -182,7 +182,7 @@ def each_pod_is_measured_once(objects: list[dict]) -> Iterator[str]:
 
 
 def the_public_name_has_a_certificate(objects: list[dict]) -> Iterator[str]:
-    """Each host of an Ingress is one of its TLS section's."""
+    """Each host of an Ingress is in its TLS section."""
     for item in of(objects, "Ingress"):
         covered = {host for entry in item["spec"].get("tls", []) for host in entry["hosts"]}
         yield from (f"{rule['host']}: without TLS" for rule in item["spec"]["rules"] if rule["host"] not in covered)
@@ -212,5 +212,5 @@ RULES = (
 
 
 def faults(objects: list[dict]) -> list[str]:
-    """Every fault that any rule finds."""
+    """The breaches of all rules."""
     return [f"{rule.__name__}: {fault}" for rule in RULES for fault in rule(objects)]

@@ -1,4 +1,4 @@
-"""What Kubernetes, and those who extend it, accept: every fault of an object against its schema, unknown keys included."""
+"""Validation by the schemas of Kubernetes and its extensions: every fault of an object, including unknown keys."""
 
 import functools
 import json
@@ -10,16 +10,16 @@ import referencing
 from kubernetes_validate import utils as shipped
 from manifest_crds import CRDS
 
-OLDEST = "1.32"  # the oldest Kubernetes that the manifests are meant for
+OLDEST = "1.32"  # the oldest Kubernetes that the manifests support
 NEWEST = shipped.major_minor(kubernetes_validate.latest_version())
 
 
 def schema_faults(item: dict, version: str) -> list[str]:
-    """All faults of one object, each with the path to it; kubernetes_validate itself stops at the first."""
+    """All faults of one object, each with its path; kubernetes_validate itself stops at the first."""
     return list(_faults(json.dumps(item, sort_keys=True), version))
 
 
-@functools.cache  # the combinations of components consist of the same objects over and over
+@functools.cache  # combinations of components consist of the same objects over and over
 def _faults(text: str, version: str) -> tuple[str, ...]:
     item = json.loads(text)
     errors = _validator(item["kind"], item["apiVersion"], version).iter_errors(item)

@@ -1,4 +1,4 @@
-"""Copies of k8s/ in folders of their own, with components switched on."""
+"""Copies of k8s/ in separate folders, with components enabled."""
 
 import shutil
 import subprocess
@@ -16,17 +16,17 @@ COMPONENTS = ("ingress", "gateway", "argo-rollouts", "service-monitor", "postgre
 IMAGE = f"registry.example.com:5000/team/model@sha256:{'ab' * 32}"
 ABOUT = {"name": "breast-cancer", "version": "12", "digest": "cd" * 32, "since": "2026-11-21T10:00:00Z"}
 
-needs_kubectl = pytest.mark.needs("kubectl")  # the manifests are rendered with it
+needs_kubectl = pytest.mark.needs("kubectl")  # renders the manifests
 
 
 def copy_of_k8s(root: Path) -> Path:
-    """A root with nothing but k8s/ in it."""
+    """A root folder with only k8s/ in it."""
     shutil.copytree(ROOT / "k8s", root / "k8s")
     return root
 
 
 def switch_on(overlay: Path, components: tuple[str, ...]) -> None:
-    """Have an overlay list these components and no others, and fill in what they ask for."""
+    """Make an overlay list exactly these components, and fill in their addresses."""
     path = overlay / "kustomization.yaml"
     listed = yaml.safe_load(path.read_text(encoding="utf-8"))
     listed["components"] = [f"../../components/{component}" for component in components]
@@ -42,7 +42,7 @@ def rendered(root: Path, *components: str, environment: str = "production") -> l
 
 
 def variant(root: Path, environment: str, components: tuple[str, ...], number: int) -> str:
-    """Add an overlay that is a copy of another but for its components; returns the namespace it is rendered to."""
+    """Add an overlay that is a copy of another one except for its components; returns the namespace of its objects."""
     name = f"{environment}-{number}"
     overlay = root / "k8s" / "overlays" / name
     shutil.copytree(root / "k8s" / "overlays" / environment, overlay)
@@ -52,7 +52,7 @@ def variant(root: Path, environment: str, components: tuple[str, ...], number: i
 
 
 def rendered_together(root: Path) -> dict[str, list[dict]]:
-    """Every prepared overlay by namespace, in one run of kubectl: a run each would take ten times as long."""
+    """Every prepared overlay by namespace, in one run of kubectl: separate runs would take ten times as long."""
     prepared = sorted(path.parent.name for path in (root / "build" / "k8s").glob("*/kustomization.yaml"))
     folder = root / "build" / "together"
     folder.mkdir()

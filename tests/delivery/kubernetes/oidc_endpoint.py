@@ -1,4 +1,4 @@
-"""A real HTTP endpoint that hands out tokens as GitHub's does, and what a job knows of it."""
+"""A real HTTP endpoint that issues tokens like GitHub's, and the environment of a job."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ BEARER = "bearer-of-this-job"
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Answers with `token`; first with the statuses in `faults`, after `delay` seconds; counts what it was asked."""
+    """Responds with `token`, after the statuses in `faults`, each after `delay` seconds; counts the requests."""
 
     daemon_threads = True
     token, body, delay = "token-of-staging", "", 0.0
@@ -23,21 +23,21 @@ class Endpoint(ThreadingHTTPServer):
         self.audiences: list[str] = []
 
     def handle_error(self, *_):
-        """Say nothing of callers who left before the answer."""
+        """Ignore clients that disconnected before the response."""
 
     def environment(self) -> dict[str, str]:
-        """What a job with `id-token: write` finds in its environment."""
+        """The environment of a job with `id-token: write`."""
         url = f"http://127.0.0.1:{self.server_port}/token?api-version=2.0"
         return {"ACTIONS_ID_TOKEN_REQUEST_URL": url, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": BEARER}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One question."""
+    """Handles one request."""
 
     server: Endpoint
 
-    def do_GET(self):  # the name that the library calls
-        """Answer with a token, if the bearer is this job's."""
+    def do_GET(self):  # the name is the library's
+        """Return a token if the bearer is this job's."""
         query = parse_qs(urlsplit(self.path).query)
         self.server.audiences += query.get("audience", ["none"])
         time.sleep(self.server.delay)
@@ -50,12 +50,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write((self.server.body or json.dumps({"value": self.server.token})).encode())
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def endpoint() -> Iterator[Endpoint]:
-    """An endpoint for the time of a test."""
+    """An endpoint for the duration of a test."""
     with Endpoint() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""A model of its own in the tests' cluster: releases of it, with and without faults, and what the cluster says of them."""
+"""A model with its own namespaces in the tests' cluster: releases with and without faults, and the cluster's state."""
 
 import base64
 import contextlib
@@ -21,20 +21,20 @@ from tests.delivery.kubernetes.cluster_handle import Cluster
 from tests.serving.bundles import make_bundle, read
 
 ROOT = Path(__file__).resolve().parents[3]
-# Judged as soon as may be, and by less than production would want: these tests are about what follows from a verdict.
+# Verdicts come early, and on less data than in production: these tests are about their consequences.
 QUICK = {"steps": [50], "replay": 200, "min_requests": 100, "error_margin": 0.05, "latency_margin_ms": 10.0}
 
 
 @dataclass(frozen=True)
 class World:
-    """A model by a name of its own, so in namespaces of its own; `root` holds its manifests and bundles."""
+    """A model with a unique name, so with its own namespaces; `root` has its manifests and bundles."""
 
     cluster: Cluster
     root: Path
     settings: Settings
 
     def release(self, version: int, fault: str = "") -> Release:
-        """A version of the model, as an image that the cluster can pull; with the fault "absent" it cannot."""
+        """A version of the model as an image that the cluster can pull; with the fault "absent" it cannot."""
         folder = self.root / f"bundle-{version}"
         if not folder.exists():
             make_bundle("binary", folder, str(version))
@@ -45,24 +45,24 @@ class World:
         return Release(about["name"], str(version), about["digest"], folder, image)
 
     def deploy(self, version: int, fault: str = "", environment: str = "production", at_once: bool = False) -> dict:
-        """Put a version into an environment, as `make deploy` does once it has bundle and image."""
+        """Deploy a version, as `make deploy` does once it has bundle and image."""
         return target.release(environment, self.release(version, fault), self.settings, at_once)
 
     def serving(self, environment: str = "production") -> dict | None:
-        """What the target says that the environment serves."""
+        """The target's record of the environment."""
         return target.serving(environment, self.settings)
 
     def namespace(self, environment: str = "production") -> str:
-        """Where the environment is."""
+        """The environment's namespace."""
         return f"{self.settings.name}-{environment}"
 
     def secret(self, name: str, entry: str, environment: str = "production") -> str:
-        """What a Secret of the environment holds."""
+        """A value of a Secret in the environment."""
         return base64.b64decode(self.get("secret", name, environment=environment)["data"][entry]).decode()
 
     @property
     def key(self) -> dict[str, str]:
-        """The header that shows delivery's key to production."""
+        """The header with delivery's key for production."""
         return {"X-API-Key": self.secret("model-pipeline-key", "key")}
 
     def kubectl(self, *arguments: str, stdin: str = "", environment: str = "production") -> str:
@@ -70,16 +70,16 @@ class World:
         return self.cluster.kubectl("-n", self.namespace(environment), *arguments, stdin=stdin)
 
     def get(self, *arguments: str, environment: str = "production") -> dict:
-        """An object or a list of the environment, as data."""
+        """An object or a list of the environment, parsed."""
         return self.cluster.json("-n", self.namespace(environment), "get", *arguments)
 
     def images(self, environment: str = "production") -> set[str]:
-        """The images of all pods that are not on their way out."""
+        """The images of all pods that are not being deleted."""
         pods = self.get("pods", environment=environment)["items"]
         return {pod["spec"]["containers"][0]["image"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
 
     def assert_at_rest(self, version: int) -> None:
-        """Production serves this version and nothing else, as after any finished run: no canary, the autoscaler free."""
+        """Assert the state after a finished run: production serves only this version, without canary, and the autoscaler is free."""
         served = self.serving()
         assert served is not None and served["version"] == str(version) and "note" not in served
         assert self.images() == {served["image"]}
@@ -90,31 +90,31 @@ class World:
 
     @contextlib.contextmanager
     def service(self) -> Iterator[str]:
-        """The address of production's Service, for callers on this machine."""
+        """The URL of production's Service, for clients on this machine."""
         where = kubectl.Cluster("production", self.cluster.production, self.namespace())
         with kubectl.proxy(where) as api:
             yield f"{api}{pods.path(where, 'services', 'model', 80)}"
 
     def with_canary(self, **rules) -> "World":
-        """The same world, with other rules for the canary."""
+        """The same world with other canary settings."""
         return replace(
             self, settings=self.settings.model_copy(update={"canary": self.settings.canary.model_copy(update=rules)})
         )
 
     def with_ready_seconds(self, seconds: float) -> "World":
-        """The same world, where a pod must be ready sooner or later."""
+        """The same world with another `ready_seconds`."""
         deploy = self.settings.deploy.model_copy(update={"ready_seconds": seconds})
         return replace(self, settings=self.settings.model_copy(update={"deploy": deploy}))
 
     def wait_for_pods(self, number: int) -> None:
-        """Wait until so many pods serve in production: the autoscaler is not there at once."""
+        """Wait until production has this many ready pods: the autoscaler needs a moment."""
         deadline = time.monotonic() + 90
         while self.get("deployment", "model").get("status", {}).get("availableReplicas") != number:
             assert time.monotonic() < deadline, f"there are not {number} pods"
             time.sleep(0.5)
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Change a text in its manifests that must be there."""
+        """Replace a text in its manifests, which must be there."""
         path = self.root / "k8s" / file
         text = path.read_text(encoding="utf-8")
         assert old in text
@@ -122,14 +122,14 @@ class World:
 
 
 def quick(settings: Settings, name: str) -> Settings:
-    """Settings of a model of that name, for tests that cannot wait."""
+    """Settings for a model of that name with short waits."""
     rules = settings.canary.model_copy(update=QUICK)
     deploy = settings.deploy.model_copy(update={"ready_seconds": 20.0})
     return settings.model_copy(update={"name": name, "canary": rules, "deploy": deploy})
 
 
 def patch(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, root: Path) -> None:
-    """Have the target work in this cluster, with the manifests under `root`, and without long pauses."""
+    """Make the target use this cluster and the manifests under `root`, without long pauses."""
     for name, value in cluster.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(manifests, "render", partial(manifests.render, root=root))
@@ -140,7 +140,7 @@ def patch(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, root: Path) -> None
 
 @contextlib.contextmanager
 def new_world(cluster: Cluster, root: Path) -> Iterator[World]:
-    """A world that lives for this block."""
+    """A world that exists for this block."""
     shutil.copytree(ROOT / "k8s", root / "k8s")
     settings = quick(load_settings(ROOT / "tests" / "example" / "pipeline.toml"), f"model-{uuid.uuid4().hex[:8]}")
     world = World(cluster, root, settings)
@@ -154,7 +154,7 @@ def new_world(cluster: Cluster, root: Path) -> Iterator[World]:
 
 
 def as_json(world: World) -> str:
-    """A world for a process of its own."""
+    """A world as JSON, for another process."""
     return json.dumps(
         {
             "kubeconfig": str(world.cluster.kubeconfig),
@@ -166,7 +166,7 @@ def as_json(world: World) -> str:
 
 
 def main() -> None:
-    """Deploy to production in this process, which a test may kill: arguments are world, version, fault."""
+    """Deploy to production in this process, which a test may kill; arguments: world, version, fault."""
     import sys
 
     given = json.loads(sys.argv[1])

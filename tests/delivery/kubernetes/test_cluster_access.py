@@ -1,4 +1,4 @@
-"""Who may do what on the double, and how it starts and ends; a real cluster has other users, so these are for the double."""
+"""Permissions of the double, its start and its end; a real cluster has other users, so these tests are for the double."""
 
 import os
 import signal
@@ -35,8 +35,8 @@ def only_the_double(cluster):
         pytest.skip("the users and the process are the double's own")
 
 
-def test_who_has_no_permission_is_told_which(cluster, namespace):
-    """A refusal names user, verb, resource and namespace, as Kubernetes does."""
+def test_refusal_names_the_missing_permission(cluster, namespace):
+    """It has user, verb, resource and namespace, as in Kubernetes."""
     said = cluster.refused("-n", namespace, "get", "pods", context="outsider")
     assert "(Forbidden)" in said
     assert f'User "outsider" cannot list resource "pods" in API group "" in the namespace "{namespace}"' in said
@@ -45,31 +45,31 @@ def test_who_has_no_permission_is_told_which(cluster, namespace):
     assert 'deployments.apps "model" is forbidden: User "reader" cannot patch resource "deployments"' in said
 
 
-def test_a_tenant_works_in_namespaces_that_others_make(cluster, namespace):
-    """Who may do everything inside of namespaces may not make one."""
+def test_tenant_cannot_create_namespaces(cluster, namespace):
+    """A user with all rights inside namespaces cannot create one."""
     cluster.kubectl("-n", namespace, "create", "configmap", "mine", context="tenant")
     assert "at the cluster scope" in cluster.refused("create", "namespace", "mine", context="tenant")
 
 
-def test_what_may_i_do(cluster, namespace):
-    """`kubectl auth can-i` knows the permissions that refusals are made by."""
+def test_auth_can_i(cluster, namespace):
+    """`kubectl auth can-i` agrees with the permissions that are enforced."""
     asked = ["-n", namespace, "auth", "can-i", "create", "deployments.apps"]
     answers = [cluster.run(*asked, context=name).stdout.strip() for name in ("staging", "outsider", "reader", "tenant")]
     assert answers == ["yes", "no", "no", "yes"]
 
 
-def test_no_token_no_answer(cluster):
-    """An old token is refused as such, and so is whoever shows none."""
+def test_invalid_token_is_refused(cluster):
+    """An expired token is refused as such, and so is a missing one."""
     assert "must be logged in to the server" in cluster.refused("get", "namespaces", context="expired")
 
 
-def test_nobody_listens_at_unreachable(cluster):
-    """The context unreachable fails as a cluster that is down."""
+def test_unreachable_context(cluster):
+    """The context unreachable fails like a cluster that is down."""
     assert "was refused" in cluster.refused("get", "namespaces", context="unreachable")
 
 
-def test_what_was_asked_can_be_read(cluster, namespace):
-    """The list of requests tells user, method, path and answer of each."""
+def test_requests_are_logged(cluster, namespace):
+    """The log of requests has user, method, path and status of each."""
     cluster.kubectl(
         "-n", namespace, "create", "--filename=-", context="production", stdin=yaml.safe_dump(config(a="1"))
     )
@@ -78,8 +78,8 @@ def test_what_was_asked_can_be_read(cluster, namespace):
     assert (last["user"], last["path"], last["status"]) == ("production-deployer", path, 201)
 
 
-def test_a_namespace_goes_with_all_that_is_in_it(cluster, pod_bundle):
-    """Deleting a namespace ends its pods, and takes nothing new in meanwhile."""
+def test_deleting_a_namespace_deletes_its_contents(cluster, pod_bundle):
+    """Its pods stop, and nothing new can be created in it meanwhile."""
     cluster.kubectl("create", "namespace", "short-lived")
     options = ["-n", "short-lived", "apply", "--server-side", "--filename=-"]
     cluster.kubectl(*options, stdin=yaml.safe_dump(deployment(cluster.image(pod_bundle))))
@@ -91,21 +91,21 @@ def test_a_namespace_goes_with_all_that_is_in_it(cluster, pod_bundle):
     assert not [one for one in left if one["metadata"]["namespace"] == "short-lived"]
 
 
-def test_no_process_outlives_the_test_that_is_killed(pod_bundle):
-    """When the process with the fixture is killed, the double ends, and its pods with it."""
+def test_no_process_outlives_a_killed_test(pod_bundle):
+    """When the process with the fixture is killed, the double exits, and its pods with it."""
     command = [sys.executable, "-c", KILLED, str(pod_bundle)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as test:
         assert test.stdout.readline() == "ready\n"
         family = psutil.Process(test.pid).children(recursive=True)
         services = [one for one in family if "cluster_service.py" in " ".join(one.cmdline())]
-        assert len([one for one in services if one.parent() not in services]) == 2  # each may have processes of its own
+        assert len([one for one in services if one.parent() not in services]) == 2  # each may have child processes
         test.send_signal(signal.SIGKILL)
     gone(family)
 
 
 def test_no_pod_outlives_the_double(pod_bundle):
-    """When the double itself is killed, the processes of its pods end by themselves."""
+    """When the double itself is killed, the processes of its pods exit by themselves."""
     with open_cluster() as cluster:
         image = cluster.image(pod_bundle)
         options = ["apply", "--server-side", "--filename=-", "-n", "default"]
@@ -119,7 +119,7 @@ def test_no_pod_outlives_the_double(pod_bundle):
 
 
 def gone(family: list[psutil.Process]) -> None:
-    """Wait until none of these processes is there."""
+    """Wait until none of these processes exists."""
     ends = time.monotonic() + 10
     while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family):
         assert time.monotonic() < ends, family

@@ -1,4 +1,4 @@
-"""The double of a cluster answers the real kubectl as a cluster does, as far as objects go; the same tests run against a real one."""
+"""The cluster double responds to the real kubectl like a cluster, as far as objects go; a real cluster passes the same tests."""
 
 import json
 
@@ -7,8 +7,8 @@ import yaml
 from tests.delivery.kubernetes.cluster_objects import config, deployment
 
 
-def test_it_says_its_version_and_its_resources(cluster):
-    """kubectl's discovery finds the server's version and the kinds that we deploy."""
+def test_version_and_resources_are_discovered(cluster):
+    """kubectl finds the server's version and the kinds that we deploy."""
     assert "serverVersion" in cluster.json("version")
     names = cluster.kubectl("api-resources", "--output=name").split()
     assert {"pods", "deployments.apps", "horizontalpodautoscalers.autoscaling", "leases.coordination.k8s.io"} <= {
@@ -16,15 +16,15 @@ def test_it_says_its_version_and_its_resources(cluster):
     }
 
 
-def test_an_object_is_created_once(kubectl, refused):
-    """Creating an object that is there is refused."""
+def test_object_is_created_once(kubectl, refused):
+    """Creating an existing object is refused."""
     kubectl("create", "--filename=-", stdin=yaml.safe_dump(config(a="1")))
     assert "(AlreadyExists)" in (said := refused("create", "--filename=-", stdin=yaml.safe_dump(config(a="2"))))
     assert 'configmaps "settings" already exists' in said
 
 
-def test_a_write_from_an_older_state_is_refused(kubectl, get, refused):
-    """A replace that carries the resourceVersion of an older state is a conflict, and changes nothing."""
+def test_stale_write_is_refused(kubectl, get, refused):
+    """A replace with the resourceVersion of an older state is a conflict and changes nothing."""
     kubectl("create", "configmap", "settings", "--from-literal=a=1")
     old = get("configmap", "settings")
     kubectl("patch", "configmap", "settings", "--patch", '{"data": {"a": "2"}}')
@@ -34,15 +34,15 @@ def test_a_write_from_an_older_state_is_refused(kubectl, get, refused):
     assert get("configmap", "settings")["data"] == {"a": "2"}
 
 
-def test_apply_removes_what_its_manager_names_no_more(apply, get):
-    """A field that a manager applied and then leaves out is gone."""
+def test_apply_removes_omitted_fields(apply, get):
+    """A field that a manager applied and then omits is removed."""
     apply(config(a="1", b="2"))
     apply(config(b="3"))
     assert get("configmap", "settings")["data"] == {"b": "3"}
 
 
-def test_apply_leaves_the_fields_of_others(apply, kubectl, get):
-    """What another manager wrote stays when a manager applies what it wants itself."""
+def test_apply_keeps_fields_of_others(apply, kubectl, get):
+    """A field written by another manager stays."""
     apply(config(a="1"))
     kubectl("label", "configmap", "settings", "colour=red")
     apply(config(b="1"), manager="other")
@@ -51,8 +51,8 @@ def test_apply_leaves_the_fields_of_others(apply, kubectl, get):
     assert (found["data"], found["metadata"]["labels"]) == ({"b": "1", "c": "1"}, {"colour": "red"})
 
 
-def test_a_field_of_two_managers_stays_until_both_leave_it(apply, get):
-    """What two managers apply with one value goes when the second of them names it no more."""
+def test_shared_field_stays_until_both_omit_it(apply, get):
+    """A field that two managers applied with one value is removed when the second omits it."""
     apply(config(a="1"), manager="first")
     apply(config(a="1"), manager="second", force=False)
     apply(config(), manager="first")
@@ -61,8 +61,8 @@ def test_a_field_of_two_managers_stays_until_both_leave_it(apply, get):
     assert not get("configmap", "settings").get("data")
 
 
-def test_apply_refuses_to_take_a_field_without_force(apply, refused, get):
-    """A field of another manager is taken by force only; the refusal names manager and field."""
+def test_apply_needs_force_to_take_a_field(apply, refused, get):
+    """Another manager's field is taken with --force-conflicts only; the refusal names manager and field."""
     apply(config(a="1"), manager="first")
     options = ["--server-side", "--field-manager=second", "--filename=-"]
     said = refused("apply", *options, stdin=yaml.safe_dump(config(a="2")))
@@ -72,8 +72,8 @@ def test_apply_refuses_to_take_a_field_without_force(apply, refused, get):
     assert get("configmap", "settings")["data"] == {"a": "2"}
 
 
-def test_apply_merges_lists_by_their_keys(apply, get):
-    """Containers, environment and ports are merged by name, so that one manager's items survive another's apply."""
+def test_apply_merges_lists_by_key(apply, get):
+    """Containers, environment and ports merge by name, so one manager's items survive another's apply."""
     mine, other = deployment("r/a@sha256:" + "0" * 64, 0), deployment("r/a@sha256:" + "0" * 64, 0)
     mine["spec"]["template"]["spec"]["containers"][0]["env"] = [
         {"name": "A", "value": "1"},
@@ -89,8 +89,8 @@ def test_apply_merges_lists_by_their_keys(apply, get):
     assert [port["containerPort"] for port in container["ports"]] == [8000]
 
 
-def test_replicas_that_the_manifest_names_no_more_fall_to_their_default(apply, get):
-    """Whoever stops naming the replicas that it applied gets the default, 1; what another set stays."""
+def test_omitted_replicas_get_their_default(apply, get):
+    """A manager that applied the replicas and omits them gets the default, 1; a number set by another stays."""
     wanted = deployment("r/a@sha256:" + "0" * 64, 0)
     apply(wanted)
     del wanted["spec"]["replicas"]
@@ -99,7 +99,7 @@ def test_replicas_that_the_manifest_names_no_more_fall_to_their_default(apply, g
 
 
 def test_unknown_fields_are_refused(apply, refused, cluster, namespace):
-    """A field that Kubernetes does not know is refused by name, however it is written."""
+    """An unknown field is refused by name, with every kind of write."""
     wrong = deployment("r/a@sha256:" + "0" * 64, 0)
     wrong["spec"]["template"]["spec"]["containers"][0]["readinessProb"] = {}
     said = refused("create", "--filename=-", stdin=yaml.safe_dump(wrong))
@@ -108,15 +108,15 @@ def test_unknown_fields_are_refused(apply, refused, cluster, namespace):
     assert cluster.json("-n", namespace, "get", "deployments")["items"] == []
 
 
-def test_a_kind_that_nobody_brought_is_not_known(refused):
+def test_unknown_kind_is_refused(refused):
     """An object of a kind without its operator is refused, and the kind is named."""
     thing = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "one"}, "spec": {}}
     said = refused("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump(thing))
     assert 'no matches for kind "Thing" in version "example.com/v1"' in said
 
 
-def test_values_against_the_rules_are_refused(refused, kubectl):
-    """A Deployment whose selector does not fit its template is invalid, and so is a name with capitals."""
+def test_invalid_values_are_refused(refused, kubectl):
+    """A Deployment whose selector does not match its template is invalid, and so is a name with capitals."""
     wrong = deployment("r/a@sha256:" + "0" * 64, 0)
     wrong["spec"]["selector"] = {"matchLabels": {"other": "label"}}
     assert (
@@ -126,16 +126,16 @@ def test_values_against_the_rules_are_refused(refused, kubectl):
     assert "RFC 1123" in refused("create", "--filename=-", stdin=yaml.safe_dump(config("Settings")))
 
 
-def test_nothing_is_made_in_a_namespace_that_is_not_there(cluster):
-    """An object of a missing namespace is refused, and the namespace is named."""
+def test_missing_namespace_is_refused(cluster):
+    """The message names the namespace."""
     said = cluster.refused(
         "-n", "nowhere-at-all", "apply", "--server-side", "--filename=-", stdin=yaml.safe_dump(config())
     )
     assert 'namespaces "nowhere-at-all" not found' in said
 
 
-def test_a_dry_run_writes_nothing(apply, kubectl, get):
-    """--dry-run=server answers what would be, and leaves all as it is: what is there, and what is not."""
+def test_dry_run_writes_nothing(apply, kubectl, get):
+    """--dry-run=server returns the result and changes nothing, for existing and new objects."""
     apply(config(a="1"))
     options = ["--server-side", "--field-manager=slipway", "--dry-run=server", "--filename=-"]
     said = kubectl("apply", *options, stdin=yaml.safe_dump_all([config(a="2"), config("another")]))
@@ -145,7 +145,7 @@ def test_a_dry_run_writes_nothing(apply, kubectl, get):
 
 
 def test_three_kinds_of_patch(kubectl, get):
-    """Merge patches merge maps, JSON patches go by path, strategic ones merge lists by their keys."""
+    """Merge patches merge maps, JSON patches use paths, strategic ones merge lists by key."""
     kubectl("create", "--filename=-", stdin=yaml.safe_dump(deployment("r/a@sha256:" + "0" * 64, 0)))
     kubectl("patch", "deployment", "model", "--type=merge", "--patch", '{"metadata": {"labels": {"a": "1"}}}')
     path = "/spec/template/spec/containers/0/env"
@@ -160,15 +160,15 @@ def test_three_kinds_of_patch(kubectl, get):
     assert {one["name"] for one in container["env"]} == {"A", "B"} and container["image"].startswith("r/a@")
 
 
-def test_apply_from_the_clients_side_works_too(kubectl, get):
-    """kubectl's older apply finds its way: what a manifest leaves out is removed."""
+def test_client_side_apply_works(kubectl, get):
+    """With kubectl's older apply, fields that a manifest omits are removed, too."""
     kubectl("apply", "--filename=-", stdin=yaml.safe_dump(config(a="1", b="1")))
     kubectl("apply", "--filename=-", stdin=yaml.safe_dump(config(b="2")))
     assert get("configmap", "settings")["data"] == {"b": "2"}
 
 
-def test_labels_select(kubectl, get):
-    """A selector finds what its labels fit, and nothing else."""
+def test_label_selectors(kubectl, get):
+    """A selector finds exactly the objects whose labels match."""
     for name, colour in (("one", "red"), ("two", "blue")):
         kubectl("create", "configmap", name)
         kubectl("label", "configmap", name, f"colour={colour}")
@@ -179,8 +179,8 @@ def test_labels_select(kubectl, get):
     assert list(found.values()) == [["one"], ["two"], ["one", "two"], []]
 
 
-def test_a_watch_tells_what_happens(cluster, namespace, kubectl):
-    """A watch begins with what is there and goes on with each change."""
+def test_watch_streams_changes(cluster, namespace, kubectl):
+    """A watch starts with the existing objects and continues with each change."""
     kubectl("create", "configmap", "one")
     watch = cluster.start(
         "-n", namespace, "get", "configmap", "one", "--watch", "--output-watch-events", "--output=json"

@@ -1,4 +1,4 @@
-"""kubectl through the kubeconfig that `make cluster` writes: what a deploy job does before its first call."""
+"""kubectl with the kubeconfig that `make cluster` writes, as in a deploy job."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ from tests.delivery.kubernetes.oidc_endpoint import endpoint
 
 @pytest.fixture(autouse=True)
 def only_the_double(cluster):
-    """Skip on a real cluster: its users are its own."""
+    """Skip on a real cluster, which has other users."""
     if not cluster.double:
         pytest.skip("the users are the double's own")
 
 
 def keyless(cluster) -> str:
-    """The double's kubeconfig with a staging user that has no credentials."""
+    """The double's kubeconfig with a staging user without credentials."""
     config = yaml.safe_load(cluster.kubeconfig.read_text(encoding="utf-8"))
     config["users"] = [{"name": "staging-deployer", "user": {}}]
     config["contexts"] = [one for one in config["contexts"] if one["name"] == "staging"]
@@ -27,7 +27,7 @@ def keyless(cluster) -> str:
 
 
 def make_cluster(text: str, folder, **environment: str) -> dict[str, str]:
-    """Run `make cluster ENVIRONMENT=staging` as a job does; the environment of the job's later steps."""
+    """Run `make cluster ENVIRONMENT=staging` as a job; return the environment of the job's later steps."""
     folder.mkdir(exist_ok=True)
     job = {"PATH": os.environ["PATH"], "HOME": str(folder), "RUNNER_TEMP": str(folder), "GITHUB_ACTIONS": "true"}
     job |= {"GITHUB_ENV": str(folder / "env"), "SLIPWAY_KUBECONFIG": text, **environment}
@@ -41,20 +41,20 @@ def make_cluster(text: str, folder, **environment: str) -> dict[str, str]:
 
 
 def kubectl(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
-    """Run kubectl in a folder that knows nothing of this repository."""
+    """Run kubectl in a folder outside this repository."""
     command = ["kubectl", f"--context={environment['SLIPWAY_STAGING_CONTEXT']}", *arguments]
     return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_a_kubeconfig_with_a_token_reaches_the_cluster(cluster, tmp_path):
-    """What the environment carries works for the steps that follow."""
+def test_kubeconfig_with_a_token_reaches_the_cluster(cluster, tmp_path):
+    """The variables that it sets work in later steps."""
     later = make_cluster(cluster.kubeconfig.read_text(encoding="utf-8"), tmp_path / "job")
     done = kubectl(later, "get", "namespaces", "--output=name")
     assert done.returncode == 0 and "namespace/default" in done.stdout, done.stderr
 
 
-def test_without_any_key_githubs_token_opens_the_cluster(cluster, tmp_path):
-    """The token that the job is given logs kubectl in, over TLS, and the cluster sees who asks."""
+def test_github_token_logs_in_without_a_key(cluster, tmp_path):
+    """kubectl logs in with the job's OIDC token over TLS, and the cluster sees the right user."""
     with endpoint() as server:
         later = make_cluster(keyless(cluster), tmp_path / "job", **server.environment(), SLIPWAY_OIDC_AUDIENCE="double")
         done = kubectl(later, "get", "namespaces", "--output=name")
@@ -63,16 +63,16 @@ def test_without_any_key_githubs_token_opens_the_cluster(cluster, tmp_path):
     assert cluster.requests[-1]["user"] == "staging-deployer"
 
 
-def test_a_token_that_the_cluster_does_not_trust_is_refused_by_it(cluster, tmp_path):
-    """A wrong token ends as any wrong log-in does."""
+def test_untrusted_token_is_refused_by_the_cluster(cluster, tmp_path):
+    """A wrong token fails like any wrong login."""
     with endpoint() as server:
         server.token = "token-of-a-stranger"
         later = make_cluster(keyless(cluster), tmp_path / "job", **server.environment())
         assert "must be logged in to the server" in kubectl(later, "get", "namespaces").stderr
 
 
-def test_why_no_token_was_to_be_had_is_told_through_kubectl(cluster, tmp_path):
-    """When GitHub refuses the token, its words and the permission to give stand in what kubectl prints."""
+def test_missing_token_is_explained_by_kubectl(cluster, tmp_path):
+    """When GitHub refuses the token, kubectl prints its message and the needed permission."""
     with endpoint() as server:
         later = make_cluster(keyless(cluster), tmp_path / "job", **server.environment())
         server.faults = [403] * 20

@@ -1,4 +1,4 @@
-"""The pods of the double are real: they start, get ready, answer, fail and end as the processes behind them do."""
+"""The double's pods are real: they start, become ready, respond, fail and stop like the processes behind them."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.delivery.kubernetes.cluster_objects import KEY, autoscaler, deploymen
 
 @pytest.fixture
 def through(cluster, namespace):
-    """The base URL of a `kubectl proxy` that leads into the test's namespace."""
+    """The base URL of a `kubectl proxy` to the test's namespace."""
     with cluster.start("proxy", "--port=0") as proxy:
         port = re.search(r":(\d+)", proxy.stdout.readline()).group(1)
         yield f"http://127.0.0.1:{port}/api/v1/namespaces/{namespace}"
@@ -22,18 +22,18 @@ def through(cluster, namespace):
 
 @pytest.fixture
 def golden(pod_bundle):
-    """The golden rows of the bundle, and the right answers."""
+    """The golden rows of the bundle, and their answers."""
     known = json.loads((pod_bundle / "golden.json").read_text(encoding="utf-8"))
     return known["inputs"], known["expected"]
 
 
 def pods(get) -> list[dict]:
-    """The pods of the test's namespace that are not on their way out."""
+    """The pods of the test's namespace that are not being deleted."""
     return [pod for pod in get("pods")["items"] if "deletionTimestamp" not in pod["metadata"]]
 
 
 def until(holds, seconds: float = 60):
-    """Wait until a condition holds; returns what it gave."""
+    """Wait until a condition holds; returns its value."""
     ends = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < ends, "it never came to be"
@@ -47,7 +47,7 @@ def reasons(get, kind: str = "Pod") -> set[str]:
 
 
 def waits(get) -> set[str]:
-    """What the containers wait for."""
+    """The waiting reasons of the containers."""
     states = [state for pod in pods(get) for state in pod["status"].get("containerStatuses", [])]
     return {state["state"].get("waiting", {}).get("reason", "") for state in states}
 
@@ -57,8 +57,8 @@ def predict(url: str, rows: list) -> list[requests.Response]:
     return [requests.post(f"{url}/proxy/predict", json={"features": row}, headers=KEY, timeout=20) for row in rows]
 
 
-def test_a_deployment_becomes_pods_that_predict(cluster, apply, rolled_out, get, through, golden, pod_bundle):
-    """After its rollout, each pod and the service in front give the bundle's golden answers, pods in turn."""
+def test_deployment_becomes_pods_that_predict(cluster, apply, rolled_out, get, through, golden, pod_bundle):
+    """After its rollout, each pod and the Service, in turn, give the bundle's golden answers."""
     apply(deployment(cluster.image(pod_bundle), 2), service())
     assert "successfully rolled out" in rolled_out()
     rows, expected = golden
@@ -73,8 +73,8 @@ def test_a_deployment_becomes_pods_that_predict(cluster, apply, rolled_out, get,
     assert {"Scheduled", "Pulled", "Started"} <= reasons(get) and "ScalingReplicaSet" in reasons(get, "Deployment")
 
 
-def test_an_update_never_has_fewer_pods_than_it_may(cluster, apply, kubectl, get, through, golden, pod_bundle):
-    """With maxUnavailable 0 a new image takes over pod by pod, and the service answers all the while."""
+def test_update_never_has_fewer_pods_than_allowed(cluster, apply, kubectl, get, through, golden, pod_bundle):
+    """With maxUnavailable 0 a new image takes over pod by pod, and the Service responds all the time."""
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     apply(deployment(cluster.image(pod_bundle), 2, strategy=rolling), service())
     kubectl("rollout", "status", "deployment/model", "--timeout=80s")
@@ -86,8 +86,8 @@ def test_an_update_never_has_fewer_pods_than_it_may(cluster, apply, kubectl, get
     assert (least, statuses) == (2, {200})
 
 
-def test_undo_goes_back_to_the_revision_before(cluster, apply, kubectl, rolled_out, get, pod_bundle):
-    """`kubectl rollout undo` brings the former image back, as a new revision."""
+def test_undo_restores_the_previous_revision(cluster, apply, kubectl, rolled_out, get, pod_bundle):
+    """`kubectl rollout undo` restores the earlier image as a new revision."""
     first = cluster.image(pod_bundle)
     apply(deployment(first))
     rolled_out()
@@ -100,8 +100,8 @@ def test_undo_goes_back_to_the_revision_before(cluster, apply, kubectl, rolled_o
     assert found["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
 
 
-def test_a_rollout_that_does_not_progress_fails_at_its_deadline(cluster, apply, refused, get, pod_bundle):
-    """Pods that never become ready end the rollout in time, with the probe's answer in the events."""
+def test_rollout_without_progress_fails_at_its_deadline(cluster, apply, refused, get, pod_bundle):
+    """Pods that never become ready end the rollout in time, with the probe's response in the events."""
     apply(deployment(cluster.image(pod_bundle, "never-ready"), progressDeadlineSeconds=20))
     said = refused("rollout", "status", "deployment/model", "--timeout=80s")
     assert "exceeded its progress deadline" in said
@@ -114,7 +114,7 @@ def test_a_rollout_that_does_not_progress_fails_at_its_deadline(cluster, apply, 
     assert any("statuscode: 503" in message for message in messages)
 
 
-def test_images_that_are_listed_at_one_time_are_all_there(cluster, pod_bundle):
+def test_images_listed_at_once_are_all_there(cluster, pod_bundle):
     """Tests list images from several threads, and none is lost."""
     with ThreadPoolExecutor(8) as pool:
         images = list(
@@ -125,7 +125,7 @@ def test_images_that_are_listed_at_one_time_are_all_there(cluster, pod_bundle):
     }
 
 
-def test_an_image_that_nobody_pushed_is_not_pulled(apply, get):
+def test_unpushed_image_is_not_pulled(apply, get):
     """An unknown digest ends in ImagePullBackOff, and events say that it was not found."""
     image = "127.0.0.1:5050/nobody/nothing@sha256:" + "0" * 64
     apply(deployment(image))
@@ -134,8 +134,8 @@ def test_an_image_that_nobody_pushed_is_not_pulled(apply, get):
     assert any("not found" in message and image in message for message in failed)
 
 
-def test_a_pod_that_crashes_is_started_again_ever_later(cluster, apply, kubectl, get, pod_bundle):
-    """A container that ends is started again with back-off; the log of its last run can be read."""
+def test_crashing_pod_restarts_with_back_off(cluster, apply, kubectl, get, pod_bundle):
+    """A container that exits is restarted with back-off; the log of its last run can be read."""
     apply(deployment(cluster.image(pod_bundle, "crash")))
     until(
         lambda: "CrashLoopBackOff" in waits(get) and pods(get)[0]["status"]["containerStatuses"][0]["restartCount"] > 1
@@ -146,7 +146,7 @@ def test_a_pod_that_crashes_is_started_again_ever_later(cluster, apply, kubectl,
 
 @pytest.fixture
 def one_pod(cluster, apply, rolled_out, get, through, pod_bundle):
-    """Start one pod with a fault; gives its URL."""
+    """Start one pod with a fault; returns its URL."""
 
     def start(fault: str) -> str:
         apply(deployment(cluster.image(pod_bundle, fault)))
@@ -157,15 +157,15 @@ def one_pod(cluster, apply, rolled_out, get, through, pod_bundle):
     return start
 
 
-def test_wrong_answers_come_from_a_pod_that_is_ready(one_pod, golden):
-    """The fault wrong-answers is seen in the predictions only."""
+def test_wrong_answers_come_from_a_ready_pod(one_pod, golden):
+    """The fault wrong-answers shows in the predictions only."""
     rows, expected = golden
     labels = [answer.json()["label"] for answer in predict(one_pod("wrong-answers"), rows[:5])]
     assert not any(label == right["label"] for label, right in zip(labels, expected, strict=False))
 
 
-def test_errors_are_answered_and_counted(one_pod, golden):
-    """The fault errors fails every twentieth prediction with 500, and the service's own metrics say so."""
+def test_errors_are_returned_and_counted(one_pod, golden):
+    """The fault errors fails every twentieth prediction with 500, and the service's own metrics count it."""
     url = one_pod("errors")
     statuses = [answer.status_code for answer in predict(url, (golden[0] * 2)[:40])]
     assert statuses.count(500) == 2
@@ -174,7 +174,7 @@ def test_errors_are_answered_and_counted(one_pod, golden):
 
 
 def test_slow_answers_are_measured(one_pod, golden):
-    """The fault slow adds 30 ms to each prediction, in the histogram that the service keeps."""
+    """The fault slow adds 30 ms to each prediction in the service's own histogram."""
     url = one_pod("slow")
     predict(url, golden[0][:10])
     text = requests.get(f"{url}/proxy/metrics", headers=KEY, timeout=20).text
@@ -182,14 +182,14 @@ def test_slow_answers_are_measured(one_pod, golden):
     assert 0.3 <= seconds < 3
 
 
-def test_a_slow_start_is_waited_for(cluster, apply, rolled_out, get, pod_bundle):
-    """A pod that takes its time gets ready without a restart."""
+def test_slow_start_is_waited_for(cluster, apply, rolled_out, get, pod_bundle):
+    """A pod that starts slowly becomes ready without a restart."""
     apply(deployment(cluster.image(pod_bundle, "slow-start:3"), progressDeadlineSeconds=600))
     rolled_out()
     assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods(get)] == [0]
 
 
-def test_an_autoscaler_keeps_its_target_between_its_bounds(cluster, apply, kubectl, get, pod_bundle):
+def test_autoscaler_keeps_its_target_within_bounds(cluster, apply, kubectl, get, pod_bundle):
     """A Deployment with too few or too many replicas is scaled to the nearest bound."""
     apply(deployment(cluster.image(pod_bundle, "crash")), autoscaler(2, 3))
     until(lambda: get("deployment", "model")["spec"]["replicas"] == 2)
@@ -198,8 +198,8 @@ def test_an_autoscaler_keeps_its_target_between_its_bounds(cluster, apply, kubec
     assert "SuccessfulRescale" in reasons(get, "HorizontalPodAutoscaler")
 
 
-def test_a_pod_that_is_deleted_is_replaced(cluster, apply, rolled_out, kubectl, get, pod_bundle):
-    """The ReplicaSet makes another pod for one that is deleted, and the old process ends with its grace."""
+def test_deleted_pod_is_replaced(cluster, apply, rolled_out, kubectl, get, pod_bundle):
+    """The ReplicaSet creates another pod, and the old process stops within its grace period."""
     apply(deployment(cluster.image(pod_bundle)))
     rolled_out()
     (old,) = pods(get)
@@ -209,8 +209,8 @@ def test_a_pod_that_is_deleted_is_replaced(cluster, apply, rolled_out, kubectl, 
     assert old["metadata"]["name"] not in {pod["metadata"]["name"] for pod in new}
 
 
-def test_a_pod_that_ends_serves_on_for_its_pre_stop(cluster, apply, rolled_out, kubectl, through, get, pod_bundle):
-    """From its deletion on a pod is out of its service, but it answers until its preStop is over."""
+def test_stopping_pod_responds_during_its_pre_stop(cluster, apply, rolled_out, kubectl, through, get, pod_bundle):
+    """From its deletion on a pod is out of its Service, but it responds until preStop is over."""
     wanted = deployment(cluster.image(pod_bundle))
     sleep = {"preStop": {"sleep": {"seconds": 25}}}
     wanted["spec"]["template"]["spec"]["containers"][0]["lifecycle"] = sleep
@@ -225,8 +225,8 @@ def test_a_pod_that_ends_serves_on_for_its_pre_stop(cluster, apply, rolled_out, 
     kubectl("wait", "--for=delete", f"pod/{name}", "--timeout=60s")
 
 
-def test_what_belongs_to_a_deployment_goes_with_it(cluster, apply, kubectl, get, pod_bundle):
-    """Deleting a Deployment deletes its ReplicaSets and pods; orphans stay, and the next one of that selector takes them."""
+def test_dependents_of_a_deployment_are_deleted(cluster, apply, kubectl, get, pod_bundle):
+    """Deleting a Deployment deletes its ReplicaSets and pods; orphans stay, and the next one with that selector adopts them."""
     apply(deployment(cluster.image(pod_bundle, "crash")))
     (orphan,) = until(lambda: pods(get))
     kubectl("delete", "deployment", "model", "--cascade=orphan")
@@ -238,8 +238,8 @@ def test_what_belongs_to_a_deployment_goes_with_it(cluster, apply, kubectl, get,
     until(lambda: get("replicasets")["items"] == get("pods")["items"] == [])
 
 
-def test_nobody_answers_where_no_pod_is_ready(cluster, apply, through, get, pod_bundle):
-    """A service without ready pods, and a port that no container has, give a Status 503."""
+def test_no_ready_pod_gives_503(cluster, apply, through, get, pod_bundle):
+    """A Service without ready pods, and a port that no container has, return a Status 503."""
     apply(deployment(cluster.image(pod_bundle, "never-ready")), service())
     (pod,) = until(lambda: pods(get))
     answers = [f"{through}/services/model:80/proxy/", f"{through}/pods/{pod['metadata']['name']}:9/proxy/"]
@@ -248,8 +248,8 @@ def test_nobody_answers_where_no_pod_is_ready(cluster, apply, through, get, pod_
     assert said[0]["message"] == 'no endpoints available for service "model"'
 
 
-def test_a_pod_needs_its_service_account(cluster, apply, get, pod_bundle):
-    """No pod is made for an account that is not there, and an event says so."""
+def test_pod_needs_its_service_account(cluster, apply, get, pod_bundle):
+    """No pod is created for a missing account, and an event says so."""
     wanted = deployment(cluster.image(pod_bundle))
     wanted["spec"]["template"]["spec"]["serviceAccountName"] = "absent"
     apply(wanted)
@@ -257,8 +257,8 @@ def test_a_pod_needs_its_service_account(cluster, apply, get, pod_bundle):
     assert pods(get) == []
 
 
-def test_a_pod_waits_for_its_secrets(cluster, apply, kubectl, get, rolled_out, pod_bundle):
-    """A container whose environment names a missing Secret waits, says so, and starts when it comes."""
+def test_pod_waits_for_its_secrets(cluster, apply, kubectl, get, rolled_out, pod_bundle):
+    """A container with a missing Secret waits, an event says so, and it starts when the Secret is created."""
     wanted = deployment(cluster.image(pod_bundle))
     reference = {"secretKeyRef": {"name": "keys", "key": "first"}}
     wanted["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "KEY", "valueFrom": reference}]

@@ -1,4 +1,4 @@
-"""Images with faults for a real cluster, tried on a real engine."""
+"""Images with faults for a real cluster, tested on a real engine."""
 
 import json
 import re
@@ -23,8 +23,8 @@ def engine():
 
 
 @pytest.mark.needs("registry")
-def test_an_image_with_a_fault_is_the_service_with_that_fault(engine, pod_bundle, monkeypatch):
-    """What a real cluster gets for `errors` is pushed by digest, serves the bundle, and fails every twentieth prediction."""
+def test_image_with_a_fault_is_the_service_with_that_fault(engine, pod_bundle, monkeypatch):
+    """The image for `errors` is pushed by digest, serves the bundle, and fails every twentieth prediction."""
     monkeypatch.setenv("SLIPWAY_TEST_REGISTRY", tools.REGISTRY)
     image = cluster_real_images.build(pod_bundle, "errors")
     assert re.fullmatch(rf"{tools.REGISTRY}/slipway-test/[0-9a-f]{{32}}@sha256:[0-9a-f]{{64}}", image)

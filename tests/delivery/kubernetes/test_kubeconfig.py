@@ -1,4 +1,4 @@
-"""The kubeconfig that a job's environment carries, and the log-in without keys; a cluster answers in tests/delivery/kubernetes."""
+"""The kubeconfig from a job's environment, and the login without keys; tests/delivery/kubernetes has the tests with a cluster."""
 
 import base64
 import calendar
@@ -22,7 +22,7 @@ VARIABLES = ("KUBECONFIG", "SLIPWAY_STAGING_CONTEXT", "SLIPWAY_PRODUCTION_CONTEX
 
 
 def kubeconfig(*contexts: str, user: dict | None = None, server: str = "https://127.0.0.1:9") -> dict:
-    """A kubeconfig with these contexts, all of one cluster and one user (default: with a token)."""
+    """A kubeconfig with these contexts, all with one cluster and one user (default: with a token)."""
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -34,7 +34,7 @@ def kubeconfig(*contexts: str, user: dict | None = None, server: str = "https://
 
 @pytest.fixture(autouse=True)
 def job(monkeypatch, tmp_path):
-    """The environment of a job that has nothing yet."""
+    """The environment of a job without any settings."""
     for name in [name for name in os.environ if name.startswith(("SLIPWAY_", "KUBE", "ACTIONS_", "GITHUB_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RUNNER_TEMP", str(tmp_path))
@@ -44,7 +44,7 @@ def job(monkeypatch, tmp_path):
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """Run `make cluster` with a kubeconfig; the variables it sets for later steps, {} when it failed, and its words."""
+    """Run `make cluster` with a kubeconfig; returns the variables for later steps, {} on failure, and its output."""
 
     def ran(config: dict | str, environment: str = "staging", **more: str) -> tuple[dict[str, str], str]:
         text = config if isinstance(config, str) else yaml.safe_dump(config)
@@ -66,14 +66,14 @@ def variables(file: Path) -> dict[str, str]:
 
 
 def test_without_a_kubeconfig_there_is_no_cluster(run, tmp_path):
-    """Nothing given means one sentence, success, and nothing written; in production as well."""
+    """It prints one sentence, succeeds and writes nothing; in production as well."""
     for environment in ("staging", "production"):
         for given in ("", " \n"):
             found, said = run(given, environment)
             assert not found and "SLIPWAY_KUBECONFIG is not set" in said and not list(tmp_path.iterdir())
 
 
-def test_the_file_is_this_users_alone_and_as_it_was_given(run, tmp_path):
+def test_file_is_private_and_unchanged(run, tmp_path):
     """The content is written byte for byte, readable for this user only, in a folder that others cannot enter."""
     text = yaml.safe_dump(kubeconfig("one")) + "# 0123, on, 1e5: not read and written again\n"
     file = Path(run(text)[0]["KUBECONFIG"])
@@ -81,8 +81,8 @@ def test_the_file_is_this_users_alone_and_as_it_was_given(run, tmp_path):
     assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
 
 
-def test_outside_of_a_workflow_the_variables_are_printed(run, monkeypatch):
-    """A person gets lines that a shell takes."""
+def test_outside_a_workflow_the_variables_are_printed(run, monkeypatch):
+    """As lines for a shell."""
     monkeypatch.delenv("GITHUB_ACTIONS")
     monkeypatch.delenv("GITHUB_ENV")
     said = run(kubeconfig("my context"))[1]
@@ -99,14 +99,14 @@ def test_outside_of_a_workflow_the_variables_are_printed(run, monkeypatch):
         (["staging", "production", "a"], {"SLIPWAY_PRODUCTION_CONTEXT": "a"}, ["staging", "a"]),
     ],
 )
-def test_contexts_are_found_by_variable_by_name_or_alone(run, contexts, named, expected):
-    """A variable wins, then the context called as the environment, then the only one."""
+def test_context_is_found_by_variable_or_name_or_alone(run, contexts, named, expected):
+    """A variable wins, then the context named like the environment, then the only one."""
     found, _ = run(kubeconfig(*contexts), **named)
     assert [found[name] for name in VARIABLES[1:]] == expected
 
 
-def test_contexts_that_cannot_be_told_apart_are_listed(run):
-    """With several contexts and no names, which is which is asked, and nothing is written."""
+def test_ambiguous_contexts_are_listed(run):
+    """With several contexts of other names, the message asks for the choice, and nothing is written."""
     found, said = run(kubeconfig("blue", "green"))
     assert not found and "blue, green" in said and "SLIPWAY_STAGING_CONTEXT" in said
     found, said = run(kubeconfig("blue"), SLIPWAY_PRODUCTION_CONTEXT="grey")
@@ -114,15 +114,15 @@ def test_contexts_that_cannot_be_told_apart_are_listed(run):
 
 
 @pytest.mark.parametrize("asked", ["", "false"])
-def test_production_in_a_cluster_must_be_asked_for(run, asked):
-    """A kubeconfig that only the environment `production` knows does not open it: the repository variable does."""
+def test_production_in_a_cluster_must_be_requested(run, asked):
+    """A kubeconfig of the environment `production` does not suffice: the repository variable is needed."""
     found, said = run(kubeconfig("one"), "production", SLIPWAY_DEPLOY_PRODUCTION=asked)
     assert not found and "required reviewers" in said
     assert run(kubeconfig("one"), "production", SLIPWAY_DEPLOY_PRODUCTION="true")[0]
 
 
 def cut(config: dict, *path: str | int) -> str:
-    """A kubeconfig without one of its parts."""
+    """A kubeconfig with one part missing."""
     part = config
     for step in path[:-1]:
         part = part[step]
@@ -158,15 +158,15 @@ def text_of(user: dict) -> str:
         (text_of({}), "may not ask for GitHub's OIDC token"),
     ],
 )
-def test_what_cannot_work_is_refused_in_words(run, text, words):
-    """A kubeconfig that is encoded, cut, or leans on another machine is told apart, repeated nowhere, and not written."""
+def test_unusable_kubeconfig_is_refused_with_the_reason(run, text, words):
+    """One that is encoded, truncated, or needs files of another machine has its own message, is quoted nowhere, and not written."""
     found, said = run(text)
     assert not found and words in said and "next: " in said
 
 
 @pytest.mark.parametrize("contexts", [[{"cluster": "c", "user": "u"}], [{"cluster": "c"}], [{"cluster": "c", "user": None}]])  # fmt: skip
-def test_a_user_without_credentials_logs_in_with_githubs_token(run, contexts):
-    """An empty user, or none at all, gets a credential plugin that is started by absolute paths; other users stay."""
+def test_user_without_credentials_uses_githubs_token(run, contexts):
+    """An empty or missing user gets a credential plugin with absolute paths; other users stay."""
     config = kubeconfig("one", user={})
     config["contexts"][0]["context"] = contexts[0]
     config["users"].append({"name": "other", "user": {"token": "t"}})
@@ -180,13 +180,13 @@ def test_a_user_without_credentials_logs_in_with_githubs_token(run, contexts):
 
 
 def jwt(**claims: float) -> str:
-    """A token that says when it ends, as GitHub's do."""
+    """A token with an expiry, like GitHub's."""
     parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
     return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), "signature"])
 
 
-def test_a_credential_ends_before_its_token_does(monkeypatch, capsys):
-    """kubectl gets the token of the audience asked for, and is told to ask again half a minute before it ends."""
+def test_credential_expires_before_its_token(monkeypatch, capsys):
+    """kubectl gets the token for the requested audience, and is told to ask again half a minute before it expires."""
     ends = int(time.time()) + 300
     with endpoint() as server:
         server.token = jwt(exp=ends)
@@ -202,13 +202,13 @@ def test_a_credential_ends_before_its_token_does(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("value", ["opaque", "a.b.c", jwt(), jwt(exp="soon")])
-def test_a_token_that_does_not_say_when_it_ends_is_used_all_the_same(value):
-    """Without an expiry kubectl uses it until it ends itself."""
+def test_token_without_an_expiry_is_used(value):
+    """kubectl then uses it until it exits."""
     assert oidc_token.credential(value)["status"] == {"token": value}
 
 
-def test_the_audience_is_kubernetes_unless_named(monkeypatch, capsys):
-    """The default is the word that the documentation tells the cluster."""
+def test_default_audience_is_kubernetes(monkeypatch, capsys):
+    """As the documentation says."""
     with endpoint() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
@@ -216,7 +216,7 @@ def test_the_audience_is_kubernetes_unless_named(monkeypatch, capsys):
 
 
 def ask(monkeypatch, **environment: str) -> str:
-    """Ask for a token where that must fail; the words."""
+    """Request a token that must be refused; returns the message."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(DeployError) as error:
@@ -224,8 +224,8 @@ def ask(monkeypatch, **environment: str) -> str:
     return f"{error.value.what} {error.value.then}"
 
 
-def test_a_job_without_permission_is_told_which(monkeypatch):
-    """Neither the variables nor a refusing endpoint leave anybody guessing: id-token: write."""
+def test_missing_permission_is_named(monkeypatch):
+    """Without the variables, or with a refusing endpoint, the message names id-token: write."""
     assert "id-token: write" in ask(monkeypatch)
     with endpoint() as server:
         server.faults = [403]
@@ -233,8 +233,8 @@ def test_a_job_without_permission_is_told_which(monkeypatch):
         assert "answered 403" in said and "id-token: write" in said and len(server.audiences) == 1
 
 
-def test_an_endpoint_that_fails_is_asked_three_times(monkeypatch):
-    """Two failures in a row are ridden out; a third is told."""
+def test_failing_endpoint_is_tried_three_times(monkeypatch):
+    """Two failures in a row are retried; a third is reported."""
     monkeypatch.setattr(oidc_token, "PAUSE", 0.01)
     with endpoint() as server:
         server.faults = [500, 429]
@@ -245,8 +245,8 @@ def test_an_endpoint_that_fails_is_asked_three_times(monkeypatch):
         assert "answered 500" in ask(monkeypatch)
 
 
-def test_a_silent_endpoint_is_left_in_time(monkeypatch):
-    """One that does not answer is given up before kubectl's own patience ends, and so is one that is not there."""
+def test_silent_endpoint_times_out(monkeypatch):
+    """A silent or missing endpoint is given up before kubectl's own timeout."""
     monkeypatch.setattr(oidc_token, "PAUSE", 0.01)
     monkeypatch.setattr(oidc_token, "SECONDS", 0.2)
     with endpoint() as server:
@@ -259,15 +259,15 @@ def test_a_silent_endpoint_is_left_in_time(monkeypatch):
 
 
 @pytest.mark.parametrize("body", ["<html>", "{}", "[]", '{"value": ""}', '{"value": 1}'])
-def test_an_answer_without_a_token_is_told(monkeypatch, body):
-    """Whatever comes instead of a token is an error in words."""
+def test_response_without_a_token_is_reported(monkeypatch, body):
+    """Any other response is an error with a message."""
     with endpoint() as server:
         server.body = body
         assert "answered without a token" in ask(monkeypatch, **server.environment())
 
 
-def test_refusals_repeat_nothing_of_the_kubeconfig():
-    """The words name the setting, never what it holds."""
+def test_messages_do_not_quote_the_kubeconfig():
+    """They name the setting, never its content."""
     with pytest.raises(SettingsError) as error:
         carried.parsed("token: hunter2\n  x: [hunter2")
     assert "hunter2" not in error.value.what + error.value.then

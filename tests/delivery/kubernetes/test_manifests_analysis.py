@@ -1,4 +1,4 @@
-"""The queries of Argo's analysis, asked of Prometheus itself: what each answers for canaries of every kind."""
+"""The queries of Argo's analysis, evaluated by Prometheus itself for canaries of every kind."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.needs("promtool")
 
 
 def metrics() -> dict[str, tuple[str, float]]:
-    """Query and threshold of each metric, with the arguments put in as Argo does."""
+    """Query and threshold of each metric, with the arguments filled in as by Argo."""
     spec = yaml.safe_load(ANALYSIS.read_text(encoding="utf-8"))["spec"]
     values = {each["name"]: each["value"] for each in spec["args"] if "value" in each} | HANDED
     filled = re.sub(r"\{\{args\.([a-z-]+)\}\}", lambda found: values[found[1]], yaml.safe_dump(spec["metrics"]))
@@ -26,7 +26,7 @@ def metrics() -> dict[str, tuple[str, float]]:
 
 
 def series(pod: str, requests: float, errors: float = 0, latency: float = 0.01, **labels: str) -> list[dict[str, str]]:
-    """Ten minutes of a pod's counters, by its requests, the share that fails and the mean latency."""
+    """Ten minutes of a pod's counters, from its requests, error share and mean latency."""
     labels = {"namespace": "team", "pod": pod, "path": "/predict"} | labels
     grown = {
         ("slipway_requests_total", "200"): requests * (1 - errors),
@@ -45,7 +45,7 @@ def str_of(labels: dict[str, str]) -> str:
 
 
 def answer(tmp_path: Path, query: str, given: list[dict[str, str]]) -> float | None:
-    """What Prometheus answers after ten minutes of these series; None for nothing at all."""
+    """Prometheus' result after ten minutes of these series; None for no result."""
     asked = {"expr": query, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": -999}]}
     tests = {"tests": [{"interval": "15s", "input_series": given, "promql_expr_test": [asked]}]}
     (tmp_path / "asked.yaml").write_text(yaml.safe_dump(tests), encoding="utf-8")
@@ -76,7 +76,7 @@ CANARIES = {
 
 @pytest.mark.parametrize("kind", CANARIES)
 def test_prometheus_judges_a_canary(tmp_path, kind):
-    """Bad canaries are over the threshold, good ones are not, and too little traffic gives no answer at all."""
+    """Bad canaries exceed the threshold, good ones do not, and too little traffic gives no result."""
     canary, beside, *wanted = CANARIES[kind]
     verdicts = []
     for name in ("errors", "latency"):

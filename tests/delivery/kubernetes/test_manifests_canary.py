@@ -13,7 +13,7 @@ pytestmark = needs_kubectl
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory) -> list[dict]:
-    """Production with every component but Argo's, which brings a canary of its own."""
+    """Production with every component but Argo's, which has its own canary."""
     chosen = [name for name in COMPONENTS if name != "argo-rollouts"]
     return rendered(tmp_path_factory.mktemp("canary"), *chosen)
 
@@ -28,8 +28,8 @@ def differences(left, right, path: str = "") -> dict[str, tuple]:
     return {} if left == right else {path: (left, right)}
 
 
-def test_a_canary_differs_from_stable_by_name_track_and_number_alone(objects):
-    """Everything else, image and environment and probes, is the same by construction."""
+def test_canary_differs_from_stable_by_name_track_and_number(objects):
+    """Everything else, image, environment and probes, is the same by construction."""
     [canary] = manifests.canary_of(objects, 2)
     assert differences(manifests.deployment_of(objects), canary) == {
         ".metadata.name": ("model", "model-canary"),
@@ -40,7 +40,7 @@ def test_a_canary_differs_from_stable_by_name_track_and_number_alone(objects):
 
 
 @pytest.mark.parametrize("percent", [0, 10, 50, 100])
-def test_the_route_sends_the_canary_its_share(objects, percent):
+def test_route_gives_the_canary_its_share(objects, percent):
     """The two weights add up to a hundred, and nothing else of the route changes."""
     [route] = manifests.weighted(objects, percent)
     weights = {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]}
@@ -49,8 +49,8 @@ def test_the_route_sends_the_canary_its_share(objects, percent):
     assert set(differences(before, route)) <= {".spec.rules"}
 
 
-def test_a_backend_of_ones_own_keeps_its_weight(objects):
-    """A route that somebody has extended keeps what is not stable or canary."""
+def test_other_backends_keep_their_weight(objects):
+    """In an extended route, backends besides stable and canary are unchanged."""
     extended = copy.deepcopy(objects)
     manifests.find(extended, "HTTPRoute")["spec"]["rules"][0]["backendRefs"].append({"name": "mirror", "port": 80})
     [route] = manifests.weighted(extended, 10)
@@ -62,8 +62,8 @@ def test_without_a_gateway_there_are_no_weights(tmp_path):
     assert manifests.weighted(rendered(tmp_path), 10) == []
 
 
-def test_what_is_derived_leaves_the_release_as_it_is(objects):
-    """The objects that are applied at the end are those that were rendered."""
+def test_deriving_a_canary_does_not_change_the_release(objects):
+    """The objects applied at the end are the rendered ones."""
     before = copy.deepcopy(objects)
     manifests.canary_of(objects, 1)
     manifests.weighted(objects, 50)
@@ -71,12 +71,12 @@ def test_what_is_derived_leaves_the_release_as_it_is(objects):
 
 
 def test_argo_is_recognised(objects, tmp_path):
-    """Where the Rollout owns the pods, a canary of ours would compete with it."""
+    """If the Rollout owns the pods, our own canary would compete with it."""
     assert not manifests.rolled_out_by_argo(objects)
     assert manifests.rolled_out_by_argo(rendered(tmp_path, "argo-rollouts"))
 
 
-def test_without_a_deployment_there_is_no_canary(objects):
-    """An overlay that renamed or dropped the Deployment is told so."""
+def test_missing_deployment_is_reported(objects):
+    """An overlay that renamed or dropped the Deployment gets a message."""
     with pytest.raises(SlipwayError, match="no Deployment"):
         manifests.canary_of([item for item in objects if item["kind"] != "Deployment"], 1)

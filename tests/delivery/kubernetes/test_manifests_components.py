@@ -1,4 +1,4 @@
-"""Overlays, components and what is written about them agree."""
+"""Overlays, components and their documentation agree."""
 
 import re
 from statistics import NormalDist
@@ -22,28 +22,28 @@ def addresses(name: str) -> dict[str, str]:
     return yaml.safe_load((OVERLAYS[name] / "addresses.yaml").read_text(encoding="utf-8"))["data"]
 
 
-def test_the_components_are_those_in_the_folder():
-    """What the tests combine is all that there is."""
+def test_known_components_are_those_in_the_folder():
+    """The tests combine all that exist."""
     assert {path.name for path in (ROOT / "k8s" / "components").iterdir()} == set(COMPONENTS)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_what_an_overlay_offers_is_switched_on_by_deleting_a_character(name):
-    """Each line behind a "#" names a component that exists, and is right once the "#" is gone."""
+def test_overlay_s_options_work_when_uncommented(name):
+    """Each line behind a "#" names an existing component, and is valid without the "#"."""
     offered = OFFERED.findall(overlay(name))
     assert set(offered) <= set(COMPONENTS)
     switched = yaml.safe_load(overlay(name).replace("  # - ../../components/", "  - ../../components/"))
     assert (switched["components"] or []) == [f"../../components/{component}" for component in offered]
 
 
-def test_the_page_names_every_component_and_no_other():
-    """The table of docs/kubernetes.md has a row for each."""
+def test_documentation_lists_every_component():
+    """The table of docs/kubernetes.md has a row for each, and no other."""
     table = PAGE.split("## Components")[1].split("\n## ")[0]
     assert tuple(re.findall(r"^\| `([a-z-]+)`", table, re.M)) == COMPONENTS
 
 
-def test_the_page_names_every_file_of_the_base():
-    """And nothing that is not there."""
+def test_documentation_lists_every_file_of_the_base():
+    """And no other."""
     table = PAGE.split("## What is applied")[1].split("\n## ")[0]
     named = re.findall(r"^\| `([a-z-]+\.yaml)`", table, re.M)
     base = ROOT / "k8s" / "base"
@@ -54,21 +54,21 @@ def test_the_page_names_every_file_of_the_base():
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_every_address_is_asked_for_by_a_component(name):
-    """addresses.yaml has what the components read from it, no less and no more."""
+def test_addresses_are_those_of_the_components(name):
+    """addresses.yaml has exactly the values that the components read."""
     kustomizations = (ROOT / "k8s" / "components").glob("*/kustomization.yaml")
     text = "".join(path.read_text(encoding="utf-8") for path in kustomizations)
     assert set(re.findall(r"fieldPath: data\.([a-z-]+)", text)) == set(addresses(name))
 
 
-def test_each_manifest_opens_by_saying_what_it_is_for():
+def test_manifests_start_with_their_purpose():
     """The first line of each file in k8s/ is a sentence."""
     files = sorted((ROOT / "k8s").rglob("*.yaml"))
     assert files and [path for path in files if not path.read_text(encoding="utf-8").startswith("# ")] == []
 
 
-def test_the_digest_is_in_none_of_the_files():
-    """The image of a release is put in by the deploy step alone; the files name a placeholder, once. MLflow and relay are no releases."""
+def test_no_file_contains_a_digest():
+    """The deploy step alone sets a release's image; the files have one placeholder. MLflow and relay are no releases."""
     files = [path for path in (ROOT / "k8s").rglob("*.yaml") if not {"mlflow", "webhook-relay"} & set(path.parts)]
     texts = {path: path.read_text(encoding="utf-8") for path in files}
     assert [path.name for path, text in texts.items() if re.search(r"^\s*-? ?image: ", text, re.M)] == [
@@ -78,7 +78,7 @@ def test_the_digest_is_in_none_of_the_files():
 
 
 def canary_settings() -> Canary:
-    """Those that the analysis is compared with: this repository's where Argo does its canary, else the shipped ones."""
+    """The canary settings to compare the analysis with: this repository's if Argo does its canary, else the shipped ones."""
     on = any("argo-rollouts" in str(yaml.safe_load(overlay(name)).get("components")) for name in ENVIRONMENTS)
     return load_settings(ROOT / "pipeline.toml" if on else ROOT / "tests" / "example" / "pipeline.toml").canary
 
@@ -88,7 +88,7 @@ def argo(file: str) -> dict:
     return yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]
 
 
-def test_argo_judges_by_the_numbers_of_the_settings():
+def test_argo_has_the_settings_thresholds():
     """Thresholds and confidence of the AnalysisTemplate are those of [canary] in pipeline.toml."""
     canary = canary_settings()
     given = {each["name"]: float(each["value"]) for each in argo("analysis.yaml")["args"] if "value" in each}
@@ -100,15 +100,15 @@ def test_argo_judges_by_the_numbers_of_the_settings():
     }
 
 
-def test_argo_takes_the_steps_of_the_settings():
+def test_argo_has_the_settings_steps():
     """Each step is followed by an analysis."""
     steps = argo("rollout.yaml")["strategy"]["canary"]["steps"]
     assert [step["setWeight"] for step in steps if "setWeight" in step] == canary_settings().steps
     assert ["analysis" in step for step in steps] == [False, True] * (len(steps) // 2)
 
 
-def test_argo_waits_as_long_as_the_settings_say():
-    """Measurements and their window both cover hold_seconds, and only if none could tell does the analysis stay open."""
+def test_argo_waits_for_hold_seconds():
+    """Measurements and their window both cover hold_seconds, and the analysis is inconclusive only if all measurements are."""
     for metric in argo("analysis.yaml")["metrics"]:
         seconds = metric["count"] * int(metric["interval"].removesuffix("s"))
         assert seconds == canary_settings().hold_seconds
@@ -117,8 +117,8 @@ def test_argo_waits_as_long_as_the_settings_say():
         assert (metric["failureLimit"], metric["inconclusiveLimit"]) == (0, metric["count"] - 1)
 
 
-def test_the_analysis_reads_what_the_service_counts():
-    """Each series in its queries is one that the service counts, and each argument is handed over."""
+def test_analysis_reads_existing_metrics():
+    """Each series in its queries is one of the service's, and each argument is passed."""
     made = "".join(
         (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
     )

@@ -1,4 +1,4 @@
-"""k8s/mlflow with each combination of its components: valid for Kubernetes, and keeping the rules that hold for its pods."""
+"""k8s/mlflow with each combination of its components: valid for Kubernetes, and following the rules for its pods."""
 
 import base64
 import json
@@ -19,13 +19,13 @@ from mlflow import environment_variables
 
 COMPONENTS = ("postgres", "s3")
 COMBINATIONS = [chosen for size in range(len(COMPONENTS) + 1) for chosen in combinations(COMPONENTS, size)]
-USERS = {"mlflow": 10001, "mlflow-backup": 10001, "mlflow-restore": 10001, "postgres": 999}  # as their images have them
+USERS = {"mlflow": 10001, "mlflow-backup": 10001, "mlflow-restore": 10001, "postgres": 999}  # as in their images
 
 pytestmark = needs_kubectl
 
 
 def rendered(folder: Path, *components: str) -> list[dict]:
-    """What `kubectl apply -k` would apply with these components, and with an image filled in."""
+    """What `kubectl apply -k` would apply with these components, with an image filled in."""
     shutil.copytree(ROOT / "k8s" / "mlflow", folder / "mlflow")
     path = folder / "mlflow" / "kustomization.yaml"
     listed = yaml.safe_load(path.read_text(encoding="utf-8")) | {"components": list(components)}
@@ -43,7 +43,7 @@ def objects(request, tmp_path_factory) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory) -> list[dict]:
-    """The objects with the components that are on as shipped."""
+    """The objects with the default components."""
     listed = yaml.safe_load((ROOT / "k8s/mlflow/kustomization.yaml").read_text(encoding="utf-8"))["components"]
     return rendered(tmp_path_factory.mktemp("k8s"), *listed)
 
@@ -53,8 +53,8 @@ def container(objects: list[dict], name: str) -> dict:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_it_is_valid(objects, version):
-    """No object has a field, value or type that Kubernetes does not know, in the oldest version and in the newest."""
+def test_mlflow_manifests_are_valid(objects, version):
+    """No object has a field, value or type unknown to Kubernetes, in the oldest and in the newest version."""
     assert [fault for item in objects for fault in schema_faults(item, version)] == []
 
 
@@ -66,14 +66,14 @@ RULES = (
 )
 
 
-def test_it_keeps_the_rules_of_pods(objects):
-    """Images by digest, no privileges, no token, requests and limits: the rules that the service's own pods keep."""
+def test_mlflow_follows_the_rules_for_pods(objects):
+    """Images by digest, no privileges, no token, requests and limits: the rules of the service's own pods."""
     assert len(list(pods(objects))) >= 3
     assert [fault for rule in RULES for fault in rule(objects)] == []
 
 
-def test_nobody_runs_as_root(objects):
-    """Each pod runs as the user of its image, and the namespace refuses what would not."""
+def test_mlflow_runs_as_its_image_s_user(objects):
+    """Each pod runs as the user of its image, and the namespace refuses root."""
     for name, _, spec in pods(objects):
         context = spec["securityContext"]
         assert context["runAsNonRoot"] is True and context["runAsUser"] == USERS[name], name
@@ -82,8 +82,8 @@ def test_nobody_runs_as_root(objects):
     assert of(objects, "Namespace")[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_no_secret_stands_in_it(objects):
-    """Secrets come from the cluster by name: no manifest holds one, and what is named is what the page makes."""
+def test_mlflow_manifests_contain_no_secret(objects):
+    """Secrets come from the cluster by name, and each name is one that the documentation creates."""
     assert not of(objects, "Secret")
     named = set(
         re.findall(
@@ -99,8 +99,8 @@ def test_no_secret_stands_in_it(objects):
             assert not (secret and "value" in variable), f"{name}: {variable['name']}"
 
 
-def test_the_secrets_that_the_page_makes_hold_what_the_pods_read(objects):
-    """The commands of docs/mlflow-server.md, run without a cluster, make Secrets with each key that a pod takes from them."""
+def test_documented_secrets_have_the_needed_keys(objects):
+    """The commands of docs/mlflow-server.md, run without a cluster, create Secrets with each key that a pod uses."""
     page = (ROOT / "docs/mlflow-server.md").read_text(encoding="utf-8")
     lines = re.findall(r"^python3 -c .*\n.*create secret generic.*$", page, re.M)
     made = {}
@@ -113,14 +113,14 @@ def test_the_secrets_that_the_page_makes_hold_what_the_pods_read(objects):
     for name, each in containers(objects):
         for variable in each.get("env", []):
             taken = variable.get("valueFrom", {}).get("secretKeyRef")
-            if taken and taken["name"] != "mlflow-s3":  # whose lines are the reader's own
+            if taken and taken["name"] != "mlflow-s3":  # whose lines are up to the reader
                 assert taken["key"] in made[taken["name"]], f"{name}: {variable['name']}"
     assert {"PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD"} == set(made["mlflow-database"])
     assert Fernet(base64.b64decode(made["mlflow"]["webhook-key"]))
 
 
-def test_traffic_is_refused_by_default(objects):
-    """Each pod has a policy for both directions, no policy opens every port, and PostgreSQL is reached by MLflow and backups alone."""
+def test_mlflow_traffic_is_refused_by_default(objects):
+    """Each pod has a policy for both directions, no policy opens every port, and only MLflow and backups reach PostgreSQL."""
     policies = [item["spec"] for item in of(objects, "NetworkPolicy")]
     for name, labels, _ in pods(objects):
         own = [spec for spec in policies if selects(spec["podSelector"], labels)]
@@ -139,8 +139,8 @@ def test_traffic_is_refused_by_default(objects):
             assert callers == {"mlflow", "mlflow-backup", "mlflow-restore"}
 
 
-def test_what_is_named_exists(objects):
-    """Volumes are mounted, claims and accounts are there, and Services reach the pod of their name."""
+def test_mlflow_references_exist(objects):
+    """Volumes are mounted, claims and accounts exist, and Services reach the pod of their name."""
     claims = {item["metadata"]["name"] for item in of(objects, "PersistentVolumeClaim")}
     accounts = {item["metadata"]["name"] for item in of(objects, "ServiceAccount")}
     configured = {item["metadata"]["name"] for item in of(objects, "ConfigMap")}
@@ -159,8 +159,8 @@ def test_what_is_named_exists(objects):
     assert {item["metadata"].get("namespace", "mlflow") for item in objects} == {"mlflow"}
 
 
-def test_mlflow_always_asks_who_one_is(objects):
-    """In a cluster it is started with accounts, with the same rules as on one host, and answers to its own names alone."""
+def test_mlflow_in_a_cluster_requires_a_login(objects):
+    """It starts with accounts, with the same rules as on one host, and accepts only its own host names."""
     mlflow = container(objects, "mlflow")
     assert "--app-name basic-auth" in mlflow["command"][-1]
     one_host = (ROOT / "monitoring/mlflow/basic_auth.ini").read_text(encoding="utf-8")
@@ -170,8 +170,8 @@ def test_mlflow_always_asks_who_one_is(objects):
     assert "mlflow.mlflow:*" in hosts and "*" not in hosts
 
 
-def test_it_is_given_what_one_host_is_given(objects):
-    """Each variable of MLflow's in monitoring/compose.yaml is set here too, and each one is known to MLflow."""
+def test_mlflow_in_a_cluster_has_the_settings_of_one_host(objects):
+    """Each MLflow variable in monitoring/compose.yaml is set here, too, and known to MLflow."""
     compose = yaml.safe_load((ROOT / "monitoring/compose.yaml").read_text(encoding="utf-8"))["services"]["mlflow"]
     wanted = {name for name in compose["environment"] if name.startswith("MLFLOW_")} - {"MLFLOW_S3_ENDPOINT_URL"}
     given = {each["name"] for each in container(objects, "mlflow")["env"]}
@@ -180,16 +180,16 @@ def test_it_is_given_what_one_host_is_given(objects):
     assert given <= known | {"MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI"}
 
 
-def test_with_s3_the_bucket_takes_the_place_of_the_volume(tmp_path):
-    """The component s3 has MLflow write into the bucket of its Secret, and leaves the database's Secret where it was."""
+def test_s3_component_replaces_the_volume_by_a_bucket(tmp_path):
+    """With it MLflow writes into the bucket of its Secret; the database's Secret is unchanged."""
     mlflow = container(rendered(tmp_path, "postgres", "s3"), "mlflow")
     place = [each for each in mlflow["env"] if each.pop("name") == "MLFLOW_ARTIFACTS_DESTINATION"]
     assert place == [{"valueFrom": {"secretKeyRef": {"name": "mlflow-s3", "key": "SLIPWAY_ARTIFACTS"}}}]
     assert [each["secretRef"]["name"] for each in mlflow["envFrom"]] == ["mlflow-database", "mlflow-s3"]
 
 
-def test_a_restore_never_starts_by_itself(shipped):
-    """Backups run each night on MLflow's node; a restore is suspended, and is not tried again by itself."""
+def test_restore_never_starts_by_itself(shipped):
+    """Backups run each night on MLflow's node; a restore is suspended, and not retried."""
     jobs = {item["metadata"]["name"]: item["spec"] for item in of(shipped, "CronJob")}
     assert (
         jobs["mlflow-restore"]["suspend"] is True and jobs["mlflow-restore"]["jobTemplate"]["spec"]["backoffLimit"] == 0
@@ -200,8 +200,8 @@ def test_a_restore_never_starts_by_itself(shipped):
     assert selects(near["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"], labels)
 
 
-def test_each_file_opens_with_what_it_is():
-    """Each manifest is one object in a file of its own, which begins by saying what that is."""
+def test_mlflow_files_start_with_their_purpose():
+    """Each manifest is one object in its own file, which starts with its purpose."""
     for path in (ROOT / "k8s" / "mlflow").rglob("*.yaml"):
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# ") and text.count("\nkind: ") == 1, path

@@ -1,4 +1,4 @@
-"""Each rule over the manifests finds what it is there for: one breach each, in objects that keep all rules otherwise."""
+"""Each rule for manifests finds its breach: one breach at a time, in otherwise valid objects."""
 
 import copy
 from typing import Any
@@ -14,18 +14,18 @@ from delivery.targets.kubernetes.manifests import canary_of, find
 pytestmark = needs_kubectl
 POD = "spec.template.spec"
 CONTAINER = f"{POD}.containers.0"
-GONE = object()  # in the place of a value: the field is taken out
+GONE = object()  # instead of a value: the field is removed
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> list[dict]:
-    """Production with every component on, and its canary."""
+    """Production with every component, and its canary."""
     objects = rendered(tmp_path_factory.mktemp("sound"), *COMPONENTS)
     return objects + canary_of(objects, 1)
 
 
 def changed(objects: list[dict], where: str, value: Any) -> list[dict]:
-    """The objects with one field set, or taken out; `where` is KIND/NAME:path, or KIND/NAME for the whole object."""
+    """The objects with one field changed or removed; `where` is KIND/NAME:path, or KIND/NAME for the whole object."""
     objects = copy.deepcopy(objects)
     kind, name = where.split(":")[0].split("/")
     item = find(objects, kind, name)
@@ -163,19 +163,19 @@ BREACHES = [
 ]
 
 
-def test_sound_manifests_break_no_rule(sound):
-    """What the breaches below start from keeps every rule."""
+def test_valid_manifests_break_no_rule(sound):
+    """The starting point of the breaches below."""
     assert policy.faults(sound) == []
 
 
 @pytest.mark.parametrize(("rule", "where", "value"), BREACHES, ids=lambda part: getattr(part, "__name__", None))
-def test_a_breach_is_found_by_its_rule(sound, rule, where, value):
-    """Each breach makes its own rule say so."""
+def test_breach_is_found_by_its_rule(sound, rule, where, value):
+    """Each breach is reported by its own rule."""
     assert list(rule(changed(sound, where, value)))
 
 
 def test_every_rule_has_a_breach():
-    """No rule is in force that was never seen to find anything."""
+    """Each rule is known to find something."""
     assert {rule for rule, _, _ in BREACHES} == set(policy.RULES)
 
 
@@ -199,13 +199,13 @@ INVALID = [
 
 @pytest.mark.parametrize(("where", "value", "named"), INVALID, ids=[where for where, _, _ in INVALID])
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_a_field_that_is_not_known_or_of_the_wrong_type_is_found(sound, where, value, named, version):
-    """The schemas, ours for the extensions too, refuse misspelt, missing and wrongly typed fields and name them."""
+def test_unknown_or_wrongly_typed_field_is_found(sound, where, value, named, version):
+    """The schemas, also ours for the extensions, name misspelt, missing and wrongly typed fields."""
     found = [fault for item in changed(sound, where, value) for fault in schema_faults(item, version)]
     assert found and all(named in fault for fault in found)
 
 
-def test_all_faults_of_an_object_are_named_at_once(sound):
-    """Two mistakes in one manifest give two lines, so that nobody mends them one run at a time."""
+def test_all_faults_of_an_object_are_named(sound):
+    """Two mistakes in one manifest give two lines."""
     spoilt = changed(changed(sound, "Service/model:spec.prots", []), "Service/model:spec.ports.0.port", "eighty")
     assert len([fault for item in spoilt for fault in schema_faults(item, OLDEST)]) == 2

@@ -1,4 +1,4 @@
-"""The manifests of the webhook relay: valid, restricted, and agreeing with the relay itself."""
+"""The manifests of the webhook relay: valid, restricted, and consistent with the relay itself."""
 
 import copy
 import subprocess
@@ -46,18 +46,18 @@ def objects(tmp_path_factory) -> list[dict]:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_the_relay_is_valid(objects, version):
-    """No object has a field, value or type that Kubernetes does not know."""
+def test_relay_manifests_are_valid(objects, version):
+    """No object has a field, value or type unknown to Kubernetes."""
     assert [fault for item in objects for fault in schema_faults(item, version)] == []
 
 
-def test_the_relay_keeps_the_rules_of_pods(objects):
-    """Restricted, by digest, with probes and limits, and its secrets by reference."""
+def test_relay_follows_the_rules_for_pods(objects):
+    """Restricted, by digest, with probes and limits, and with secrets by reference."""
     assert [fault for rule in RULES for fault in rule(objects)] == []
 
 
-def test_a_breach_of_a_rule_is_found(objects):
-    """The rules look at the relay too: a root user and a secret in the open are named."""
+def test_rules_find_a_breach_in_the_relay(objects):
+    """A root user and a plain-text secret are named."""
     spoilt = copy.deepcopy(objects)
     (pod,) = [spec for _, _, spec in pods(spoilt)]
     pod["securityContext"]["runAsUser"] = 0
@@ -65,8 +65,8 @@ def test_a_breach_of_a_rule_is_found(objects):
     assert len([fault for rule in RULES for fault in rule(spoilt)]) == 2
 
 
-def test_everything_is_in_one_place_and_leads_to_the_one_pod(objects):
-    """One namespace, one pod, and Service and policy select it, at the port where the relay listens."""
+def test_relay_is_one_pod_in_one_namespace(objects):
+    """Service and policy select it, at the port where the relay listens."""
     assert {item["metadata"]["namespace"] for item in objects} == {"slipway-relay"}
     ((_, labels, spec),) = pods(objects)
     (service,), (policy,), (deployment,) = (of(objects, kind) for kind in ("Service", "NetworkPolicy", "Deployment"))
@@ -78,8 +78,8 @@ def test_everything_is_in_one_place_and_leads_to_the_one_pod(objects):
     assert deployment["spec"]["replicas"] == 1
 
 
-def test_traffic_is_refused_by_default(objects):
-    """In is the relay's port alone and from named places; out is by ports alone, and to anywhere only 443."""
+def test_relay_traffic_is_refused_by_default(objects):
+    """Incoming traffic reaches only the relay's port from named sources; outgoing is limited by port, and beyond the cluster to 443."""
     (policy,) = (item["spec"] for item in of(objects, "NetworkPolicy"))
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [[server.PORT]]
@@ -87,8 +87,8 @@ def test_traffic_is_refused_by_default(objects):
     assert [[port["port"] for port in rule["ports"]] for rule in policy["egress"] if "to" not in rule] == [[443]]
 
 
-def test_what_it_is_given_is_what_the_relay_reads(objects):
-    """With settings and Secret filled in the relay starts; while a value is "set-me" it names that one."""
+def test_relay_manifests_have_the_relay_s_settings(objects):
+    """With settings and Secret filled in the relay starts; a value that is still "set-me" is named."""
     (settings,) = (item["data"] for item in of(objects, "ConfigMap"))
     ((_, container),) = containers(objects)
     given = {
@@ -108,8 +108,8 @@ def test_what_it_is_given_is_what_the_relay_reads(objects):
             server.read(right | {name: "set-me"}, reconciles=False)
 
 
-def test_mlflow_in_the_same_cluster_may_tell_it(tmp_path):
-    """The policy of k8s/mlflow lets MLflow out to the port on which the relay's pod listens, and the relay's lets it in."""
+def test_mlflow_in_the_same_cluster_reaches_the_relay(tmp_path):
+    """The policy of k8s/mlflow allows traffic to the relay's port, and the relay's policy accepts it."""
     policies = [
         yaml.safe_load((copy_of_k8s(tmp_path / name) / f"k8s/{name}/network-policy.yaml").read_text(encoding="utf-8"))
         for name in ("mlflow", "webhook-relay")

@@ -1,4 +1,4 @@
-"""How a release is put into an overlay, and what is said when that cannot be done."""
+"""Rendering a release into an overlay, and the messages when that fails."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.errors import SlipwayError
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """A repository with k8s/ alone, in a folder whose name has a space and umlauts."""
+    """A repository with only k8s/, in a folder whose name has a space and umlauts."""
     return copy_of_k8s(tmp_path / "größere Gabel")
 
 
@@ -22,7 +22,7 @@ def render(root: Path, environment: str = "production", image: str = IMAGE, **ab
 
 
 def refusal(root: Path, **changed: str) -> SlipwayError:
-    """The error that rendering ends with."""
+    """The error of a failing rendering."""
     with pytest.raises(SlipwayError) as caught:
         render(root, **changed)
     assert caught.value.then
@@ -37,7 +37,7 @@ def edit(root: Path, old: str, new: str, file: str = "kustomization.yaml", envir
 
 
 @needs_kubectl
-def test_the_digest_stands_in_one_place(root):
+def test_digest_is_in_one_place(root):
     """Of all files that kustomize reads, one line names the release's image."""
     render(root)
     lines = [line for path in root.rglob("*.yaml") for line in path.read_text(encoding="utf-8").splitlines()]
@@ -45,8 +45,8 @@ def test_the_digest_stands_in_one_place(root):
 
 
 @needs_kubectl
-def test_a_second_release_takes_the_place_of_the_first(root):
-    """Rendering again leaves nothing of the release before, and no other file beside the one."""
+def test_second_release_replaces_the_first(root):
+    """Rendering again leaves nothing of the previous release, and no further file."""
     render(root)
     objects = render(root, image=f"other/model@sha256:{'ef' * 32}", version="13")
     assert manifests.image_of(objects) == f"other/model@sha256:{'ef' * 32}"
@@ -55,7 +55,7 @@ def test_a_second_release_takes_the_place_of_the_first(root):
 
 
 @needs_kubectl
-def test_objects_and_pods_say_which_release_they_are(root):
+def test_objects_and_pods_name_their_release(root):
     """Every object is annotated with the release, and pods can be listed by its version."""
     objects = render(root)
     for item in objects:
@@ -66,8 +66,8 @@ def test_objects_and_pods_say_which_release_they_are(root):
 
 
 @needs_kubectl
-def test_the_same_release_at_another_time_leaves_the_pods_alone(root):
-    """The time of a deployment is on the objects but not in the pods' template, where a change restarts them."""
+def test_same_release_later_does_not_change_the_pods(root):
+    """The time of a deployment is on the objects but not in the pod template, where a change would restart the pods."""
     first, second = render(root, since="2026-11-21T10:00:00Z"), render(root, since="2026-11-22T10:00:00Z")
     first, second = manifests.deployment_of(first), manifests.deployment_of(second)
     assert first["metadata"]["annotations"] != second["metadata"]["annotations"]
@@ -75,8 +75,8 @@ def test_the_same_release_at_another_time_leaves_the_pods_alone(root):
 
 
 @needs_kubectl
-def test_any_text_arrives_as_it_is(root):
-    """What is noted about a release stays text, also where one kind of YAML takes it for something else."""
+def test_annotations_keep_any_text(root):
+    """Values stay text, also where one YAML version takes them for something else."""
     texts = 'yes|on|null|~|12|1e5|1E400|0x1F|0o7|1_000|1:30|12:30:45|2026-11-21|.inf|=|<<|größer: {a}|two\nlines|"|#|{{x}}| |'
     notes = {f"note-{number}": text for number, text in enumerate(texts.split("|"))} | {
         "since": "1e5",
@@ -89,7 +89,7 @@ def test_any_text_arrives_as_it_is(root):
 
 @needs_kubectl
 def test_addresses_are_filled_in_and_not_applied(tmp_path):
-    """What addresses.yaml says arrives in the components; the file itself stays out of the cluster."""
+    """The values of addresses.yaml are in the components; the file itself is not applied."""
     objects = rendered(tmp_path, *COMPONENTS)
     assert not [item for item in objects if item["kind"] == "ConfigMap"]
     assert "addresses.yaml" not in yaml.safe_dump_all(objects)
@@ -99,22 +99,22 @@ def test_addresses_are_filled_in_and_not_applied(tmp_path):
 
 @needs_kubectl
 @pytest.mark.parametrize("component", ["ingress", "gateway", "api-keys"])
-def test_a_component_whose_address_is_not_set_is_refused(root, component):
-    """A value that is still the placeholder is named with the file to fill in, before anything is applied."""
+def test_unset_address_is_refused(root, component):
+    """A value that is still the placeholder is named with the file to edit, before anything is applied."""
     edit(root, f"# - ../../components/{component}\n", f"- ../../components/{component}\n")
     error = refusal(root)
     assert "set-me" in error.what and "k8s/overlays/production/addresses.yaml" in error.then
 
 
 @needs_kubectl
-def test_an_overlay_that_sets_another_image_is_refused(root):
-    """An image in the overlay would be deployed in the release's place, and its smoke test could even pass."""
+def test_overlay_with_another_image_is_refused(root):
+    """It would be deployed instead of the release, and its smoke test could even pass."""
     edit(root, "patches:", f"images: [{{name: slipway/model, newName: other, digest: 'sha256:{'0' * 64}'}}]\npatches:")
     assert "not the release's image" in refusal(root).what
 
 
 @needs_kubectl
-def test_an_overlay_without_the_base_is_refused(root):
+def test_overlay_without_the_base_is_refused(root):
     """Without the Deployment there is nothing to release."""
     edit(root, "[../../base, addresses.yaml]", "[addresses.yaml]")
     edit(root, "patches:\n  - path: size.yaml\n", "")
@@ -122,8 +122,8 @@ def test_an_overlay_without_the_base_is_refused(root):
 
 
 @needs_kubectl
-def test_an_overlay_that_does_not_render_is_refused_in_the_words_of_kustomize(root):
-    """A component that does not exist is named, with the command that shows it."""
+def test_invalid_overlay_is_refused_with_kustomize_s_message(root):
+    """A missing component is named, with the command that shows it."""
     edit(root, "components:", "components:\n  - ../../components/ingres")
     error = refusal(root)
     assert "components/ingres" in error.what and "kubectl kustomize k8s/overlays/production" in error.then
@@ -142,21 +142,21 @@ def test_an_overlay_that_does_not_render_is_refused_in_the_words_of_kustomize(ro
         f"{IMAGE}\n",
     ],
 )
-def test_an_image_without_a_digest_in_a_registry_is_refused(root, image):
+def test_image_without_a_registry_digest_is_refused(root, image):
     """Tags, images that were never pushed and damaged digests are refused, and nothing is written."""
     assert "digest" in refusal(root, image=image).what
     assert not (root / "build").exists()
 
 
-def test_without_kubectl_it_is_said_what_to_install(root, monkeypatch):
-    """No kubectl is no traceback but a sentence with the place to get it from."""
+def test_missing_kubectl_says_what_to_install(root, monkeypatch):
+    """A sentence with its download page instead of a traceback."""
     monkeypatch.setenv("PATH", str(root))
     error = refusal(root)
     assert "kubectl is not installed" in error.what and "https://" in error.then
 
 
-def test_a_rendering_that_hangs_is_ended(root, monkeypatch):
-    """An overlay that waits for something from elsewhere does not hold the deployment for ever."""
+def test_hanging_rendering_times_out(root, monkeypatch):
+    """An overlay that waits for a remote file does not hold the deployment forever."""
     fake = root / "kubectl"
     fake.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
     fake.chmod(0o755)
@@ -169,22 +169,22 @@ def test_a_rendering_that_hangs_is_ended(root, monkeypatch):
     ("text", "said"),
     [(None, "missing"), ("a: [", "not valid YAML"), ("", "empty"), ("- a\n", "empty"), ("\xff", "YAML")],
 )
-def test_a_damaged_overlay_is_named(root, text, said):
-    """A kustomization.yaml that is missing, empty or no YAML is named by its path."""
+def test_damaged_overlay_is_named(root, text, said):
+    """A kustomization.yaml that is missing, empty or not YAML is named by its path."""
     path = root / "k8s" / "overlays" / "production" / "kustomization.yaml"
     path.unlink() if text is None else path.write_text(text, encoding="latin-1")
     error = refusal(root)
     assert said in error.what and "k8s/overlays/production/kustomization.yaml" in error.what
 
 
-def test_a_namespace_is_the_name_and_the_environment(root):
-    """Nothing need be set for an environment to have a place of its own."""
+def test_default_namespace_is_name_and_environment(root):
+    """An environment has its own namespace without any setting."""
     assert manifests.namespace("staging", "breast_cancer", root) == "breast-cancer-staging"
     assert manifests.namespace("production", "breast_cancer", root) == "breast-cancer-production"
 
 
 @needs_kubectl
-def test_a_namespace_in_the_overlay_wins(root):
+def test_overlay_s_namespace_wins(root):
     """A team that was given a namespace writes it into its overlay, and everything goes there."""
     edit(root, "resources:", "namespace: team-a\nresources:")
     assert {item["metadata"]["namespace"] for item in render(root)} == {"team-a"}
@@ -192,13 +192,13 @@ def test_a_namespace_in_the_overlay_wins(root):
 
 
 @pytest.mark.parametrize("chosen", ["Team", "a_b", "-a", "a.b", "12/3", "[a]", "a" * 64])
-def test_a_namespace_that_cannot_be_is_refused(root, chosen):
+def test_invalid_namespace_is_refused(root, chosen):
     """What Kubernetes would refuse later is refused now, with the file to correct."""
     edit(root, "resources:", f"namespace: {chosen}\nresources:")
     assert "k8s/overlays/production/kustomization.yaml" in refusal(root).then
 
 
-def test_a_name_too_long_for_a_namespace_is_told(root):
+def test_too_long_namespace_is_reported(root):
     """A model's name may be longer than a namespace's."""
     with pytest.raises(SlipwayError, match="63"):
         manifests.namespace("production", "m" * 60, root)

@@ -1,4 +1,4 @@
-"""The scripts by which Kubernetes copies MLflow and brings it back, on a real PostgreSQL that holds a real MLflow's tables."""
+"""The scripts with which Kubernetes backs MLflow up and restores it, on a real PostgreSQL with MLflow's tables."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "k8s" / "mlflow"
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    """The environment of a database that MLflow has filled with its tables."""
+    """The environment of a database with MLflow's tables."""
     with postgres(tmp_path_factory.mktemp("postgres")) as (_, _, url):
         parts = urlsplit(url)
         programs = ":".join(map(str, tools.postgres_folders()))
@@ -75,8 +75,8 @@ def backed_up(world) -> Path:
     return copies(world)[-1]
 
 
-def test_what_was_lost_comes_back(world):
-    """With tables and files gone, the newest backup brings both back, byte for byte."""
+def test_lost_data_is_restored(world):
+    """With tables and files gone, the newest backup restores both, byte for byte."""
     backed_up(world)
     before = (world.artifacts / "1/größe/model.onnx").read_bytes()
     sql(world, "DROP SCHEMA public CASCADE")
@@ -89,8 +89,8 @@ def test_what_was_lost_comes_back(world):
     assert (world.artifacts / "1/größe/model.onnx").read_bytes() == before
 
 
-def test_what_is_there_is_not_overwritten_unasked(world):
-    """Where MLflow holds runs it is refused, unless REPLACE=yes; what came later is then gone."""
+def test_existing_data_is_not_overwritten_unasked(world):
+    """If MLflow has runs, a restore is refused without REPLACE=yes; with it, later data is gone."""
     backed_up(world)
     sql(world, "INSERT INTO runs (run_uuid, name, experiment_id) VALUES ('c', 'later', 1)")
     done = run(world, "restore.sh")
@@ -101,7 +101,7 @@ def test_what_is_there_is_not_overwritten_unasked(world):
 
 
 @pytest.mark.parametrize("name", ["mlflow.dump", "artifacts.tar.gz", "SHA256SUMS"])
-def test_a_damaged_backup_changes_nothing(world, name):
+def test_damaged_backup_changes_nothing(world, name):
     """One wrong byte is found before the database is touched."""
     copy = backed_up(world)
     content = bytearray((copy / name).read_bytes())
@@ -113,8 +113,8 @@ def test_a_damaged_backup_changes_nothing(world, name):
     assert sql(world, "SELECT count(*) FROM runs") == "3"
 
 
-def test_a_backup_that_fails_is_none(world):
-    """Without a database, without files, or with no room, the folder holds no backup, and the next one cleans up."""
+def test_failed_backup_leaves_none(world):
+    """Without a database, files or room, the folder has no backup, and the next one cleans up."""
     assert run(world, "backup.sh", PGPORT="1").returncode != 0
     assert run(world, "backup.sh", ARTIFACTS=str(world.artifacts / "gone")).returncode != 0
     assert not [copy for copy in copies(world) if not copy.name.startswith(".making-")]
@@ -122,15 +122,15 @@ def test_a_backup_that_fails_is_none(world):
     assert copies(world) == [made]
 
 
-def test_the_newest_are_kept(world):
-    """Older backups than the number that is kept are removed, the newest stay."""
+def test_newest_backups_are_kept(world):
+    """Older ones beyond the limit are deleted."""
     for day in ("01", "02", "03"):
         (world.backups / f"2020-01-{day}T000000Z").mkdir()
     made = backed_up(world)
     assert [copy.name for copy in copies(world)] == ["2020-01-03T000000Z", made.name]
 
 
-def test_without_a_backup_it_says_so(world):
-    """An empty folder, and a name that is not there, are told in words."""
+def test_missing_backup_is_reported(world):
+    """An empty folder and an unknown name each have a message."""
     assert "there is no backup at all" in run(world, "restore.sh").stderr
     assert "there is no backup 2020" in run(world, "restore.sh", BACKUP="2020").stderr

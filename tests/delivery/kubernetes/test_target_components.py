@@ -11,27 +11,27 @@ from tests.delivery.kubernetes.target_world import new_world
 
 @pytest.fixture
 def world(cluster, tmp_path):
-    """A model that is deployed nowhere yet, for a cluster whose addresses are known."""
+    """A model that is not deployed yet, for a cluster with known addresses."""
     with new_world(cluster, tmp_path / "world") as made:
         made.edit("overlays/production/addresses.yaml", ": set-me", ": model.example.com")
         yield made
 
 
 def switch_on(world, component: str) -> None:
-    """Take the # from a component's line in the overlay of production."""
+    """Uncomment a component in production's overlay."""
     world.edit(
         "overlays/production/kustomization.yaml", f"# - ../../components/{component}", f"- ../../components/{component}"
     )
 
 
 def weights(world) -> dict[str, int]:
-    """The share of the requests that each Service gets by the route."""
+    """The share of requests of each Service in the route."""
     (rule,) = world.get("httproute", "model")["spec"]["rules"]
     return {backend["name"]: backend["weight"] for backend in rule["backendRefs"]}
 
 
-def test_a_route_gives_the_canary_its_exact_share(world, capsys):
-    """With the component gateway all stable pods stay, the route has 10 % for the canary, and nothing once it is over."""
+def test_route_gives_the_canary_its_exact_share(world, capsys):
+    """With the component gateway all stable pods stay; the route gives 10 % to the canary, and nothing afterwards."""
     switch_on(world, "gateway")
     assert world.deploy(1)["url"] == "https://model.example.com"
     world.wait_for_pods(3)
@@ -55,7 +55,7 @@ def test_a_route_gives_the_canary_its_exact_share(world, capsys):
     world.assert_at_rest(2)
 
 
-def test_an_aborted_canary_gets_no_requests_by_the_route(world):
+def test_aborted_canary_gets_no_requests(world):
     """After an abort the route leads to the stable pods alone."""
     switch_on(world, "gateway")
     world.deploy(1)
@@ -66,14 +66,14 @@ def test_an_aborted_canary_gets_no_requests_by_the_route(world):
     world.assert_at_rest(1)
 
 
-def test_argos_verdict_is_waited_for(world, capsys):
-    """With argo-rollouts our own steps stand aside: what it calls healthy is recorded, what it calls degraded is undone."""
+def test_argo_decides_if_enabled(world, capsys):
+    """With argo-rollouts our own steps are skipped: a healthy Rollout is recorded, a degraded one undone."""
     switch_on(world, "argo-rollouts")
     good, bad, ended = world.release(2), world.release(3), threading.Event()
-    paused: set[str] = set()  # images that stand at a step until all steps are left out
+    paused: set[str] = set()  # images that stop at a step until all steps are skipped
 
     def argo() -> None:
-        """What its controller would write, for images that it likes and one that it does not."""
+        """The status that its controller would write: good for some images, bad for one."""
         while not ended.wait(0.5):
             found = world.cluster.run(
                 "-n", world.namespace(), "get", "rollout/model", "deployment/model", "--output=json"

@@ -1,4 +1,4 @@
-"""A release that is not fit for production is seen there, undone, and told with its reason; what served goes on serving."""
+"""A release that is unfit for production is detected, undone and reported with its reason; the previous one continues."""
 
 import _thread
 import json
@@ -14,7 +14,7 @@ from tests.delivery.kubernetes.target_world import new_world
 
 @pytest.fixture(scope="module")
 def world(cluster, tmp_path_factory):
-    """A model whose version 1 is in production; every test leaves it so."""
+    """A model with version 1 in production; every test leaves it like that."""
     with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
         made.deploy(1)
         made.wait_for_pods(3)
@@ -22,7 +22,7 @@ def world(cluster, tmp_path_factory):
 
 
 def refused(world, version: int, fault: str, **how) -> str:
-    """Deploy what must fail; version 1 is restored in every respect. Returns the error's words."""
+    """Deploy a version that must fail, and check that version 1 is restored completely. Returns the error message."""
     with pytest.raises(DeployError) as raised:
         world.deploy(version, fault, **how)
     assert "version 1 was restored" in raised.value.what
@@ -31,35 +31,35 @@ def refused(world, version: int, fault: str, **how) -> str:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_an_image_that_is_not_in_the_registry_is_named(world, at_once, capsys):
-    """The digest that cannot be pulled is named, long before any deadline, whether there is a canary or not."""
+def test_missing_image_is_named(world, at_once, capsys):
+    """The digest that cannot be pulled is named long before any deadline, with and without a canary."""
     said = refused(world, 2, "absent", at_once=at_once)
     assert f"cannot get its image registry.example/team/model@sha256:{'0' * 64}: Err" in said
     assert "Pulling image" in capsys.readouterr().out
 
 
-def test_a_release_that_is_never_ready_is_given_up(world, capsys):
-    """After ready_seconds the pod is named, and gone; what its probe said is shown once, however often it was said."""
+def test_release_that_is_never_ready_times_out(world, capsys):
+    """After ready_seconds the pod is named and removed; its probe's message is shown once."""
     hasty = world.with_ready_seconds(4)
     assert "was not ready within 4 s" in refused(hasty, 2, "never-ready")
     told = [line for line in capsys.readouterr().out.splitlines() if "Unhealthy: Startup probe failed" in line]
     assert told and len(told) == len(set(told))
 
 
-def test_a_release_that_falls_over_is_given_up_with_its_last_words(world, capsys):
-    """A pod that crashes again and again is given up at once, and what it wrote last is shown."""
+def test_crashing_release_is_given_up_with_its_log(world, capsys):
+    """A pod that crashes repeatedly is given up at once, and its last log lines are shown."""
     assert "falls over again and again" in refused(world, 2, "crash", at_once=True)
     assert "  | error: the model of this image cannot be loaded" in capsys.readouterr().out
 
 
-def test_last_words_that_are_no_text_keep_nothing_from_being_restored(world, capsys):
-    """A pod may write any bytes; what can be read of them is shown, and what served is restored."""
+def test_binary_log_does_not_prevent_restoring(world, capsys):
+    """A pod may log any bytes; the readable part is shown, and the previous release restored."""
     assert "falls over again and again" in refused(world, 2, "crash-garbled", at_once=True)
     assert "  | broken: \ufffd" in capsys.readouterr().out
 
 
-def test_what_cannot_be_shown_keeps_nothing_from_being_restored(world, monkeypatch):
-    """Whatever goes wrong while a failure is explained, what served is restored, and the failure's own reason is told."""
+def test_failing_explanation_does_not_prevent_restoring(world, monkeypatch):
+    """Whatever fails while a failure is explained, the previous release is restored, and the original reason reported."""
 
     def fail(*_):
         raise ValueError("not a log")
@@ -69,8 +69,8 @@ def test_what_cannot_be_shown_keeps_nothing_from_being_restored(world, monkeypat
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_wrong_answers_are_seen_at_the_first_pod(world, at_once, capsys):
-    """The first pod that does not give the golden answers fails its smoke test, which names the row; no second one is made."""
+def test_wrong_answers_are_found_at_the_first_pod(world, at_once, capsys):
+    """The first pod without the golden answers fails its smoke test, which names the row; no second pod starts."""
     # Time passes ten times faster in the double's pods, not in this process.
     world.edit("base/deployment.yaml", "minReadySeconds: 5 ", "minReadySeconds: 100 ")
     said = refused(world.with_canary(steps=[10, 50]), 2, "wrong-answers", at_once=at_once)
@@ -81,14 +81,14 @@ def test_wrong_answers_are_seen_at_the_first_pod(world, at_once, capsys):
     assert told.partition("the release failed")[0].count(": Pulling: ") == 1
 
 
-def test_a_slow_canary_is_aborted(world):
-    """A canary that needs far longer for its answers is aborted for its latency."""
+def test_slow_canary_is_aborted(world):
+    """A canary with far longer response times is aborted for its latency."""
     said = refused(world.with_canary(latency_margin_ms=1.0), 2, "slow:0.03")
     assert "the canary was aborted" in said and "times as long on /predict as stable" in said
 
 
-def test_a_canary_that_errs_is_aborted(world, monkeypatch):
-    """A canary that fails 5 % of its requests fails its smoke test; were it to pass that, its error rate aborts it."""
+def test_failing_canary_is_aborted(world, monkeypatch):
+    """A canary that fails 5 % of its requests fails its smoke test, or else is aborted for its error rate."""
     assert "/predict answered 500" in refused(world, 2, "errors:0.05")
     monkeypatch.setattr(rollout, "prove_pod", lambda *_: None)
     said = refused(world.with_canary(error_margin=0.01), 2, "errors:0.05")
@@ -96,7 +96,7 @@ def test_a_canary_that_errs_is_aborted(world, monkeypatch):
 
 
 def test_too_little_traffic_holds_and_then_aborts(world, capsys):
-    """Without golden requests and callers a step cannot be judged: it holds, is aborted after hold_seconds, and all pods are back."""
+    """Without requests there is no verdict: the step holds, is aborted after hold_seconds, and all pods are restored."""
     world.kubectl("scale", "deployment/model", "--replicas=4")  # as the autoscaler does under load
     world.wait_for_pods(4)
     said = refused(world.with_canary(replay=0, hold_seconds=3), 2, "")
@@ -106,23 +106,23 @@ def test_too_little_traffic_holds_and_then_aborts(world, capsys):
     assert "  hold: fewer than 100 requests on one side" in capsys.readouterr().out
 
 
-def test_a_canary_that_dies_at_its_step_is_aborted(world, monkeypatch):
-    """A canary whose pod falls over while it is judged is aborted, though the pod comes back."""
+def test_crashing_canary_is_aborted(world, monkeypatch):
+    """A canary whose pod crashes while it is judged is aborted, though the pod comes back."""
     real = pods.restarts
     monkeypatch.setattr(pods, "restarts", lambda pod: 1 if "canary" in pod["metadata"]["name"] else real(pod))
     assert "fell over" in refused(world, 2, "")
 
 
-def test_the_keyboard_stops_a_release_and_undoes_it(world, capsys):
-    """Ctrl-C while the canary is judged puts back what served before, and says so."""
+def test_ctrl_c_undoes_a_release(world, capsys):
+    """Ctrl-C during the canary restores the previous release, and a message says so."""
     timer = threading.Timer(8, _thread.interrupt_main)
     timer.start()
     said = refused(world.with_canary(replay=0), 2, "")
     assert "stopped by the keyboard" in said
 
 
-def test_a_canary_that_was_aborted_goes_even_when_what_served_does_not_come_back(world, monkeypatch):
-    """When restoring fails, the canary is taken away all the same: it was found unfit."""
+def test_aborted_canary_is_removed_even_if_restoring_fails(world, monkeypatch):
+    """It was found unfit."""
 
     def gone(*_):
         raise DeployError("pod model-1 cannot get its image", "")
@@ -136,8 +136,8 @@ def test_a_canary_that_was_aborted_goes_even_when_what_served_does_not_come_back
     world.assert_at_rest(1)
 
 
-def test_manifests_come_back_with_the_release(world):
-    """A release that fails with changed manifests takes the change away with it."""
+def test_manifests_are_restored_with_the_release(world):
+    """When a release with changed manifests fails, the change is undone, too."""
     world.edit("base/deployment.yaml", "memory: 192Mi", "memory: 193Mi")
     refused(world, 2, "wrong-answers", at_once=True)
     world.edit("base/deployment.yaml", "memory: 193Mi", "memory: 192Mi")
@@ -145,8 +145,8 @@ def test_manifests_come_back_with_the_release(world):
     assert container["resources"]["requests"]["memory"] == "192Mi"
 
 
-def test_a_bundle_that_is_not_here_is_told_by_version_and_digest(world):
-    """On a machine that lacks the bundle of what served before, going back is proven by version and digest."""
+def test_restoring_without_the_bundle_checks_version_and_digest(world):
+    """On a machine without the previous release's bundle, these two prove that it is back."""
     config = world.get("configmap", "slipway-release")
     record = json.loads(config["data"]["record"]) | {"bundle": "/on/another/machine"}
     world.kubectl(
@@ -156,8 +156,8 @@ def test_a_bundle_that_is_not_here_is_told_by_version_and_digest(world):
     refused(world, 2, "wrong-answers", at_once=True)
 
 
-def test_a_first_release_that_fails_is_taken_away(world):
-    """Where nothing served before, nothing is left behind, and the error says so."""
+def test_failed_first_release_is_removed(world):
+    """Without a previous release nothing remains, and the error says so."""
     with pytest.raises(DeployError, match="staging served nothing before, so it was taken away again"):
         world.deploy(2, "wrong-answers", environment="staging")
     assert not world.get("deployments,services,hpa,pdb", environment="staging")["items"]

@@ -1,4 +1,4 @@
-"""Who may call an environment: the Secrets that the target makes, those that it finds, and what it refuses."""
+"""API keys of an environment: the Secrets that the target creates, finds and refuses."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ KEYS, OURS, METRICS = "model-api-keys", "model-pipeline-key", "model-metrics-key
 
 @pytest.fixture(scope="module")
 def world(cluster, tmp_path_factory):
-    """A model whose version 1 is in production, where nobody had set up any keys."""
+    """A model with version 1 in production, where nobody had configured keys."""
     with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
         made.deploy(1)
         yield made
@@ -26,19 +26,19 @@ def world(cluster, tmp_path_factory):
 
 @pytest.fixture
 def empty(cluster, tmp_path, monkeypatch):
-    """A model that is deployed nowhere yet."""
+    """A model that is not deployed yet."""
     monkeypatch.delenv("SLIPWAY_KEY", raising=False)
     with new_world(cluster, tmp_path / "world") as made:
         yield made
 
 
 def hashed(key: str) -> str:
-    """A key as the service knows it."""
+    """A key's hash, as the service stores it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def make_secret(world, name: str, entry: str, text: str, environment: str = "production") -> None:
-    """Have a Secret in the environment's namespace, as somebody would make it by hand."""
+    """Create a Secret in the environment's namespace, as a person would."""
     space = world.namespace(environment)
     if world.cluster.run("get", "namespace", space).returncode:
         world.cluster.kubectl("create", "namespace", space)
@@ -48,8 +48,8 @@ def make_secret(world, name: str, entry: str, text: str, environment: str = "pro
     )
 
 
-def test_the_first_release_makes_keys_for_delivery_and_for_prometheus(world):
-    """Three Secrets: the lines of hashes that pods mount, and each plain key by itself, in nobody's pods."""
+def test_first_release_creates_keys_for_delivery_and_prometheus(world):
+    """Three Secrets: the lines with hashes, which pods mount, and each plain key by itself, in no pod."""
     pipeline, metrics = world.secret(OURS, "key"), world.secret(METRICS, "key")
     assert world.secret(KEYS, "keys").splitlines() == [
         f"pipeline predict,metrics {hashed(pipeline)}",
@@ -62,20 +62,20 @@ def test_the_first_release_makes_keys_for_delivery_and_for_prometheus(world):
         assert pipeline not in text and metrics not in text
 
 
-def test_who_shows_no_key_is_refused_and_prometheus_may_read_metrics_alone(world):
-    """401 without a key; the key of Prometheus opens /metrics and no prediction."""
+def test_keys_are_required_and_limited_by_scope(world):
+    """401 without a key; Prometheus' key reads /metrics and cannot predict."""
     bearer = {"Authorization": f"Bearer {world.secret(METRICS, 'key')}"}
     with target.reach("production", world.settings) as url:
         assert requests.post(f"{url}/predict", json={}, timeout=10).status_code == 401
         assert requests.get(f"{url}/metrics", timeout=10).status_code == 401
-        # The API server keeps Authorization to itself, so here the key travels in the other header.
+        # The API server's proxy drops Authorization, so the key is in the other header.
         shown = {"X-API-Key": bearer["Authorization"]}
         assert requests.get(f"{url}/metrics", headers=shown, timeout=10).status_code == 200
         assert requests.post(f"{url}/predict", json={}, headers=shown, timeout=10).status_code == 403
 
 
-def test_the_next_release_finds_its_key_in_the_cluster(world, capsys):
-    """Nothing has to be set for it: canary, smoke test and integration tests read the key, and no output has it."""
+def test_next_release_reads_its_key_from_the_cluster(world, capsys):
+    """Without settings, canary, smoke test and integration tests use the key, and no output contains it."""
     key = world.secret(OURS, "key")
     world.deploy(2)
     assert world.serving()["version"] == "2" and world.secret(OURS, "key") == key
@@ -84,15 +84,15 @@ def test_the_next_release_finds_its_key_in_the_cluster(world, capsys):
     assert key not in said.out + said.err
 
 
-def test_the_line_to_paste_reads_the_key_from_the_cluster(world):
-    """What stands in the shown line gives the key to a shell."""
+def test_printed_command_reads_the_key_from_the_cluster(world):
+    """In a shell, the printed line gives the key."""
     words = target.key_in_shell("production", world.settings)
     done = subprocess.run(["sh", "-c", f'printf %s "{words}"'], capture_output=True, text=True, timeout=60)
     assert done.stdout == world.secret(OURS, "key")
 
 
 def test_keys_change_in_running_pods(world):
-    """A line that is added to the Secret is known to pods that run, and one that is removed no longer."""
+    """A line added to the Secret is accepted by running pods, and a removed one no longer."""
     lines, (key, line) = world.secret(KEYS, "keys"), make_key("billing", "predict")
     row = json.loads((world.release(1).bundle / "golden.json").read_text(encoding="utf-8"))["inputs"][0]
     before = {pod["metadata"]["name"] for pod in world.get("pods")["items"]}
@@ -108,13 +108,13 @@ def test_keys_change_in_running_pods(world):
             ):
                 assert time.monotonic() < deadline, f"it never answered {wanted}"
                 time.sleep(0.2)
-    # None is new; those of a canary that had done its work may have ended meanwhile.
+    # No pod is new; those of a finished canary may have ended meanwhile.
     after = {pod["metadata"]["name"] for pod in world.get("pods")["items"]}
     assert after and after <= before
 
 
-def test_keys_without_deliverys_own_are_refused_with_the_line_to_add(empty):
-    """Where somebody made the Secret by hand, what to add is said before anything is applied; once added, it goes on."""
+def test_missing_delivery_key_is_refused_with_the_line_to_add(empty):
+    """If somebody created the Secret by hand, the message comes before anything is applied; once the line is added, delivery continues."""
     _, line = make_key("billing", "predict")
     make_secret(empty, KEYS, "keys", f"{line}\n", "staging")
     with pytest.raises(DeployError) as raised:
@@ -128,8 +128,8 @@ def test_keys_without_deliverys_own_are_refused_with_the_line_to_add(empty):
     assert empty.secret(KEYS, "keys", "staging") == f"{line}\n{wanted}\n"
 
 
-def test_a_key_that_may_too_little_is_refused(empty):
-    """Delivery compares metrics: a line that lets it predict alone is named."""
+def test_delivery_key_without_scopes_is_refused(empty):
+    """Delivery reads metrics: a line that allows only predictions is named."""
     key, line = make_key("pipeline", "predict")
     make_secret(empty, OURS, "key", key, "staging")
     make_secret(empty, KEYS, "keys", line, "staging")
@@ -137,16 +137,16 @@ def test_a_key_that_may_too_little_is_refused(empty):
         empty.deploy(1, environment="staging")
 
 
-def test_a_run_that_was_killed_between_two_secrets_is_gone_on_with(empty):
-    """A plain key that is there already is the one whose hash is written down."""
+def test_run_killed_between_two_secrets_is_continued(empty):
+    """An existing plain key is kept, and its hash is written."""
     key, _ = make_key("pipeline", "predict")
     make_secret(empty, OURS, "key", key, "staging")
     empty.deploy(1, environment="staging")
     assert hashed(key) in empty.secret(KEYS, "keys", "staging")
 
 
-def test_a_key_of_the_environment_does_where_the_cluster_has_none(empty, monkeypatch):
-    """With SLIPWAY_KEY, whose line is among the callers, no Secret of ours is made for it."""
+def test_key_from_the_environment_is_used(empty, monkeypatch):
+    """With SLIPWAY_KEY, whose line is in the Secret, no Secret for delivery is created."""
     key, line = make_key("ci", "predict,metrics")
     make_secret(empty, KEYS, "keys", line, "staging")
     monkeypatch.setenv("SLIPWAY_KEY", key)
@@ -154,8 +154,8 @@ def test_a_key_of_the_environment_does_where_the_cluster_has_none(empty, monkeyp
     assert OURS not in [one["metadata"]["name"] for one in empty.get("secrets", environment="staging")["items"]]
 
 
-def test_keys_from_a_secret_store_are_asked_for_before_anything_is_applied(empty):
-    """With the component api-keys we make no Secret of callers, but the two keys, and say which lines belong into the store."""
+def test_secret_store_must_have_the_lines_first(empty):
+    """With the component api-keys we create only the two plain keys, and print the lines that the store needs."""
     empty.edit("overlays/staging/addresses.yaml", ": set-me", ": filled-in")
     empty.edit("overlays/staging/kustomization.yaml", "# - ../../components/api-keys", "- ../../components/api-keys")
     with pytest.raises(DeployError, match="come from your secret store") as raised:
@@ -173,15 +173,15 @@ def test_keys_from_a_secret_store_are_asked_for_before_anything_is_applied(empty
 
 
 @pytest.mark.parametrize("name", [KEYS, OURS])
-def test_a_secret_that_holds_something_else_is_named(empty, name):
-    """A Secret without the text that belongs there is said to be so, with its name."""
+def test_malformed_secret_is_named(empty, name):
+    """A Secret without the expected text is named."""
     make_secret(empty, name, "something", "else", "staging")
     with pytest.raises(DeployError, match=f"Secret {name} in namespace {empty.namespace('staging')} has no text under"):
         empty.deploy(1, environment="staging")
 
 
-def test_forgetting_is_left_to_people_with_the_command_to_run(world):
-    """Nobody's pods are entered; the words have the whole command, the subject quoted."""
+def test_forget_prints_the_command_to_run(world):
+    """Delivery does not execute commands in pods; the message has the whole command with the subject quoted."""
     with pytest.raises(DeployError) as raised:
         target.forget("production", world.settings, "a customer; rm")
     assert (

@@ -1,4 +1,4 @@
-"""A deploying process that is killed leaves the cluster half-way; the next run puts that right before anything else."""
+"""A deployment that is killed leaves the cluster in an intermediate state; the next run repairs it first."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from tests.delivery.kubernetes.target_world import ROOT, as_json, new_world
 
 @pytest.fixture(scope="module")
 def world(cluster, tmp_path_factory):
-    """A model whose version 1 is in production; every test ends with version 1 there."""
+    """A model with version 1 in production; every test ends with it."""
     with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
         made.deploy(1)
         made.wait_for_pods(3)
@@ -21,7 +21,7 @@ def world(cluster, tmp_path_factory):
 
 
 def killed(world, version: int, at: str, after: float = 0) -> None:
-    """Deploy in a process of its own, and kill that `after` seconds from the line that begins with `at`."""
+    """Deploy in a separate process, and kill it `after` seconds from the line that starts with `at`."""
     command = [sys.executable, "-m", "tests.delivery.kubernetes.target_world", as_json(world), str(version), ""]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = []
@@ -51,8 +51,8 @@ def killed(world, version: int, at: str, after: float = 0) -> None:
         ("canary: version 2 gets all pods", 2, "a half finished rollout"),
     ],
 )
-def test_the_next_run_repairs_what_a_killed_one_left(world, at, after, left, capsys):
-    """Wherever it was killed, the next run says what it found, goes back to version 1, and ends with what it was asked for."""
+def test_next_run_repairs_a_killed_one(world, at, after, left, capsys):
+    """Wherever it was killed, the next run reports what it found, restores version 1, and then does its own work."""
     killed(world, 2, at, after)
     assert world.serving()["version"] == "1"
     capsys.readouterr()
@@ -64,16 +64,16 @@ def test_the_next_run_repairs_what_a_killed_one_left(world, at, after, left, cap
     world.wait_for_pods(3)
 
 
-def test_a_killed_run_is_said_by_status(world):
-    """Until then, what serves is told with a note that a deployment ended midway."""
+def test_status_reports_a_killed_run(world):
+    """Until the repair, the current release has a note that a deployment was interrupted."""
     killed(world, 2, "canary: version 2 gets all pods", 2)
     assert "ended midway" in world.serving()["note"]
     world.deploy(1, at_once=True)
     world.assert_at_rest(1)
 
 
-def test_a_rollback_waits_for_no_repair(world, capsys):
-    """Going back puts its version straight into the place of a half-way canary, which is gone at the end."""
+def test_rollback_needs_no_repair(world, capsys):
+    """It directly replaces a half-finished canary, which is gone at the end."""
     killed(world, 2, "  go: ")
     assert "canary pods" in world.serving()["note"]
     world.deploy(3, at_once=True)
@@ -84,8 +84,8 @@ def test_a_rollback_waits_for_no_repair(world, capsys):
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["again", "closed"])
-def test_undoing_is_not_stopped(world, closed):
-    """Once Ctrl-C has stopped a release, neither another one nor a closed terminal keeps version 1 from being restored."""
+def test_undoing_cannot_be_interrupted(world, closed):
+    """Once Ctrl-C has stopped a release, neither another Ctrl-C nor a closed terminal prevents the restoring of version 1."""
     command = [sys.executable, "-m", "tests.delivery.kubernetes.target_world", as_json(world), "2", ""]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _read_until(process, "  go: ")
@@ -111,8 +111,8 @@ def _read_until(process: subprocess.Popen, at: str) -> None:
     pytest.fail("".join(said))
 
 
-def test_the_next_release_goes_through_the_canary_again(world, capsys):
-    """After a repair a new release is compared with what was restored, as if nothing had happened."""
+def test_release_after_a_repair_uses_the_canary(world, capsys):
+    """It is compared with the restored release as usual."""
     killed(world, 2, "  go: ")
     world.deploy(3)
     said = capsys.readouterr().out
@@ -121,8 +121,8 @@ def test_the_next_release_goes_through_the_canary_again(world, capsys):
     world.deploy(1, at_once=True)
 
 
-def test_a_first_release_that_was_killed_is_in_nobodys_way(cluster, tmp_path):
-    """Where nothing served before the killed run, the next one deploys as if it were the first."""
+def test_killed_first_release_blocks_nobody(cluster, tmp_path):
+    """Without a previous release, the next run deploys as if it were the first."""
     with new_world(cluster, tmp_path / "world") as made:
         killed(made, 1, "applying version 1", 1)
         assert made.serving() is None

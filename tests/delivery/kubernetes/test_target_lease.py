@@ -1,4 +1,4 @@
-"""Two machines that deploy to one environment: whoever lost the lease changes nothing any more, and a live one is never taken."""
+"""Concurrent deployments to one environment: a run that lost the lease changes nothing, and a live lease is never taken."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from tests.delivery.kubernetes.target_world import new_world
 
 @pytest.fixture(scope="module")
 def world(cluster, tmp_path_factory):
-    """A model whose version 1 is in staging."""
+    """A model with version 1 in staging."""
     with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
         made.deploy(1, environment="staging")
         yield made
@@ -23,12 +23,12 @@ def world(cluster, tmp_path_factory):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """A lease that is good for two seconds."""
+    """A lease that lasts two seconds."""
     monkeypatch.setattr(lease, "SECONDS", 2)
 
 
 def hold(world, seconds_ago: float = 0) -> None:
-    """Have somebody else hold the lease, renewed so long ago."""
+    """Make another holder have the lease, renewed this long ago."""
     moment = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).strftime(lease.TIME)
     spec = {"holderIdentity": "somebody else", "leaseDurationSeconds": 60, "acquireTime": moment, "renewTime": moment}
     change = json.dumps({"spec": spec})
@@ -36,19 +36,19 @@ def hold(world, seconds_ago: float = 0) -> None:
 
 
 def spec(world) -> dict:
-    """What the lease says."""
+    """The lease's specification."""
     return world.get("lease", lease.NAME, environment="staging")["spec"]
 
 
 def give_back(world) -> None:
-    """Have nobody hold the lease, and version 1 serve."""
+    """Free the lease, and make version 1 serve."""
     change = '{"spec": {"holderIdentity": ""}}'
     world.kubectl("patch", "lease", lease.NAME, "--type=merge", "--patch", change, environment="staging")
     world.deploy(1, environment="staging")
 
 
 def failing(error: Exception, times: float):
-    """A `_write` whose renewals fail with this error so many times."""
+    """A `_write` whose renewals fail this many times with this error."""
     real, left = lease._write, [times]
 
     def write(cluster, found, verb="replace", **changes):
@@ -61,8 +61,8 @@ def failing(error: Exception, times: float):
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_lease_that_is_lost_while_a_failure_is_undone_ends_that(world, monkeypatch):
-    """What another run may have put there meanwhile is not replaced by what served before ours."""
+def test_losing_the_lease_stops_the_undoing(world, monkeypatch):
+    """What another run may have deployed meanwhile is not replaced by our previous release."""
 
     def sleep(*_):
         hold(world)
@@ -79,8 +79,8 @@ def test_a_lease_that_is_lost_while_a_failure_is_undone_ends_that(world, monkeyp
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_lease_that_could_not_be_renewed_in_time_is_not_ours(world, monkeypatch):
-    """Once its time is over, by the clock on the wall, another run may have taken it: nothing is changed any more."""
+def test_lease_not_renewed_in_time_is_lost(world, monkeypatch):
+    """After its duration by wall-clock time, another run may have taken it: nothing is changed any more."""
     gone = KubectlError("the cluster cannot be reached", "", "Unreachable")
     monkeypatch.setattr(lease, "_write", failing(gone, float("inf")))
     monkeypatch.setattr(rollout, "complete", lambda _: False)
@@ -94,8 +94,8 @@ def test_a_lease_that_could_not_be_renewed_in_time_is_not_ours(world, monkeypatc
 @pytest.mark.parametrize(
     "error", [ValueError("half an answer"), KubectlError("kubectl: no answer", "", "Unreachable")], ids=["bug", "net"]
 )
-def test_a_renewal_that_fails_is_tried_again(world, error, monkeypatch):
-    """Whatever a renewal fails of, the next one keeps the lease."""
+def test_failed_renewal_is_retried(world, error, monkeypatch):
+    """Whatever the error, the next renewal keeps the lease."""
     where = kubectl.Cluster("staging", world.cluster.staging, world.namespace("staging"))
     monkeypatch.setattr(lease, "_write", failing(error, 1))
     with lease.held(where, "me") as still_ours:
@@ -106,8 +106,8 @@ def test_a_renewal_that_fails_is_tried_again(world, error, monkeypatch):
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_renewal_whose_answer_was_lost_is_our_own(world, monkeypatch):
-    """The lease moved, but by us: it is kept."""
+def test_renewal_with_a_lost_response_counts(world, monkeypatch):
+    """The lease changed, but by us: it is kept."""
     where, real = kubectl.Cluster("staging", world.cluster.staging, world.namespace("staging")), lease._write
     lost = []
 
@@ -125,8 +125,8 @@ def test_a_renewal_whose_answer_was_lost_is_our_own(world, monkeypatch):
     assert lost
 
 
-def test_a_lease_that_is_renewed_is_not_taken_however_old_it_looks(world):
-    """A holder whose clock is two minutes behind ours is seen to be alive."""
+def test_renewed_lease_is_not_taken(world):
+    """A holder whose clock is two minutes behind ours is recognised as alive."""
     hold(world, seconds_ago=120)
     ended = threading.Event()
 

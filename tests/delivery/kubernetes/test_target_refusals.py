@@ -1,4 +1,4 @@
-"""What a deployment refuses before it changes anything, and says in words."""
+"""What a deployment refuses before it changes anything, and the messages."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -14,14 +14,14 @@ LEASE = "slipway-delivery"
 
 @pytest.fixture(scope="module")
 def world(cluster, tmp_path_factory):
-    """A model whose version 1 is in staging."""
+    """A model with version 1 in staging."""
     with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
         made.deploy(1, environment="staging")
         yield made
 
 
 def refused(world, error: type[SlipwayError] = DeployError) -> SlipwayError:
-    """Deploy version 2 to staging, which must be refused, and staging still serves version 1."""
+    """Deploy version 2 to staging, which must be refused; staging still serves version 1."""
     with pytest.raises(error) as raised:
         world.deploy(2, environment="staging")
     return raised.value
@@ -29,7 +29,7 @@ def refused(world, error: type[SlipwayError] = DeployError) -> SlipwayError:
 
 @pytest.fixture
 def double(cluster):
-    """Only the double has contexts of people who may do little."""
+    """Skip on a real cluster: only the double has contexts with few permissions."""
     if not cluster.double:
         pytest.skip("only the double has these contexts")
 
@@ -44,8 +44,8 @@ def double(cluster):
         ("outsider", 'User "outsider" cannot create resource "leases"'),
     ],
 )
-def test_who_may_not_deploy_is_told_why(world, context, said, monkeypatch):
-    """A cluster that does not answer, a log-in that is over, and a permission that lacks are each named."""
+def test_missing_access_is_explained(world, context, said, monkeypatch):
+    """An unreachable cluster, an expired login and a missing permission are each named."""
     monkeypatch.setenv("SLIPWAY_STAGING_CONTEXT", context)
     assert said in refused(world).what
     monkeypatch.setenv("SLIPWAY_STAGING_CONTEXT", world.cluster.staging)
@@ -53,14 +53,14 @@ def test_who_may_not_deploy_is_told_why(world, context, said, monkeypatch):
 
 
 @pytest.mark.usefixtures("double")
-def test_who_may_work_in_the_namespace_alone_can_deploy(world, monkeypatch):
-    """An account without any permission outside of the namespace deploys there."""
+def test_permission_in_the_namespace_suffices(world, monkeypatch):
+    """An account without any permission outside the namespace can deploy."""
     monkeypatch.setenv("SLIPWAY_STAGING_CONTEXT", "tenant")
     assert world.deploy(1, environment="staging")["version"] == "1"
 
 
-def test_a_namespace_of_the_other_environment_is_refused(world):
-    """A namespace that is labelled for production does not get what is for staging."""
+def test_namespace_of_the_other_environment_is_refused(world):
+    """A namespace labelled for production is not used for staging."""
     name = world.namespace("staging")
     world.cluster.kubectl("label", "namespace", name, "slipway/environment=production", "--overwrite")
     try:
@@ -69,8 +69,8 @@ def test_a_namespace_of_the_other_environment_is_refused(world):
         world.cluster.kubectl("label", "namespace", name, "slipway/environment=staging", "--overwrite")
 
 
-def test_a_record_of_the_other_environment_is_refused(world):
-    """Where the label cannot be seen, the record tells whose namespace it is."""
+def test_record_of_the_other_environment_is_refused(world):
+    """If the label is not readable, the record names the environment."""
     config = world.get("configmap", "slipway-release", environment="staging")
     record = config["data"]["record"]
     _patch(
@@ -85,8 +85,8 @@ def test_a_record_of_the_other_environment_is_refused(world):
         _patch(world, "configmap", "slipway-release", {"data": {"record": record}})
 
 
-def test_a_damaged_record_is_named(world):
-    """A record that somebody damaged is said to be so, with the way out."""
+def test_damaged_record_is_named(world):
+    """The message names the remedy."""
     record = world.get("configmap", "slipway-release", environment="staging")["data"]["record"]
     _patch(world, "configmap", "slipway-release", {"data": {"record": "{"}})
     try:
@@ -98,8 +98,8 @@ def test_a_damaged_record_is_named(world):
         _patch(world, "configmap", "slipway-release", {"data": {"record": record}})
 
 
-def test_what_no_release_brought_is_not_applied_out_of_the_record(world):
-    """Whoever may write the ConfigMap cannot have the deploying account grant rights, or work in another namespace."""
+def test_foreign_objects_in_the_record_are_not_applied(world):
+    """Write access to the ConfigMap cannot make the deploying account grant rights, or work in another namespace."""
     data = world.get("configmap", "slipway-release", environment="staging")["data"]
     objects = json.loads(data["objects"])
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "mine"}}
@@ -113,8 +113,8 @@ def test_what_no_release_brought_is_not_applied_out_of_the_record(world):
     assert world.images("staging") == {world.release(1).image}
 
 
-def test_a_kind_that_could_not_be_brought_back_is_refused(cluster, tmp_path):
-    """An overlay with a kind that no release consists of is refused by its name before anything is changed."""
+def test_kind_that_cannot_be_restored_is_refused(cluster, tmp_path):
+    """An overlay with a kind that no release may contain is refused by name before anything is changed."""
     with new_world(cluster, tmp_path / "world") as made:
         job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: once}\n"
         (made.root / "k8s" / "overlays" / "staging" / "job.yaml").write_text(job, encoding="utf-8")
@@ -124,8 +124,8 @@ def test_a_kind_that_could_not_be_brought_back_is_refused(cluster, tmp_path):
         assert not made.get("deployments,services", environment="staging")["items"]
 
 
-def test_two_deployments_at_once_are_kept_apart(world):
-    """Who comes second is told who is at work and since when; what they hold is not touched."""
+def test_concurrent_deployments_are_kept_apart(world):
+    """The second one's message names the holder and the time; the holder's work is not touched."""
     _hold(world, seconds_ago=5)
     error = refused(world, BusyError)
     assert "somebody else is deploying to staging since 20" in error.what and "run this again after" in error.then
@@ -133,14 +133,14 @@ def test_two_deployments_at_once_are_kept_apart(world):
     assert world.images("staging") == {world.release(1).image}
 
 
-def test_a_lease_that_was_not_renewed_is_taken_over(world):
-    """After its time a lease belongs to nobody, and is free again afterwards."""
+def test_expired_lease_is_taken_over(world):
+    """After its duration a lease can be taken, and it is freed afterwards."""
     _hold(world, seconds_ago=120)
     assert world.deploy(1, environment="staging")["version"] == "1"
     assert not _lease(world).get("holderIdentity")
 
 
-def test_a_run_whose_lease_was_taken_over_stops_and_touches_nothing(world, monkeypatch):
+def test_run_that_lost_its_lease_stops(world, monkeypatch):
     """A machine that slept while another took over does not undo the other's work."""
     monkeypatch.setattr("delivery.targets.kubernetes.lease.SECONDS", 2)
     rules = world.with_canary(replay=0)
@@ -160,8 +160,8 @@ def test_a_run_whose_lease_was_taken_over_stops_and_touches_nothing(world, monke
     monkeypatch.undo()
 
 
-def test_a_manifest_with_an_unknown_field_is_named(cluster, tmp_path):
-    """A field that Kubernetes does not know is named, and nothing is left of a first release with it."""
+def test_manifest_with_an_unknown_field_is_named(cluster, tmp_path):
+    """And nothing remains of a first release with it."""
     with new_world(cluster, tmp_path / "world") as made:
         made.edit("base/deployment.yaml", "revisionHistoryLimit: 5", "revisionHistoryLimits: 5")
         with pytest.raises(DeployError, match=r"a manifest is not valid: .*revisionHistoryLimits") as raised:
@@ -180,7 +180,7 @@ def _lease(world) -> dict:
 
 
 def _hold(world, seconds_ago: float) -> None:
-    """Have somebody else hold the lease, renewed so long ago."""
+    """Make another holder have the lease, renewed this long ago."""
     moment = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     spec = {"holderIdentity": "somebody else", "leaseDurationSeconds": 60, "acquireTime": moment, "renewTime": moment}
     _patch(world, "lease", LEASE, {"spec": spec})

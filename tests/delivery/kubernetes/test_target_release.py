@@ -1,4 +1,4 @@
-"""Releases on a cluster: the first, the next through the canary under load, and the way back."""
+"""Releases on a cluster: the first one, the next through the canary under load, and the rollback."""
 
 import json
 import os
@@ -17,15 +17,15 @@ from tests.delivery.kubernetes.target_world import ROOT, new_world
 
 @pytest.fixture(scope="module")
 def world(cluster, tmp_path_factory):
-    """A model whose first version is in production, with all its pods."""
+    """A model with version 1 in production, with all its pods."""
     with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
         made.deploy(1)
         made.wait_for_pods(3)
         yield made
 
 
-def test_the_first_release_makes_its_namespace_and_serves(world):
-    """The namespace carries its environment's label, version 1 serves by digest, and the record says so."""
+def test_first_release_creates_its_namespace(world):
+    """The namespace has its environment's label, version 1 serves by digest, and the record says so."""
     namespace = world.cluster.json("get", "namespace", world.namespace())
     assert namespace["metadata"]["labels"]["slipway/environment"] == "production"
     expected = world.release(1)
@@ -44,8 +44,8 @@ def test_the_first_release_makes_its_namespace_and_serves(world):
     world.assert_at_rest(1)
 
 
-def test_the_integration_tests_pass_through_the_api_server(world):
-    """An address of this machine leads to a pod, and every integration test passes through it."""
+def test_integration_tests_pass_through_the_api_server(world):
+    """A URL of this machine leads to a pod, and every integration test passes through it."""
     with target.reach("production", world.settings) as url:
         assert requests.get(f"{url}/model/info", timeout=5).json()["version"] == "1"
         done = subprocess.run(
@@ -62,16 +62,16 @@ def test_the_integration_tests_pass_through_the_api_server(world):
         requests.get(f"{url}/readyz", timeout=5)
 
 
-def test_callers_go_on_when_the_pods_are_replaced(world):
-    """The address that callers use leads to whatever pods there are, also after all that were there at first are gone."""
+def test_clients_continue_when_pods_are_replaced(world):
+    """The clients' URL leads to whatever pods exist, also after all the first ones are gone."""
     with target.reach("production", world.settings, as_callers=True) as url:
         world.kubectl("delete", "pods", "-l", "slipway/track=stable", "--wait=true")
         world.wait_for_pods(3)
         assert requests.get(f"{url}/model/info", timeout=5).json()["version"] == "1"
 
 
-def test_the_next_release_takes_over_step_by_step_and_loses_no_request(world, capsys):
-    """Under constant load, version 2 gets 1 of 4 pods, 2 of 4, then all; every request is answered 200 with a version of the two."""
+def test_next_release_takes_over_step_by_step(world, capsys):
+    """Under constant load, version 2 gets 1 of 4 pods, 2 of 4, then all; every request gets 200 with one of the two versions."""
     stepwise = world.with_canary(steps=[10, 50])
     answers, seen, ended = Counter(), set(), threading.Event()
     with world.service() as url:
@@ -91,7 +91,7 @@ def test_the_next_release_takes_over_step_by_step_and_loses_no_request(world, ca
     assert record["version"] == "2"
     assert set(answers) == {(200, "1"), (200, "2")}, answers
     assert answers[200, "1"] > 50 and answers[200, "2"] > 50
-    # While steps were judged the autoscaler was held at the stable pods' number.
+    # During the steps the autoscaler was held at the number of stable pods.
     assert {(3, 3), (2, 2)} <= seen
     world.assert_at_rest(2)
 
@@ -112,15 +112,15 @@ def _watch_scaler(world, seen: set, ended: threading.Event) -> None:
         seen.add((spec["minReplicas"], spec["maxReplicas"]))
 
 
-def test_a_rollback_is_there_at_once(world, capsys):
-    """Going back takes no steps: the pods are replaced, tested, and the record says version 1."""
+def test_rollback_is_immediate(world, capsys):
+    """It takes no steps: the pods are replaced and tested, and the record says version 1."""
     record = world.deploy(1, at_once=True)
     assert record["version"] == "1" and "canary" not in capsys.readouterr().out
     world.assert_at_rest(1)
 
 
-def test_the_same_release_again_takes_no_steps_and_restarts_nothing(world, capsys):
-    """Where the image already serves there is nothing to compare, and its pods stay as they are."""
+def test_same_release_again_restarts_nothing(world, capsys):
+    """With the same image there is nothing to compare, and the pods stay."""
     before = sorted(
         pod["metadata"]["name"] for pod in world.get("pods")["items"] if "deletionTimestamp" not in pod["metadata"]
     )
@@ -132,7 +132,7 @@ def test_the_same_release_again_takes_no_steps_and_restarts_nothing(world, capsy
 
 
 def test_staging_takes_no_steps(world, capsys):
-    """Staging is where a release is tried: it gets all pods at once, and events are shown once each."""
+    """It gets all pods at once, and each event is shown once."""
     world.deploy(1, environment="staging")
     capsys.readouterr()
     assert world.deploy(2, environment="staging")["version"] == "2"
@@ -141,8 +141,8 @@ def test_staging_takes_no_steps(world, capsys):
     assert len(lines) == len(set(lines))
 
 
-def test_what_only_the_release_before_needed_is_deleted(world):
-    """An object that is no longer in the manifests goes with the next release."""
+def test_object_removed_from_the_manifests_is_deleted(world):
+    """With the next release."""
     world.edit("base/kustomization.yaml", "  - pdb.yaml\n", "")
     world.deploy(1, at_once=True)
     assert not world.get("pdb")["items"]

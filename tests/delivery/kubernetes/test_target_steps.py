@@ -1,4 +1,4 @@
-"""How many pods stand on each side at the steps of a canary."""
+"""The number of pods on each side at the steps of a canary."""
 
 import pytest
 
@@ -16,8 +16,8 @@ from delivery.targets.kubernetes.canary import steps
         (25, ["3 of 26 pods, 12 %", "13 of 26 pods, 50 %"]),
     ],
 )
-def test_shares_are_the_nearest_that_pods_allow(pods_now, shares):
-    """At 10 and 50 %: as near as so many pods and one more allow; a step that would change nothing is left out."""
+def test_shares_are_the_nearest_possible(pods_now, shares):
+    """At 10 and 50 %: as near as the pods and one more allow; a step that changes nothing is left out."""
     assert [str(step) for step in steps(pods_now, [10, 50], by_route=False)] == shares
 
 
@@ -30,8 +30,8 @@ def test_there_are_never_fewer_pods_than_before(pods_now, percent):
     assert pods_now <= step.stable + step.canary <= pods_now + 1
 
 
-def test_a_route_gives_exact_shares():
-    """With a route the stable pods all stay, and the canary has pods for its share."""
+def test_route_gives_exact_shares():
+    """With a route all stable pods stay, and the canary has pods for its share."""
     first, second = steps(3, [10, 50], by_route=True)
     assert (first.stable, first.canary, first.weight) == (3, 1, 10)
     assert (second.stable, second.canary, second.weight) == (3, 2, 50)

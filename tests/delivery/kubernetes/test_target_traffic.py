@@ -1,4 +1,4 @@
-"""Golden requests to both sides of a canary, and what becomes of those that no pod answers."""
+"""Golden requests to both sides of a canary, including those that no pod answers."""
 
 import threading
 import time
@@ -22,12 +22,12 @@ ANSWERS = {
 
 
 class Api(BaseHTTPRequestHandler):
-    """An API server that passes requests on to pods, which answer by their names."""
+    """An API server that forwards requests to pods, which respond according to their names."""
 
     asked: ClassVar[Counter[str]] = Counter()
 
     def do_POST(self):
-        """Answer as the pod in the path would."""
+        """Respond as the pod in the path would."""
         self.rfile.read(int(self.headers["Content-Length"]))
         pod = self.path.split("/")[6].partition(":")[0]
         self.asked[pod] += 1
@@ -40,12 +40,12 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def delivery(monkeypatch):
-    """A delivery whose pods are named by how they answer: deliver(stable=[...], canary=[...])."""
+    """A delivery whose pods' names say how they respond: deliver(stable=[...], canary=[...])."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     Api.asked.clear()
@@ -60,21 +60,21 @@ def delivery(monkeypatch):
     server.server_close()
 
 
-def test_both_sides_get_as_many_requests_and_all_their_pods_do(delivery):
-    """Twelve to each side, spread evenly over three stable pods and two of the canary."""
+def test_requests_are_spread_evenly(delivery):
+    """Twelve to each side, over three stable pods and two of the canary."""
     lost = traffic.send(delivery(stable=["good-1", "good-2", "good-3"], canary=["good-4", "good-5"]), [[1], [2]], 12)
     assert not lost.total()
     assert Api.asked == {"good-1": 4, "good-2": 4, "good-3": 4, "good-4": 6, "good-5": 6}
 
 
-def test_what_no_pod_answered_is_lost_and_an_error_is_not(delivery):
-    """A pod counts its own errors; a request that the API server could not pass on is counted here."""
+def test_unanswered_requests_are_counted_here(delivery):
+    """A pod counts its own errors; a request that the API server could not forward is counted here."""
     lost = traffic.send(delivery(stable=["failing-1"], canary=["gone-1", "good-1"]), [[1]], 10)
     assert lost == {"stable": 0, "canary": 5}
 
 
-def test_a_look_ends_however_slow_the_answers_are(delivery, monkeypatch):
-    """When a side takes its time, both get equally many requests, and the lease and events are looked at meanwhile."""
+def test_look_is_limited_in_time(delivery, monkeypatch):
+    """With slow responses, both sides get equally many requests, and lease and events are checked meanwhile."""
     polls = []
     slow = replace(delivery(stable=["good-1"], canary=["slow-1"]), each_poll=lambda: polls.append(True))
     monkeypatch.setattr(traffic, "LOOK_SECONDS", 1.5)
@@ -87,12 +87,12 @@ def test_a_look_ends_however_slow_the_answers_are(delivery, monkeypatch):
 
 
 def side(requests, errors):
-    """What a pod counted."""
+    """A pod's counters."""
     return Side({"/predict": Counts(requests, errors, requests / 1000, {float("inf"): requests})})
 
 
-def test_a_pod_that_did_not_say_at_first_does_not_bring_its_history():
-    """What it says first is its base; one that is new counts from its start, and one that left keeps what it counted."""
+def test_late_counters_do_not_include_their_history():
+    """The first report is a pod's base; a new pod counts from its start, and one that is gone keeps its counts."""
     base = {("stable", "mute"): None, ("stable", "leaves"): side(10, 0), ("canary", "b"): side(5, 0)}
     latest = dict(base)
     traffic.update(base, latest, {("stable", "mute"): None, ("stable", "leaves"): side(30, 1)})
@@ -104,7 +104,7 @@ def test_a_pod_that_did_not_say_at_first_does_not_bring_its_history():
 
 
 def test_lost_requests_are_errors_of_their_side():
-    """What was lost counts as asked for and failed, beside what the pods count since the step began."""
+    """They are added as failed requests to what the pods counted in the step."""
     base = {("stable", "a"): side(100, 1), ("canary", "b"): side(50, 0)}
     now = {("stable", "a"): side(150, 2), ("stable", "new"): side(7, 0), ("canary", "b"): side(90, 3)}
     stable, canary = traffic.growth(base, now, Counter({"canary": 5}))

@@ -1,4 +1,4 @@
-"""What serves without a record is not ours to replace or delete; what a release brought that must be kept, stays."""
+"""A running service without a record is neither replaced nor deleted; objects that must be kept stay."""
 
 import json
 
@@ -13,7 +13,7 @@ SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {key
 
 @pytest.fixture(scope="module")
 def world(cluster, tmp_path_factory):
-    """A model whose version 1 is in production."""
+    """A model with version 1 in production."""
     with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
         made.deploy(1)
         made.wait_for_pods(3)
@@ -21,8 +21,8 @@ def world(cluster, tmp_path_factory):
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_what_serves_without_a_record_is_not_touched(world, at_once):
-    """Without the ConfigMap a release is refused before anything changes: were it to fail, nothing could be restored."""
+def test_service_without_a_record_is_not_touched(world, at_once):
+    """Without the ConfigMap a release is refused before any change: after a failure, nothing could be restored."""
     config = world.get("configmap", restore.NAME)
     world.kubectl("delete", "configmap", restore.NAME)
     uids = _uids(world)
@@ -35,8 +35,8 @@ def test_what_serves_without_a_record_is_not_touched(world, at_once):
     world.assert_at_rest(1)
 
 
-def test_the_way_out_that_is_named_works(cluster, tmp_path):
-    """With a damaged ConfigMap, and then without it, what the errors advise leads to a release that serves."""
+def test_advice_for_a_damaged_record_works(cluster, tmp_path):
+    """With a damaged ConfigMap, and then without it, following the messages leads to a working release."""
     with new_world(cluster, tmp_path / "world") as made:
         made.deploy(1)
         made.kubectl("patch", "configmap", restore.NAME, "--type=merge", "--patch", '{"data": {"record": "{"}}')
@@ -51,8 +51,8 @@ def test_the_way_out_that_is_named_works(cluster, tmp_path):
         assert made.deploy(2)["version"] == "2"
 
 
-def test_a_first_release_that_failed_may_be_tried_again(cluster, tmp_path):
-    """What a first release left that failed or was killed is nobody's service; and its Secrets are never deleted."""
+def test_failed_first_release_may_be_retried(cluster, tmp_path):
+    """Its remains are nobody's service, and its Secrets are never deleted."""
     with new_world(cluster, tmp_path / "world") as made:
         (made.root / "k8s" / "overlays" / "staging" / "keys.yaml").write_text(SECRET, encoding="utf-8")
         made.edit("overlays/staging/kustomization.yaml", "addresses.yaml]", "addresses.yaml, keys.yaml]")

@@ -1,4 +1,4 @@
-"""What kubectl cannot do is said in words, with what to do next."""
+"""kubectl's failures are explained, with advice."""
 
 import os
 import subprocess
@@ -64,7 +64,7 @@ SAID = {
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """A kubeconfig with two contexts, whose cluster nobody can reach."""
+    """A kubeconfig with two contexts and an unreachable cluster."""
     (tmp_path / "config").write_text(NOWHERE, encoding="utf-8")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("SLIPWAY_STAGING_CONTEXT", "here")
@@ -75,20 +75,20 @@ def nowhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def settings():
-    """The settings as shipped."""
+    """The shipped settings."""
     return load_settings(ROOT / "tests" / "example" / "pipeline.toml")
 
 
 @pytest.mark.parametrize("said", SAID)
-def test_a_refusal_is_told_with_its_reason_and_what_to_do(said):
-    """Who may not do what, who is not logged in, what is not valid: each is named, and so is the next step."""
+def test_refusal_has_reason_and_advice(said):
+    """Missing permissions, a missing login and invalid objects are each named, with the next step."""
     reason, what, then = SAID[said]
     error = kubectl.in_words(said, Cluster("staging", "here", "n"))
     assert error.reason == reason and what in error.what and then in error.then
 
 
-def test_a_cluster_that_cannot_be_reached_is_said_quickly(nowhere, settings):
-    """Asking what serves names the context that does not answer, within seconds."""
+def test_unreachable_cluster_is_reported_quickly(nowhere, settings):
+    """Reading the current release names the context that does not respond, within seconds."""
     began = time.monotonic()
     with pytest.raises(DeployError, match="the cluster of context here cannot be reached") as raised:
         target.serving("staging", settings)
@@ -96,31 +96,31 @@ def test_a_cluster_that_cannot_be_reached_is_said_quickly(nowhere, settings):
     assert "kubectl --context here" in raised.value.then
 
 
-def test_the_current_context_is_never_used(nowhere, settings, monkeypatch):
-    """Production without its variable refuses, though the kubeconfig has a current context."""
+def test_current_context_is_never_used(nowhere, settings, monkeypatch):
+    """Production without its variable is refused, though the kubeconfig has a current context."""
     monkeypatch.delenv("SLIPWAY_PRODUCTION_CONTEXT")
     assert target.unavailable(settings) == "SLIPWAY_PRODUCTION_CONTEXT not set"
     with pytest.raises(DeployError, match="SLIPWAY_PRODUCTION_CONTEXT is not set, and the current context"):
         target.serving("production", settings)
 
 
-def test_a_context_that_is_not_there_is_refused_by_name(nowhere, settings, monkeypatch):
-    """A context that the kubeconfig does not have is named, with those that it has."""
+def test_missing_context_is_refused_by_name(nowhere, settings, monkeypatch):
+    """The message lists the contexts that the kubeconfig has."""
     monkeypatch.setenv("SLIPWAY_PRODUCTION_CONTEXT", "prodction")
     with pytest.raises(DeployError, match="is prodction, which is no context") as raised:
         target.serving("production", settings)
     assert "current, here" in raised.value.then
 
 
-def test_a_damaged_kubeconfig_is_named_as_such(nowhere, settings, tmp_path):
-    """A kubeconfig that is no YAML is not taken for one without contexts."""
+def test_damaged_kubeconfig_is_named(nowhere, settings, tmp_path):
+    """A kubeconfig that is not YAML is not taken for one without contexts."""
     (tmp_path / "config").write_text("contexts: [\n", encoding="utf-8")
     with pytest.raises(DeployError, match=r"the kubeconfig cannot be read: .*config"):
         target.serving("staging", settings)
 
 
-def test_set_up_means_both_contexts_a_registry_and_kubectl(nowhere, settings, monkeypatch):
-    """The target says what is missing without asking a cluster; with contexts, registry and kubectl it can be used."""
+def test_target_needs_contexts_registry_and_kubectl(nowhere, settings, monkeypatch):
+    """It says what is missing without contacting the cluster; with all three it can be used."""
     assert target.unavailable(settings) is None
     monkeypatch.delenv("IMAGE_REPOSITORY")
     assert target.unavailable(settings) == "IMAGE_REPOSITORY not set"
@@ -133,8 +133,8 @@ def test_set_up_means_both_contexts_a_registry_and_kubectl(nowhere, settings, mo
     assert target.unavailable(settings) == "SLIPWAY_STAGING_CONTEXT not set"
 
 
-def test_the_door_to_the_cluster_is_shut_even_when_we_are_killed(nowhere):
-    """The process of `kubectl proxy` ends with the process that opened it, also when that is killed."""
+def test_kubectl_proxy_stops_even_if_we_are_killed(nowhere):
+    """The process of `kubectl proxy` exits with the one that started it."""
     code = (
         "import os, time; from delivery.targets.kubernetes import kubectl; from delivery.targets.kubernetes.kubectl import Cluster\n"
         "with kubectl.proxy(Cluster('staging', 'here', 'n')) as api:\n    print(api, flush=True); time.sleep(60)"
@@ -150,8 +150,8 @@ def test_the_door_to_the_cluster_is_shut_even_when_we_are_killed(nowhere):
     assert not _listens(port)
 
 
-def test_the_door_to_the_cluster_leads_to_our_pods_alone(cluster, namespace):
-    """Others on this machine cannot use it for more: secrets, other namespaces and ways around are refused."""
+def test_kubectl_proxy_leads_to_our_pods_alone(cluster, namespace):
+    """Other users of this machine cannot reach secrets or other namespaces through it."""
     where = Cluster("staging", cluster.staging, namespace)
     with pytest.MonkeyPatch.context() as patched:
         for name, value in cluster.environment().items():
@@ -166,12 +166,12 @@ def test_the_door_to_the_cluster_leads_to_our_pods_alone(cluster, namespace):
                 f"/apis/x/api/v1/namespaces/{namespace}/pods/model-1:8000/proxy/readyz",
                 f"/api/v1/namespaces/{namespace}/pods/model-1:8000/proxy/../../../secrets",
             ):
-                # 301: the way without the dots, which is refused.
+                # 301: to the path without the dots, which is refused.
                 assert _status(api, path) == (301 if ".." in path else 403), path
 
 
-def test_the_door_to_the_cluster_stays_open_however_much_kubectl_complains(tmp_path, monkeypatch):
-    """More complaints than fit into a pipe do not stop it, and those of one that never opened are told."""
+def test_kubectl_proxy_survives_many_errors(tmp_path, monkeypatch):
+    """More errors than fit into a pipe do not block it, and those of a proxy that never started are shown."""
     program = tmp_path / "kubectl"
     program.write_text(
         "#!/bin/sh\necho 'Starting to serve on 127.0.0.1:1'\n"
@@ -191,7 +191,7 @@ def test_the_door_to_the_cluster_stays_open_however_much_kubectl_complains(tmp_p
 
 
 def _status(api: str, path: str) -> int:
-    """What is answered to a path as it stands: requests would tidy its dots away."""
+    """The status for a raw path: requests would remove its dots."""
     import http.client
 
     connection = http.client.HTTPConnection(api.removeprefix("http://"), timeout=10)
@@ -207,6 +207,6 @@ def _listens(port: int) -> bool:
 
 
 def test_stop_leaves_the_cluster_alone(nowhere, settings):
-    """`make stop` ends what runs on this machine; it asks no cluster, and takes none down."""
+    """`make stop` stops what runs on this machine, and does not contact a cluster."""
     assert target.stop("production") is False
     assert os.environ["SLIPWAY_PRODUCTION_CONTEXT"] == "here"

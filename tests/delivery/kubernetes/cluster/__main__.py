@@ -2,10 +2,10 @@
 
 python tests/delivery/kubernetes/cluster --folder /tmp/cluster      then: kubectl --kubeconfig /tmp/cluster/kubeconfig --context staging get pods -A
 
-A double of the Kubernetes API server for tests, in a process of its own: HTTPS with bearer tokens, driven by the real
-kubectl, with pods that are real processes. It is our own on starlette and uvicorn, because the libraries looked at carry
-objects only: no TLS, no server-side apply, no field ownership, no subresources, no controllers.
-Which image is which bundle stands in FOLDER/catalogue/, what was asked in FOLDER/requests.jsonl.
+A double of the Kubernetes API server for tests, in a separate process: HTTPS with bearer tokens, driven by the real
+kubectl, with pods that are real processes. We wrote it on starlette and uvicorn, because the existing libraries only
+store objects: no TLS, no server-side apply, no field ownership, no subresources, no controllers.
+FOLDER/catalogue/ maps images to bundles, and FOLDER/requests.jsonl logs the requests.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     asyncio.run(_serve(args.folder.resolve(), args.speed, args.until_end_of_input))
     if args.until_end_of_input:
-        shutil.rmtree(args.folder, ignore_errors=True)  # whoever started this may have been killed
+        shutil.rmtree(args.folder, ignore_errors=True)  # the process that started this one may have been killed
     return 0
 
 

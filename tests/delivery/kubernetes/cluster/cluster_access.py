@@ -1,4 +1,4 @@
-"""Who asks, and what they may do."""
+"""Authentication and authorization."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ READ = ("get", "list", "watch")
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a token: what they may do inside of namespaces, and to the cluster itself."""
+    """A user with a token: the permissions inside namespaces, and on the cluster itself."""
 
     name: str
     token: str
@@ -30,7 +30,7 @@ ACCESS_REVIEWS = ("selfsubjectaccessreviews", "selfsubjectreviews")  # everybody
 
 @dataclass(frozen=True)
 class Action:
-    """What somebody wants to do."""
+    """An action that needs a permission."""
 
     verb: str
     group: str
@@ -41,7 +41,7 @@ class Action:
 
 
 def user_of(authorization: str) -> User:
-    """The user whose bearer token this is; raises ApiError 401."""
+    """The user with this bearer token; raises ApiError 401."""
     token = authorization.removeprefix("Bearer ").strip()
     found = next((user for user in USERS if token == user.token), None)
     if not authorization.startswith("Bearer ") or found is None:
@@ -50,13 +50,13 @@ def user_of(authorization: str) -> User:
 
 
 def may(user: User, action: Action) -> bool:
-    """Whether a user may do this."""
+    """Whether a user may perform an action."""
     allowed = user.inside if action.namespace else user.cluster
     return action.resource in ACCESS_REVIEWS or "*" in allowed or action.verb in allowed
 
 
 def check(user: User, action: Action) -> None:
-    """Raise ApiError 403 in Kubernetes' words when a user may not do this."""
+    """Raise ApiError 403 with Kubernetes' message unless a user may perform an action."""
     if may(user, action):
         return
     what = f"{action.resource}/{action.subresource}" if action.subresource else action.resource

@@ -1,4 +1,4 @@
-"""The API over HTTP: who asks, for what, and the answer."""
+"""The API over HTTP: authentication, routing, responses."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from cluster_writes import chosen, create, delete, delete_all, patch, replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-# An empty document: kubectl looks into it only for kinds that the third version does not know.
+# An empty document: kubectl looks into it only for kinds that version 3 does not have.
 OPENAPI_2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
@@ -120,7 +120,7 @@ class Api:
 
 
 def _table(ask: Ask, answer: Response) -> Response:
-    """The answer as the table that kubectl prints, when it asks for one."""
+    """The response as the table that kubectl prints, if it asks for one."""
     if not ask.table or ask.method != "GET" or not isinstance(answer, JSONResponse):
         return answer
     table = as_table(json.loads(bytes(answer.body)))

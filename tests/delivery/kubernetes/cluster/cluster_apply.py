@@ -1,4 +1,4 @@
-"""Who owns which field: server-side apply, and the record that other writes leave in managedFields."""
+"""Field ownership: server-side apply, and managedFields after other writes."""
 
 from copy import deepcopy
 from typing import Any
@@ -7,7 +7,7 @@ from cluster_fields import Path, fields, from_v1, get, merge, remove, shown, to_
 from cluster_schema import of_kind
 from cluster_status import ApiError
 
-NOT_OWNED = {  # what the server itself keeps
+NOT_OWNED = {  # maintained by the server itself
     ("f:apiVersion",),
     ("f:kind",),
     *(
@@ -37,7 +37,7 @@ def owners(value: dict[str, Any] | None) -> Owners:
 
 
 def record(value: dict[str, Any], held: Owners, times: dict[Owner, str], now: str) -> None:
-    """Write the owners into an object; those whose fields did not change keep their time."""
+    """Write the owners into managedFields; entries whose fields did not change keep their time."""
     entries = []
     for (manager, operation, subresource), paths in held.items():
         if paths:
@@ -49,12 +49,12 @@ def record(value: dict[str, Any], held: Owners, times: dict[Owner, str], now: st
 
 
 def own(value: dict[str, Any], schema: dict[str, Any]) -> set[Path]:
-    """The paths of an object that somebody can own."""
+    """The paths of an object that can have an owner."""
     return {path for path in fields(value, schema) if path[:2] not in NOT_OWNED and path[:1] not in NOT_OWNED}
 
 
 def apply(live: dict[str, Any] | None, applied: dict[str, Any], manager: str, force: bool, now: str) -> dict[str, Any]:
-    """The object after `manager` applied this; what it named before and names no more is removed, unless another owns it.
+    """The object after `manager` applied this; fields that it applied before and omits now are removed, unless another owns them.
 
     Raises ApiError 409 when another manager owns a field that would change, unless `force`.
     """
@@ -75,7 +75,7 @@ def apply(live: dict[str, Any] | None, applied: dict[str, Any], manager: str, fo
 
 
 def _held_by_others(path: Path, held: Owners, named: set[Path]) -> bool:
-    """Whether somebody (or what is applied now) has this path, or something below it."""
+    """Whether another manager (or the applied object) has this path, or one below it."""
     return any(other[: len(path)] == path for paths in (*held.values(), named) for other in paths)
 
 
@@ -85,9 +85,9 @@ def _times(live: dict[str, Any] | None) -> dict[Owner, str]:
 
 
 def _changes(live: dict[str, Any] | None, applied: dict[str, Any], path: Path, schema: dict[str, Any]) -> bool:
-    """Whether applying changes what stands at a path."""
+    """Whether applying changes the value at a path."""
     if path and path[-1].startswith("k:"):
-        return False  # an item of a list: its fields are looked at one by one
+        return False  # a list item: its fields are compared one by one
     try:
         return get(live or {}, path, schema) != get(applied, path, schema)
     except (KeyError, TypeError):
@@ -124,7 +124,7 @@ def _many(found: list[tuple[str, str]]) -> str:
 
 
 def updated(live: dict[str, Any] | None, value: dict[str, Any], manager: str, subresource: str, now: str) -> None:
-    """Record that a manager wrote `value` over `live` in another way than apply: it owns what it changed."""
+    """Record that a manager wrote `value` over `live` without apply: it owns what it changed."""
     schema = of_kind(value["apiVersion"], value["kind"])
     after = own(value, schema)
     changed = {path for path in after if _differs(live, value, path, schema)}

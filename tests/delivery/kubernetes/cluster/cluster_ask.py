@@ -1,4 +1,4 @@
-"""One request to the API, read from its path."""
+"""One request to the API, parsed from its path."""
 
 import json
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from cluster_protobuf import decode
 from cluster_resources import Resource, find
 from cluster_status import bad_request, no_such_resource
 
-OWN_SUBRESOURCES = ("status", "finalize")  # of namespaces: what follows their name is else a resource inside of them
+OWN_SUBRESOURCES = ("status", "finalize")  # of namespaces: anything else after a namespace's name is inside it
 DOES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of which resource."""
+    """What is requested of which resource."""
 
     method: str
     resource: Resource
@@ -33,20 +33,20 @@ class Ask:
 
     @property
     def verb(self) -> str:
-        """The verb that permissions are about."""
+        """The verb in terms of permissions."""
         if self.method in ("GET", "HEAD") and not self.name:
             return "watch" if self.query.get("watch") in ("1", "true") else "list"
         return "deletecollection" if self.method == "DELETE" and not self.name else DOES[self.method]
 
     @property
     def action(self) -> Action:
-        """What permissions are asked for."""
+        """The permission that the request needs."""
         place = self.name if self.resource.plural == "namespaces" else self.namespace
         return Action(self.verb, self.resource.group, self.resource.plural, self.subresource, place, self.name)
 
     @property
     def manager(self) -> str:
-        """Who owns the fields that this writes."""
+        """The owner of the fields that this request writes."""
         return self.query.get("fieldManager") or self.agent.split("/")[0] or "unknown"
 
     @property

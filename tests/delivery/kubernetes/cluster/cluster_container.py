@@ -1,4 +1,4 @@
-"""One pod's container: pull, start, probe, restart, end."""
+"""The container of a pod: pull, start, probe, restart, stop."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ class Container:
         self._probing: asyncio.Task | None = None
 
     def log(self, previous: bool) -> Path | None:
-        """The file with what the process wrote, or what the one before it wrote."""
+        """The process' log file, or that of the run before."""
         number = self._restarts - (1 if previous else 0)
         file = self._folder / f"{number}.log"
         return file if file.exists() else self.log_before(number) if not previous else None
@@ -51,7 +51,7 @@ class Container:
         return file if file.exists() else None
 
     async def live(self) -> None:
-        """Run until cancelled: a process that ends is started again."""
+        """Run until cancelled: a process that exits is restarted."""
         self._report({"waiting": {"reason": "ContainerCreating"}})
         image = await self._pull()
         while True:
@@ -66,7 +66,7 @@ class Container:
             await self._back_off(time.monotonic() - started)
 
     async def _pull(self) -> Image:
-        """The image, when it is there at last."""
+        """The image, once it can be pulled."""
         name, wait = self.spec["image"], BACK_OFF
         self.tell("Pulling", f'Pulling image "{name}"')
         while (image := self.node.images.pull(name)) is None:
@@ -100,7 +100,7 @@ class Container:
         self._report({"running": {"startedAt": now()}})
 
     async def _environment(self) -> dict[str, str]:
-        """The container's variables, when all that they come from is there at last; paths of mounts are those of here."""
+        """The container's variables, once all their sources exist; mount paths are those of this machine."""
         while True:
             try:
                 there = mounts(self.node.store, self.pod, self._mounts)
@@ -118,7 +118,7 @@ class Container:
                 await asyncio.sleep(self.node.seconds(BACK_OFF))
 
     async def _watch_process(self) -> int:
-        """Probe the process until it ends; return its exit code."""
+        """Probe the process until it exits; return its exit code."""
         assert self._process
         self._probing = asyncio.create_task(self._probes())
         try:
@@ -141,10 +141,10 @@ class Container:
             await self._readiness()
 
     async def _until(self, which: str, name: str, wanted: bool) -> None:
-        """Probe until it succeeds (`wanted`) or for ever; kill the process when it fails too often in a row."""
+        """Probe until it succeeds (`wanted`) or forever; kill the process when it fails too often in a row."""
         settings, failed = self.spec[which], 0
         await asyncio.sleep(self.node.seconds(settings.get("initialDelaySeconds", 0)))
-        speed = self.node.speed if wanted else 1.0  # asked faster at the start, but with as much time in all
+        speed = self.node.speed if wanted else 1.0  # at the start it is probed more often, but with the same total time
         while failed < settings["failureThreshold"] * speed:
             said = await probe(self.address, settings)
             if said is None and wanted:
@@ -172,7 +172,7 @@ class Container:
                 self._ready(True)
             elif bad >= settings["failureThreshold"]:
                 self._ready(False)
-            with suppress(Missing):  # a Secret that is gone stays as it was in pods that run
+            with suppress(Missing):  # a deleted Secret stays mounted in running pods
                 mounts(self.node.store, self.pod, self._mounts)
             await asyncio.sleep(self.node.seconds(settings["periodSeconds"]))
 
@@ -185,7 +185,7 @@ class Container:
         await asyncio.sleep(max(0.0, self.node.seconds(wait) - lived / 10))
 
     async def end(self) -> None:
-        """End the process: preStop, SIGTERM, and SIGKILL when the grace is over."""
+        """Stop the process: preStop, SIGTERM, and SIGKILL after the grace period."""
         self._ending = True
         meta = self.pod["metadata"]
         found = self.node.store.peek(PODS, meta["namespace"], meta["name"]) or self.pod
@@ -195,14 +195,14 @@ class Container:
         sleep = self.spec.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         await asyncio.sleep(min(self.node.seconds(sleep), grace))
         if self._probing:
-            self._probing.cancel()  # what ends is asked no more whether it is ready
+            self._probing.cancel()  # a stopping pod gets no more readiness probes
         self._signal(signal.SIGTERM)
         while self._running() and time.monotonic() < ends:
             await asyncio.sleep(0.02)
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self._signal(signal.SIGKILL)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -239,7 +239,7 @@ class Container:
 
 
 def _replaced(value: str, mounted: dict[str, str]) -> str:
-    """A path below a mount as it is on this machine."""
+    """A path below a mount, as it is on this machine."""
     for path, there in mounted.items():
         if value.startswith(f"{path}/"):
             return there + value.removeprefix(path)

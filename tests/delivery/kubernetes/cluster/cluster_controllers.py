@@ -1,4 +1,4 @@
-"""The other controllers: autoscalers, namespaces, what belongs to what is gone, endpoints, routes."""
+"""The other controllers: autoscalers, namespaces, garbage collection, endpoints, routes."""
 
 import asyncio
 import contextlib
@@ -25,12 +25,12 @@ from cluster_scale import scale
 from cluster_store import Object, Store
 from cluster_writes import begin_delete
 
-PAUSE = 0.2  # seconds between two looks when nothing changes: what depends on time alone is seen this late
-BREATH = 0.02  # seconds for changes to gather
+PAUSE = 0.2  # seconds between two passes without changes: the delay of anything that depends on time alone
+BREATH = 0.02  # seconds to collect changes
 
 
 async def control(store: Store, node: Node) -> None:
-    """Look at everything again and again; each look brings the cluster a step nearer to what was asked for."""
+    """Reconcile repeatedly; each pass brings the cluster one step closer to its specification."""
     deployments, replica_sets = Deployments(store, node), ReplicaSets(store, node)
     while True:
         store.changed.clear()
@@ -81,7 +81,7 @@ def endpoints(store: Store) -> None:
 
 
 def _set(store: Store, resource: Resource, meta: Object, field: str, content: Any) -> None:
-    """Set one field of an object, if it is another."""
+    """Set one field of an object, if it differs."""
 
     def write(value: Object) -> None:
         value[field] = content
@@ -90,7 +90,7 @@ def _set(store: Store, resource: Resource, meta: Object, field: str, content: An
 
 
 def routes(store: Store) -> None:
-    """Every HTTPRoute is taken by its gateways."""
+    """Mark every HTTPRoute as accepted by its gateways."""
     for route in store.all(ROUTES):
         meta = route["metadata"]
 
@@ -110,7 +110,7 @@ def routes(store: Store) -> None:
 
 
 def collect(store: Store) -> None:
-    """Delete what belongs to objects that are gone; let owners go whose belongings are gone."""
+    """Garbage collection: delete dependents of deleted objects, and owners that wait for their dependents."""
     living = {value["metadata"]["uid"] for _, value in store.everything()}
     held = {ref["uid"] for _, value in store.everything() for ref in value["metadata"].get("ownerReferences", [])}
     leaving = {
@@ -153,7 +153,7 @@ def _let_go(store: Store, resource, value: Object) -> None:
 
 
 def namespaces(store: Store) -> None:
-    """Empty the namespaces that are being deleted, and remove them when they are empty."""
+    """Empty the namespaces that are being deleted, and remove the empty ones."""
     for namespace in store.all(NAMESPACES):
         if "deletionTimestamp" not in namespace["metadata"]:
             continue
@@ -167,7 +167,7 @@ def namespaces(store: Store) -> None:
 
 
 def first_objects(store: Store) -> None:
-    """What every cluster has."""
+    """The objects of every new cluster."""
     for name in ("default", "kube-system"):
         meta = {"name": name, "labels": {"kubernetes.io/metadata.name": name}}
         value: Object = {

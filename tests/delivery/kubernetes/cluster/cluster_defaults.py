@@ -1,4 +1,4 @@
-"""What Kubernetes fills in where a manifest is silent, as far as our manifests and kubectl look at it."""
+"""Kubernetes' defaults for omitted fields, as far as our manifests and kubectl need them."""
 
 import base64
 from typing import Any
@@ -22,7 +22,7 @@ ROLLING = {"maxUnavailable": "25%", "maxSurge": "25%"}
 
 
 def fill(value: dict[str, Any]) -> None:
-    """Fill in an object's defaults, in place."""
+    """Set an object's defaults, in place."""
     if value.get("kind") == "Secret" and (given := value.pop("stringData", None)):
         value["data"] = (value.get("data") or {}) | {key: encoded(text) for key, text in given.items()}
     spec = value.get("spec")
@@ -41,7 +41,7 @@ def fill(value: dict[str, Any]) -> None:
 
 
 def encoded(text: str) -> str:
-    """A text as a Secret keeps it."""
+    """A text as stored in a Secret."""
     return base64.b64encode(text.encode()).decode()
 
 

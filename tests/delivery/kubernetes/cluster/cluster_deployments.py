@@ -22,7 +22,7 @@ SOURCE = "deployment-controller"
 
 
 class Deployments:
-    """Brings every Deployment one step nearer to what it asks for, each time it looks."""
+    """Brings every Deployment one step closer to its specification in each pass."""
 
     def __init__(self, store: Store, node: Node):
         self._store = store
@@ -30,11 +30,11 @@ class Deployments:
         self._progress: dict[str, tuple[Any, float]] = {}
 
     def look(self) -> None:
-        """Look at all Deployments."""
+        """Handle all Deployments."""
         for deployment in self._store.all(DEPLOYMENTS):
             if "deletionTimestamp" not in deployment["metadata"]:
                 adopt(self._store, REPLICA_SETS, deployment)
-                with contextlib.suppress(ApiError):  # its namespace goes: there is nothing more to do
+                with contextlib.suppress(ApiError):  # its namespace is being deleted: nothing more to do
                     self._reconcile(deployment)
 
     def _reconcile(self, deployment: Object) -> None:
@@ -50,7 +50,7 @@ class Deployments:
         self._report(deployment)
 
     def _current(self, deployment: Object, sets: list[Object], new: Object | None) -> Object | None:
-        """The ReplicaSet of the present template, made when there is none, with the highest revision."""
+        """The ReplicaSet of the current template, created if missing, with the highest revision."""
         revisions = [int(one["metadata"]["annotations"][REVISION]) for one in sets if one is not new]
         revision = str(max([*revisions, 0]) + 1)
         if new is None:
@@ -113,7 +113,7 @@ class Deployments:
             self._scale(deployment, new, has + min(room, wanted - has))
 
     def _shrink(self, deployment: Object, new: Object, old: list[Object], missing: int) -> None:
-        """Take old pods away, those that do not serve first, never below what must stay available."""
+        """Remove old pods, those that are not available first, without going below the minimum that must be available."""
         least = deployment["spec"]["replicas"] - missing
         total = sum(one["spec"]["replicas"] for one in (new, *old))
         new_missing = new["spec"]["replicas"] - available(new)
@@ -143,7 +143,7 @@ class Deployments:
         tell(self._store, deployment, "ScalingReplicaSet", said, source=SOURCE)
 
     def _forget(self, deployment: Object, old: list[Object]) -> None:
-        """Keep only so many old ReplicaSets as the Deployment says."""
+        """Keep at most the Deployment's limit of old ReplicaSets."""
         empty = [one for one in old if not one["spec"]["replicas"] and not one.get("status", {}).get("replicas")]
         empty.sort(key=lambda one: int(one["metadata"]["annotations"][REVISION]))
         for one in empty[: max(0, len(empty) - deployment["spec"]["revisionHistoryLimit"])]:
@@ -168,7 +168,7 @@ class Deployments:
         self._store.change(DEPLOYMENTS, meta["namespace"], meta["name"], write)
 
     def _late(self, deployment: Object, counts: dict[str, int], complete: bool) -> bool:
-        """Whether nothing has moved for longer than the Deployment allows."""
+        """Whether there was no progress within the Deployment's deadline."""
         uid, spec = deployment["metadata"]["uid"], deployment["spec"]
         state = (template_hash(spec["template"]), tuple(counts.values()), complete)
         known, since = self._progress.get(uid, (None, 0.0))
@@ -210,19 +210,19 @@ def _counts(sets: list[Object], new: Object | None) -> dict[str, int]:
 
 
 def template_hash(template: Object) -> str:
-    """The name that a pod template gives its ReplicaSet."""
+    """The hash of a pod template in its ReplicaSet's name."""
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _template(replica_set: Object) -> Object:
-    """The template that a ReplicaSet was made from."""
+    """The pod template of a ReplicaSet."""
     template = deepcopy(replica_set["spec"]["template"])
     template["metadata"]["labels"].pop(HASH, None)
     return template
 
 
 def allowed(spec: Object) -> tuple[int, int]:
-    """(pods more than wanted, pods fewer than wanted) that an update may have."""
+    """(surge, unavailable) pods allowed during an update."""
     rolling = spec["strategy"].get("rollingUpdate", {"maxSurge": 0, "maxUnavailable": 0})
     surge = _number(rolling["maxSurge"], spec["replicas"], math.ceil)
     missing = _number(rolling["maxUnavailable"], spec["replicas"], math.floor)
@@ -234,5 +234,5 @@ def _number(value: int | str, replicas: int, whole) -> int:
 
 
 def available(replica_set: Object) -> int:
-    """How many pods of a ReplicaSet serve."""
+    """Number of available pods of a ReplicaSet."""
     return replica_set.get("status", {}).get("availableReplicas", 0)

@@ -1,4 +1,4 @@
-"""A container's environment: its own values, those of Secrets, ConfigMaps and its pod, and Secrets mounted as files."""
+"""A container's environment: literal values, values from Secrets, ConfigMaps and the pod, and Secrets mounted as files."""
 
 import base64
 from pathlib import Path
@@ -9,7 +9,7 @@ from cluster_store import Object, Store
 
 
 class Missing(Exception):
-    """What the environment needs is not there; says which."""
+    """A source of the environment is missing; the message says which."""
 
 
 def environment(store: Store, pod: Object) -> dict[str, str]:
@@ -30,7 +30,7 @@ def environment(store: Store, pod: Object) -> dict[str, str]:
 
 
 def mounts(store: Store, pod: Object, folder: Path) -> dict[str, str]:
-    """Write the Secrets that a pod's container mounts into a folder; where each is, by its path. Raises Missing."""
+    """Write the Secrets that a pod's container mounts into a folder; returns their places by path. Raises Missing."""
     secrets = {one["name"]: one["secret"] for one in pod["spec"].get("volumes", []) if "secret" in one}
     found = {}
     for mount in pod["spec"]["containers"][0].get("volumeMounts", []):
@@ -48,7 +48,7 @@ def mounts(store: Store, pod: Object, folder: Path) -> dict[str, str]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file that may be read meanwhile, when it is another text than before."""
+    """Write a file atomically, if its text differs."""
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         new = file.with_name(f".{file.name}.new")
         new.write_text(text, encoding="utf-8")
@@ -63,7 +63,7 @@ def _value(store: Store, pod: Object, variable: dict[str, Any]) -> str | None:
         return _field(pod, source["fieldRef"]["fieldPath"])
     kind = "secretKeyRef" if "secretKeyRef" in source else "configMapKeyRef"
     if kind not in source:
-        return None  # resourceFieldRef: nothing of ours asks for it
+        return None  # resourceFieldRef: not used by our manifests
     reference = source[kind]
     content = _content(store, pod["metadata"]["namespace"], kind, reference)
     if reference["key"] not in content and not reference.get("optional"):

@@ -1,4 +1,4 @@
-"""Events: what controllers and the node tell about objects; the same one again only counts up."""
+"""Events of controllers and the node about objects; a repeated one only increases its count."""
 
 import hashlib
 from typing import Any
@@ -10,7 +10,7 @@ from cluster_store import Object, Store, now
 def tell(
     store: Store, about: Object, reason: str, message: str, warning: bool = False, source: str = "kubelet"
 ) -> None:
-    """Record an event about an object; nothing when its namespace is on its way out."""
+    """Record an event about an object, unless its namespace is being deleted."""
     meta = about["metadata"]
     namespace = store.peek(NAMESPACES, "", meta["namespace"])
     if namespace is None or namespace["metadata"].get("deletionTimestamp"):

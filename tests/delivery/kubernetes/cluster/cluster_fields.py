@@ -1,7 +1,7 @@
-"""Sets of fields: which fields a manifest names, written as Kubernetes writes them in managedFields.
+"""Sets of fields: the fields that a manifest names, in the format of managedFields.
 
-A path is a tuple of steps as in FieldsV1: "f:replicas", 'k:{"name":"model"}' for an item named by its keys, 'v:"x"' for a
-value of a set. A set of paths holds leaves, and list items themselves.
+A path is a tuple of steps as in FieldsV1: "f:replicas", 'k:{"name":"model"}' for an item identified by its keys,
+'v:"x"' for a value of a set. A set of paths holds leaves, and list items themselves.
 """
 
 import json
@@ -29,12 +29,12 @@ def fields(value: Any, schema: dict[str, Any], at: Path = ()) -> set[Path]:
 
 
 def item_step(entry: dict[str, Any], keys: list[str]) -> str:
-    """The step that leads to an item of a keyed list."""
+    """The step to an item of a keyed list."""
     return "k:" + json.dumps(key_of(entry, keys), sort_keys=True, separators=(",", ":"))
 
 
 def get(value: Any, path: Path, schema: dict[str, Any]) -> Any:
-    """What stands at a path; raises KeyError when nothing does."""
+    """The value at a path; raises KeyError when there is none."""
     for step in path:
         if step.startswith("f:"):
             value, schema = value[step[2:]], child(schema, step[2:])
@@ -55,7 +55,7 @@ def _find(items: list[Any], step: str, schema: dict[str, Any]) -> dict[str, Any]
 
 
 def merge(value: Any, applied: Any, schema: dict[str, Any], top: bool = True) -> Any:
-    """`applied` laid over `value`, lists by their keys."""
+    """`applied` merged over `value`, lists by their keys."""
     if isinstance(applied, dict) and isinstance(value, dict) and (top or not is_atomic_map(schema)):
         merged = dict(value)
         for name, inner in applied.items():
@@ -69,7 +69,7 @@ def merge(value: Any, applied: Any, schema: dict[str, Any], top: bool = True) ->
 
 
 def _merge_items(items: list[Any], applied: list[Any], schema: dict[str, Any]) -> list[Any]:
-    """In the order of what is applied, then what only others have."""
+    """In the order of `applied`, then the items of others."""
     keys = map_keys(schema)
     old = {item_step(entry, keys): entry for entry in items}
     new = {item_step(entry, keys): entry for entry in applied}
@@ -78,7 +78,7 @@ def _merge_items(items: list[Any], applied: list[Any], schema: dict[str, Any]) -
 
 
 def remove(value: Any, gone: set[Path], schema: dict[str, Any]) -> Any:
-    """A value without these paths; maps and lists that this empties go too (None)."""
+    """A value without these paths; maps and lists that become empty are removed, too (None)."""
     if () in gone:
         return None
     if isinstance(value, dict):
@@ -110,7 +110,7 @@ def _below(paths: set[Path], step: str) -> set[Path]:
 
 
 def to_v1(paths: set[Path]) -> dict[str, Any]:
-    """A set as managedFields writes it."""
+    """A set in the format of managedFields."""
     tree: dict[str, Any] = {}
     for path in sorted(paths):
         node = tree
@@ -122,7 +122,7 @@ def to_v1(paths: set[Path]) -> dict[str, Any]:
 
 
 def from_v1(tree: dict[str, Any], at: Path = ()) -> set[Path]:
-    """A set as read from managedFields."""
+    """A set from managedFields."""
     if not tree:
         return {at}
     found: set[Path] = set()
@@ -132,7 +132,7 @@ def from_v1(tree: dict[str, Any], at: Path = ()) -> set[Path]:
 
 
 def shown(path: Path) -> str:
-    """A path as messages write it: .spec.template.spec.containers[name="model"].image"""
+    """A path as in messages: .spec.template.spec.containers[name="model"].image"""
     text = ""
     for step in path:
         if step.startswith("f:"):

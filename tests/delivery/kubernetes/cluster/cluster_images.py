@@ -1,6 +1,6 @@
-"""The images that this cluster can pull: which bundle an image holds, and what is wrong with it.
+"""The images that this cluster can pull: the bundle in each, and its fault.
 
-What the catalogue does not list is asked of the image registry that its name says, if that is on this machine.
+An image missing in the catalogue is looked up in the registry of its name, if that is on this machine.
 """
 
 import json
@@ -27,7 +27,7 @@ class Images:
         self._folder = folder
 
     def pull(self, reference: str) -> Image | None:
-        """The image of a reference; its digest alone is enough. None when nobody pushed it."""
+        """The image of a reference; its digest alone suffices. None when it was never pushed."""
         listed = self._folder / f"{reference.rpartition('@')[2]}.json"
         if listed.exists():
             return Image(**json.loads(listed.read_text(encoding="utf-8")))

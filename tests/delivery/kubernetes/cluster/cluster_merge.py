@@ -1,4 +1,4 @@
-"""The three kinds of patch that are not server-side apply: JSON patch, merge patch, strategic merge patch."""
+"""The three kinds of patch besides server-side apply: JSON patch, merge patch, strategic merge patch."""
 
 from copy import deepcopy
 from typing import Any
@@ -8,7 +8,7 @@ from cluster_status import ApiError, bad_request
 
 
 def merge_patch(value: Any, patch: Any) -> Any:
-    """RFC 7386: maps merge, null removes, all else replaces."""
+    """RFC 7386: maps are merged, null removes, anything else replaces."""
     if not isinstance(patch, dict):
         return deepcopy(patch)
     merged = dict(value) if isinstance(value, dict) else {}
@@ -21,7 +21,7 @@ def merge_patch(value: Any, patch: Any) -> Any:
 
 
 def strategic_patch(value: Any, patch: Any, schema: dict[str, Any]) -> Any:
-    """As a merge patch, but lists with merge keys merge item by item; `$patch: delete` and `$patch: replace` are known."""
+    """Like a merge patch, but lists with merge keys merge item by item; `$patch: delete` and `$patch: replace` are supported."""
     if not isinstance(patch, dict):
         return deepcopy(patch)
     if patch.get("$patch") == "replace":
@@ -55,7 +55,7 @@ def _strategic_list(items: list[Any], changes: list[Any], key: str, schema: dict
 
 
 def json_patch(value: Any, operations: Any) -> Any:
-    """RFC 6902; raises ApiError when an operation does not fit."""
+    """RFC 6902; raises ApiError when an operation cannot be applied."""
     if not isinstance(operations, list):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     changed = deepcopy(value)

@@ -1,7 +1,7 @@
-"""The node: every pod is a real process that serves a bundle, probed over HTTP, restarted with back-off, ended with grace.
+"""The node: every pod is a real process that serves a bundle, with HTTP probes, restart back-off and graceful termination.
 
 One container per pod. Seconds of the pod's specification pass `speed` times faster, with two exceptions, so that a busy
-machine fails no pod: how long a process has until it started, and how often it is asked whether it lives.
+machine fails no pod: the time to start, and the interval of liveness probes.
 """
 
 import asyncio
@@ -38,18 +38,18 @@ class Node:
         self._number: Counter[str] = Counter()
 
     def seconds(self, given: float) -> float:
-        """How long seconds of a specification last here."""
+        """The duration of a specification's seconds here."""
         return given / self.speed
 
     def look(self) -> None:
-        """Start what is new."""
+        """Start new pods."""
         for pod in self.store.all(PODS):
             uid = pod["metadata"]["uid"]
             if uid not in self._tasks:
                 self._tasks[uid] = asyncio.create_task(self._run(pod))
 
     async def stop(self) -> None:
-        """End all processes at once."""
+        """Kill all processes."""
         for task in self._tasks.values():
             task.cancel()
         for container in self._containers.values():
@@ -72,7 +72,7 @@ class Node:
             self.store.remove(PODS, meta["namespace"], meta["name"])
 
     def _mine(self, meta: Object) -> Object | None:
-        """The pod as it stands, None when it is gone or another has its name."""
+        """The current state of the pod; None when it is gone or another one has its name."""
         found = self.store.peek(PODS, meta["namespace"], meta["name"])
         return found if found and found["metadata"]["uid"] == meta["uid"] else None
 
@@ -93,7 +93,7 @@ class Node:
         tell(self.store, pod, "Scheduled", placed, source="default-scheduler")
 
     def free_port(self) -> int:
-        """A port that nothing uses, below those of outgoing connections, which would take it before the pod listens."""
+        """A free port below the ephemeral ports, which outgoing connections could take before the pod listens."""
         for port in secrets.SystemRandom().sample(range(20_000, 32_768), 100):
             with socket.socket() as probe, suppress(OSError):
                 probe.bind(("127.0.0.1", port))
@@ -101,7 +101,7 @@ class Node:
         raise OSError("none of a hundred ports is free")
 
     def report(self, pod: Object, status: Object) -> None:
-        """Write a container's status, and what follows from it for its pod."""
+        """Write a container's status, and the resulting status of its pod."""
         meta = pod["metadata"]
         if not self._mine(meta):
             return
@@ -124,14 +124,14 @@ class Node:
         self.store.change(PODS, meta["namespace"], meta["name"], write)
 
     def address(self, pod: Object, port: str) -> str | None:
-        """Where the process listens that this pod's port (a number or a name) leads to; None when nothing does."""
+        """Where the process behind a pod's port (a number or a name) listens; None when there is none."""
         container = self._containers.get(pod["metadata"]["uid"])
         ports = pod["spec"]["containers"][0].get("ports", [])
         known = any(port in (str(one["containerPort"]), one.get("name")) for one in ports)
         return container.address if container and known else None
 
     def logs(self, ask: Ask) -> Response:
-        """What a pod's process wrote."""
+        """The log of a pod's process."""
         pod = self.store.get(PODS, ask.namespace, ask.name)
         container = self._containers.get(pod["metadata"]["uid"])
         previous = ask.query.get("previous") == "true"
@@ -150,7 +150,7 @@ class Node:
 
 
 def set_condition(value: Object, kind: str, true: bool, reason: str = "", message: str = "") -> None:
-    """Set a condition of an object's status; its time moves only when its status does."""
+    """Set a condition in an object's status; its time changes only with its value."""
     conditions = value["status"].setdefault("conditions", [])
     old = next((one for one in conditions if one["type"] == kind), None)
     status = "True" if true else "False"

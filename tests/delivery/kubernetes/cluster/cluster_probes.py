@@ -1,4 +1,4 @@
-"""A probe: one real HTTP request to the process."""
+"""Probes: one real HTTP request to the process."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import urllib3
 
 
 async def probe(address: str | None, settings: dict[str, Any]) -> str | None:
-    """None when the probe succeeds, else what is wrong, as the node would say it."""
+    """None when the probe succeeds, else the node's message."""
     if "httpGet" not in settings:
         return None
     if address is None:

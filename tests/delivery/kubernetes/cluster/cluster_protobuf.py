@@ -1,6 +1,6 @@
-"""The few objects that kubectl sends in Kubernetes' binary form: `kubectl create namespace`, `kubectl auth can-i` and so on.
+"""Decodes the few objects that kubectl sends as protobuf: `kubectl create namespace`, `kubectl auth can-i` and so on.
 
-Only what they carry in kubectl's own requests is read; answers are always JSON.
+Only the fields of kubectl's own requests are read; responses are always JSON.
 """
 
 import base64
@@ -45,7 +45,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The object in a body; raises ValueError when it is not one that is known here."""
+    """The object in a body; raises ValueError for an unknown one."""
     if not body.startswith(MAGIC):
         raise ValueError("no protobuf of Kubernetes")
     envelope = dict(_fields(body[len(MAGIC) :]))
@@ -80,7 +80,7 @@ def _read(message: bytes, shape: Shape) -> dict[str, Any]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """(field number, value) of a message: numbers, and bytes for all else."""
+    """(field number, value) of a message: numbers, and bytes for everything else."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

@@ -1,4 +1,4 @@
-"""The way through the API server to a pod, or to the ready pods of a service in turn."""
+"""The API server's proxy to a pod, or to a service's ready pods in turn."""
 
 from collections import Counter
 
@@ -22,11 +22,11 @@ DROPPED = {
     "accept-encoding",
     "keep-alive",
 }
-SECONDS = 30  # that a pod has for its answer
+SECONDS = 30  # for a pod to respond
 
 
 async def proxied(store: Store, node, ask: Ask, request: Request) -> Response:
-    """Pass a request on; raises ApiError 503 when nobody is there to take it."""
+    """Forward a request; raises ApiError 503 when no pod is ready."""
     name, _, port = ask.name.removeprefix("http:").partition(":")
     if ask.resource == PODS:
         pod = store.get(PODS, ask.namespace, name)
@@ -53,7 +53,7 @@ def _pass(method: str, url: str, headers: dict[str, str], body: bytes) -> Respon
 
 
 def _endpoint(store: Store, service: Object, port: str) -> tuple[Object, str]:
-    """The pod whose turn it is, and the port that the service leads to."""
+    """The next pod, and the port that the service leads to."""
     meta, ports = service["metadata"], service["spec"].get("ports", [])
     chosen = next((one for one in ports if port in ("", str(one["port"]), one.get("name"))), None)
     if chosen is None:
@@ -70,7 +70,7 @@ def _endpoint(store: Store, service: Object, port: str) -> tuple[Object, str]:
 
 
 def ready_pods(store: Store, service: Object) -> list[Object]:
-    """The pods that a service leads to: ready, not on their way out."""
+    """The pods behind a service: ready, and not being deleted."""
     selector = service["spec"].get("selector")
     pods = store.all(PODS, service["metadata"]["namespace"]) if selector else []
     return [
@@ -79,7 +79,7 @@ def ready_pods(store: Store, service: Object) -> list[Object]:
 
 
 def is_ready(pod: Object) -> bool:
-    """Whether a pod takes requests."""
+    """Whether a pod accepts requests."""
     conditions = pod.get("status", {}).get("conditions", [])
     ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
     return ready and "deletionTimestamp" not in pod["metadata"]

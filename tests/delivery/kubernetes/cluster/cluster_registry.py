@@ -1,4 +1,4 @@
-"""Images that were really pushed: their bundle is taken out of the image registry, by digest, as a node would pull it."""
+"""Really pushed images: their bundle is fetched from the registry by digest, as a node would."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ def pull(reference: str, folder: Path) -> Path | None:
     address = f"http://{registry}/v2/{name}"
     try:
         manifest = _get(f"{address}/manifests/{digest}", digest)
-        # The model is what changes most, so it is in the last layers.
+        # The model changes most often, so it is in the last layers.
         for layer in reversed(json.loads(manifest)["layers"]):
             if _unpacked(_get(f"{address}/blobs/{layer['digest']}", layer["digest"]), bundle.parent.parent):
                 return bundle
@@ -36,7 +36,7 @@ def pull(reference: str, folder: Path) -> Path | None:
 
 
 def _get(url: str, digest: str) -> bytes:
-    """What the registry keeps under a digest, compared with it."""
+    """A blob from the registry, verified against its digest."""
     answer = requests.get(url, headers={"Accept": MANIFEST}, timeout=30)
     answer.raise_for_status()
     if f"sha256:{hashlib.sha256(answer.content).hexdigest()}" != digest:
@@ -45,7 +45,7 @@ def _get(url: str, digest: str) -> bytes:
 
 
 def _unpacked(layer: bytes, folder: Path) -> bool:
-    """Unpack a layer's bundle; False when it has none."""
+    """Unpack the bundle in a layer; False when it has none."""
     with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
         members = [member for member in archive if member.isfile() and member.name.startswith(BUNDLE)]
         archive.extractall(folder, members, filter="data")

@@ -1,4 +1,4 @@
-"""The ReplicaSet controller: as many pods as each one wants."""
+"""The ReplicaSet controller: keeps the specified number of pods."""
 
 import time
 from copy import deepcopy
@@ -13,11 +13,11 @@ from cluster_store import Object, Store
 from cluster_writes import add, begin_delete, suffix
 
 SOURCE = "replicaset-controller"
-AGAIN = 10.0  # seconds after a pod that could not be made
+AGAIN = 10.0  # seconds until a pod that could not be created is tried again
 
 
 class ReplicaSets:
-    """Makes and deletes pods, and counts them."""
+    """Creates, deletes and counts pods."""
 
     def __init__(self, store: Store, node: Node):
         self._store = store
@@ -25,7 +25,7 @@ class ReplicaSets:
         self._failed: dict[str, float] = {}
 
     def look(self) -> None:
-        """Look at all ReplicaSets."""
+        """Handle all ReplicaSets."""
         for one in self._store.all(REPLICA_SETS):
             if "deletionTimestamp" not in one["metadata"]:
                 adopt(self._store, PODS, one)
@@ -81,7 +81,7 @@ class ReplicaSets:
 
 
 def _worth(pod: Object) -> tuple[bool, int]:
-    """Pods that are not ready go first, then the newest."""
+    """A sort key: pods that are not ready are deleted first, then the newest."""
     return is_ready(pod), -int(pod["metadata"]["resourceVersion"])
 
 

@@ -1,4 +1,4 @@
-"""The resources that the double knows, and how it tells kubectl about them."""
+"""The resources that the double supports, and the discovery API for kubectl."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ PATCHES = (
 
 @dataclass(frozen=True)
 class Resource:
-    """One kind of object and where it lives."""
+    """One kind of object and its place in the API."""
 
     group: str
     version: str
@@ -29,12 +29,12 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """What an object's apiVersion says."""
+        """The apiVersion of an object."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def full_name(self) -> str:
-        """The resource as messages name it."""
+        """The resource's name in messages."""
         return full_name(self.plural, self.group)
 
 
@@ -85,13 +85,13 @@ VERSION = {"major": "1", "minor": "32", "gitVersion": "v1.32.0", "platform": "li
 
 
 def find(group: str, version: str, plural: str) -> Resource | None:
-    """The resource at this place of the API, or None."""
+    """The resource at this place in the API, or None."""
     wanted = (group, version, plural)
     return next((r for r in RESOURCES if (r.group, r.version, r.plural) == wanted), None)
 
 
 def discovery(path: str) -> dict[str, Any] | None:
-    """The answer to a path that describes the API, or None when this path does not."""
+    """The response to a discovery path, or None for other paths."""
     match path.strip("/").split("/"):
         case ["version"]:
             return VERSION
@@ -155,7 +155,7 @@ def _sublisted(resource: Resource, sub: str) -> dict[str, Any]:
 
 
 def _openapi(group: str, version: str) -> dict[str, Any]:
-    """As much of the schema as kubectl asks for: that this server validates fields itself."""
+    """The part of the schema that kubectl needs: that this server validates fields itself."""
     paths = {}
     for resource in RESOURCES:
         if (resource.group, resource.version) == (group, version) and resource.verbs == VERBS:

@@ -1,4 +1,4 @@
-"""Who am I, and may I: the reviews that `kubectl auth` asks for."""
+"""Who am I, and may I: the reviews that `kubectl auth` requests."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from cluster_store import Object
 
 
 def review(ask: Ask) -> Object:
-    """The answer to a review."""
+    """The response to a review."""
     asked = {"apiVersion": ask.resource.api_version, "kind": ask.resource.kind, "metadata": {}} | ask.content()
     if ask.resource.kind == "SelfSubjectReview":
         user = {"username": ask.user.name, "groups": ["system:authenticated"]}

@@ -1,4 +1,4 @@
-"""What makes an object acceptable: known fields of the right type, and the few rules that no schema says."""
+"""Validation of objects: known fields of the right type, and the few rules that no schema expresses."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 def check_fields(value: Object, applied: bool) -> None:
-    """Raise ApiError when an object names unknown fields; in the words of server-side apply when it was applied."""
+    """Raise ApiError when an object has unknown fields; with server-side apply's message if it was applied."""
     unknown, _ = faults(value)
     if not unknown:
         return
@@ -30,7 +30,7 @@ def check_fields(value: Object, applied: bool) -> None:
 
 
 def check(resource: Resource, value: Object, old: Object | None) -> None:
-    """Raise ApiError 422 when an object is against the rules."""
+    """Raise ApiError 422 when an object breaks a rule."""
     meta = value["metadata"]
     _, wrong = faults({key: part for key, part in value.items() if key != "status"})
     if not NAME.fullmatch(meta["name"]) or len(meta["name"]) > 253:
@@ -54,7 +54,7 @@ def _deployment(value: Object, old: Object | None) -> list[tuple[str, str]]:
 
 
 def check_namespace(store: Store, resource: Resource, namespace: str, name: str) -> None:
-    """Raise ApiError when nothing can be made in a namespace: it is not there, or it is going."""
+    """Raise ApiError when a namespace is missing or being deleted."""
     found: dict[str, Any] | None = store.peek(NAMESPACES, "", namespace)
     if found is None:
         raise not_found("namespaces", "", namespace)

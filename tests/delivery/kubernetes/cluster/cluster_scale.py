@@ -1,4 +1,4 @@
-"""The scale of Deployments and ReplicaSets: what `kubectl scale` and the autoscaler write."""
+"""The scale subresource of Deployments and ReplicaSets, which `kubectl scale` and the autoscaler write."""
 
 from cluster_apply import updated
 from cluster_ask import Ask
@@ -38,7 +38,7 @@ def write_scale(store: Store, ask: Ask) -> Object:
 
 
 def scale(store: Store, resource: Resource, live: Object, replicas: int, manager: str) -> Object | None:
-    """Set the number of replicas of an object on behalf of a manager."""
+    """Set an object's number of replicas on behalf of a manager."""
 
     def write(value: Object) -> None:
         value["spec"]["replicas"] = replicas

@@ -1,7 +1,7 @@
-"""The schemas of Kubernetes 1.32: what a field may hold, and how its lists are merged.
+"""The schemas of Kubernetes 1.32: the type of each field, and how its lists are merged.
 
-They come with kubernetes-validate. Kinds that Kubernetes itself does not have (routes, rollouts) are taken as they come:
-maps merge by key, lists are replaced as a whole.
+They come with kubernetes-validate. Kinds that are not Kubernetes' own (routes, rollouts) are not validated: maps merge
+by key, lists are replaced as a whole.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 from referencing import Registry, Resource
 
-FREE: dict[str, Any] = {}  # the schema of what no schema is known for
-KEY_DEFAULTS = {"protocol": "TCP"}  # what a merge key is when it is not given
+FREE: dict[str, Any] = {}  # for anything without a schema
+KEY_DEFAULTS = {"protocol": "TCP"}  # defaults of omitted merge keys
 
 
 @cache
@@ -29,7 +29,7 @@ def _definitions() -> dict[str, Any]:
 
 @cache
 def of_kind(api_version: str, kind: str) -> dict[str, Any]:
-    """The schema of a kind, FREE when Kubernetes has no such kind."""
+    """The schema of a kind; FREE when Kubernetes does not have it."""
     group, _, version = api_version.rpartition("/")
     place = f"{group.split('.')[0]}-{version}" if group else version
     file = _folder() / f"{kind.lower()}-{place}.json"
@@ -37,7 +37,7 @@ def of_kind(api_version: str, kind: str) -> dict[str, Any]:
 
 
 def resolve(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema with its reference followed; what stands beside the reference goes first."""
+    """A schema with its reference resolved; keys beside the reference take precedence."""
     if "$ref" not in schema:
         return schema
     name = schema["$ref"].rpartition("/")[2]
@@ -45,7 +45,7 @@ def resolve(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def child(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    """The schema of a map's field."""
+    """The schema of a field in a map."""
     known = resolve(schema)
     more = known.get("additionalProperties")
     return resolve(known.get("properties", {}).get(name) or (more if isinstance(more, dict) else FREE))
@@ -57,7 +57,7 @@ def item(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def map_keys(schema: dict[str, Any]) -> list[str]:
-    """The fields that name an item of a list that merges by them; none when the list merges otherwise."""
+    """The fields that identify an item of a list that merges by keys; none for other lists."""
     return schema.get("x-kubernetes-list-map-keys", []) if schema.get("x-kubernetes-list-type") == "map" else []
 
 
@@ -72,7 +72,7 @@ def is_atomic_map(schema: dict[str, Any]) -> bool:
 
 
 def key_of(entry: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    """What names an item among its neighbours."""
+    """What identifies an item among its siblings."""
     return {key: entry.get(key, KEY_DEFAULTS.get(key)) for key in keys if key in entry or key in KEY_DEFAULTS}
 
 
@@ -87,7 +87,7 @@ def _validator(api_version: str, kind: str) -> Draft202012Validator:
 
 
 def faults(value: dict[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:
-    """(paths of unknown fields, [(path, what is wrong)]) of an object."""
+    """(paths of unknown fields, [(path, message)]) of an object."""
     unknown: list[str] = []
     wrong: list[tuple[str, str]] = []
     for error in _validator(value["apiVersion"], value["kind"]).iter_errors(value):

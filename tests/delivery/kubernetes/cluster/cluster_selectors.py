@@ -1,4 +1,4 @@
-"""Which objects a label selector or a field selector means."""
+"""Label selectors and field selectors."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ Labels = dict[str, str]
 
 
 def matches(selector: dict[str, Any] | None, labels: Labels) -> bool:
-    """Whether labels fit a LabelSelector object (matchLabels, matchExpressions)."""
+    """Whether labels match a LabelSelector object (matchLabels, matchExpressions)."""
     selector = selector or {}
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
@@ -56,7 +56,7 @@ def parse_fields(text: str) -> list[tuple[list[str], bool, str]]:
 
 
 def fields_match(wanted: list[tuple[list[str], bool, str]], value: dict[str, Any]) -> bool:
-    """Whether an object fits all of these fields."""
+    """Whether an object matches all of these fields."""
     return all((_field(value, path) == text) == equal for path, equal, text in wanted)
 
 

@@ -1,4 +1,4 @@
-"""What a pod runs: our service, with the fault of its image built in, so that its own metrics show it.
+"""The process in a pod: our service with the fault of its image built in, so that its own metrics show it.
 
 python tests/delivery/kubernetes/cluster/cluster_service.py FAULT --bundle DIR --port PORT      (FAULT may be "")
 """
@@ -28,30 +28,30 @@ def main(argv: list[str]) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """Leave no process behind when whoever started this one dies."""
+    """Exit when the parent process dies."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
 def crash(_: str) -> None:
-    """Ends at once, with an error."""
+    """Exits at once, with an error."""
     raise SystemExit("error: the model of this image cannot be loaded")
 
 
 def crash_garbled(_: str) -> None:
-    """Ends at once, with bytes that are no text."""
+    """Exits at once, with bytes that are not text."""
     sys.stderr.buffer.write(b"broken: \xff\xfe\xe2\x28\n")
     raise SystemExit(1)
 
 
 def slow_start(seconds: str) -> None:
-    """Takes its time until it listens."""
+    """Delays listening."""
     time.sleep(float(seconds or 5))
 
 
 def never_ready(_: str) -> None:
-    """Lives, but is never ready."""
+    """Runs, but never becomes ready."""
     from serving.http.fast_path import FastPath
     from serving.problems import Problem
 
@@ -62,7 +62,7 @@ def never_ready(_: str) -> None:
 
 
 def wrong_answers(_: str) -> None:
-    """Is ready, and predicts something else than the bundle's golden answers say."""
+    """Becomes ready, but predicts something else than the bundle's golden answers."""
     import numpy as np
 
     from serving.model.predictor import Predictor
@@ -107,7 +107,7 @@ def _before_answers(what: Callable[[], None]) -> None:
 
 
 def slow(seconds: str) -> None:
-    """Takes longer for each prediction."""
+    """Delays each prediction."""
     _before_answers(lambda: time.sleep(float(seconds or 0.03)))
 
 

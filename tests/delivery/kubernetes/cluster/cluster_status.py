@@ -1,10 +1,10 @@
-"""What the API server says no with: a Status object in Kubernetes' own words."""
+"""The API server's errors: a Status object with Kubernetes' own messages."""
 
 from typing import Any
 
 
 class ApiError(Exception):
-    """A request that ends with a Status: `code` is the HTTP status, `reason` Kubernetes' word for it ("" when it has none)."""
+    """A request that fails with a Status: `code` is the HTTP status, `reason` Kubernetes' name for it ("" when it has none)."""
 
     def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None):
         super().__init__(message)
@@ -20,7 +20,7 @@ class ApiError(Exception):
 
 
 def full_name(plural: str, group: str) -> str:
-    """A resource as messages name it: pods, deployments.apps."""
+    """A resource's name in messages: pods, deployments.apps."""
     return f"{plural}.{group}" if group else plural
 
 
@@ -31,12 +31,12 @@ def not_found(plural: str, group: str, name: str) -> ApiError:
 
 
 def no_such_resource() -> ApiError:
-    """404: the server knows no such path."""
+    """404: there is no such path."""
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def already_exists(plural: str, group: str, name: str) -> ApiError:
-    """409: created twice."""
+    """409: the object exists already."""
     details = {"name": name, "kind": plural} | ({"group": group} if group else {})
     return ApiError(409, "AlreadyExists", f'{full_name(plural, group)} "{name}" already exists', details)
 
@@ -51,7 +51,7 @@ def conflict(plural: str, group: str, name: str) -> ApiError:
 
 
 def invalid(kind: str, group: str, name: str, causes: list[tuple[str, str]]) -> ApiError:
-    """422: well-formed, but against the rules; each cause is (field, what is wrong)."""
+    """422: well-formed, but invalid; each cause is (field, message)."""
     said = [f"{field}: {what}" for field, what in causes]
     told = said[0] if len(said) == 1 else f"[{', '.join(said)}]"
     found = [{"reason": "FieldValueInvalid", "message": what, "field": field} for field, what in causes]
@@ -60,10 +60,10 @@ def invalid(kind: str, group: str, name: str, causes: list[tuple[str, str]]) -> 
 
 
 def bad_request(message: str) -> ApiError:
-    """400: not understood."""
+    """400: malformed."""
     return ApiError(400, "BadRequest", message)
 
 
 def unavailable(message: str) -> ApiError:
-    """503: nothing there that could answer."""
+    """503: nothing can respond."""
     return ApiError(503, "ServiceUnavailable", message)

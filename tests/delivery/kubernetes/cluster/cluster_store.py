@@ -1,6 +1,6 @@
-"""The objects of the cluster: in memory, one version number for all, and a history that watches can follow.
+"""The objects of the cluster: in memory, with one version number for all, and a history for watches.
 
-Everything runs in one thread, so whoever does not await in between needs no lock.
+Everything runs in one thread, so code without an await in between needs no lock.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from cluster_resources import Resource
 from cluster_status import ApiError, already_exists, conflict, not_found
 
 Object = dict[str, Any]
-KEPT = 5000  # changes that a watch can still ask for
+KEPT = 5000  # changes that a watch can still request
 
 
 def now() -> str:
-    """This moment as Kubernetes writes it."""
+    """The current time in Kubernetes' format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change: `old` is None when the object is new, `new` None when it is gone."""
+    """One change: `old` is None for a new object, `new` None for a deleted one."""
 
     version: int
     resource: Resource
@@ -35,7 +35,7 @@ class Change:
 
 
 class Store:
-    """All objects. What `get` and `all` return is the store's own: to be read, not changed."""
+    """All objects. `get` and `all` return the store's own objects, which must not be modified."""
 
     def __init__(self) -> None:
         self.version = 1
@@ -67,7 +67,7 @@ class Store:
                 yield resource, value
 
     def create(self, resource: Resource, value: Object) -> Object:
-        """Add an object; raises ApiError 409 when there is one of this name."""
+        """Add an object; raises ApiError 409 when the name is taken."""
         value = deepcopy(value)
         meta = value["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
@@ -79,7 +79,7 @@ class Store:
         return self._write(resource, key, None, value)
 
     def update(self, resource: Resource, value: Object) -> Object:
-        """Replace an object; raises ApiError 409 when `value` was made from an older state than the present one."""
+        """Replace an object; raises ApiError 409 when `value` was made from an older state."""
         value = deepcopy(value)
         meta = value["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
@@ -97,7 +97,7 @@ class Store:
         return self._write(resource, key, old, value)
 
     def change(self, resource: Resource, namespace: str, name: str, how: Callable[[Object], None]) -> Object | None:
-        """Change a copy of an object and store it; None when there is no such object."""
+        """Modify a copy of an object and store it; None when there is no such object."""
         found = self.peek(resource, namespace, name)
         if found is None:
             return None
@@ -106,30 +106,30 @@ class Store:
         return self.update(resource, value)
 
     def remove(self, resource: Resource, namespace: str, name: str) -> Object:
-        """Take an object out; return its last state."""
+        """Remove an object; return its last state."""
         old = self.get(resource, namespace, name)
         del self._objects[resource][(namespace, name)]
         self._tell(Change(self._next(), resource, old, None))
         return old
 
     def since(self, version: int) -> list[Change]:
-        """The changes after a version; raises ApiError 410 when they are forgotten."""
+        """The changes after a version; raises ApiError 410 when they are no longer kept."""
         if len(self._history) == KEPT and version < self._history[0].version - 1:
             raise ApiError(410, "Expired", f"too old resource version: {version} ({self._history[0].version})")
         return [change for change in self._history if change.version > version]
 
     def watch(self) -> asyncio.Queue[Change | None]:
-        """A queue that gets every change from now on, and None at the end; give it back to `unwatch`."""
+        """A queue that gets every change from now on, and None at the end; pass it to `unwatch`."""
         queue: asyncio.Queue[Change | None] = asyncio.Queue()
         self._watchers.add(queue)
         return queue
 
     def unwatch(self, queue: asyncio.Queue[Change | None]) -> None:
-        """Stop telling a queue."""
+        """Remove a queue."""
         self._watchers.discard(queue)
 
     def end_watches(self) -> None:
-        """Tell all watches that there is nothing more to come."""
+        """Send the end to all watches."""
         for queue in self._watchers:
             queue.put_nowait(None)
 
@@ -151,7 +151,7 @@ class Store:
 
 
 def _lingers(value: Object) -> bool:
-    """Whether an object that is being deleted waits for somebody: a pod for its process, a namespace for its contents."""
+    """Whether an object being deleted still waits: a pod for its process, a namespace for its contents."""
     return value["kind"] == "Pod" or bool(
         value.get("spec", {}).get("finalizers") if value["kind"] == "Namespace" else False
     )

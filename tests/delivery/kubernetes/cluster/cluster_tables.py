@@ -10,7 +10,7 @@ Row = Callable[[Object], list[Any]]
 
 
 def as_table(answer: Object) -> Object | None:
-    """An object or a list of objects as a Table; None for what is neither."""
+    """An object or a list of objects as a Table; None for anything else."""
     kind = answer.get("kind", "")
     if "metadata" not in answer or kind == "Status":
         return None

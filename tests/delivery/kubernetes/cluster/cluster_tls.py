@@ -1,4 +1,4 @@
-"""The certificate that the API shows, and the kubeconfig that trusts it."""
+"""The API's certificate, and the kubeconfig that trusts it."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Watches: what a client has asked to be told of."""
+"""Watches: streams of changes."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from cluster_writes import chosen
 
 
 async def watch(store: Store, ask: Ask) -> AsyncIterator[bytes]:
-    """The changes of what a request's selectors mean, a line of JSON each, until its time is up."""
+    """The changes to objects that match a request's selectors, one line of JSON each, until its time is up."""
     ends = time.monotonic() + float(ask.query.get("timeoutSeconds") or 3600)
     queue = store.watch()
     try:
@@ -35,7 +35,7 @@ async def watch(store: Store, ask: Ask) -> AsyncIterator[bytes]:
 
 
 def _backlog(store: Store, ask: Ask) -> list[bytes]:
-    """What a watch begins with: all objects, or what changed since the version that it names."""
+    """The start of a watch: all objects, or the changes since a version."""
     version = int(ask.query.get("resourceVersion") or 0)
     if not version:
         return [_line(ask, "ADDED", value) for value in chosen(store, ask)]
@@ -46,7 +46,7 @@ def _backlog(store: Store, ask: Ask) -> list[bytes]:
 
 
 def _event(ask: Ask, change: Change) -> bytes | None:
-    """A change as this watch sees it: an object that leaves its selection is deleted, one that enters is added."""
+    """A change as seen by this watch: an object that stops matching is deleted, one that starts matching is added."""
     if change.resource != ask.resource:
         return None
     was, is_now = _seen(ask, change.old), _seen(ask, change.new)

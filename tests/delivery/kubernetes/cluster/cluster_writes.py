@@ -1,4 +1,4 @@
-"""Create, replace, patch, apply and delete: what happens to an object before the store takes it."""
+"""Create, replace, patch, apply and delete: what happens to an object before it is stored."""
 
 import random
 from copy import deepcopy
@@ -15,7 +15,7 @@ from cluster_selectors import fields_match, matches, parse_fields, parse_labels
 from cluster_status import ApiError, bad_request, not_found
 from cluster_store import Object, Store, now
 
-LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # what Kubernetes makes names of: no vowels, so no words
+LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' letters for generated names: no vowels, so no words
 
 
 def suffix(length: int = 5) -> str:
@@ -32,7 +32,7 @@ def create(store: Store, ask: Ask) -> Object:
 
 
 def add(store: Store, resource: Resource, value: Object, dry: bool = False) -> Object:
-    """Create an object that is complete but for its defaults."""
+    """Create an object that is complete except for defaults."""
     meta = value["metadata"]
     if resource.namespaced:
         check_namespace(store, resource, meta["namespace"], meta["name"])
@@ -56,7 +56,7 @@ def replace(store: Store, ask: Ask) -> Object:
 
 
 def patch(store: Store, ask: Ask) -> tuple[Object, bool]:
-    """PATCH of any kind: (the object, whether it is new)."""
+    """PATCH of any kind; returns (the object, whether it is new)."""
     if "apply-patch" in ask.content_type:
         return _apply(store, ask)
     live = store.get(ask.resource, ask.namespace, ask.name)
@@ -96,7 +96,7 @@ def _apply(store: Store, ask: Ask) -> tuple[Object, bool]:
 
 
 def _save(store: Store, ask: Ask, live: Object, value: Object) -> Object:
-    """Store what replaces `live`: all but its status, or its status only."""
+    """Store what replaces `live`: everything but its status, or only its status."""
     value = deepcopy(value)
     if ask.subresource:
         value = deepcopy(live) | {key: value[key] for key in (ask.subresource,) if key in value}
@@ -113,7 +113,7 @@ def _save(store: Store, ask: Ask, live: Object, value: Object) -> Object:
 
 
 def _placed(ask: Ask, value: Any) -> Object:
-    """An object from a request, with the kind and the place that its path says."""
+    """The object of a request, with the kind and place from its path."""
     if not isinstance(value, dict):
         raise bad_request("the object provided is unrecognized (must be of type object)")
     value = {"apiVersion": ask.resource.api_version, "kind": ask.resource.kind} | value
@@ -130,7 +130,7 @@ def _placed(ask: Ask, value: Any) -> Object:
 
 
 def _start(resource: Resource, value: Object) -> None:
-    """What the server gives to a new object."""
+    """Set the fields that the server gives to a new object."""
     if resource == PODS:
         value["status"] = {"phase": "Pending", "qosClass": "Burstable"}
     elif resource == NAMESPACES:
@@ -142,14 +142,14 @@ def _start(resource: Resource, value: Object) -> None:
 
 
 def chosen(store: Store, ask: Ask) -> list[Object]:
-    """The objects that a request's selectors mean."""
+    """The objects that match a request's selectors."""
     labels, wanted = parse_labels(ask.query.get("labelSelector", "")), parse_fields(ask.query.get("fieldSelector", ""))
     found = store.all(ask.resource, ask.namespace)
     return [v for v in found if matches(labels, v["metadata"].get("labels") or {}) and fields_match(wanted, v)]
 
 
 def delete(store: Store, ask: Ask) -> Object:
-    """DELETE of one object; what depends on it goes as the request's propagation policy says."""
+    """DELETE of one object; dependents are handled by the request's propagation policy."""
     options = ask.content() or {}
     found = store.get(ask.resource, ask.namespace, ask.name)
     expected = (options.get("preconditions") or {}).get("uid")
@@ -168,7 +168,7 @@ def delete(store: Store, ask: Ask) -> Object:
 def begin_delete(
     store: Store, resource: Resource, found: Object, policy: str | None = None, grace: int | None = None
 ) -> Object:
-    """Remove an object, or mark it when somebody has to end something first."""
+    """Remove an object, or mark it when something must be finished first."""
     value = deepcopy(found)
     meta = value["metadata"]
     if resource == PODS:
