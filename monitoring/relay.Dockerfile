@@ -1,11 +1,11 @@
-# The webhook relay (docs/promote-in-mlflow.md): what MLflow tells becomes a workflow on GitHub. From the root of the repository:
+# The webhook relay (docs/promote-in-mlflow.md): starts a workflow on GitHub for MLflow's webhooks. From the root of the repository:
 #   docker build -f monitoring/relay.Dockerfile -t slipway-relay .
-# Of the repository it holds what it imports, and no MLflow.
+# It contains only the modules that the relay imports, and no MLflow.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 COPY requirements/relay.txt /tmp/relay.txt
-# Wheels only: nothing is compiled, so no compiler is needed, and no package runs code of its own here.
+# Wheels only: no compiler is needed, and no package runs code during the build.
 RUN python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv install --quiet --disable-pip-version-check --root-user-action=ignore --no-cache-dir \
     --only-binary=:all: --require-hashes -r /tmp/relay.txt
@@ -23,7 +23,7 @@ FROM ${PYTHON_IMAGE}
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /app
 EXPOSE 8010
-# A number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "scripts.mlflow.webhook_relay"]
 CMD ["--host", "0.0.0.0"]

@@ -1,5 +1,5 @@
-# Copy MLflow's database, accounts included, and its artifacts into $BACKUPS/DATE: whole or not at all. PGHOST and its like say where.
-# The database first: what is written meanwhile is then a file too many, never one too few.
+# Back up MLflow's database (with accounts) and artifacts into $BACKUPS/DATE, all or nothing. PGHOST and the other variables of libpq say where the database is.
+# The database first: what is written meanwhile is then an extra file, never a missing one.
 set -eu
 umask 077
 cd "$BACKUPS"
@@ -8,8 +8,8 @@ name=$(date -u +%Y-%m-%dT%H%M%SZ)
 making=.making-$name
 mkdir "$making"
 pg_dump --format=custom --file="$making/mlflow.dump"
-pg_restore --file=/dev/null "$making/mlflow.dump" # to its end: its list alone stands at the beginning
-# One file that changes while it is read belongs to a run that is still going on: tar says so with status 1.
+pg_restore --file=/dev/null "$making/mlflow.dump" # reads it to the end: its table of contents is at the beginning
+# A file that changes while it is read belongs to an active run: tar then ends with status 1.
 tar -C "$ARTIFACTS" --exclude=./lost+found -czf "$making/artifacts.tar.gz" . || [ $? -eq 1 ]
 gzip --test "$making/artifacts.tar.gz"
 (cd "$making" && sha256sum mlflow.dump artifacts.tar.gz > SHA256SUMS)
