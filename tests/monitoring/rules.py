@@ -1,4 +1,4 @@
-"""Prometheus' rules as they are shipped, and series to try them on."""
+"""Prometheus' rules as shipped, and series to test them with."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def recorded() -> dict[str, dict]:
 
 
 def grows(*phases: tuple[float, int], start: float = 0) -> str:
-    """A counter by phases of (how much a minute, how many minutes)."""
+    """A counter by phases of (increase per minute, minutes)."""
     parts = []
     for step, minutes in phases:
         parts.append(f"{start:.12g}+{step:.12g}x{minutes - 1}")
@@ -35,12 +35,12 @@ def grows(*phases: tuple[float, int], start: float = 0) -> str:
 
 
 def stays(*phases: tuple[float, int]) -> str:
-    """A gauge by phases of (value, how many minutes)."""
+    """A gauge by phases of (value, minutes)."""
     return " ".join(f"{value:.12g}+0x{minutes - 1}" for value, minutes in phases)
 
 
 def series(name: str, values: str, **labels: str) -> dict[str, str]:
-    """A series as `promtool test rules` takes it, of production unless the labels say otherwise."""
+    """A series in the format of `promtool test rules`, of production unless the labels say otherwise."""
     environment = labels.get("environment", "production")
     where = {"job": "slipway", "environment": environment, "instance": f"{environment}:8000"} | labels
     return {"series": name + "{" + ",".join(f'{key}="{value}"' for key, value in where.items()) + "}", "values": values}

@@ -1,4 +1,4 @@
-"""Prometheus' rules, tried by Prometheus itself: what each records, and when each alert fires."""
+"""Prometheus' rules, tested by Prometheus itself: what each records, and when each alert fires."""
 
 import re
 import subprocess
@@ -14,14 +14,14 @@ FIRING = 'count by (alertname, environment) (ALERTS{alertstate="firing"})'
 
 
 def promtool(*arguments: str | Path, cwd: Path = FOLDER) -> str:
-    """What promtool says; fails where it finds something wrong."""
+    """promtool's output; fails when it finds an error."""
     done = subprocess.run(["promtool", *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def ask(tmp_path: Path, given: list[dict], minute: int, wanted: dict[str, dict[str, float]]) -> None:
-    """Assert what queries answer at a minute of these series: {query: {labels: value}}, no more and no less."""
+    """Assert the results of queries at a minute of these series: {query: {labels: value}}, no more and no less."""
     asked = [
         {"expr": query, "eval_time": f"{minute}m", "exp_samples": [{"labels": k, "value": v} for k, v in found.items()]}
         for query, found in wanted.items()
@@ -37,7 +37,7 @@ def ask(tmp_path: Path, given: list[dict], minute: int, wanted: dict[str, dict[s
 
 
 def requests(minutes: int, path: str = "/predict", **statuses: float) -> list[dict]:
-    """Counters of requests, a minute, by status (written s200=60)."""
+    """Request counters, per minute, by status (written s200=60)."""
     return [
         series("slipway_requests_total", grows((rate, minutes)), path=path, status=status[1:])
         for status, rate in statuses.items()
@@ -45,7 +45,7 @@ def requests(minutes: int, path: str = "/predict", **statuses: float) -> list[di
 
 
 def latency(slow: float, minutes: int = 30, path: str = "/predict", a_minute: float = 60) -> list[dict]:
-    """The histogram of requests of which a share takes between 0.5 and 1 s, and the others under 1 ms."""
+    """A histogram in which a share of requests takes between 0.5 and 1 s, and the others under 1 ms."""
     fast = a_minute * (1 - slow)
     by_limit = {"0.001": fast, "0.5": fast, "1.0": a_minute, "+Inf": a_minute}
     return [
@@ -55,7 +55,7 @@ def latency(slow: float, minutes: int = 30, path: str = "/predict", a_minute: fl
 
 
 def values(*phases: tuple[float, float, int], version: str = "3", limit: str = "0.5") -> list[dict]:
-    """Predicted values by phases of (how many a minute, the share of them at or below the limit, minutes); two classes."""
+    """Predicted values by phases of (number per minute, share at or below the limit, minutes); two classes."""
     low = grows(*((rate * share, minutes) for rate, share, minutes in phases))
     high = grows(*((rate * (1 - share), minutes) for rate, share, minutes in phases))
     every = grows(*((rate, minutes) for rate, _, minutes in phases))
@@ -71,7 +71,7 @@ def values(*phases: tuple[float, float, int], version: str = "3", limit: str = "
 
 
 def log(queue: str, written: float, errors=0.0, lost=0.0, begun_anew=0.0, minutes: int = 30) -> list[dict]:
-    """The prediction log's numbers: how many wait, and what is written, fails, is lost and is begun anew a minute."""
+    """The prediction log's metrics: how many records wait, and how many per minute are written, fail, are lost and are begun anew."""
     counters = {"written": written, "errors": errors, "lost": lost, "begun_anew": begun_anew}
     return [series("slipway_log_queue_records", queue)] + [
         series(f"slipway_log_{name}_total", grows((rate, minutes))) for name, rate in counters.items()
@@ -91,7 +91,7 @@ def restarts(*phases: tuple[float, int]) -> list[dict]:
     return [series("slipway_worker_restarts_total", grows(*phases))]
 
 
-# Alert, what happens, the series, the minute at which is asked, and whether it fires.
+# Alert, situation, series, minute of the check, and whether it fires.
 CASES = [
     ("ServiceDown", "production has been down for 3 minutes", [up((1, 30), (0, 10))], 33, True),
     ("ServiceDown", "production was never up", [up((0, 10))], 5, True),
@@ -142,7 +142,7 @@ CASES = [
 TOGETHER = {"PredictedValuesShifted": {"ClassesShifted"}, "ClassesShifted": {"PredictedValuesShifted"}}
 
 
-def test_every_alert_is_tried_both_ways():
+def test_every_alert_is_tested_both_ways():
     """Each alert has a case in which it fires and one in which it does not."""
     for fires in (True, False):
         assert {case[0] for case in CASES if case[4] is fires} == set(alerts())
@@ -150,8 +150,8 @@ def test_every_alert_is_tried_both_ways():
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize(("alert", "case", "given", "minute", "fires"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
-def test_an_alert_fires_when_it_should_and_no_other_does(tmp_path, alert, case, given, minute, fires):
-    """In each case exactly the alerts that should are firing."""
+def test_alert_fires_when_it_should_and_no_other_does(tmp_path, alert, case, given, minute, fires):
+    """In each case exactly the right alerts are firing."""
     environment = re.search(r'environment="(\w+)"', given[-1]["series"])[1]
     firing = {alert} | TOGETHER.get(alert, set()) if fires else set()
     wanted = {f'{{alertname="{name}", environment="{environment}"}}': 1 for name in firing}
@@ -160,24 +160,24 @@ def test_an_alert_fires_when_it_should_and_no_other_does(tmp_path, alert, case, 
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize(("week_ago", "fires"), [(0, False), (6, True)])
-def test_a_day_that_is_always_quiet_is_not_told(tmp_path, week_ago, fires):
-    """Nothing predicted on a day on which a week ago nothing was either is no alert, even though yesterday there was."""
+def test_usually_quiet_day_does_not_alert(tmp_path, week_ago, fires):
+    """A day without predictions is no alert if there were none a week ago either, even though there were some yesterday."""
     given = predictions((week_ago, DAY), (6, 6 * DAY), (0, DAY))
     found = {'{alertname="NoPredictions", environment="production"}': 1} if fires else {}
     ask(tmp_path, given, 7 * DAY + 12 * HOUR, {FIRING: found})
 
 
 @pytest.mark.needs("promtool")
-def test_another_version_is_not_compared_with_the_one_before(tmp_path):
-    """A new version may predict otherwise: it is compared with its own day once it has one."""
+def test_new_version_is_not_compared_with_the_previous_one(tmp_path):
+    """Its predictions may differ: it is compared with its own day once it has one."""
     old = values((20, 0.3, DAY), (0, 0, 2 * HOUR), version="3")
     new = values((0, 0, DAY), (20, 0.9, 2 * HOUR), version="4")
     ask(tmp_path, old + new, DAY + 100, {FIRING: {}})
 
 
 @pytest.mark.needs("promtool")
-def test_what_is_recorded_of_requests_is_right(tmp_path):
-    """Rates, shares, the ratio of errors and the quantiles are those of the series, and probes count in no share."""
+def test_recorded_request_metrics_are_right(tmp_path):
+    """Rates, shares, the error ratio and the quantiles are those of the series, and probes count in no share."""
     given = requests(30, s200=54, s429=3, s500=3) + requests(30, "/healthz", s200=600)
     given += [one for one in latency(0.25, path="/invocations") if "_bucket" in one["series"]]
     where, path = 'environment="production"', 'environment="production", path="/invocations"'
@@ -200,8 +200,8 @@ def test_what_is_recorded_of_requests_is_right(tmp_path):
 
 
 @pytest.mark.needs("promtool")
-def test_what_is_recorded_of_predictions_is_right(tmp_path):
-    """Rates, shares of classes, the mean value and both shifts are those of the series."""
+def test_recorded_prediction_metrics_are_right(tmp_path):
+    """Rates, class shares, the mean value and both shifts are those of the series."""
     given = values((20, 0.3, DAY), (20, 0.6, 2 * HOUR))
     where, version = 'environment="production"', 'environment="production", model_version="3"'
     share = "environment_version_class:slipway_predictions:share1h"
@@ -213,7 +213,7 @@ def test_what_is_recorded_of_predictions_is_right(tmp_path):
         },
         f"round({share}, 0.0001)": {f'{{class="no", {version}}}': 0.6, f'{{class="yes", {version}}}': 0.4},
         "round(environment_version:slipway_prediction_value:mean1h, 0.0001)": {f"{{{version}}}": 0.45},
-        # The day before holds the first of the two hours that are otherwise: 0.6 - (0.3 x 23 + 0.6) / 24 and some minutes.
+        # The day before contains the first of the two unusual hours: 0.6 - (0.3 x 23 + 0.6) / 24 and some minutes.
         "round(environment_version:slipway_prediction_value:shift, 0.01)": {f"{{{version}}}": 0.29},
         "round(environment_version:slipway_predictions:class_shift, 0.01)": {f"{{{version}}}": 0.29},
     }
@@ -221,8 +221,8 @@ def test_what_is_recorded_of_predictions_is_right(tmp_path):
 
 
 @pytest.mark.needs("promtool")
-def test_prometheus_takes_the_files(tmp_path):
-    """Configuration and rules are right as they are shipped, once there is a key."""
+def test_prometheus_accepts_the_files(tmp_path):
+    """Configuration and rules are valid as shipped, once there is a key."""
     config = (FOLDER / "prometheus.yml").read_text(encoding="utf-8").replace("rules/*.yml", f"{FOLDER}/rules/*.yml")
     key = tmp_path / "metrics"
     key.write_text("a key", encoding="utf-8")
@@ -240,8 +240,8 @@ def headings(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("alert", alerts())
-def test_every_alert_says_what_to_do(alert):
-    """Each has a severity, a summary, a description, and a runbook at a heading that exists."""
+def test_every_alert_has_a_runbook(alert):
+    """Each has a severity, a summary, a description, and a runbook link to an existing heading."""
     told = alerts()[alert]
     assert told["labels"]["severity"] in ("critical", "warning")
     assert set(told["annotations"]) == {"summary", "description", "runbook_url"} and all(told["annotations"].values())
@@ -249,8 +249,8 @@ def test_every_alert_says_what_to_do(alert):
     assert heading in headings(ROOT / page)
 
 
-def test_the_rules_ask_for_what_the_service_counts():
-    """Each series in a rule is one that the service exposes or another rule records."""
+def test_rules_use_existing_metrics():
+    """Each series in a rule is exposed by the service or recorded by another rule."""
     source = "".join(
         (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
     )
@@ -262,7 +262,7 @@ def test_the_rules_ask_for_what_the_service_counts():
             assert known, (name, rule)
 
 
-def test_every_alert_is_on_the_page():
+def test_every_alert_is_documented():
     """docs/monitoring.md names each alert."""
     page = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
     assert set(alerts()) == set(re.findall(r"^\| `([A-Za-z]+)` \|", page, re.M))

@@ -1,4 +1,4 @@
-"""A real Prometheus, as it is configured here, on a real service of two workers that asks for keys."""
+"""A real Prometheus with our configuration, and a real service with two workers and API keys."""
 
 import json
 import math
@@ -22,42 +22,42 @@ from tests.serving.service import Service, serving
 
 pytestmark = pytest.mark.needs("prometheus")
 
-PATIENCE = 60  # seconds until which a scrape or a rule must have happened; each takes one
-SENT = 200  # requests, each on a connection of its own, so that either worker gets some
+PATIENCE = 60  # seconds until a scrape or a rule evaluation must have happened; each takes one
+SENT = 200  # requests, each over a new connection, so that both workers get some
 REFUSED = 7
-A_DAY_LATER = "Shift against the day before"  # the panel that has nothing to show on the first day
+A_DAY_LATER = "Shift against the day before"  # the panel without data on the first day
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A Prometheus that answers."""
+    """A running Prometheus."""
 
     url: str
 
     def get(self, path: str, **parameters: str) -> dict:
-        """What its API says."""
+        """A response of its API."""
         answer = requests.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
     def ask(self, query: str) -> list[dict]:
-        """The series that a query has now, without those whose value is not a number."""
+        """The current series of a query, without those whose value is not a number."""
         found = self.get("query", query=query)["result"]
         return [one for one in found if math.isfinite(float(one["value"][1]))]
 
     def number(self, query: str) -> float | None:
-        """The value of a query that has one series at most."""
+        """The value of a query with at most one series."""
         found = self.ask(query)
         assert len(found) <= 1, found
         return float(found[0]["value"][1]) if found else None
 
     def target(self) -> dict:
-        """What it says of the service: health, and the error of the last scrape."""
+        """Its view of the service: health, and the error of the last scrape."""
         return next(one for one in self.get("targets")["activeTargets"] if one["labels"]["job"] == "slipway")
 
 
 def eventually(what):
-    """The first answer of `what` that counts as true, or its last one."""
+    """The first truthy result of `what`, or its last result."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := what()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -65,7 +65,7 @@ def eventually(what):
 
 
 def configured(folder: Path, target: str, own: str, key: Path) -> Path:
-    """Our configuration with other addresses, the key of a test, and a second between two scrapes."""
+    """Our configuration with other addresses, a test's key, and a scrape interval of a second."""
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(FOLDER / file) for file in config["rule_files"]]
@@ -80,7 +80,7 @@ def configured(folder: Path, target: str, own: str, key: Path) -> Path:
 
 @contextmanager
 def watching(service: Service, key: str, folder: Path):
-    """Run Prometheus on a service with a key until it has been scraped once, and end it by SIGTERM."""
+    """Run Prometheus with a key for a service until the first scrape, and stop it with SIGTERM at the end."""
     folder.mkdir()
     (folder / "key").write_text(key + "\n", encoding="utf-8")
     own = f"127.0.0.1:{free_port()}"
@@ -127,13 +127,13 @@ def key() -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def caller() -> tuple[str, str]:
-    """A key that predicts, and its line."""
+    """A key for predictions, and its line."""
     return make_key("caller", "predict")
 
 
 @pytest.fixture(scope="module")
 def service(key, caller, tmp_path_factory):
-    """A service of two workers that asks for keys and keeps a prediction log."""
+    """A service with two workers, API keys and a prediction log."""
     folder = tmp_path_factory.mktemp("service")
     (folder / "keys").write_text(f"{key[1]}\n{caller[1]}\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as environment:
@@ -152,7 +152,7 @@ def prometheus(service, key, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sent(service, prometheus, caller) -> dict[str, int]:
-    """How many requests were sent, by the status that they were answered with; between two scrapes and after them."""
+    """Number of requests sent, by the status of the response; between two scrapes and after them."""
     headers = {"X-API-Key": caller[0]}
     assert eventually(lambda: prometheus.number("slipway_workers") == 2)
 
@@ -177,8 +177,8 @@ def test_prometheus_reaches_the_service_with_its_key(prometheus):
     assert eventually(lambda: prometheus.number('up{job="slipway",environment="production"}') == 1)
 
 
-def test_prometheus_counts_what_was_sent_over_both_workers(prometheus, sent):
-    """The counters of both workers together are the requests that were sent, by status, and the rows that were predicted."""
+def test_prometheus_counts_requests_of_both_workers(prometheus, sent):
+    """The counters of both workers together are the sent requests, by status, and the predicted rows."""
     assert sent == {"200": SENT, "401": REFUSED}
     query = 'sum(slipway_requests_total{path="/predict"})'
     assert eventually(lambda: prometheus.number(query) == SENT + REFUSED), prometheus.ask(query)
@@ -190,7 +190,7 @@ def test_prometheus_counts_what_was_sent_over_both_workers(prometheus, sent):
 
 
 def test_prometheus_has_loaded_every_rule(prometheus):
-    """Each rule of our files is there and is evaluated without an error."""
+    """Each rule of our files is present and evaluated without an error."""
     names = [*alerts(), *recorded()]
 
     def healthy() -> bool:
@@ -202,13 +202,13 @@ def test_prometheus_has_loaded_every_rule(prometheus):
 
 
 @pytest.mark.parametrize("name", [name for name in recorded() if not name.endswith(("before", "shift"))])
-def test_prometheus_records(prometheus, sent, name):
-    """Each recording rule has a number for the service, but for those that need a day."""
+def test_prometheus_records_metrics(prometheus, sent, name):
+    """Each recording rule has a number for the service, except those that need a day."""
     assert eventually(lambda: prometheus.ask(f'{name}{{environment="production"}}'))
 
 
-def test_an_alert_is_raised_by_real_numbers(service, prometheus):
-    """While calls without a key go on, the alert of refused callers is raised for the environment, with its words filled in."""
+def test_alert_fires_with_real_numbers(service, prometheus):
+    """Under continued requests without a key, the alert about refused clients fires for the environment, with its text filled in."""
 
     def raised() -> list[dict]:
         for _ in range(10):
@@ -222,7 +222,7 @@ def test_an_alert_is_raised_by_real_numbers(service, prometheus):
 
 @pytest.fixture(scope="module")
 def panels() -> dict[tuple[str, str], str]:
-    """The queries of the dashboard by panel and legend."""
+    """The dashboard's queries by panel and legend."""
     dashboard = json.loads((ROOT / "monitoring/grafana/dashboards/service.json").read_text(encoding="utf-8"))
     return {
         (panel["title"], target["legendFormat"]): target["expr"]
@@ -234,7 +234,7 @@ def panels() -> dict[tuple[str, str], str]:
 
 
 def test_every_panel_has_data(prometheus, sent, panels):
-    """Each query of the dashboard is answered with numbers; the processor is told of a single worker only."""
+    """Each query of the dashboard returns numbers; processor time exists for a single worker only."""
     assert len(panels) >= 25
     absent = {"CPU", A_DAY_LATER}
     asked = {key: query for key, query in panels.items() if key[0] not in absent}
@@ -243,8 +243,8 @@ def test_every_panel_has_data(prometheus, sent, panels):
     assert not [key for key, query in panels.items() if key[0] in absent and prometheus.ask(query)]
 
 
-def test_a_wrong_key_takes_the_target_down(service, prometheus, caller, tmp_path):
-    """With a key that is not known (401), or one without the scope metrics (403), the target is down and says why."""
+def test_wrong_key_takes_the_target_down(service, prometheus, caller, tmp_path):
+    """With an unknown key (401), or one without the scope metrics (403), the target is down and says why."""
     for name, key, status in (("unknown", "slipway_of_somebody_else", "401"), ("other", caller[0], "403")):
         with watching(service, key, tmp_path / name) as other:
             assert eventually(lambda other=other: other.number('up{job="slipway"}') == 0)

@@ -1,4 +1,4 @@
-"""A fork with two versions; and a scratch project: a team's own files in an empty folder, for commands called in this process."""
+"""A fork with two versions; and a scratch project, a team's files in an empty folder, for commands called in this process."""
 
 import importlib
 import sys
@@ -68,7 +68,7 @@ def build(parameters, seed):
 
 
 def customers(rows: int = 240) -> pd.DataFrame:
-    """Made-up customers; who is older, and richer, buys more often."""
+    """Synthetic customers; older and richer ones buy more often."""
     rng = np.random.default_rng(0)
     age = rng.integers(18, 90, rows)
     income = np.where(rng.random(rows) < 0.05, np.nan, rng.lognormal(10, 0.5, rows).round(2))
@@ -86,22 +86,22 @@ def customers(rows: int = 240) -> pd.DataFrame:
 
 @dataclass
 class Scratch:
-    """The folder of a scratch project, and how a command ended in it."""
+    """The folder of a scratch project, and the results of commands in it."""
 
     root: Path
     capsys: pytest.CaptureFixture
 
     def data(self, frame: pd.DataFrame) -> None:
-        """Make the frame the project's data."""
+        """Write the frame as the project's data."""
         frame.to_csv(self.root / "data.csv", index=False)
 
     def write(self, file: str, text: str) -> None:
-        """Write one of its files; a module is read anew."""
+        """Write one of its files; a module will be imported again."""
         (self.root / file).write_text(text, encoding="utf-8")
         forget()
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Replace a text that must be there."""
+        """Replace a text, which must be there."""
         text = (self.root / file).read_text(encoding="utf-8")
         assert old in text
         self.write(file, text.replace(old, new))
@@ -120,7 +120,7 @@ class Scratch:
 
 
 def forget() -> dict:
-    """Drop the modules of the project, so that the next import reads the files; return them."""
+    """Drop the project's modules, so that the next import reads the files; return them."""
     names = [name for name in sys.modules if name == "project" or name.startswith("project.")]
     importlib.invalidate_caches()
     return {name: sys.modules.pop(name) for name in names}

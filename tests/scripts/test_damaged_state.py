@@ -1,4 +1,4 @@
-"""What a command kept for the next one, and somebody damaged: words that say what it is and what to do, never a traceback."""
+"""Damaged state files of commands: messages that name file and remedy, never a traceback."""
 
 import json
 from datetime import UTC, datetime
@@ -14,8 +14,8 @@ from pipeline.registry.embedded import oci
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", "schlüssel".encode()])
-def test_a_key_file_that_holds_no_key_is_named(monkeypatch, tmp_path, content):
-    """The generated key of an environment, and the key of MLflow's webhooks, are named with the remedy where they are not text."""
+def test_damaged_key_file_is_named(monkeypatch, tmp_path, content):
+    """For an environment's generated key and MLflow's webhook key, the message has the remedy when they are not text."""
     monkeypatch.setattr(docker, "ROOT", tmp_path)
     monkeypatch.setattr(docker, "STATE", tmp_path / ".slipway")
     (tmp_path / ".slipway").mkdir()
@@ -40,13 +40,13 @@ def test_a_key_file_that_holds_no_key_is_named(monkeypatch, tmp_path, content):
         {"renewTime": "2026-01-01T00:00:00Z", "leaseDurationSeconds": "x"},
     ],
 )
-def test_a_lease_whose_times_are_damaged_has_run_out(times):
-    """It may be taken over, once nobody was seen to renew it."""
+def test_lease_with_damaged_times_has_expired(times):
+    """It may be taken over, once it was observed unchanged."""
     assert lease._free({"spec": {"holderIdentity": "somebody", **times}})
 
 
-def test_a_lease_that_is_renewed_is_held():
-    """A live holder keeps it, with and without a fraction of a second."""
+def test_renewed_lease_is_kept():
+    """A live holder keeps it, with and without fractions of a second."""
     for moment in (datetime.now(UTC).strftime(lease.TIME), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")):
         spec = {"holderIdentity": "somebody", "renewTime": moment, "leaseDurationSeconds": 60}
         assert not lease._free({"spec": spec})
@@ -64,8 +64,8 @@ def test_a_lease_that_is_renewed_is_held():
         {"record": "[" * 100_000, "objects": "[]"},
     ],
 )
-def test_a_config_map_that_holds_anything_else_is_damaged(data):
-    """What serves, as the cluster remembers it: any other JSON is named, with the way out."""
+def test_damaged_config_map_is_named(data):
+    """The cluster's record with any other JSON is named, with the remedy."""
     config_map = {"metadata": {"namespace": "n", "name": restore.NAME}, "data": data}
     with pytest.raises(DeployError, match="ConfigMap slipway-release is damaged") as told:
         restore.read(json.loads(json.dumps(config_map)))
@@ -83,8 +83,8 @@ def test_a_config_map_that_holds_anything_else_is_damaged(data):
         {"annotations": ["by"]},
     ],
 )
-def test_a_manifest_of_another_shape_is_nobody_of_ours(monkeypatch, change):
-    """What a registry holds under a tag of the carried MLflow, with other layers or notes, was not put there by the pipeline."""
+def test_foreign_manifest_is_refused(monkeypatch, change):
+    """A manifest under a tag of the embedded MLflow with other layers or annotations was not written by the pipeline."""
     manifest = json.loads(oci.manifest([{"digest": "sha256:0", "size": 1}], {"by": "x"}))
 
     def answers(content):

@@ -1,4 +1,4 @@
-"""Delivery in a fork with two versions: what cannot go wrong between registry and running service."""
+"""Delivery in a fork with two versions: registry and running service stay consistent."""
 
 import json
 import re
@@ -16,12 +16,12 @@ FORGET = ("-m", "scripts.forget", "--environment")
 
 @pytest.fixture
 def client(two):
-    """A client of the fork's MLflow."""
+    """A client for the fork's MLflow."""
     return two.mlflow()
 
 
 def by_hand(client):
-    """A version that somebody made from version 1's run, without the pipeline."""
+    """A version that somebody registered from version 1's run, without the pipeline."""
     first = client.get_model_version("breast-cancer", "1")
     return client.create_model_version("breast-cancer", f"runs:/{first.run_id}/model", run_id=first.run_id)
 
@@ -37,14 +37,14 @@ def deployments(client) -> list[dict]:
     return [run.data.tags for run in records(client)]
 
 
-def test_promotion_kept_the_version_before(two, client):
+def test_promotion_keeps_the_previous_version(two, client):
     """After the second version was promoted, the alias previous is on the first."""
     assert client.get_model_version_by_alias("breast-cancer", "production").version == "2"
     assert client.get_model_version_by_alias("breast-cancer", "previous").version == "1"
 
 
-def test_release_that_dies_after_its_trial_is_replaced_by_what_served(two, client):
-    """When a release passes its trial but fails behind the door, what served before serves again, and the record says why."""
+def test_release_that_dies_after_its_test_is_undone(two, client):
+    """When a release passes its test but fails behind the proxy, the previous one serves again, and the record says why."""
     before = two.json(".slipway/production.json")
     line = "        contract = self.contract\n"
     dying = f"{line}        self.asked = getattr(self, 'asked', 0) + 1\n        if self.asked > 1 and self.release.version == '1':\n            __import__('os').kill(__import__('os').getppid(), 9)\n            __import__('os')._exit(3)\n"
@@ -61,8 +61,8 @@ def test_release_that_dies_after_its_trial_is_replaced_by_what_served(two, clien
 
 
 @pytest.mark.parametrize("gone", ["breast-cancer-deployments", "breast-cancer"])
-def test_an_experiment_that_was_deleted_is_named_before_anything_is_changed(two, client, gone):
-    """Deleted in MLflow's pages, it stops training and deployment at the start, with the command that brings it back."""
+def test_deleted_experiment_stops_commands_early(two, client, gone):
+    """After it was deleted in MLflow's pages, training and deployment stop at the start, with the command that restores it."""
     served, written = two.json(".slipway/production.json"), (two.root / "build/run.json").read_bytes()
     experiment = client.get_experiment_by_name(gone).experiment_id
     client.delete_experiment(experiment)
@@ -80,8 +80,8 @@ def test_an_experiment_that_was_deleted_is_named_before_anything_is_changed(two,
     assert two.json(".slipway/production.json") == served and two.status()["production"]["agree"]
 
 
-def test_an_mlflow_that_fails_after_the_release_is_a_warning_and_the_next_command_repairs_it(two, client):
-    """Production was replaced, so the rollback is green and says what is missing; then alias, marks and record are put right."""
+def test_mlflow_failure_after_the_release_is_a_warning(two, client):
+    """The rollback has replaced production, so it is green and says what is missing; the next command completes alias, tags and record."""
 
     def fails(method, path):
         return path.endswith(("registered-models/alias", "runs/log-batch", "runs/update")) and method in (
@@ -116,8 +116,8 @@ def test_no_request_is_lost_while_versions_change(two, client):
     assert min(load.answers["1"], load.answers["2"]) > 50
 
 
-def test_release_that_never_becomes_ready_is_given_up(two):
-    """A service that hangs is given up after ready_seconds, and ended."""
+def test_release_that_never_becomes_ready_is_stopped(two):
+    """A service that hangs is stopped after ready_seconds."""
     two.edit("pipeline.toml", "ready_seconds = 30", "ready_seconds = 2")
     line = "    args = parser.parse_args(argv)\n"
     two.edit("serving/__main__.py", line, f"{line}    __import__('time').sleep(600)\n")
@@ -128,8 +128,8 @@ def test_release_that_never_becomes_ready_is_given_up(two):
     assert two.status()["production"]["version"] == "2"
 
 
-def test_release_with_other_answers_is_undone(two):
-    """A service that answers, but not as the golden predictions say, never gets to the environment's port."""
+def test_release_with_wrong_answers_is_undone(two):
+    """A service without the golden answers never reaches the environment's port."""
     before = two.json(".slipway/staging.json")
     path = two.root / "serving/model/predictor.py"
     text = path.read_text(encoding="utf-8")
@@ -140,8 +140,8 @@ def test_release_with_other_answers_is_undone(two):
     assert two.json(".slipway/staging.json") == before
 
 
-def test_version_compared_with_another_one_does_not_go_to_production(two, client):
-    """A version that was compared with version 1 is refused once version 2 is in production."""
+def test_version_compared_with_an_outdated_one_is_refused(two, client):
+    """A version compared with version 1 is refused once version 2 is in production."""
     client.set_registered_model_alias("breast-cancer", "production", "1")
     client.set_model_version_tag("breast-cancer", "2", "compared_with", "none")
     said = two.refused("-m", "scripts.deploy", "--environment", "production", "--version", "2")
@@ -151,7 +151,7 @@ def test_version_compared_with_another_one_does_not_go_to_production(two, client
 
 
 def test_rehearsal_shows_a_broken_release_undone(two, client):
-    """A release that answers otherwise than promised is refused in staging, which serves on as before, and no request is lost."""
+    """A release with wrong answers is refused in staging, which serves as before, and no request is lost."""
     before = two.json(".slipway/staging.json")
     said = two.ok("-m", "scripts.rehearse")
     assert "smoke test of" in said and "probability of" in said and "undone: a broken release does no harm" in said
@@ -162,8 +162,8 @@ def test_rehearsal_shows_a_broken_release_undone(two, client):
     assert (newest["action"], newest["environment"], newest["result"]) == ("rehearsal", "staging", "undone")
 
 
-def test_rehearsal_is_red_when_nothing_refuses(two, client):
-    """When the smoke test no longer looks at answers, the rehearsal says so and ends red, and staging has the good release."""
+def test_rehearsal_fails_when_nothing_refuses(two, client):
+    """With a smoke test that ignores answers, the rehearsal says so and exits red; then staging has the good release."""
     line = "        expected = self.expected[number]\n"
     two.edit("scripts/smoke_test.py", line, f"        return\n{line}")
     done = two.run("-m", "scripts.rehearse")
@@ -173,8 +173,8 @@ def test_rehearsal_is_red_when_nothing_refuses(two, client):
     assert "passed" in two.ok("-m", "scripts.integration_test", "--environment", "staging")
 
 
-def test_rehearsal_in_which_something_else_fails_is_no_rehearsal(two):
-    """When the broken release does not even start, nothing was shown: the rehearsal ends red with that reason."""
+def test_rehearsal_fails_when_the_broken_release_does_not_start(two):
+    """Nothing was shown, so it exits red with that reason."""
     line = "    args = parser.parse_args(argv)\n"
     two.edit("serving/__main__.py", line, f"{line}    raise SystemExit('no disk')\n")
     said = two.refused("-m", "scripts.rehearse")
@@ -183,8 +183,8 @@ def test_rehearsal_in_which_something_else_fails_is_no_rehearsal(two):
     assert two.status()["staging"]["agree"]
 
 
-def test_deployment_that_is_terminated_is_undone(two, client):
-    """SIGTERM, as of a cancelled job, ends a deployment like Ctrl-C: nothing is left of it, and the record says so."""
+def test_terminated_deployment_is_undone(two, client):
+    """SIGTERM, as for a cancelled job, ends a deployment like Ctrl-C: nothing of it remains, and the record says so."""
     line = "    args = parser.parse_args(argv)\n"
     before = two.json(".slipway/staging.json")
     two.edit("serving/__main__.py", line, f"{line}    __import__('time').sleep(60)\n")
@@ -207,8 +207,8 @@ def test_deployment_that_is_terminated_is_undone(two, client):
     )
 
 
-def test_auto_does_not_quietly_deploy_somewhere_else(two, client):
-    """When the last deployment went to containers and no engine answers now, `auto` is refused rather than a process started."""
+def test_auto_does_not_change_the_target_quietly(two, client):
+    """After a deployment to containers, and with no engine now, `auto` is refused and does not start a process."""
     newest = next(run for run in records(client) if run.data.tags["result"] == "deployed")
     environment = newest.data.tags["environment"]
     client.set_tag(newest.info.run_id, "target", "docker")
@@ -220,8 +220,8 @@ def test_auto_does_not_quietly_deploy_somewhere_else(two, client):
     assert f"{environment} was last deployed to target docker, and `auto` means process here" in said
 
 
-def test_rollback_of_what_was_never_promoted_goes_back_to_what_was(two, client):
-    """When production serves a version that the alias is not on, rollback brings back the alias's, and marks the other one."""
+def test_rollback_of_an_unpromoted_version_restores_the_alias_s(two, client):
+    """When production serves another version than the alias's, rollback restores the alias's, and tags the other one."""
     two.ok("-m", "scripts.rollback", "--version", "1")
     client.set_registered_model_alias("breast-cancer", "production", "2")
     client.set_registered_model_alias("breast-cancer", "previous", "1")
@@ -232,15 +232,15 @@ def test_rollback_of_what_was_never_promoted_goes_back_to_what_was(two, client):
 
 
 def test_version_of_another_model_is_not_promoted(two):
-    """After the name in pipeline.toml changed, what production serves is another model's, and is not promoted as this one's."""
+    """After the name in pipeline.toml changed, production serves another model's version, which is not promoted as this one's."""
     two.edit("pipeline.toml", 'name = "breast-cancer" ', 'name = "other" ')
     said = two.refused("-m", "scripts.promote")
     two.edit("pipeline.toml", 'name = "other" ', 'name = "breast-cancer" ')
     assert "production serves nothing that could be promoted" in said
 
 
-def test_promotion_after_someone_moved_the_alias_restores_what_the_alias_says(two, client):
-    """When the alias was moved to another version meanwhile, promote is refused and production serves that version."""
+def test_promotion_after_the_alias_moved_restores_the_alias_s_version(two, client):
+    """If the alias was moved to another version meanwhile, promote is refused and production serves that version."""
     version = by_hand(client)
     for key, value in client.get_model_version("breast-cancer", "1").tags.items():
         client.set_model_version_tag("breast-cancer", version.version, key, value)
@@ -251,12 +251,12 @@ def test_promotion_after_someone_moved_the_alias_restores_what_the_alias_says(tw
     client.set_registered_model_alias("breast-cancer", "production", "2")
     two.ok("-m", "scripts.rollback", "--version", "2")
     client.delete_model_version("breast-cancer", version.version)
-    # The copy carries version 1's bundle, so production says 1.
+    # The copy has version 1's bundle, so production reports 1.
     assert status["version"] == "1" and status["alias"] == version.version
 
 
-def test_version_without_verdict_is_not_deployed(two, client):
-    """A version that somebody registered by hand has no accepted verdict and is refused."""
+def test_version_without_verdict_is_refused(two, client):
+    """A version registered by hand has no accepted verdict."""
     version = by_hand(client).version
     said = two.refused("-m", "scripts.deploy", "--environment", "staging", "--version", version)
     client.delete_model_version("breast-cancer", version)
@@ -264,7 +264,7 @@ def test_version_without_verdict_is_not_deployed(two, client):
 
 
 def test_status_shows_disagreement(two, client):
-    """When the alias is moved by hand, status says that alias and reality do not agree."""
+    """When the alias is moved by hand, status says that alias and service differ."""
     client.set_registered_model_alias("breast-cancer", "production", "1")
     assert not two.status()["production"]["agree"]
     shown = two.ok("-m", "scripts.status")
@@ -274,20 +274,20 @@ def test_status_shows_disagreement(two, client):
 
 
 def test_staging_is_rolled_back_by_number(two):
-    """Staging has no alias previous: a version must be named, and then it serves."""
+    """Staging has no alias previous, so the version must be given."""
     assert "name one with VERSION=n" in two.refused("-m", "scripts.rollback", "--environment", "staging")
     two.ok("-m", "scripts.rollback", "--environment", "staging", "--version", "1")
     assert two.status()["staging"]["version"] == "1" and two.status()["staging"]["agree"]
 
 
-def test_smoke_and_integration_run_against_an_environment(two):
-    """Both verbs find the environment's address by themselves."""
+def test_smoke_and_integration_find_the_environment(two):
+    """Both verbs find the environment's URL by themselves."""
     assert "median" in two.ok("-m", "scripts.smoke_test", "--environment", "production")
     assert "passed" in two.ok("-m", "scripts.integration_test", "--environment", "production")
 
 
-def test_doctor_says_what_is_configured(two):
-    """Doctor names model, data, MLflow, target and what serves, and finds nothing in the way."""
+def test_doctor_describes_the_configuration(two):
+    """It lists model, data, MLflow, target and the running releases, and finds no problem."""
     findings = {row["what"]: row for row in json.loads(two.ok("-m", "scripts.doctor", "--json"))}
     assert findings["data"]["says"].startswith("569 rows, 30 features")
     assert "MLFLOW_TRACKING_URI is not set" in findings["MLflow"]["says"]
@@ -297,8 +297,8 @@ def test_doctor_says_what_is_configured(two):
     assert "569 rows" in two.ok("-m", "scripts.doctor")
 
 
-def test_doctor_ends_red_when_something_stands_in_the_way(two):
-    """A fault in settings, data or MLflow is a fault of the doctor's report and its exit status."""
+def test_doctor_fails_with_a_problem(two):
+    """A fault in settings, data or MLflow is in its report and its exit status."""
     done = two.run("-m", "scripts.doctor", "--json", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 1 and "cannot be reached" in done.stdout
     (two.root / "data/breast_cancer.csv").rename(two.root / "data/gone.csv")
@@ -311,8 +311,8 @@ def test_doctor_ends_red_when_something_stands_in_the_way(two):
     assert done.returncode == 1 and "did you mean salt?" in done.stdout
 
 
-def test_a_subject_is_forgotten_in_the_environment_that_is_named(two):
-    """`make forget` deletes from production's log alone; without a subject, or with a wrong environment, it says so."""
+def test_forget_deletes_in_the_given_environment(two):
+    """`make forget` changes production's log alone; without a subject, or with a wrong environment, it says so."""
     for environment in ("staging", "production"):
         record = two.json(f".slipway/{environment}.json")
         names = two.json("build/bundle/contract.json")["inputs"]
@@ -325,8 +325,8 @@ def test_a_subject_is_forgotten_in_the_environment_that_is_named(two):
     assert "no subject is named" in two.refused(*FORGET, "production", "--subject", "")
 
 
-def test_stop_ends_everything(two):
-    """After `make stop` nothing serves, nothing listens, and stopping again says so."""
+def test_stop_stops_everything(two):
+    """After `make stop` nothing serves and nothing listens; a second one says so."""
     url = two.json(".slipway/production.json")["url"]
     said = two.ok("-m", "scripts.stop")
     assert "production" in said and "staging" in said and "MLflow" in said

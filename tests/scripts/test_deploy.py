@@ -1,4 +1,4 @@
-"""What `make deploy` refuses before it touches a target."""
+"""What `make deploy` refuses before it changes a target."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from pipeline.settings import load_settings
 
 @pytest.fixture
 def outdated(tmp_path):
-    """A client of an MLflow in which version 1 is in production, and version 2 was compared with nothing."""
+    """A client of an MLflow with version 1 in production, and a version 2 without comparison."""
     settings, database = load_settings(), f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = MlflowClient(database, database)
     client.create_registered_model(settings.name)
@@ -29,8 +29,8 @@ def outdated(tmp_path):
     ("in_workflow", "advice"),
     [("true", "run the workflow again, from its first job"), ("", "`make evaluate`")],
 )
-def test_outdated_comparison_is_refused_with_words_for_where_it_happens(outdated, monkeypatch, in_workflow, advice):
-    """A delivery that another one overtook is told what to do there: in a workflow run it again, elsewhere the verb."""
+def test_outdated_comparison_is_refused_with_suitable_advice(outdated, monkeypatch, in_workflow, advice):
+    """A delivery that another one overtook is told what to do: in a workflow to run it again, elsewhere the verb."""
     monkeypatch.setenv("GITHUB_ACTIONS", in_workflow)
     client, settings = outdated
     with pytest.raises(DeployError, match="version 1 is in production now") as refused:
@@ -40,10 +40,8 @@ def test_outdated_comparison_is_refused_with_words_for_where_it_happens(outdated
 
 @pytest.mark.parametrize("action", ["deploy", "rollback", "reconcile"])
 @pytest.mark.parametrize(("attested", "refused"), [("true", True), ("false", False), ("", False)])
-def test_whatever_deploys_verifies_the_image_where_images_are_attested(
-    outdated, monkeypatch, action, attested, refused
-):
-    """Delivery, rollback and promotion alike refuse an image without attestation before the target or a build is touched."""
+def test_attested_images_are_verified_by_every_deployment(outdated, monkeypatch, action, attested, refused):
+    """Delivery, rollback and promotion refuse an image without attestation before they change the target or build anything."""
     client, settings = outdated
 
     def unattested(settings, version):

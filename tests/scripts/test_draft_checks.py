@@ -1,4 +1,4 @@
-"""`make checks`: a first project/checks.py that is Python, formatted, and true of the data that it was drafted from."""
+"""`make checks`: drafts a project/checks.py that is valid, formatted Python and passes on its data."""
 
 import shutil
 import subprocess
@@ -17,13 +17,13 @@ EXAMPLE = ROOT / "tests/example"
 
 
 def run(scratch, *arguments):
-    """Run it; return exit status and what was said."""
+    """Run it; return exit status and output."""
     status, out, err = scratch.run("draft_checks", *arguments)
     return status, out + err
 
 
 def odd_customers():
-    """Rows with each kind of column, with gaps, and names that need quotes."""
+    """Rows with each kind of column, with missing values, and names that need quotes."""
     rng = np.random.default_rng(2)
     rows = 200
     return pd.DataFrame(
@@ -41,8 +41,8 @@ def odd_customers():
     )
 
 
-def test_draft_holds_of_the_data_and_is_formatted(scratch):
-    """What is drafted passes `make validate` at once, and lint and formatter leave it as it is."""
+def test_draft_passes_and_is_formatted(scratch):
+    """The draft passes `make validate`, and linter and formatter leave it unchanged."""
     odd_customers().to_csv(scratch.root / "data.csv", index=False)
     shutil.copy(ROOT / "pyproject.toml", scratch.root)
     status, said = run(scratch, "--replace")
@@ -55,8 +55,8 @@ def test_draft_holds_of_the_data_and_is_formatted(scratch):
     assert status == 0, out + err
 
 
-def test_draft_says_what_the_rows_are_like(scratch):
-    """Ranges have room, what is never negative stays so, few texts are listed, and gaps are allowed where there are some."""
+def test_draft_describes_the_rows(scratch):
+    """Ranges have a margin, non-negative stays non-negative, few texts are listed, and missing values are allowed if there are some."""
     text = draft.draft(odd_customers(), load_settings())
     names: dict = {}
     exec(text, names)
@@ -68,16 +68,16 @@ def test_draft_says_what_the_rows_are_like(scratch):
     assert 0.7 < names["MOSTLY_FILLED"]["größe (cm)"] < 0.9
 
 
-def test_checks_of_the_team_are_not_written_over(scratch):
-    """A file that is not the shipped example stays, and the way to replace it is named."""
+def test_team_s_checks_are_not_overwritten(scratch):
+    """A file that is not the shipped example stays, and the message says how to replace it."""
     before = (scratch.root / "project/checks.py").read_text(encoding="utf-8")
     status, said = run(scratch)
     assert status == 1 and "make checks REPLACE=yes" in said
     assert (scratch.root / "project/checks.py").read_text(encoding="utf-8") == before
 
 
-def test_shipped_example_is_written_over(scratch):
-    """The shipped checks are nobody's work: on other data `make validate` names this verb, which replaces them without a word."""
+def test_shipped_example_is_overwritten(scratch):
+    """On other data `make validate` names this verb, which replaces the example without asking."""
     text = (EXAMPLE / "project/checks.py").read_text(encoding="utf-8")
     (scratch.root / "project/checks.py").write_text(text, encoding="utf-8")
     assert "`make checks` writes a first one from your data" in scratch.run("validate_data")[2]
@@ -88,7 +88,7 @@ def test_shipped_example_is_written_over(scratch):
 
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
 def test_every_task_has_a_draft(scratch, task):
-    """A regression's target gets a range, and classes that are numbers stay numbers."""
+    """A regression's target gets a range, and numeric classes stay numbers."""
     scratch.edit("pipeline.toml", 'task = "binary"', f'task = "{task}"')
     scratch.edit("pipeline.toml", 'positive = "yes"', "")
     if task == "regression":

@@ -1,4 +1,4 @@
-"""One message about how a workflow ended, to a real HTTP server; and no red because of it."""
+"""One message about a workflow's result, sent to a real HTTP server; a failure to send is never red."""
 
 import json
 import os
@@ -22,10 +22,10 @@ RUN = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Keeps what was posted and answers with the server's status."""
+    """Stores requests and responds with the server's status."""
 
-    def do_POST(self):  # the name that the library calls
-        """One message."""
+    def do_POST(self):  # the name is the library's
+        """Handle one message."""
         self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(self.server.status)
         self.send_header("Location", "/elsewhere")
@@ -34,12 +34,12 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def webhook(status: int = 200):
-    """An incoming webhook on loopback that answers with a status."""
+    """An incoming webhook on loopback that responds with a status."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.got, server.status, server.daemon_threads = [], status, True
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -51,7 +51,7 @@ def webhook(status: int = 200):
 
 
 def notify(url: str, needs: dict | str, **environment: str) -> str:
-    """Run `make notify` in a job, with a Python that has nothing installed; it must be green and keep the address to itself."""
+    """Run `make notify` in a job, with a Python without packages; it must be green and not print the webhook's URL."""
     text = needs if isinstance(needs, str) else json.dumps(needs)
     job = {"PATH": os.environ["PATH"], "NEEDS": text, "SLIPWAY_WEBHOOK": url, **RUN, **environment}
     done = subprocess.run(
@@ -62,7 +62,7 @@ def notify(url: str, needs: dict | str, **environment: str) -> str:
 
 
 def results(**jobs: str) -> dict:
-    """NEEDS as GitHub gives it."""
+    """NEEDS in GitHub's format."""
     return {name: {"result": result, "outputs": {}} for name, result in jobs.items()}
 
 
@@ -76,8 +76,8 @@ def results(**jobs: str) -> dict:
         ("[1]", "result unknown"),
     ],
 )
-def test_one_message_says_how_it_ended(needs, ended):
-    """Repository, workflow, result, the jobs that did not succeed and a link, with Slack's marks escaped."""
+def test_message_has_result_failed_jobs_and_link(needs, ended):
+    """Repository, workflow, result, the jobs that did not succeed and a link, escaped for Slack."""
     with webhook() as server:
         assert "told SLIPWAY_WEBHOOK" in notify(server.url, needs)
         link = "https://github.com/octo/model/actions/runs/7"
@@ -85,13 +85,13 @@ def test_one_message_says_how_it_ended(needs, ended):
 
 
 def test_without_a_webhook_nothing_is_sent():
-    """Nothing set means one sentence."""
+    """One sentence says so."""
     assert "SLIPWAY_WEBHOOK is not set" in notify("", results(train="failure"))
 
 
 @pytest.mark.parametrize("status, words", [(404, "answered 404"), (500, "answered 500"), (302, "answered 302")])
-def test_a_webhook_that_fails_is_a_warning(status, words):
-    """A refusal, a fault or an address elsewhere turns nothing red, and nothing is sent to the address elsewhere."""
+def test_failing_webhook_is_a_warning(status, words):
+    """A refusal, an error or a redirect is not red, and the redirect is not followed."""
     with webhook(status) as server:
         said = notify(server.url, results(train="success"))
         assert said.startswith("::warning::nobody was told") and words in said and len(server.got) == 1
@@ -101,13 +101,13 @@ def test_a_webhook_that_fails_is_a_warning(status, words):
     "url",
     ["http://hooks.example.com/hunter2", "hunter2", "file:///hunter2", "https://[hunter2", "https:///hunter2"],
 )
-def test_only_https_is_sent_to(url):
-    """A message goes nowhere in the clear but to this machine."""
+def test_only_https_is_used(url):
+    """Plain HTTP is for this machine only."""
     assert "is not an https address" in notify(url, results(train="success"))
 
 
-def test_nobody_there_is_a_warning():
-    """A webhook that cannot be reached is told by its kind of failure alone."""
+def test_unreachable_webhook_is_a_warning():
+    """The message has the kind of failure only."""
     with webhook() as server:
         url = server.url
     assert "cannot be reached (ConnectionRefusedError)" in notify(url, results(train="success"))

@@ -1,4 +1,4 @@
-"""What a repository's settings make of a delivery, as the first job of a workflow says it: real files, a Python with nothing installed."""
+"""The delivery plan from a repository's settings, as in a workflow's first job: real files, and a Python without packages."""
 
 import json
 import os
@@ -19,7 +19,7 @@ WHATS = ["MLflow", "images", "cluster", "production", "attestation", "notificati
 
 
 def plan(folder: Path, event: dict | None = None, **environment: str) -> tuple[dict[str, str], str, str]:
-    """Run the plan as a workflow's first job does; its outputs, what it printed, and the summary of the job."""
+    """Run the plan as a workflow's first job; returns its outputs, its printed text, and the job summary."""
     (folder / "event.json").write_text(json.dumps(event or PUBLIC), encoding="utf-8")
     files = {name: folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     done = run(environment | {"GITHUB_EVENT_PATH": str(folder / "event.json")} | {k: str(v) for k, v in files.items()})
@@ -28,7 +28,7 @@ def plan(folder: Path, event: dict | None = None, **environment: str) -> tuple[d
 
 
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess:
-    """`python -m scripts.ci.plan` without site-packages: -S leaves out what is installed."""
+    """`python -m scripts.ci.plan` without site-packages: -S omits installed packages."""
     return subprocess.run(
         [sys.executable, "-S", "-m", "scripts.ci.plan"], cwd=ROOT, env={"PATH": os.environ["PATH"], **environment},
         capture_output=True, text=True, timeout=60,
@@ -36,7 +36,7 @@ def run(environment: dict[str, str]) -> subprocess.CompletedProcess:
 
 
 def outputs(file: Path) -> dict[str, str]:
-    """The outputs in a GITHUB_OUTPUT file, read as a runner reads them: KEY<<MARK, lines, MARK."""
+    """The outputs in a GITHUB_OUTPUT file, parsed like a runner: KEY<<MARK, lines, MARK."""
     found, lines = {}, iter(file.read_text(encoding="utf-8").splitlines())
     for line in lines:
         key, mark = line.split("<<")
@@ -44,8 +44,8 @@ def outputs(file: Path) -> dict[str, str]:
     return found
 
 
-def test_a_fork_with_nothing_set_delivers_to_production_on_the_runner(tmp_path):
-    """With nothing set, production is a container on the runner, images of a public repository are attested, no cluster."""
+def test_fork_without_settings_delivers_to_the_runner(tmp_path):
+    """Production is a container on the runner, images of a public repository are attested, and there is no cluster."""
     said, printed, summary = plan(tmp_path)
     assert said == {"production": "true", "cluster": "false", "attest": "true", "registry": "docker.io"}
     assert "production    deployed as a container on the runner" in printed
@@ -53,8 +53,8 @@ def test_a_fork_with_nothing_set_delivers_to_production_on_the_runner(tmp_path):
 
 
 @pytest.mark.parametrize("given", [{"KUBECONFIG_CONTENT_SET": "true"}, {"MLFLOW_TRACKING_URI": "https://ml.example.com"}])  # fmt: skip
-def test_what_a_team_has_is_deployed_to_only_when_asked_for(tmp_path, given):
-    """A cluster or a team's MLflow makes production wait for SLIPWAY_DEPLOY_PRODUCTION=true, and the words say so."""
+def test_team_s_production_must_be_requested(tmp_path, given):
+    """With a cluster or a team's MLflow, production needs SLIPWAY_DEPLOY_PRODUCTION=true, and the text says so."""
     said, printed, _ = plan(tmp_path, **given)
     assert said["production"] == "false"
     assert "reviewers" in printed and "SLIPWAY_DEPLOY_PRODUCTION to true" in printed
@@ -66,8 +66,8 @@ def test_what_a_team_has_is_deployed_to_only_when_asked_for(tmp_path, given):
     "repository, host",
     [("ghcr.io/Octo/Model", "ghcr.io"), ("127.0.0.1:5050/a", "127.0.0.1:5050"), ("localhost/a", "localhost"), ("team/model", "docker.io")],
 )  # fmt: skip
-def test_the_registry_to_log_in_to_is_named(tmp_path, repository, host):
-    """The host of IMAGE_REPOSITORY, and Docker Hub's when it names none."""
+def test_registry_for_the_login_is_named(tmp_path, repository, host):
+    """The host of IMAGE_REPOSITORY, or Docker Hub's if it has none."""
     assert plan(tmp_path, IMAGE_REPOSITORY=repository)[0]["registry"] == host
 
 
@@ -80,16 +80,16 @@ def test_the_registry_to_log_in_to_is_named(tmp_path, repository, host):
         ("ghcr.io/octo/repo:v1", "ghcr.io/team/model"),
     ],
 )
-def test_a_repository_that_the_build_could_not_use_is_refused_by_the_plan(repository, instead):
-    """The plan judges IMAGE_REPOSITORY as the build does, before anything is trained, and names one that may be."""
+def test_invalid_repository_is_refused_by_the_plan(repository, instead):
+    """The plan checks IMAGE_REPOSITORY like the build, before training, and suggests a valid one."""
     done = run({"IMAGE_REPOSITORY": repository})
     assert done.returncode == 1 and "is not the name of an image repository" in done.stderr
     assert f"such as {instead}:" in done.stderr and "Traceback" not in done.stderr
     assert run({"IMAGE_REPOSITORY": "ghcr.io/MyOrg/My.Repo_Name"}).returncode == 0
 
 
-def test_a_cluster_is_one_whose_kubeconfig_is_given():
-    """The word `true` for a given kubeconfig, or the kubeconfig itself, is a cluster; `false` and nothing are none."""
+def test_kubeconfig_means_a_cluster():
+    """The word `true` for a given kubeconfig, or the kubeconfig itself, is a cluster; `false` and an empty value are none."""
     given = [{"KUBECONFIG_CONTENT_SET": "true"}, {"SLIPWAY_KUBECONFIG": "apiVersion: v1"}]
     assert all(repository_settings.cluster(environment)[0] for environment in given)
     absent = [{"KUBECONFIG_CONTENT_SET": "false"}, {"SLIPWAY_KUBECONFIG": " \n"}, {}]
@@ -111,34 +111,34 @@ def test_a_cluster_is_one_whose_kubeconfig_is_given():
     ],
 )
 def test_images_are_attested_where_github_keeps_attestations(environment, event, attested):
-    """Public repositories on github.com or ghe.com are; all others only when SLIPWAY_ATTEST says so; `false` always ends it."""
+    """Those of public repositories on github.com or ghe.com; others only if SLIPWAY_ATTEST says so; `false` disables it."""
     assert repository_settings.attestation(environment, event)[0] is attested
 
 
 @pytest.mark.parametrize("name", repository_settings.SWITCHES)
 @pytest.mark.parametrize("value", ["yes", "True", "1"])
-def test_a_switch_is_true_or_false_and_nothing_else(name, value):
-    """A value that is neither true nor false is refused with the name of its setting: nobody guesses what it means."""
+def test_switch_must_be_true_or_false(name, value):
+    """Any other value is refused with the name of its setting."""
     with pytest.raises(SettingsError, match=f"{name}={value} is neither true nor false"):
         repository_settings.delivery({name: value}, PUBLIC)
 
 
-def test_a_wrong_value_ends_the_plan_red_and_in_words(tmp_path):
-    """Exit status 1, two lines, no traceback, and no output that a later job could act on."""
+def test_invalid_value_fails_the_plan(tmp_path):
+    """Exit status 1, two lines, no traceback, and no output for later jobs."""
     done = run({"SLIPWAY_DEPLOY_PRODUCTION": "yes", "GITHUB_OUTPUT": str(tmp_path / "out")})
     assert done.returncode == 1 and done.stderr.startswith("error: SLIPWAY_DEPLOY_PRODUCTION=yes")
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("address", ["mlflow.example.com", "sqlite:///mlflow.db", "https://", "https://[::1"])
-def test_an_mlflow_that_is_no_http_address_is_refused(address):
-    """MLFLOW_TRACKING_URI must be an http address."""
+def test_mlflow_url_must_be_http(address):
+    """MLFLOW_TRACKING_URI must be an http URL."""
     with pytest.raises(SettingsError, match="not an http address"):
         repository_settings.mlflow({"MLFLOW_TRACKING_URI": address})
 
 
 def test_no_password_is_shown(tmp_path):
-    """The user and password of an MLflow, a webhook and a kubeconfig appear in neither the log nor the summary."""
+    """The user and password of MLflow, a webhook and a kubeconfig are in neither the log nor the summary."""
     given = {
         "MLFLOW_TRACKING_URI": "https://user:hunter2@ml.example.com:8443/x",
         "SLIPWAY_WEBHOOK": "https://hooks.example.com/hunter2",
@@ -150,8 +150,8 @@ def test_no_password_is_shown(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "\udcff", None])
-def test_an_unreadable_event_is_told(tmp_path, text):
-    """An event that is missing or no JSON is an error in words, not taken for a private repository."""
+def test_unreadable_event_is_reported(tmp_path, text):
+    """A missing or invalid event is an error with a message, and does not mean a private repository."""
     file = tmp_path / "event.json"
     if text is not None:
         file.write_bytes(text.encode(errors="surrogateescape"))
@@ -159,8 +159,8 @@ def test_an_unreadable_event_is_told(tmp_path, text):
     assert done.returncode == 1 and "is not a readable event" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_the_doctor_says_the_same(monkeypatch):
-    """`make doctor` shows the plan's own sentences, and a value that may not be as something to know."""
+def test_doctor_shows_the_plan(monkeypatch):
+    """`make doctor` prints the plan's sentences, and an invalid value as a note."""
     for name in [name for name in os.environ if name.startswith(("SLIPWAY_", "GITHUB_", "MLFLOW_TRACKING", "IMAGE_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLIPWAY_DEPLOY_PRODUCTION", "false")
@@ -171,14 +171,14 @@ def test_the_doctor_says_the_same(monkeypatch):
     assert [(one.state, one.says.split(" is ")[0]) for one in checkup.workflows()] == [("note", "SLIPWAY_ATTEST=yes")]
 
 
-def test_outside_of_a_workflow_the_plan_is_only_printed():
-    """Without GitHub's files it prints the table and ends well."""
+def test_plan_outside_a_workflow_is_printed():
+    """Without GitHub's files it prints the table and succeeds."""
     done = run({})
     assert done.returncode == 0 and [line.split()[0] for line in done.stdout.splitlines()] == WHATS
 
 
-def test_a_delivery_of_another_branch_is_refused(tmp_path):
-    """Only the default branch is delivered; any other ends the plan with what to do."""
+def test_other_branch_is_refused(tmp_path):
+    """Only the default branch is delivered; for another one the message says what to do."""
     event = {"repository": {"default_branch": "main", "visibility": "public"}}
     (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
     done = run({"GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_REF": "refs/heads/topic"})

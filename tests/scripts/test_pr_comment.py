@@ -1,4 +1,4 @@
-"""A comment goes where GitHub says it goes, and nowhere else, whatever a report claims."""
+"""A comment goes only to the pull request that GitHub confirms, whatever a report claims."""
 
 import json
 import threading
@@ -36,7 +36,7 @@ RUN = {
 
 
 class Api(ThreadingHTTPServer):
-    """An API that answers as told, and remembers what it was asked."""
+    """An API with scripted responses that stores its requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
@@ -45,7 +45,7 @@ class Api(ThreadingHTTPServer):
 
 
 class Answer(BaseHTTPRequestHandler):
-    """One request."""
+    """Handle one request."""
 
     def do_GET(self):
         self.server.asked.append((self.path, self.headers.get("Authorization")))
@@ -78,7 +78,7 @@ def api():
 
 @pytest.fixture
 def workflow(tmp_path, monkeypatch, api, capsys):
-    """A workflow of GitHub's in which the verb runs; returns how to run it."""
+    """A workflow in which the verb runs; returns a function to run it."""
     build = tmp_path / "build"
     monkeypatch.setattr(artifacts, "BUILD", build)
     monkeypatch.setattr(pull_request_event, "PAUSE_SECONDS", 0.01)
@@ -111,14 +111,14 @@ def workflow(tmp_path, monkeypatch, api, capsys):
 
 
 def outputs(workflow):
-    """The outputs of the step; none when it set none."""
+    """The outputs of the step; empty when there are none."""
     file = workflow.root / "output"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return {line.split("<<")[0]: lines[place + 1] for place, line in enumerate(lines) if "<<" in line}
 
 
 def refused(workflow, event, report=REPORT):
-    """Run what must be refused: status 1, words, no comment and no number; return the words."""
+    """Run a case that must be refused: status 1, a message, no comment and no number; returns the message."""
     status, said = workflow(event, report)
     assert status == 1 and "error: " in said and "next: " in said, said
     assert not (workflow.build / "comment.md").exists()
@@ -126,8 +126,8 @@ def refused(workflow, event, report=REPORT):
     return said
 
 
-def test_in_a_pull_request_the_event_gives_the_number(workflow, api):
-    """Number and commit come from the event; the API is not asked, the link is of this run."""
+def test_pull_request_event_gives_the_number(workflow, api):
+    """Number and commit come from the event; the API gets no request, and the link is to this run."""
     status, said = workflow({"pull_request": {"number": 12, "head": {"sha": "c" * 40}}}, REPORT | {"number": None})
     assert status == 0, said
     assert outputs(workflow) == {"number": "12", "header": "slipway"}
@@ -136,14 +136,14 @@ def test_in_a_pull_request_the_event_gives_the_number(workflow, api):
     assert "evil.example" not in text and api.asked == []
 
 
-def test_in_a_pull_request_a_report_of_another_is_refused(workflow):
+def test_report_of_another_pull_request_is_refused(workflow):
     """The file cannot move the comment to another pull request."""
     event = {"pull_request": {"number": 12, "head": {"sha": HEAD}}}
     assert "another pull request" in refused(workflow, event, REPORT | {"number": 13})
 
 
-def test_a_claim_that_github_confirms_is_commented(workflow, api):
-    """An open pull request with that head commit, of the repository of the run: there the comment goes."""
+def test_confirmed_claim_is_commented(workflow, api):
+    """An open pull request with that head commit, from the run's repository, gets the comment."""
     status, said = workflow({"workflow_run": RUN})
     assert status == 0, said
     assert outputs(workflow)["number"] == "12"
@@ -156,14 +156,14 @@ def test_a_claim_that_github_confirms_is_commented(workflow, api):
     [{"number": None}, {"head": None}, {"head": "d" * 40}],
     ids=["no number", "no head", "other head"],
 )
-def test_a_claim_that_the_run_denies_is_refused_unasked(workflow, api, report):
-    """A report of another commit than the run's does not even reach the API."""
+def test_claim_that_differs_from_the_run_is_refused(workflow, api, report):
+    """A report of another commit than the run's causes no request to the API."""
     assert "another commit" in refused(workflow, {"workflow_run": RUN}, REPORT | report)
     assert api.asked == []
 
 
-def test_a_number_that_the_run_does_not_list_is_refused(workflow, api):
-    """Where GitHub lists the pull requests of a run, the number is one of them."""
+def test_number_that_the_run_does_not_list_is_refused(workflow, api):
+    """If GitHub lists the run's pull requests, the number must be one of them."""
     event = {"workflow_run": RUN | {"pull_requests": [{"number": 13}]}}
     assert "another pull request" in refused(workflow, event)
     assert api.asked == []
@@ -183,15 +183,15 @@ def test_a_number_that_the_run_does_not_list_is_refused(workflow, api):
     ],
     ids=["closed", "another number", "moved on", "somebody else's", "deleted fork", "no head", "no pull request"],
 )
-def test_a_claim_that_github_denies_is_refused(workflow, api, there):
+def test_unconfirmed_claim_is_refused(workflow, api, there):
     """A pull request that is closed, of another commit or of another repository gets no comment."""
     api.answers = [(200, there, {})]
     assert "no comment is made" in refused(workflow, {"workflow_run": RUN})
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 301, 302, 307])
-def test_an_answer_that_is_no_is_final(workflow, api, status):
-    """Not found, forbidden or elsewhere: asked once, refused; a redirect is not followed, nor gets it the token."""
+def test_refusal_by_the_api_is_final(workflow, api, status):
+    """Not found, forbidden or a redirect: one request, refused; a redirect is not followed and gets no token."""
     other = Api()
     api.answers = [(status, {}, {"Location": f"{other.address}/repos/octo/template/pulls/12"})]
     other.answers = [(200, THERE, {})]
@@ -205,8 +205,8 @@ def test_an_answer_that_is_no_is_final(workflow, api, status):
         other.server_close()
 
 
-def test_a_broken_api_is_asked_three_times(workflow, api):
-    """Two errors of the server are borne, three are not."""
+def test_failing_api_is_tried_three_times(workflow, api):
+    """Two server errors are retried, the third is final."""
     api.answers = [(500, {}, {}), (503, {}, {}), (200, THERE, {})]
     assert workflow({"workflow_run": RUN})[0] == 0
     api.answers, api.asked = [(502, {}, {})], []
@@ -214,14 +214,14 @@ def test_a_broken_api_is_asked_three_times(workflow, api):
     assert len(api.asked) == 3
 
 
-def test_an_api_that_is_down_is_refused(workflow, api, monkeypatch):
-    """Where nothing listens there is no confirmation, and so no comment."""
+def test_unreachable_api_is_refused(workflow, api, monkeypatch):
+    """Without confirmation there is no comment."""
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
     assert "ConnectionError" in refused(workflow, {"workflow_run": RUN})
 
 
-def test_a_slow_api_does_not_hang(workflow, api):
-    """An answer that drips a byte at a time is given up after the time limit, three times."""
+def test_slow_api_times_out(workflow, api):
+    """A response that comes byte by byte is given up after the time limit, three times."""
 
     def drip(handler):
         handler.send_response(200)
@@ -243,48 +243,48 @@ def test_a_slow_api_does_not_hang(workflow, api):
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[]", b"null", b"[" * 100_000, b"\xff"], ids=["html", "list", "null", "deep", "bytes"]
 )
-def test_an_answer_that_is_no_object_is_refused(workflow, api, body):
-    """What is no JSON object confirms nothing."""
+def test_response_that_is_not_an_object_is_refused(workflow, api, body):
+    """It confirms nothing."""
     api.answers = [(200, body, {})]
     refused(workflow, {"workflow_run": RUN})
 
 
-def test_an_endless_answer_is_given_up(workflow, api):
+def test_endless_response_is_given_up(workflow, api):
     """More than two megabytes are not read."""
     api.answers = [(200, b" " * 3_000_000, {})]
     assert "could not be asked" in refused(workflow, {"workflow_run": RUN})
 
 
 @pytest.mark.parametrize("event", [{"workflow_run": RUN | {"event": "push"}}, {"push": {}}, {}])
-def test_a_run_of_no_pull_request_is_nothing_to_comment_on(workflow, event):
-    """A push is not an error: the number is empty, the exit green, an older comment gone."""
+def test_run_without_a_pull_request_gets_no_comment(workflow, event):
+    """A push is not an error: the number is empty, the exit green, an older comment file removed."""
     status, said = workflow(event)
     assert status == 0 and "not of a pull request" in said
     assert outputs(workflow)["number"] == "" and not (workflow.build / "comment.md").exists()
 
 
-def test_a_run_without_a_report_is_nothing_to_comment_on(workflow):
-    """A run that was cancelled before its report leaves none: no error, no comment."""
+def test_run_without_a_report_gets_no_comment(workflow):
+    """A run cancelled before its report is not an error."""
     status, said = workflow({"workflow_run": RUN}, report=None)
     assert status == 0 and "left no report" in said
     assert outputs(workflow)["number"] == "" and not (workflow.build / "comment.md").exists()
 
 
 @pytest.mark.parametrize("event", [[], "x", None])
-def test_an_event_that_is_none_is_refused_in_words(workflow, event):
-    """Outside of a workflow there is nowhere to comment."""
+def test_missing_event_is_refused_with_a_message(workflow, event):
+    """Outside a workflow there is nowhere to comment."""
     assert "no event of GitHub" in refused(workflow, event)
 
 
 @pytest.mark.parametrize(
     "run", [{"event": "pull_request"}, RUN | {"head_repository": None}, RUN | {"pull_requests": 3}]
 )
-def test_an_event_that_lacks_something_is_refused_in_words(workflow, run):
-    """An event without commit or repository is not guessed at."""
+def test_incomplete_event_is_refused_with_a_message(workflow, run):
+    """Missing commit or repository are not guessed."""
     refused(workflow, {"workflow_run": run})
 
 
-def test_a_bad_report_is_refused_before_anything_is_asked(workflow, api):
-    """A report of another form: status 1, no comment, no question to the API."""
+def test_invalid_report_is_refused_before_any_request(workflow, api):
+    """Status 1, no comment, no request to the API."""
     assert "holds no valid report" in refused(workflow, {"workflow_run": RUN}, REPORT | {"markdown": "# Accepted"})
     assert api.asked == []

@@ -33,14 +33,14 @@ def second(fork, first):
     return fork.ok("-m", "scripts.ci.pr_report"), fork.json("build/pull_request.json")
 
 
-def test_a_first_model_has_nothing_to_be_compared_with(first):
-    """It is accepted, would be version 1, and its data is compared with none."""
+def test_first_model_has_no_comparison(first):
+    """It is accepted, would be version 1, and its data is not compared."""
     assert first["evaluation"]["verdict"] == "accept" and first["evaluation"]["next_version"] == 1
     assert first["data"]["change"] is None and first["failed_stage"] is None
 
 
-def test_a_change_is_compared_with_production(second):
-    """The next version, the rows that came, and the column that moved are in the report."""
+def test_change_is_compared_with_production(second):
+    """The report has the next version, the added rows, and the column with drift."""
     said, found = second
     change = found["data"]["change"]
     assert found["evaluation"]["next_version"] == 2 and found["evaluation"]["production"]["version"] == "1"
@@ -50,7 +50,7 @@ def test_a_change_is_compared_with_production(second):
 
 
 def test_reason_and_drift_are_tags_of_the_run(fork, second):
-    """MLflow knows why a run was trained and how far its data had moved; without a reason it was local."""
+    """MLflow has the reason of a training and the drift of its data; without a reason it was local."""
     client = fork.mlflow()
     tags = client.get_run(fork.json("build/run.json")["run_id"]).data.tags
     assert tags["reason"] == "retrain: every Monday"
@@ -59,15 +59,15 @@ def test_reason_and_drift_are_tags_of_the_run(fork, second):
     assert client.get_run(client.get_model_version(NAME, "1").run_id).data.tags["reason"] == "local"
 
 
-def test_the_summary_shows_the_retraining(fork, second):
-    """Verdict, comparison and ages come together, and a fresh retraining gives no warning."""
+def test_summary_shows_the_retraining(fork, second):
+    """It has verdict, comparison and ages together, and no warning after a recent retraining."""
     text = fork.ok("-m", "scripts.ci.summary")
     assert "### Candidate beside production" in text and "| scheduled retraining | today, " in text
     assert "largest PSI" in text and "switches schedules off" not in text
 
 
-def test_the_same_data_has_neither_rows_nor_drift(fork, second):
-    """Evaluated on production's own data, no row came, none went, and every column stands still."""
+def test_same_data_has_no_changes_and_no_drift(fork, second):
+    """Evaluated on production's own data, no row was added or removed, and no column has drift."""
     frame = pd.read_csv(fork.root / "data" / "breast_cancer.csv")
     frame.head(569).to_csv(fork.root / "data" / "breast_cancer.csv", index=False)
     for stage in ("-m scripts.validate_data", "train.py", "evaluate.py"):
@@ -77,7 +77,7 @@ def test_the_same_data_has_neither_rows_nor_drift(fork, second):
     assert {one["psi"] for one in data["drift"]} == {0}
 
 
-def test_a_stage_that_fails_is_the_report(fork, second):
+def test_failed_stage_is_reported(fork, second):
     """After a failed validation the report says so, and its own exit is green."""
     fork.edit("data/breast_cancer.csv", "malignant", "unclear")
     fork.refused("-m", "scripts.validate_data")

@@ -1,4 +1,4 @@
-"""What a person says in MLflow becomes true: in a fork with two versions, on this machine and on the fresh ones of workflows."""
+"""Reconciliation: an alias moved in MLflow is deployed, in a fork with two versions, on this machine and on new ones as in workflows."""
 
 import json
 import re
@@ -23,7 +23,7 @@ JOB = {"GITHUB_ACTIONS": "true"}
 
 @pytest.fixture
 def mlflow(two):
-    """Its MLflow, in which production is on version 2 and previous on 1 before the test; whatever serves."""
+    """Its MLflow, in which production is on version 2 and previous on 1 before the test, whatever is running."""
     client = two.mlflow()
     for alias in list(client.get_registered_model(NAME).aliases):
         if alias.lower() == "production":
@@ -47,12 +47,12 @@ def records(client) -> list[dict]:
 
 
 def served(fork, environment: str = "production") -> str:
-    """The version that an environment answers with."""
+    """The version in an environment's response."""
     return requests.get(f"{fork.json(f'.slipway/{environment}.json')['url']}/model/info", timeout=5).json()["version"]
 
 
 def another_machine(fork) -> None:
-    """All that a job leaves behind ends with it: only MLflow goes on."""
+    """Discard what a job leaves behind: only MLflow remains."""
     fork.ok("-m", "scripts.stop")
     for folder in (".slipway", "build"):
         shutil.rmtree(fork.root / folder, ignore_errors=True)
@@ -60,13 +60,13 @@ def another_machine(fork) -> None:
 
 
 def changed(fork, *arguments: str) -> tuple[str, str]:
-    """Reconcile as a job does; the output `production` and what was printed."""
+    """Reconcile as a job; returns the output `production` and the printed text."""
     outputs, said = both(fork, *arguments)
     return outputs["production"], said
 
 
 def both(fork, *arguments: str) -> tuple[dict[str, str], str]:
-    """Reconcile as a job does; its outputs and what was printed."""
+    """Reconcile as a job; returns its outputs and the printed text."""
     file = fork.root / "output"
     file.unlink(missing_ok=True)
     said = fork.ok("-m", "scripts.reconcile", *arguments, GITHUB_OUTPUT=str(file), **JOB)
@@ -74,13 +74,13 @@ def both(fork, *arguments: str) -> tuple[dict[str, str], str]:
 
 
 def by_hand(client) -> str:
-    """A version that somebody made from version 1's run, without the pipeline; its number."""
+    """Register a version from version 1's run, without the pipeline; returns its number."""
     first = client.get_model_version(NAME, "1")
     return client.create_model_version(NAME, f"runs:/{first.run_id}/model", run_id=first.run_id).version
 
 
-def test_nothing_to_do_when_mlflow_says_what_serves(two, mlflow):
-    """Alias and service agree: nothing is deployed, here and on a machine where nothing serves but the record says so."""
+def test_nothing_to_do_when_alias_and_service_agree(two, mlflow):
+    """Nothing is deployed, here and on a machine where nothing runs but the record agrees."""
     before = records(mlflow)
     outputs, said = both(two)
     assert outputs == {"production": "false", "staging": "false"}
@@ -91,8 +91,8 @@ def test_nothing_to_do_when_mlflow_says_what_serves(two, mlflow):
     assert records(client) == before
 
 
-def test_a_version_promoted_in_mlflow_is_deployed(two, mlflow):
-    """Moving the alias deploys: staging and its tests first, then production; aliases and records say so. Twice does nothing."""
+def test_promoted_version_is_deployed(two, mlflow):
+    """Moving the alias deploys: staging and its tests first, then production; aliases and records agree. A second run does nothing."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     assert changed(two, "--compare")[0] == "true" and served(two) == "2"
     value, said = changed(two)
@@ -107,8 +107,8 @@ def test_a_version_promoted_in_mlflow_is_deployed(two, mlflow):
     assert changed(two)[0] == "false"
 
 
-def test_going_back_in_mlflow_is_remembered_as_a_rollback(two, mlflow):
-    """The newer version that was left is marked, so that the next push does not bring it again; forward takes the mark away."""
+def test_moving_back_counts_as_a_rollback(two, mlflow):
+    """The newer version is tagged, so that the next push does not deploy it again; moving forward removes the tag."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     two.ok("-m", "scripts.reconcile")
     assert "rolled_back" in mlflow.get_model_version(NAME, "2").tags
@@ -117,15 +117,15 @@ def test_going_back_in_mlflow_is_remembered_as_a_rollback(two, mlflow):
     assert not {"rolled_back"} & {*mlflow.get_model_version(NAME, "1").tags, *mlflow.get_model_version(NAME, "2").tags}
 
 
-def test_on_a_persons_machine_what_was_stopped_is_started(two, mlflow):
-    """Outside of a workflow nothing but a service that answers counts as serving."""
+def test_stopped_service_is_restarted_locally(two, mlflow):
+    """Outside a workflow only a responding service counts as serving."""
     another_machine(two)
     assert "production serves version 2" in two.ok("-m", "scripts.reconcile")
     assert served(two) == "2" and aliases(two.mlflow())["previous"] == "1"
 
 
-def test_what_was_promoted_while_nothing_ran_replaces_what_ran_last(two, mlflow):
-    """Where nothing serves, the newest record says which version the promoted one follows."""
+def test_promotion_while_nothing_runs_follows_the_record(two, mlflow):
+    """If nothing serves, the newest record says which version is replaced."""
     another_machine(two)
     client = two.mlflow()
     client.set_registered_model_alias(NAME, "production", "1")
@@ -133,8 +133,8 @@ def test_what_was_promoted_while_nothing_ran_replaces_what_ran_last(two, mlflow)
     assert served(two) == "1" and aliases(client)["previous"] == "2"
 
 
-def test_a_version_without_verdict_is_not_deployed(two, mlflow):
-    """What never went through the gate is refused, the alias goes back to what serves, and the record says why."""
+def test_version_without_verdict_is_not_deployed(two, mlflow):
+    """It never passed the gate: it is refused, the alias goes back to the current release, and the record says why."""
     number = by_hand(mlflow)
     mlflow.set_registered_model_alias(NAME, "production", number)
     said = two.refused("-m", "scripts.reconcile")
@@ -146,8 +146,8 @@ def test_a_version_without_verdict_is_not_deployed(two, mlflow):
     mlflow.delete_model_version(NAME, number)
 
 
-def test_a_delivery_is_not_undone_before_it_has_promoted(two, mlflow):
-    """Between its deployment and its promotion production serves what the alias does not say: that is left to the delivery."""
+def test_unpromoted_delivery_is_not_undone(two, mlflow):
+    """Between its deployment and its promotion production differs from the alias: that is left to the delivery."""
     mlflow.delete_model_version_tag(NAME, "1", "promoted")
     mlflow.set_model_version_tag(NAME, "1", "compared_with", "2")
     two.ok("-m", "scripts.deploy", "--environment", "production", "--version", "1")
@@ -159,7 +159,7 @@ def test_a_delivery_is_not_undone_before_it_has_promoted(two, mlflow):
 
 @pytest.fixture
 def unaccepted(mlflow):
-    """Version 1 as it would be had the gate refused it, and nobody deployed it."""
+    """Version 1 as if the gate had refused it and nobody had deployed it."""
     was = dict(mlflow.get_model_version(NAME, "1").tags)
     mlflow.set_model_version_tag(NAME, "1", "verdict", "refuse")
     mlflow.delete_model_version_tag(NAME, "1", "promoted")
@@ -169,8 +169,8 @@ def unaccepted(mlflow):
         mlflow.set_model_version_tag(NAME, "1", tag, was[tag])
 
 
-def test_a_version_without_verdict_is_deployed_for_a_reason(two, mlflow, unaccepted):
-    """The tag `forced` alone is refused; with a reason as its value it deploys, and the record keeps the reason."""
+def test_forced_version_needs_a_reason(two, mlflow, unaccepted):
+    """The tag `forced` without a value is refused; with a reason the version is deployed, and the record keeps the reason."""
     mlflow.set_registered_model_alias(NAME, "production", unaccepted)
     mlflow.set_model_version_tag(NAME, unaccepted, "forced", " ")
     assert "its tag forced gives no reason" in two.refused("-m", "scripts.reconcile")
@@ -183,11 +183,11 @@ def test_a_version_without_verdict_is_deployed_for_a_reason(two, mlflow, unaccep
     assert (newest["result"], newest["detail"]) == ("deployed", "forced: the gate's data is known to be wrong")
     mlflow.set_registered_model_alias(NAME, "production", "2")
     two.ok("-m", "scripts.reconcile")
-    two.ok("-m", "scripts.rollback", "--version", unaccepted)  # it was there before, so it may come back
+    two.ok("-m", "scripts.rollback", "--version", unaccepted)  # it was deployed before, so it may come back
 
 
-def test_a_version_for_staging_goes_there_alone(two, mlflow):
-    """Moving the alias staging deploys and tests there; production is not touched."""
+def test_staging_alias_deploys_to_staging_only(two, mlflow):
+    """Moving the alias staging deploys and tests there; production is not changed."""
     before = "1" if served(two, "staging") == "2" else "2"
     mlflow.set_registered_model_alias(NAME, "staging", before)
     outputs, said = both(two)
@@ -196,8 +196,8 @@ def test_a_version_for_staging_goes_there_alone(two, mlflow):
     assert records(mlflow)[0]["environment"] == "staging"
 
 
-def test_a_version_that_staging_refuses_leaves_its_alias(two, mlflow):
-    """What staging may not serve does not keep the alias: it goes back to what staging serves."""
+def test_refused_staging_version_loses_the_alias(two, mlflow):
+    """It goes back to staging's current release."""
     number, serves = by_hand(mlflow), served(two, "staging")
     mlflow.set_registered_model_alias(NAME, "staging", number)
     said = two.refused("-m", "scripts.reconcile", "--environment", "staging")
@@ -207,8 +207,8 @@ def test_a_version_that_staging_refuses_leaves_its_alias(two, mlflow):
     mlflow.delete_model_version(NAME, number)
 
 
-def test_two_wishes_at_once_both_come_true(two, mlflow):
-    """Production on one version and staging on another: each serves its own in the end, although one went through staging."""
+def test_aliases_of_both_environments_are_followed(two, mlflow):
+    """With production on one version and staging on another, each ends with its own, although production's went through staging."""
     two.ok("-m", "scripts.rollback", "--environment", "staging", "--version", "1")
     for alias, version in (("production", "1"), ("staging", "2")):
         mlflow.set_registered_model_alias(NAME, alias, version)
@@ -218,7 +218,7 @@ def test_two_wishes_at_once_both_come_true(two, mlflow):
 
 
 def broken_version(client, folder) -> str:
-    """A version that the gate accepted and whose golden predictions are not its model's; its number."""
+    """A version that the gate accepted, with golden predictions that are not its model's; returns its number."""
     first = client.get_model_version(NAME, "1")
     bundle = Path(client.download_artifacts(first.run_id, "bundle-1", str(folder)))
     golden, release = (json.loads((bundle / file).read_text()) for file in ("golden.json", "release.json"))
@@ -233,8 +233,8 @@ def broken_version(client, folder) -> str:
     return version
 
 
-def test_a_version_that_breaks_its_golden_predictions_harms_nobody(two, mlflow, tmp_path):
-    """Production answers every request with its own version throughout; alias, record and a message say what happened."""
+def test_broken_version_never_reaches_production(two, mlflow, tmp_path):
+    """Production answers every request with its own version all the time; alias, record and a message describe the failure."""
     number = broken_version(mlflow, tmp_path)
     mlflow.set_registered_model_alias(NAME, "production", number)
     url = two.json(".slipway/production.json")["url"]
@@ -251,16 +251,16 @@ def test_a_version_that_breaks_its_golden_predictions_harms_nobody(two, mlflow, 
     mlflow.delete_model_version(NAME, number)
 
 
-def test_what_is_deployed_is_told(two, mlflow):
-    """A promotion that goes well is one message, too."""
+def test_successful_promotion_is_announced(two, mlflow):
+    """With one message."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     with webhook() as hook:
         two.ok("-m", "scripts.reconcile", SLIPWAY_WEBHOOK=hook.url)
     assert hook.got == [{"text": f"{NAME}: version 1, given the alias production in MLflow, is deployed"}]
 
 
-def test_a_server_that_died_after_the_alias_was_moved_loses_nothing(two, mlflow):
-    """MLflow killed between the alias and its delivery: the next reconcile starts it, finds the wish and fulfils it."""
+def test_mlflow_killed_after_the_alias_moved_loses_nothing(two, mlflow):
+    """The next reconcile starts the server, finds the promotion and deploys it."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     server = psutil.Process(two.json(".mlflow/server.json")["pid"])
     for process in (*server.children(recursive=True), server):
@@ -270,8 +270,8 @@ def test_a_server_that_died_after_the_alias_was_moved_loses_nothing(two, mlflow)
     assert served(two) == "1" == aliases(two.mlflow())["production"]
 
 
-def test_a_version_that_fails_in_staging_never_gets_to_production(two, mlflow):
-    """A red integration test undoes the promotion: production serves on, the alias is back, the reason is recorded."""
+def test_failure_in_staging_stops_the_promotion(two, mlflow):
+    """After a red integration test production is unchanged, the alias is back, and the reason is recorded."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     two.write("tests/integration/test_red.py", "def test_red():\n    assert False\n")
     said = two.refused("-m", "scripts.reconcile")
@@ -281,8 +281,8 @@ def test_a_version_that_fails_in_staging_never_gets_to_production(two, mlflow):
     assert "failed the integration test" in records(mlflow)[0]["detail"]
 
 
-def test_a_release_that_production_refuses_is_undone(two, mlflow):
-    """When the service dies in production alone, what served serves, both aliases are back, and one record says why."""
+def test_failure_in_production_is_undone(two, mlflow):
+    """When the service dies in production alone, the previous release serves, both aliases are back, and one record says why."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     line = "    args = parser.parse_args(argv)\n"
     dying = f"{line}    if '/production/version-1-' in ' '.join(map(str, vars(args).values())):\n        raise SystemExit('no disk')\n"
@@ -294,8 +294,8 @@ def test_a_release_that_production_refuses_is_undone(two, mlflow):
     assert [row["result"] for row in records(mlflow)[:2]] == ["failed", "deployed"]
 
 
-def test_two_at_once_deploy_once(two, mlflow):
-    """Of two that start together one deploys, the other waits and finds nothing to do; both end well."""
+def test_concurrent_runs_deploy_once(two, mlflow):
+    """Of two that start together one deploys, the other waits and finds nothing to do; both succeed."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     before = len(records(mlflow))
     both = [
@@ -307,8 +307,8 @@ def test_two_at_once_deploy_once(two, mlflow):
     assert len(records(mlflow)) == before + 2 and sum("nothing to do: production" in words for words in said) == 1
 
 
-def test_a_promotion_that_was_moved_meanwhile_is_told(two, mlflow):
-    """An alias that somebody moves while its version is deployed is left where it is, and said to be another's turn."""
+def test_alias_moved_during_a_deployment_is_reported(two, mlflow):
+    """It stays where it was moved, and the message leaves it to the next run."""
     mlflow.set_registered_model_alias(NAME, "production", "1")
     uri = two.json(".mlflow/server.json")["uri"]
     move = f"from mlflow import MlflowClient\n\ndef test_move():\n    MlflowClient({uri!r}, {uri!r}).set_registered_model_alias({NAME!r}, 'production', '2')\n"
@@ -320,8 +320,8 @@ def test_a_promotion_that_was_moved_meanwhile_is_told(two, mlflow):
 
 
 @pytest.mark.parametrize("alias", ["Production", "PRODUCTION"])
-def test_an_alias_in_other_letters_is_told(two, mlflow, alias):
-    """`Production` is not `production`: alone it is an error with what to do, beside the right one it is a note."""
+def test_alias_in_other_case_is_reported(two, mlflow, alias):
+    """`Production` is not `production`: alone it is an error with advice, beside the right one a note."""
     mlflow.set_registered_model_alias(NAME, alias, "1")
     assert f"note: {NAME} has the alias {alias} on version 1" in changed(two)[1]
     mlflow.delete_registered_model_alias(NAME, "production")
@@ -330,8 +330,8 @@ def test_an_alias_in_other_letters_is_told(two, mlflow, alias):
     assert served(two) == "2"
 
 
-def test_a_legacy_stage_is_told(two, mlflow):
-    """MLflow's old stage Production counts for nothing, and whoever uses it hears so."""
+def test_legacy_stage_is_reported(two, mlflow):
+    """MLflow's old stage Production has no effect, and a message says so."""
     mlflow.transition_model_version_stage(NAME, "1", "Production")
     assert "version 1 is in the legacy stage Production" in changed(two)[1]
     mlflow.delete_registered_model_alias(NAME, "production")
@@ -340,15 +340,15 @@ def test_a_legacy_stage_is_told(two, mlflow):
     assert "set the alias production on version 1" in said and served(two) == "2"
 
 
-def test_an_alias_that_was_removed_is_told(two, mlflow):
-    """Production without its alias is nobody's wish: what was deployed last and what there is are named, nothing is changed."""
+def test_removed_alias_is_reported(two, mlflow):
+    """Without the alias production there is no wish: the message names the last deployment and the versions, and nothing is changed."""
     mlflow.delete_registered_model_alias(NAME, "production")
     said = two.refused("-m", "scripts.reconcile")
     assert "version 2 was deployed last" in said and "versions in MLflow: 2, 1" in said and served(two) == "2"
 
 
-def test_a_version_that_was_deleted_is_told(two, mlflow):
-    """Deleting the version in production takes its alias with it: that is told, and nothing is changed."""
+def test_deleted_version_is_reported(two, mlflow):
+    """Deleting the version in production deletes its alias, too: a message says so, and nothing is changed."""
     third = mlflow.copy_model_version(f"models:/{NAME}/2", NAME).version
     experiment = mlflow.get_experiment_by_name(f"{NAME}-deployments").experiment_id
     newest = mlflow.search_runs([experiment], "tags.environment = 'production' and tags.result = 'deployed'")[0]
@@ -362,15 +362,15 @@ def test_a_version_that_was_deleted_is_told(two, mlflow):
 
 
 def test_before_the_first_promotion_there_is_nothing_to_do(two, mlflow):
-    """A model that MLflow does not know, or of which nothing was ever in production, is one sentence and success."""
+    """An unknown model, or one that was never in production, gives one sentence and success."""
     two.edit("pipeline.toml", f'name = "{NAME}" ', 'name = "other" ')
     value, said = changed(two)
     two.edit("pipeline.toml", 'name = "other" ', f'name = "{NAME}" ')
     assert value == "false" and "no version of other has the alias production" in said
 
 
-def test_production_that_nobody_asked_for_is_left_alone(two, mlflow):
-    """A workflow with a team's own MLflow touches production only when the repository asks for it: MLflow is not even asked."""
+def test_team_s_production_must_be_requested(two, mlflow):
+    """With a team's own MLflow a workflow changes production only if the repository requests it: otherwise MLflow gets no request."""
     file = two.root / "output"
     file.unlink(missing_ok=True)
     team = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "GITHUB_OUTPUT": str(file)}
@@ -383,7 +383,7 @@ def test_production_that_nobody_asked_for_is_left_alone(two, mlflow):
 
 
 def test_rollback_on_another_machine(two, mlflow):
-    """Version 2 was deployed by a job that is over: rollback brings version 1, aliases and mark as on the machine of then."""
+    """Version 2 was deployed by an earlier job: rollback restores version 1, aliases and tag as on that machine."""
     another_machine(two)
     two.ok("-m", "scripts.rollback", **JOB)
     client = two.mlflow()
@@ -393,8 +393,8 @@ def test_rollback_on_another_machine(two, mlflow):
     assert "nothing to do" in changed(two)[1]
 
 
-def test_rollback_on_another_machine_of_what_was_never_promoted(two, mlflow):
-    """When the last job deployed version 1 and ended before its promotion, rollback goes back to the alias's version 2."""
+def test_rollback_of_an_unpromoted_version_on_another_machine(two, mlflow):
+    """If the last job deployed version 1 and ended before its promotion, rollback restores the alias's version 2."""
     two.ok("-m", "scripts.rollback", "--version", "1")
     client = two.mlflow()
     client.set_registered_model_alias(NAME, "production", "2")
@@ -406,8 +406,8 @@ def test_rollback_on_another_machine_of_what_was_never_promoted(two, mlflow):
     assert "rolled_back" in client.get_model_version(NAME, "1").tags
 
 
-def test_a_job_deploys_promotes_and_rehearses_on_its_own_machine(two, mlflow):
-    """What a deploy job does in one go works where nothing was before: staging and its rehearsal, production and its promotion."""
+def test_job_deploys_promotes_and_rehearses_on_its_own_machine(two, mlflow):
+    """A deploy job's steps work on a new machine: staging and its rehearsal, production and its promotion."""
     another_machine(two)
     two.ok("-m", "scripts.deploy", "--environment", "staging", "--version", "2", **JOB)
     assert "undone: a broken release does no harm" in two.ok("-m", "scripts.rehearse", **JOB)

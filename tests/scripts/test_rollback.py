@@ -1,4 +1,4 @@
-"""Which version a rollback goes back to."""
+"""The version that a rollback restores."""
 
 import pytest
 from mlflow import MlflowClient
@@ -8,8 +8,8 @@ from pipeline.settings import load_settings
 from scripts import rollback
 
 
-def test_rollback_pressed_twice_does_not_bring_back_what_it_left(tmp_path):
-    """After a rollback to version 1, another one is refused; with version 2 on purpose, version 1 is the one before again."""
+def test_second_rollback_does_not_undo_the_first(tmp_path):
+    """After a rollback to version 1, another one is refused; after deploying version 2 on purpose, version 1 is the previous one again."""
     settings, database = load_settings(), f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = MlflowClient(database, database)
     client.create_registered_model(settings.name)

@@ -1,4 +1,4 @@
-"""The smoke test sees when a service is not what its bundle says, and names the first row that differs."""
+"""The smoke test detects a service that differs from its bundle, and names the first row that differs."""
 
 import json
 import socket
@@ -20,20 +20,20 @@ CHECKS = ["ready", "version", "rows as lists", "rows by name", "batch"]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """A binary model that is served."""
+    """A running binary model."""
     with serving(make_bundle("binary", tmp_path_factory.mktemp("smoke") / "bundle")) as service:
         yield service
 
 
 @pytest.fixture
 def other(tmp_path):
-    """The bundle that is served, to be changed by a test."""
+    """The running bundle, which a test may change."""
     return make_bundle("binary", tmp_path / "bundle")
 
 
 @pytest.fixture
 def answering():
-    """A function that starts a service which gives one fixed answer to everything, and returns its URL."""
+    """A function that starts a service with one fixed response to everything, and returns its URL."""
     servers = []
 
     def start(status, body):
@@ -64,7 +64,7 @@ def _change_golden(bundle, **changes):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_service_that_is_as_promised_passes(kind, tmp_path):
+def test_matching_service_passes(kind, tmp_path):
     """Every golden row by list, by name and in a batch, for every kind of model."""
     with serving(make_bundle(kind, tmp_path / "bundle")) as service:
         result = smoke_test(service.url, service.bundle, "3")
@@ -74,8 +74,8 @@ def test_a_service_that_is_as_promised_passes(kind, tmp_path):
     assert 0 < result.latency_ms["median"] <= result.latency_ms["p95"] <= result.latency_ms["p99"]
 
 
-def test_a_label_that_differs_is_named(running, other):
-    """The first row whose label differs is named with both labels."""
+def test_different_label_is_named(running, other):
+    """The first row with another label is named with both labels."""
     expected = read(other, "golden.json")["expected"]
     for number in (4, 9):
         seen = expected[number]["label"]
@@ -86,8 +86,8 @@ def test_a_label_that_differs_is_named(running, other):
     assert f"rows as lists: row 4 is {'yes' if wanted == 'no' else 'no'!r}, expected {wanted!r}" in caught.value.what
 
 
-def test_a_probability_that_differs_is_named(running, other):
-    """A difference of 2e-5 is seen where 1e-5 is tolerated; the class is named."""
+def test_different_probability_is_named(running, other):
+    """A difference of 2e-5 exceeds the tolerance of 1e-5; the class is named."""
     expected = read(other, "golden.json")["expected"]
     expected[6]["probabilities"][0] += 2e-5
     result = replay(running.url, _change_golden(other, expected=expected), "3")
@@ -96,15 +96,15 @@ def test_a_probability_that_differs_is_named(running, other):
     assert [check.success for check in result.checks] == [True, True, False]
 
 
-def test_a_difference_within_the_tolerance_passes(running, other):
-    """A difference of 5e-6 is tolerated."""
+def test_difference_within_the_tolerance_passes(running, other):
+    """A difference of 5e-6 is accepted."""
     expected = read(other, "golden.json")["expected"]
     expected[6]["probabilities"][0] += 5e-6
     assert replay(running.url, _change_golden(other, expected=expected), "3").success
 
 
-def test_the_tolerance_grows_with_the_value(tmp_path):
-    """A regression's value of a million may differ by ten, and not by twenty."""
+def test_tolerance_is_relative_for_large_values(tmp_path):
+    """A regression's value of a million may differ by ten, but not by twenty."""
     with serving(make_bundle("regression", tmp_path / "bundle")) as service:
         row = [1, 400_000.0]  # 3 + 2.5 * 400000 + 10 = 1000013
         near = _change_golden(service.bundle, inputs=[row], expected=[{"value": 1_000_022.0}])
@@ -113,29 +113,29 @@ def test_the_tolerance_grows_with_the_value(tmp_path):
         assert "row 0: value is 1000013.0" in replay(service.url, far, "3").reason
 
 
-def test_a_row_that_the_service_refuses_is_named(running, other):
-    """A refusal is passed on with the service's own words."""
+def test_refused_row_is_named(running, other):
+    """The message quotes the service's refusal."""
     inputs = read(other, "golden.json")["inputs"]
     inputs[2][0] = -1
     reason = replay(running.url, _change_golden(other, inputs=inputs), "3").reason
     assert reason.startswith("rows as lists: row 2: /predict answered 422 feature 'mass': -1 was given")
 
 
-def test_another_version_is_seen(running, tmp_path):
-    """A service of version 3 does not pass for version 4, and no row is asked."""
+def test_another_version_is_detected(running, tmp_path):
+    """A service of version 3 does not pass for version 4, and no row is sent."""
     result = replay(running.url, make_bundle("binary", tmp_path / "four", version="4"), "4")
     assert result.reason == "version: the service has version 3, the bundle 4"
     assert [check.check for check in result.checks] == ["ready", "version"]
     assert result.latency_ms is None
 
 
-def test_the_same_version_with_another_content_is_seen(running, other):
-    """A digest that differs is another model, whatever its version says."""
+def test_same_version_with_another_digest_is_detected(running, other):
+    """Another digest is another model, whatever its version."""
     write(other, "release.json", {**read(other, "release.json"), "digest": "0" * 64})
     assert "the service has digest 4e07408562" in replay(running.url, other, "3").reason
 
 
-def test_no_service_is_seen_at_once(other):
+def test_missing_service_is_detected_at_once(other):
     """A port where nothing listens fails the first check."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -143,8 +143,8 @@ def test_no_service_is_seen_at_once(other):
     assert reason == "ready: /readyz cannot be reached (ConnectionError)"
 
 
-def test_a_service_that_hangs_is_given_up(other, monkeypatch):
-    """A service that takes the connection and says nothing is waited for only so long."""
+def test_hanging_service_times_out(other, monkeypatch):
+    """A service that accepts the connection but does not respond is given up after a limit."""
     monkeypatch.setattr("delivery.smoke.TIMEOUT", (1, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -160,19 +160,19 @@ def test_a_service_that_hangs_is_given_up(other, monkeypatch):
         (200, b"{}", "version: the service has name None, the bundle cars"),
     ],
 )
-def test_another_program_at_the_address_is_seen(answering, other, status, body, words):
-    """Whatever else answers there is told in words."""
+def test_another_program_is_detected(answering, other, status, body, words):
+    """Any other response is described in the message."""
     assert words in replay(answering(status, body), other, "3").reason
 
 
 class Lossy:
-    """The answers of a service that loses what it predicted."""
+    """A session with a service that loses predictions."""
 
     def __init__(self, predictions):
         self._predictions = predictions
 
     def call(self, *_):
-        """Any request gets the same batch."""
+        """Return the same batch for any request."""
         return {"predictions": self._predictions}
 
 
@@ -180,16 +180,16 @@ class Lossy:
     ("predictions", "words"),
     [(None, "0 predictions for 25 rows"), ([{"label": "x"}] * 25, "row 0 is 'x', expected")],
 )
-def test_a_batch_that_lost_rows_is_seen(other, predictions, words):
-    """As many answers as rows, and each the one of its row."""
+def test_lost_rows_of_a_batch_are_detected(other, predictions, words):
+    """There must be as many answers as rows, each in its row's place."""
     from delivery.smoke import Differs, _batch, _golden
 
     with pytest.raises(Differs, match=words):
         _batch(Lossy(predictions), _golden(other, "3"))
 
 
-def test_an_answer_without_numbers_is_seen(other):
-    """A probability that is missing or no number differs."""
+def test_answer_without_numbers_is_detected(other):
+    """A probability that is missing or not a number differs."""
     from delivery.smoke import Differs, _golden
 
     golden = _golden(other, "3")
@@ -199,27 +199,27 @@ def test_an_answer_without_numbers_is_seen(other):
             golden.compare(0, {"label": label, "probabilities": probabilities})
 
 
-def test_a_bundle_of_another_version_is_an_error_of_the_caller(running, other):
-    """Asking for version 9 with a bundle of version 3 compares nothing."""
+def test_bundle_of_another_version_is_refused(running, other):
+    """Asking for version 9 with a bundle of version 3 is an error of the user."""
     with pytest.raises(StageError, match="is version 3, not 9"):
         smoke_test(running.url, other, "9")
 
 
 @pytest.mark.parametrize("changes", [{"inputs": [], "expected": []}, {"expected": []}])
-def test_a_bundle_without_golden_rows_proves_nothing(running, other, changes):
-    """No rows, or rows without answers, are refused: such a test could not fail."""
+def test_bundle_without_golden_rows_is_refused(running, other, changes):
+    """Without rows, or with rows without answers, the test could not fail."""
     with pytest.raises(StageError, match="has no rows, or not one answer for each"):
         smoke_test(running.url, _change_golden(other, **changes), "3")
 
 
-def test_a_folder_that_is_no_bundle_is_named(running, tmp_path):
-    """The missing file is named, with what to do."""
+def test_folder_that_is_not_a_bundle_is_named(running, tmp_path):
+    """The message has the missing file and advice."""
     with pytest.raises(StageError, match=r"contract\.json is missing") as caught:
         smoke_test(running.url, tmp_path, "3")
     assert "make register" in caught.value.then
 
 
-def test_the_command_shows_checks_and_latency(running, capsys):
+def test_command_shows_checks_and_latency(running, capsys):
     """Exit status 0, each check in the table, and median, p95 and p99 in milliseconds."""
     assert main(["--url", running.url, "--bundle", str(running.bundle)]) == 0
     shown = capsys.readouterr()
@@ -228,7 +228,7 @@ def test_the_command_shows_checks_and_latency(running, capsys):
     assert shown.err == ""
 
 
-def test_the_command_fails_with_the_row(running, other, capsys):
+def test_command_fails_with_the_row(running, other, capsys):
     """Exit status 1, the table up to the failure, and the row on standard error."""
     inputs = read(other, "golden.json")["inputs"]
     inputs[2][0] = -1
@@ -240,7 +240,7 @@ def test_the_command_fails_with_the_row(running, other, capsys):
     assert "next: " in shown.err
 
 
-def test_the_command_speaks_json(running, capsys):
+def test_command_prints_json(running, capsys):
     """--json prints the whole result and nothing else."""
     assert main(["--url", running.url, "--bundle", str(running.bundle), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -250,8 +250,8 @@ def test_the_command_speaks_json(running, capsys):
     assert (result["url"], result["version"], result["rows"]) == (running.url, "3", ROWS)
 
 
-def test_an_empty_environment_says_what_to_run(tmp_path, monkeypatch, capsys):
-    """Where nothing is deployed, the next command is told."""
+def test_empty_environment_names_the_next_command(tmp_path, monkeypatch, capsys):
+    """If nothing is deployed, the message says what to run."""
     text = (Path(__file__).parents[1] / "example" / "pipeline.toml").read_text(encoding="utf-8")
     (tmp_path / "pipeline.toml").write_text(text.replace('target = "auto"', 'target = "process"'), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -263,16 +263,16 @@ def test_an_empty_environment_says_what_to_run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("options", [[], ["--url", "http://x"], ["--bundle", "x"], ["--environment", "moon"]])
-def test_half_an_address_is_a_usage_error(options, capsys):
-    """An environment, or an address with its bundle: anything less is explained."""
+def test_incomplete_arguments_are_a_usage_error(options, capsys):
+    """An environment, or a URL with its bundle, is required."""
     with pytest.raises(SystemExit) as caught:
         main(options)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
 
-def test_a_proxy_does_not_stand_before_this_machine(running, monkeypatch):
-    """Proxy settings of the environment are not used for the loopback."""
+def test_proxy_settings_are_ignored_on_loopback(running, monkeypatch):
+    """Also when the environment has some."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert smoke_test(running.url, running.bundle, "3").success

@@ -1,4 +1,4 @@
-"""The job summary shows what there is, and is never the reason why a job fails."""
+"""The job summary shows what exists, and never makes a job fail."""
 
 import pytest
 from mlflow import MlflowClient
@@ -14,7 +14,7 @@ NAME = "breast-cancer"
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """The example's settings, on a machine where nothing has happened."""
+    """The example's settings, on a new machine."""
     monkeypatch.setattr(artifacts, "BUILD", tmp_path / "build")
     monkeypatch.setattr(mlflow_server, "HOME", tmp_path / ".mlflow")
     for name in ("MLFLOW_TRACKING_URI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_EVENT_PATH"):
@@ -24,7 +24,7 @@ def settings(tmp_path, monkeypatch):
 
 @pytest.fixture
 def client(tmp_path):
-    """MLflow on a database of its own, with two versions of the model."""
+    """A client for MLflow on a temporary database, with two versions of the model."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     made = MlflowClient(uri, uri)
     made.create_registered_model(NAME)
@@ -40,14 +40,14 @@ def deployed(client, environment, version, image=""):
     client.set_registered_model_alias(NAME, environment, version)
 
 
-def test_where_nothing_has_happened_that_is_said(settings):
-    """No build, no MLflow: one sentence, and no server is started for it."""
+def test_empty_summary_is_one_sentence(settings):
+    """Without build and MLflow; no server is started for it."""
     assert "Nothing has been trained or deployed here yet." in summary.markdown(settings)
     assert not mlflow_server.HOME.exists()
 
 
-def test_environments_show_version_and_image_digest(client):
-    """What serves where, by the records of deployments."""
+def test_environments_have_version_and_image_digest(client):
+    """From the records of deployments."""
     image = "registry.example/octo/template@sha256:" + "e" * 64
     deployed(client, "staging", "2", image)
     deployed(client, "production", "1")
@@ -56,16 +56,16 @@ def test_environments_show_version_and_image_digest(client):
     assert "| production | version 1 |" in text and "alias" not in text
 
 
-def test_an_alias_that_disagrees_is_shown(client):
-    """Where the alias was moved by hand, both are told."""
+def test_disagreeing_alias_is_shown(client):
+    """If the alias was moved by hand, both versions are shown."""
     assert "| production | nothing |" in "\n".join(summary.environments(client, NAME))
     deployed(client, "production", "1")
     client.set_registered_model_alias(NAME, "production", "2")
     assert "version 1, its alias is on version 2" in "\n".join(summary.environments(client, NAME))
 
 
-def test_ages_and_the_largest_drift_are_shown(client):
-    """Reason of the last training, and the column that has moved most, as text."""
+def test_ages_and_largest_drift_are_shown(client):
+    """With the reason of the last training and the column with the most drift, as text."""
     experiment = client.create_experiment(NAME)
     tags = {"reason": "push <b>", "drift_psi": "0.31", "drift_column": "[x](http://evil.example)", "drift_from": "1"}
     run = client.create_run(experiment, tags=tags).info.run_id
@@ -76,28 +76,28 @@ def test_ages_and_the_largest_drift_are_shown(client):
     assert "No scheduled retraining has run yet" in text
 
 
-def test_an_mlflow_that_does_not_answer_is_a_sentence(settings, monkeypatch):
-    """A team's server that is down is told, and the exit is green."""
+def test_unreachable_mlflow_is_one_sentence(settings, monkeypatch):
+    """For a team's server that is down, and the exit is green."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert "MLflow could not be asked: MLflow at http" in summary.markdown(settings)
 
 
-def test_where_production_is_unknown_nothing_is_claimed(settings):
-    """A state that could not be fetched is not shown as an empty one."""
+def test_unknown_production_is_not_shown_as_empty(settings):
+    """A state that could not be fetched has its own message."""
     mlflow_server.HOME.mkdir()
     (mlflow_server.HOME / snapshot.UNKNOWN).write_text("refused\n", encoding="utf-8")
     text = summary.markdown(settings)
     assert "not known here" in text and "Environments" not in text
 
 
-def test_a_stage_that_failed_is_in_the_summary(settings):
-    """With nothing but damaged files the summary still names the stage."""
+def test_failed_stage_is_in_the_summary(settings):
+    """Even if all files are damaged, the summary names the stage."""
     artifacts.write_text(artifacts.BUILD / "data.json", "{")
     assert "`make validate` failed or did not run" in summary.markdown(settings)
 
 
-def test_in_a_workflow_it_goes_into_the_job_summary_only(settings, tmp_path, monkeypatch, capsys):
-    """Text of the data on standard output could be taken for a command of the workflow."""
+def test_summary_is_written_only_to_its_file_in_a_workflow(settings, tmp_path, monkeypatch, capsys):
+    """On standard output, text of the data could be taken for a workflow command."""
     monkeypatch.setattr(summary, "load_settings", lambda: settings)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -110,7 +110,7 @@ def test_in_a_workflow_it_goes_into_the_job_summary_only(settings, tmp_path, mon
     assert capsys.readouterr().out.startswith("# breast-cancer")
 
 
-def test_a_summary_stays_below_the_limit_of_a_step():
-    """Bytes count, not characters."""
+def test_summary_stays_below_the_size_limit():
+    """Measured in bytes, not characters."""
     assert len(summary.shortened("€" * 500_000).encode()) < 200
     assert summary.shortened("fine") == "fine"

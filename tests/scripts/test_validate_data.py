@@ -1,4 +1,4 @@
-"""`make validate`: what it says of good data and of bad, what it leaves behind, and how it exits."""
+"""`make validate`: its messages about good and bad data, the files it writes, and its exit status."""
 
 import json
 import time
@@ -16,7 +16,7 @@ STALE = '{"success": true, "data_hash": "old"}'
 
 
 def validate(scratch, *arguments):
-    """Run it; return exit status, report (None when there is none) and what was said."""
+    """Run it; return exit status, report (None when there is none) and output."""
     status, out, err = scratch.run("validate_data", *arguments)
     file = scratch.root / "build/data.json"
     report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
@@ -29,12 +29,12 @@ def failures(report):
 
 
 def customers(scratch):
-    """The scratch project's data, to be spoilt."""
+    """The scratch project's data, for tests to damage."""
     return pd.read_csv(scratch.root / "data.csv")
 
 
 def test_good_data_passes(scratch):
-    """Good data gives exit status 0, a report that says so, and the hash of exactly these rows."""
+    """Exit status 0, a report that says so, and the hash of exactly these rows."""
     status, report, said = validate(scratch)
     assert (status, report["success"], failures(report)) == (0, True, [])
     assert (report["rows"], report["columns"]) == (240, 5)
@@ -43,8 +43,8 @@ def test_good_data_passes(scratch):
     assert "✅" in (scratch.root / "build/data.md").read_text(encoding="utf-8")
 
 
-def test_report_holds_what_the_service_may_ask_of_a_row(scratch):
-    """Ranges and values come from critical expectations of every row; a warning, or one with exceptions, gives none."""
+def test_report_has_the_service_s_limits(scratch):
+    """Ranges and values come from critical expectations on all rows; a warning, or one with exceptions, gives none."""
     more = """expect.ExpectColumnValuesToBeBetween(column="income", max_value=4e5, mostly=0.99, severity="critical"),
         expect.ExpectColumnValuesToBeBetween(column="income", max_value=3e5, severity="warning"),
     ])"""
@@ -54,8 +54,8 @@ def test_report_holds_what_the_service_may_ask_of_a_row(scratch):
     assert report["values"] == {"bought": ["no", "yes"], "colour": ["blue", "green", "red"]}
 
 
-def test_tightest_of_several_ranges_counts(scratch):
-    """Two ranges of a column narrow each other, and so do two lists of values; a range may be open on one side."""
+def test_tightest_range_counts(scratch):
+    """Two ranges of a column are intersected, and so are two lists of values; a range may be open on one side."""
     more = """expect.ExpectColumnValuesToBeBetween(column="age", min_value=20, severity="critical"),
         expect.ExpectColumnValuesToBeBetween(column="age", max_value=95, severity="critical"),
         expect.ExpectColumnValuesToBeBetween(column="income", min_value=0, severity="critical"),
@@ -68,8 +68,8 @@ def test_tightest_of_several_ranges_counts(scratch):
     assert report["values"]["colour"] == ["blue", "red"]
 
 
-def test_strict_range_stays_strict(scratch):
-    """A strict bound is asked as one: the report's words and ranges exclude it, so that the service does too."""
+def test_exclusive_bound_stays_exclusive(scratch):
+    """The report's text and range exclude the bound, so that the service does, too."""
     more = """expect.ExpectColumnValuesToBeBetween(column="income", min_value=0, strict_min=True, severity="critical"),
         expect.ExpectColumnValuesToBeBetween(
             column="age", min_value=0, max_value=100, strict_max=True, severity="critical"
@@ -84,8 +84,8 @@ def test_strict_range_stays_strict(scratch):
 
 
 @pytest.mark.parametrize("name", ["Umsatz\n(EUR)", 'a "b"', "a\\b"])
-def test_name_that_the_service_cannot_take_is_refused(scratch, name):
-    """A column whose name the service refuses fails at once, shown as Python writes it, with the line that renames it."""
+def test_unusable_column_name_is_refused(scratch, name):
+    """A column name that the service refuses fails at once, as a Python literal, with the line of code that renames it."""
     frame = customers(scratch).rename(columns={"income": name})
     scratch.edit("project/checks.py", '"income"', repr(name))
     scratch.edit(
@@ -98,15 +98,15 @@ def test_name_that_the_service_cannot_take_is_refused(scratch, name):
     assert "rename it in load()" in said
 
 
-def test_values_that_the_service_cannot_take_are_refused(scratch, monkeypatch):
-    """Ranges and values from which no service can be made fail, in the words of the service."""
+def test_unusable_limits_are_refused(scratch, monkeypatch):
+    """Ranges and values that the service cannot use fail with the service's message."""
     monkeypatch.setattr("pipeline.validation.data.bundle.contract", lambda *_: {"schema": 1})
     status, report, _ = validate(scratch)
     (found,) = failures(report)
     assert (status, found["rule"]) == (1, "the service can read such rows") and "required field" in found["observed"]
 
 
-def test_json_prints_the_report_alone(scratch):
+def test_json_prints_only_the_report(scratch):
     """--json puts the report, and nothing else, on standard output."""
     status, out, err = scratch.run("validate_data", "--json")
     assert (status, err) == (0, "")
@@ -128,7 +128,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_unreadable_data_is_refused(scratch, case):
-    """Data that is no table gives one line that says so and exit status 1; no report is left, not even an older one."""
+    """Data that is not a table gives a one-line message and exit status 1; no report remains, not even an older one."""
     content, message = UNREADABLE[case]
     (scratch.root / "build").mkdir()
     for name in ("data.json", "data.md"):
@@ -148,7 +148,7 @@ def test_unreadable_data_is_refused(scratch, case):
 
 
 def test_folder_in_place_of_the_file_is_refused(scratch):
-    """A data file that the system refuses to read is named, with the system's reason."""
+    """A data file that cannot be read is named, with the system's reason."""
     (scratch.root / "data.csv").unlink()
     (scratch.root / "data.csv").mkdir()
     status, _, said = validate(scratch)
@@ -156,7 +156,7 @@ def test_folder_in_place_of_the_file_is_refused(scratch):
 
 
 def test_truncated_last_line_is_found(scratch):
-    """A file that ends in the middle of a row is refused by the cells that are missing, with the row's number."""
+    """A file that ends within a row is refused for its missing cells, with the row's number."""
     text = (scratch.root / "data.csv").read_text()
     (scratch.root / "data.csv").write_text(text.rstrip().rsplit(",", 2)[0])
     status, report, said = validate(scratch)
@@ -175,7 +175,7 @@ def text_in_numbers(frame):
 
 
 def with_value(column, row, value):
-    """A change that puts a value into a cell; rows count from 1."""
+    """A function that puts a value into a cell; rows count from 1."""
 
     def change(frame):
         changed = frame.astype({column: object})
@@ -185,7 +185,7 @@ def with_value(column, row, value):
     return change
 
 
-# What is done to the data; column, part of the rule, part of what was observed, and the first example row.
+# The change to the data; column, part of the rule, part of the observation, and the first example row.
 FAULTS = {
     "missing column": (lambda f: f.drop(columns="age"), "age", "of type", "column age is missing", None),
     "renamed column": (renamed, "(table)", "exactly those", "missing: income", None),
@@ -214,7 +214,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("case", FAULTS)
 def test_fault_in_the_data_is_named(scratch, case):
-    """Each fault is a critical failure that names column, rule, what was observed and the first row; exit status 1."""
+    """Each fault is a critical failure with column, rule, observation and first row; exit status 1."""
     change, column, rule, observed, example = FAULTS[case]
     scratch.data(change(customers(scratch)))
     status, report, said = validate(scratch)
@@ -239,8 +239,8 @@ def test_fault_in_the_data_is_named(scratch, case):
     ],
     ids=["repeated rows", "conflicting rows", "rare class", "the team's own warning"],
 )  # fmt: skip
-def test_warning_is_reported_and_stops_nothing(scratch, change, column, rule):
-    """A warning stands in the report and in the table; the exit status stays 0."""
+def test_warning_does_not_fail(scratch, change, column, rule):
+    """A warning is in the report and in the table; the exit status stays 0."""
     scratch.data(change(customers(scratch)))
     status, report, said = validate(scratch)
     assert (status, report["success"]) == (0, True)
@@ -250,8 +250,8 @@ def test_warning_is_reported_and_stops_nothing(scratch, change, column, rule):
     assert "0 critical failures, 1 warning" in said or rule == "same target"
 
 
-def test_column_known_to_predict_alone_is_let_through(scratch):
-    """A column named in MAY_PREDICT_ALONE is no leak."""
+def test_allowed_predictor_is_no_leak(scratch):
+    """A column listed in MAY_PREDICT_ALONE passes."""
     frame = customers(scratch)
     scratch.data(frame.assign(income=frame["income"].where(frame["bought"] == "no", 99000.0 + frame.index)))
     assert validate(scratch)[0] == 1
@@ -260,8 +260,8 @@ def test_column_known_to_predict_alone_is_let_through(scratch):
     assert (status, failures(report)) == (0, [])
 
 
-def test_one_fault_is_told_once(scratch):
-    """Text in a number column makes one critical failure, though three rules of the suite stumble over it."""
+def test_one_fault_is_reported_once(scratch):
+    """Text in a number column gives one critical failure, though three rules fail on it."""
     scratch.data(text_in_numbers(customers(scratch)))
     _, report, _ = validate(scratch)
     critical = [one for one in failures(report) if one["severity"] == "critical"]
@@ -272,8 +272,8 @@ def test_one_fault_is_told_once(scratch):
     assert [one["column"] for one in critical] == ["(table)", "age"]
 
 
-def test_text_where_only_a_range_is_expected(scratch):
-    """Where text is of an expected type, the range says that the column is text, and shows the row."""
+def test_text_in_a_range_check_is_named(scratch):
+    """If text is an expected type, the range check says that the column is text, and shows the row."""
     scratch.edit("project/checks.py", 'type_list=["int64", "float64"]', 'type_list=["int64", "float64", "str"]')
     scratch.data(text_in_numbers(customers(scratch)))
     status, report, _ = validate(scratch)
@@ -283,8 +283,8 @@ def test_text_where_only_a_range_is_expected(scratch):
     assert found["examples"] == [{"id": "c7", "row": 7, "value": "old"}]
 
 
-def test_rows_are_counted_as_they_come(scratch):
-    """Whatever index load() leaves on its frame, rows count from 1 in their order."""
+def test_rows_are_counted_in_order(scratch):
+    """Whatever index load() leaves on its frame, rows count from 1."""
     scratch.edit("project/data.py", 'pd.read_csv("data.csv")', '(f := pd.read_csv("data.csv")).set_index(f.index // 2)')
     scratch.data(with_value("age", 8, 140)(customers(scratch)))
     _, report, _ = validate(scratch)
@@ -292,8 +292,8 @@ def test_rows_are_counted_as_they_come(scratch):
     assert read_frame().index.tolist() == list(range(240))
 
 
-def test_what_stands_in_the_data_is_no_markup(scratch):
-    """Signs in a cell neither break the Markdown table nor colour the terminal."""
+def test_data_is_escaped(scratch):
+    """Cell content neither breaks the Markdown table nor colours the terminal."""
     nasty = "[red]a|b<script>`x`\n*c*_d_"
     scratch.data(with_value("colour", 2, nasty)(customers(scratch)))
     status, _, said = validate(scratch)
@@ -320,7 +320,7 @@ def test_what_stands_in_the_data_is_no_markup(scratch):
     ],
 )  # fmt: skip
 def test_fault_in_the_team_s_files_is_named(scratch, file, old, new, message):
-    """What is wrong in project/ or pipeline.toml is said in a line that names the place; an older report is gone."""
+    """An error in project/ or pipeline.toml is one line with its place; an older report is removed."""
     validate(scratch)
     scratch.edit(file, old, new)
     status, report, said = validate(scratch)
@@ -328,8 +328,8 @@ def test_fault_in_the_team_s_files_is_named(scratch, file, old, new, message):
     assert message in said and "Traceback" not in said
 
 
-def test_failure_that_no_check_foresaw_is_still_critical(scratch, monkeypatch):
-    """When the checks pass but the data cannot be taken apart, the report says so and fails."""
+def test_unexpected_failure_is_critical(scratch, monkeypatch):
+    """If the checks pass but the data cannot be split, the report says so and fails."""
     monkeypatch.setattr("pipeline.data.checks.finite", lambda frame, settings: [])
     scratch.data(with_value("income", 4, np.inf)(customers(scratch)))
     status, report, _ = validate(scratch)
@@ -351,7 +351,7 @@ def expectations():
     ("load", "task"), [(load_wine, "multiclass"), (load_iris, "multiclass"), (load_diabetes, "regression")]
 )
 def test_other_tasks_pass(scratch, load, task):
-    """Several classes and numbers to predict are checked too; no honest measurement of these data sets is a leak."""
+    """Several classes and regression targets are checked, too; no real measurement of these data sets is a leak."""
     data = load(as_frame=True)
     scratch.data(data.frame.rename_axis("id").reset_index())
     scratch.write("project/checks.py", OWN)
@@ -385,8 +385,8 @@ def test_100_000_rows_with_text_and_missing_values(scratch):
     assert time.monotonic() - began < 30
 
 
-def test_rules_read_as_words(scratch):
-    """Each kind of expectation is told in words with its figures, also one that has no words of its own."""
+def test_rules_are_described_in_words(scratch):
+    """Each kind of expectation has a text with its figures, also one without a text of its own."""
     more = """expect.ExpectColumnToExist(column="age"),
         expect.ExpectColumnMeanToBeBetween(column="age", min_value=80, severity="info"),
         expect.ExpectColumnDistinctValuesToEqualSet(column="colour", value_set=["blue", "green", "pink"], severity="warning"),
@@ -422,8 +422,8 @@ def test_rules_read_as_words(scratch):
     assert told["income", "of type str"]["examples"] == []
 
 
-def test_rule_that_cannot_be_judged_says_why(scratch):
-    """An expectation that stumbles over the data fails with the reason, not with a traceback."""
+def test_failing_rule_says_why(scratch):
+    """An expectation that raises on the data fails with the reason, not with a traceback."""
     scratch.edit("project/checks.py", "max_value=99", 'max_value=99, row_condition="x ==", condition_parser="pandas"')
     status, report, said = validate(scratch)
     (found,) = failures(report)
@@ -432,16 +432,16 @@ def test_rule_that_cannot_be_judged_says_why(scratch):
     assert "the data fails 1 critical check, first age: between 18 and 99 (" in said
 
 
-def test_expectation_that_great_expectations_refuses_is_named(scratch):
-    """An expectation with an argument that makes no sense is told by the line in project/checks.py."""
+def test_invalid_expectation_is_named(scratch):
+    """An expectation with an invalid argument is reported with its line in project/checks.py."""
     scratch.edit("project/checks.py", "min_value=18", "min_value='young'")
     status, report, said = validate(scratch)
     assert (status, report) == (1, None)
     assert "(project/checks.py, line 12): ValidationError" in said and "not a valid float" in said
 
 
-def test_the_report_puts_failures_first():
-    """In Markdown, critical failures come before warnings, and what passed is folded away."""
+def test_report_lists_failures_first():
+    """In Markdown, critical failures come before warnings, and passed checks are folded."""
     one = {"column": "a", "rule": "r", "observed": "o", "examples": [], "unexpected_count": 0}
     checks = [
         one | {"severity": "warning", "success": False},
@@ -455,8 +455,8 @@ def test_the_report_puts_failures_first():
     assert "1 critical failure, 1 warning" in text
 
 
-def test_only_the_same_rows_are_folded():
-    """A failure is left out only if an earlier one of the column showed the same rows, as gravely."""
+def test_only_duplicate_failures_are_folded():
+    """A failure is left out only if an earlier one of the column has the same rows and severity."""
     from pipeline.data.checks import Check
 
     def failure(rule, severity="critical", rows=(1,)):

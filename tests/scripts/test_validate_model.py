@@ -1,4 +1,4 @@
-"""`make validate-model`: which faults in a model's code it finds, in which words, and how it exits."""
+"""`make validate-model`: the faults that it finds in a model's code, its messages and its exit status."""
 
 import json
 
@@ -19,7 +19,7 @@ DIRECTIONS = [Direction("who is older does not buy less", "age", lambda age: age
 
 
 def validate(scratch, *arguments):
-    """Run it; return exit status, outcomes by name (None when there are none) and what was said."""
+    """Run it; return exit status, outcomes by name (None when there are none) and output."""
     status, out, err = scratch.run("validate_model", *arguments)
     file = scratch.root / "build/model_checks.json"
     report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
@@ -28,18 +28,18 @@ def validate(scratch, *arguments):
     return status, report and {one["check"]: one for one in report["checks"]}, out + err
 
 
-# A class of one's own can neither be stored nor served; what is asked of it here is how it answers.
+# A custom class can neither be stored nor served; here its answers are tested.
 SHIPPING = {"can be stored without pickle", "can be served"}
 
 
 def fault(outcomes):
-    """The one check of how the model answers that did not pass, and what it observed."""
+    """The only failed check on the model's answers, and its observation."""
     (broken,) = [one for name, one in outcomes.items() if not one["success"] and name not in SHIPPING]
     return broken["check"], broken["observed"]
 
 
 def test_good_model_passes(scratch):
-    """A model that does what it should passes every check, the team's own rules among them."""
+    """A correct model passes every check, including the team's own rules."""
     scratch.edit("project/checks.py", '"""Our checks."""', RULES)
     status, outcomes, said = validate(scratch)
     assert status == 0 and "✅" in said
@@ -59,7 +59,7 @@ def test_good_model_passes(scratch):
     assert outcomes["refuses a missing column"]["observed"] == "tried with 3 columns"
 
 
-def test_json_prints_the_outcomes_alone(scratch):
+def test_json_prints_only_the_outcomes(scratch):
     """--json puts the outcomes, and nothing else, on standard output."""
     status, out, err = scratch.run("validate_model", "--json")
     assert (status, err) == (0, "")
@@ -81,7 +81,7 @@ def build(parameters, seed):
     return Model(seed)
 '''
 
-# What is changed in the model above; the check that finds it, and part of what it says.
+# The change to the model above; the check that finds it, and part of its message.
 FAULTS = {
     "learns the reverse": ("/ 50, y)", "/ 50, 1 - y)", "beats a dummy", "surely not better"),
     "own randomness": ("/ 50, y)", "/ 50 + np.random.normal(size=(len(X), 1)), y)", "same seed, same model", "use the seed"),
@@ -100,8 +100,8 @@ FAULTS = {
 }  # fmt: skip
 
 
-def test_model_that_cannot_be_stored_or_served_is_named_before_training(scratch):
-    """A transformer without ONNX counterpart is served by scikit-learn; where the model holds a type that is not trusted, it is not."""
+def test_unsupported_model_is_named_before_training(scratch):
+    """A transformer without ONNX counterpart is served by scikit-learn; a model with an untrusted type is refused."""
     scratch.edit("project/model.py", "StandardScaler())", "FunctionTransformer(numpy.cbrt))")
     scratch.edit(
         "project/model.py",
@@ -123,7 +123,7 @@ def test_model_that_cannot_be_stored_or_served_is_named_before_training(scratch)
 
 @pytest.mark.parametrize("case", FAULTS)
 def test_fault_in_the_model_is_named(scratch, case):
-    """Each fault fails the one check that is about it, with the reason; exit status 1, and the outcomes are written."""
+    """Each fault fails exactly the check for it, with the reason; exit status 1, and the outcomes are written."""
     old, new, check, observed = FAULTS[case]
     frame = pd.read_csv(scratch.root / "data.csv")
     scratch.data(frame.assign(age=frame["age"] + 0.5))
@@ -145,7 +145,7 @@ def test_fault_in_the_model_is_named(scratch, case):
     ],
 )  # fmt: skip
 def test_broken_rule_of_the_team_is_named(scratch, rule, said):
-    """A rule of project/checks.py that does not hold fails with what was observed."""
+    """A rule of project/checks.py that does not hold fails with its observation."""
     scratch.edit("project/checks.py", '"""Our checks."""', f"from pipeline.evaluation.behaviour import *\n{rule}")
     status, outcomes, _ = validate(scratch)
     assert status == 1 and said in fault(outcomes)[1]
@@ -166,7 +166,7 @@ def test_broken_rule_of_the_team_is_named(scratch, rule, said):
     ],
 )  # fmt: skip
 def test_fault_in_the_team_s_files_is_named(scratch, file, old, new, message):
-    """What cannot even be tried is said in a line that names the place; outcomes of an earlier run are gone."""
+    """An error before the checks is one line with its place; outcomes of an earlier run are removed."""
     validate(scratch)
     scratch.edit(file, old, new)
     status, outcomes, said = validate(scratch)
@@ -174,8 +174,8 @@ def test_fault_in_the_team_s_files_is_named(scratch, file, old, new, message):
     assert message in said and "Traceback" not in said
 
 
-def test_the_holdout_is_never_touched(scratch):
-    """The sample holds rows of the training side only, at most 2,000, and every fourth is kept back."""
+def test_holdout_is_never_used(scratch):
+    """The sample has only rows of the training side, at most 2,000, and every fourth is kept for testing."""
     dataset = load_dataset(load_settings())
     rows, kept_back = sample(dataset)
     assert not dataset.holdout[rows].any() and len(set(rows)) == len(rows) == (~dataset.holdout).sum()
@@ -184,7 +184,7 @@ def test_the_holdout_is_never_touched(scratch):
     assert (rows == again).all()
 
 
-def test_rare_classes_are_drawn_evenly(scratch):
+def test_rare_classes_are_sampled_evenly(scratch):
     """Of 20,000 rows with one class in ten, 2,000 are drawn, half of each class."""
     y = np.where(np.arange(20_000) % 10 == 0, "yes", "no")
     frame = pd.DataFrame({"id": np.arange(20_000), "age": 1.0, "bought": y})
@@ -195,7 +195,7 @@ def test_rare_classes_are_drawn_evenly(scratch):
 
 
 def test_too_few_rows_are_refused(scratch):
-    """A class with under four rows to train on is refused by name, and so is a regression with under four."""
+    """A class with under four training rows is refused by name, and so is a regression with under four."""
     frame = pd.read_csv(scratch.root / "data.csv")
     scratch.data(pd.concat([frame[frame["bought"] == "no"], frame[frame["bought"] == "yes"].head(3)]))
     status, _, said = validate(scratch)
@@ -216,7 +216,7 @@ def test_too_few_rows_are_refused(scratch):
     ],
 )
 def test_other_tasks_pass(scratch, load, task, model):
-    """Several classes and numbers to predict are tried in the same way."""
+    """Several classes and regressions are tested in the same way."""
     data = load(as_frame=True)
     scratch.data(data.frame.rename_axis("id").reset_index())
     scratch.write("project/model.py", f"{model}\ndef build(parameters, seed):\n    return Own(20, random_state=seed)\n")
@@ -244,15 +244,15 @@ def test_other_tasks_pass(scratch, load, task, model):
         ("project/model.py", "    numbers =", "    raise SystemExit(0)\n    numbers =", "SystemExit: 0"),
     ],
 )
-def test_what_would_stop_a_later_stage_is_known_before_training(scratch, file, old, new, message):
-    """A gate that names no metric or feature, metrics that are none, and an exit that would pass for success."""
+def test_later_failures_are_found_before_training(scratch, file, old, new, message):
+    """A gate with an unknown metric or feature, invalid metrics, and an exit that would look like success."""
     scratch.edit(file, old, new)
     status, _, said = validate(scratch)
     assert status == 1 and message in said and "Traceback" not in said
 
 
 def test_data_without_a_number_column(scratch):
-    """Where there is no number column, there is no text to refuse in one."""
+    """Then there is no check for text in a number column."""
     frame = pd.read_csv(scratch.root / "data.csv")
     scratch.data(frame.assign(age=np.where(frame["age"] > 54, "old", "young"))[["id", "age", "bought"]])
     scratch.edit(
@@ -263,8 +263,8 @@ def test_data_without_a_number_column(scratch):
     assert outcomes["refuses text in a number column"]["observed"] == "there is no number column"
 
 
-def test_a_few_columns_are_tried():
-    """Of many columns ten are tried, the first and the last among them; of few, all."""
+def test_only_some_columns_are_tested():
+    """Of many columns ten, including the first and the last; of few, all."""
     names = [f"c{number}" for number in range(100)]
     tried = few(names)
     assert len(tried) == 10 and {"c0", "c99"} <= set(tried)

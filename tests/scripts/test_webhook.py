@@ -1,4 +1,4 @@
-"""`make webhook` and what follows from it, with the MLflow server of a fork and its real webhooks."""
+"""`make webhook` and its effects, with a fork's MLflow server and its real webhooks."""
 
 import json
 import re
@@ -29,20 +29,20 @@ def mlflow(fork):
 
 @pytest.fixture
 def relay(mlflow):
-    """A relay to a GitHub that takes everything; `github` has what it was asked."""
+    """A relay to a GitHub that accepts everything; `github` has its requests."""
     with server(204) as github, relay_to(github, uri(mlflow), model=NAME, secret=SECRET) as made:
         made.github = github
         yield made
 
 
 def start(fork, **environment: str) -> None:
-    """Start the fork's MLflow anew."""
+    """Restart the fork's MLflow."""
     fork.ok("-m", "scripts.stop")
     fork.ok("-m", "scripts.mlflow.start_mlflow", **ENVIRONMENT, **environment)
 
 
 def uri(fork) -> str:
-    """Its address."""
+    """Its URL."""
     return fork.json(".mlflow/server.json")["uri"]
 
 
@@ -52,14 +52,14 @@ def register(fork, url: str, **environment: str) -> str:
 
 
 def refused(fork, url: str, **environment: str) -> str:
-    """`make webhook`, which must fail in words."""
+    """`make webhook`, which must fail with a message."""
     said = fork.refused("-m", "scripts.mlflow.webhook", "--url", url, **(ENVIRONMENT | environment))
     assert SECRET not in said and "next: " in said
     return said
 
 
 def finding(fork, **environment: str) -> dict:
-    """What `make doctor` says of the webhook."""
+    """`make doctor`'s line about the webhook."""
     rows = json.loads(fork.run("-m", "scripts.doctor", "--json", **environment).stdout)
     return next(row for row in rows if row["what"] == "webhook")
 
@@ -68,8 +68,8 @@ def test_one_click_in_mlflow_starts_one_workflow(mlflow, relay, capsys):
     """From the registry's own server to GitHub: three aliases moved at once start one, and the version is MLflow's."""
     said = register(mlflow, f"{relay.url}/webhook")
     assert f"the webhook slipway-{NAME} on" in said and "answered 202" in said
-    assert relay.deliveries("ignored", "model") == 1  # MLflow's try is of a model of its own
-    time.sleep(1.5)  # as long as the server's list of webhooks may be old
+    assert relay.deliveries("ignored", "model") == 1  # MLflow's test delivery is for a model of its own
+    time.sleep(1.5)  # the server caches its list of webhooks for this long
     client = mlflow.mlflow()
     client.set_registered_model_alias(NAME, "Production", "1")
     began = time.monotonic()
@@ -88,8 +88,8 @@ def test_one_click_in_mlflow_starts_one_workflow(mlflow, relay, capsys):
     wait(lambda: relay.promotions("started") == 2)
 
 
-def test_the_webhook_is_made_once_and_survives_a_restart(mlflow, relay):
-    """Again it is updated, to another address too; after a restart MLflow still lists it and signs with its secret."""
+def test_webhook_is_created_once_and_survives_a_restart(mlflow, relay):
+    """A second call updates it, also to another URL; after a restart MLflow still lists it and signs with its secret."""
     register(mlflow, f"{relay.url}/webhook")
     assert register(mlflow, f"{relay.url}/webhook").startswith("updated")
     start(mlflow)
@@ -97,13 +97,13 @@ def test_the_webhook_is_made_once_and_survives_a_restart(mlflow, relay):
     (there,) = [hook for hook in client.list_webhooks() if hook.name == f"slipway-{NAME}"]
     assert (there.url, str(there.status)) == (f"{relay.url}/webhook", "ACTIVE")
     assert {str(event) for event in there.events} == {"model_version_alias.created", "model_version_alias.deleted"}
-    relay.worker.read = lambda: {"production": "2"}  # the server is at another port now
+    relay.worker.read = lambda: {"production": "2"}  # the server has another port now
     client.set_registered_model_alias(NAME, "production", "2")
     wait(lambda: relay.promotions("started") == 1)
 
 
-def test_the_key_stays_on_this_machine(mlflow, tmp_path):
-    """The key that webhooks' secrets are stored under is readable by nobody else, and no part of what travels."""
+def test_webhook_key_stays_on_this_machine(mlflow, tmp_path):
+    """The key that encrypts the webhooks' secrets is private, and not part of the snapshot."""
     key = mlflow.root / ".mlflow/webhook.key"
     assert key.stat().st_mode & 0o777 == 0o600
     parts = snapshot.snapshot(mlflow.root / ".mlflow", tmp_path)
@@ -112,20 +112,20 @@ def test_the_key_stays_on_this_machine(mlflow, tmp_path):
     assert not any(word in path.read_bytes() for path in paths for word in (key.read_bytes(), SECRET.encode()))
 
 
-def test_a_relay_with_another_secret_is_told(mlflow, relay):
-    """The relay's 401 becomes words about the secret."""
+def test_relay_with_another_secret_is_reported(mlflow, relay):
+    """The relay's 401 becomes a message about the secret."""
     said = refused(mlflow, f"{relay.url}/webhook", SLIPWAY_RELAY_SECRET="f" * 8 + "0123456789ab")
     assert "it has another secret" in said and relay.deliveries("refused", "signature") == 1
 
 
-def test_a_relay_that_does_not_run_is_told(mlflow):
-    """Nobody listens there: the webhook is made, and what is wrong is said."""
+def test_unreachable_relay_is_reported(mlflow):
+    """The webhook is created, and the message says what is wrong."""
     said = refused(mlflow, f"http://127.0.0.1:{free_port()}/webhook")
     assert "MLflow did not reach it: nothing listens there" in said and "is the relay running" in said
 
 
-def test_something_else_at_that_address_is_told(mlflow, relay):
-    """Another page of another server is no relay."""
+def test_another_program_instead_of_the_relay_is_reported(mlflow, relay):
+    """A page of another server is not a relay."""
     assert "answered 404" in refused(mlflow, f"{relay.url}/elsewhere")
 
 
@@ -136,15 +136,15 @@ def test_something_else_at_that_address_is_told(mlflow, relay):
      ({"MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "false"}, "http://relay.invalid/webhook", "cannot find that host")],
     ids=["scheme", "private", "unknown host"],
 )  # fmt: skip
-def test_what_mlflow_refuses_is_told_with_its_remedy(mlflow, environment, url, words):
-    """A scheme, a private address and a host that nobody knows: the variable of the server is named."""
+def test_mlflow_refusals_have_advice(mlflow, environment, url, words):
+    """For a scheme, a private address and an unknown host, the message names the server's variable."""
     start(mlflow, **environment)
     assert words in refused(mlflow, url)
     start(mlflow)
 
 
-def test_a_server_whose_key_has_changed_is_told(mlflow, relay):
-    """MLflow cannot list its webhooks any more: which variable is not as it was, by both commands."""
+def test_server_with_a_changed_key_is_reported(mlflow, relay):
+    """MLflow cannot list its webhooks any more: both commands name the variable."""
     register(mlflow, f"{relay.url}/webhook")
     other = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
     start(mlflow, MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=other)
@@ -154,8 +154,8 @@ def test_a_server_whose_key_has_changed_is_told(mlflow, relay):
     start(mlflow)
 
 
-def test_the_doctor_says_whether_mlflow_tells_a_relay(mlflow, relay):
-    """Active and taken, another secret, not reachable, switched off, or not there: a sentence each, and nothing is started."""
+def test_doctor_describes_the_webhook(mlflow, relay):
+    """Active and accepted, another secret, unreachable, disabled, or missing: a sentence each, and nothing is started."""
     register(mlflow, f"{relay.url}/webhook")
     assert finding(mlflow) == {
         "what": "webhook",
@@ -180,8 +180,8 @@ def test_the_doctor_says_whether_mlflow_tells_a_relay(mlflow, relay):
     assert finding(mlflow)["says"].startswith("schedule only: ")
 
 
-def test_the_doctor_does_not_start_mlflow(mlflow):
-    """Where no MLflow runs there is only the schedule, and still none runs afterwards."""
+def test_doctor_does_not_start_mlflow(mlflow):
+    """Without a running MLflow it mentions the schedule only, and still none runs afterwards."""
     mlflow.ok("-m", "scripts.stop")
     found = finding(mlflow)
     assert found["state"] == "ok" and re.match("schedule only: ", found["says"])
@@ -189,8 +189,8 @@ def test_the_doctor_does_not_start_mlflow(mlflow):
     start(mlflow)
 
 
-def test_a_secret_is_needed_and_an_address(mlflow):
-    """Without them nothing is asked of MLflow, and what is missing is named."""
+def test_secret_and_url_are_required(mlflow):
+    """Without them MLflow gets no request, and the message names what is missing."""
     assert "SLIPWAY_RELAY_SECRET" in refused(mlflow, "https://relay.example.com/webhook", SLIPWAY_RELAY_SECRET="")
     assert "URL is needed" in refused(mlflow, "")
     assert "does not begin with https:// or http://" in refused(mlflow, "ftp://relay/webhook")

@@ -1,4 +1,4 @@
-"""From the click to the answer: the relay with --reconcile on one machine, with a real MLflow, a real webhook and a real service."""
+"""From the click to the response: the relay with --reconcile on one machine, with a real MLflow, a real webhook and a real service."""
 
 import secrets
 import signal
@@ -18,12 +18,12 @@ from tests.delivery.relay.relays import metric, wait
 from tests.serving.browser import browsing
 
 NAME = "breast-cancer"
-SECONDS = 10  # promised from the click to the answer
+SECONDS = 10  # promised from the click to the response
 
 
 @pytest.fixture(scope="module")
 def relay(two):
-    """The relay, whose webhook MLflow has."""
+    """The relay, registered as MLflow's webhook."""
     port = free_port()
     environment = {"SLIPWAY_RELAY_SECRET": secrets.token_hex(16), "SLIPWAY_RELAY_PORT": str(port)}
     command = [sys.executable, "-m", "scripts.mlflow.webhook_relay", "--reconcile"]
@@ -35,7 +35,7 @@ def relay(two):
         try:
             wait(lambda: _healthy(url), 60)
             assert "answered 202" in two.ok("-m", "scripts.mlflow.webhook", "--url", f"{url}/webhook", **environment)
-            time.sleep(8)  # the imports of the process that reconciles
+            time.sleep(8)  # for the imports of the process that reconciles
             yield SimpleNamespace(url=url, process=process)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -49,19 +49,19 @@ def _healthy(url: str) -> bool:
 
 
 def production(fork) -> str:
-    """The version that production answers with."""
+    """The version in production's response."""
     with suppress(requests.ConnectionError):
         return requests.get(f"{fork.json('.slipway/production.json')['url']}/model/info", timeout=5).json()["version"]
     return ""
 
 
 def log(fork) -> str:
-    """What the relay printed."""
+    """The relay's output."""
     return (fork.root / "relay.log").read_text(encoding="utf-8")
 
 
 def click(fork, relay, version: str) -> float:
-    """Move the alias as MLflow's page does, and wait until all is done; the seconds until production answered with the version."""
+    """Move the alias as MLflow's page does, and wait until all is done; returns the seconds until production responded with the version."""
     before = metric(relay.url, "slipway_relay_promotions_total", result="started")
     began = time.monotonic()
     fork.mlflow().set_registered_model_alias(NAME, "production", version)
@@ -72,8 +72,8 @@ def click(fork, relay, version: str) -> float:
     return seconds
 
 
-def test_production_answers_within_ten_seconds_of_the_click(two, relay, capsys):
-    """By way of staging and its tests; the quicker of two clicks counts, for the machine may be busy with other tests."""
+def test_production_responds_within_ten_seconds_of_the_click(two, relay, capsys):
+    """Including staging and its tests; the faster of two clicks counts, because other tests may keep the machine busy."""
     took = []
     for version in ("1", "2"):
         took.append(click(two, relay, version))
@@ -85,8 +85,8 @@ def test_production_answers_within_ten_seconds_of_the_click(two, relay, capsys):
 
 
 @pytest.mark.needs("browser")
-def test_a_click_in_mlflows_own_pages_is_answered_within_ten_seconds(two, relay, tmp_path, capsys):
-    """A person moves the alias with the mouse, in a real browser; of two clicks again the quicker counts."""
+def test_click_in_mlflow_s_pages_is_deployed_within_ten_seconds(two, relay, tmp_path, capsys):
+    """The alias is moved with the mouse in a real browser; again the faster of two clicks counts."""
     took = []
     with browsing(tmp_path / "profile") as browser:
         for version in ("1", "2"):
@@ -101,8 +101,8 @@ def test_a_click_in_mlflows_own_pages_is_answered_within_ten_seconds(two, relay,
     assert min(took) < SECONDS
 
 
-def test_a_delivery_goes_on_beside_the_relay(two, relay):
-    """`make ship` moves aliases as well: the relay hears of it, finds nothing to do, and production is what was shipped."""
+def test_delivery_and_relay_do_not_conflict(two, relay):
+    """`make ship` moves aliases as well: the relay gets the event, finds nothing to do, and production is the shipped version."""
     before = metric(relay.url, "slipway_relay_deliveries_total", result="accepted", reason="")
     two.edit("pipeline.toml", "C = 0.6 ", "C = 0.7 ")
     two.ok("-m", "scripts.ship")
@@ -112,8 +112,8 @@ def test_a_delivery_goes_on_beside_the_relay(two, relay):
     assert metric(relay.url, "slipway_relay_promotions_total", result="failed") == 0
 
 
-def test_a_promotion_that_fails_is_told(two, relay):
-    """A version without a verdict: production stays, the alias is back, and the relay counts and shows why."""
+def test_failed_promotion_is_reported(two, relay):
+    """A version without a verdict: production is unchanged, the alias is back, and the relay counts the failure and prints the reason."""
     client = two.mlflow()
     first = client.get_model_version(NAME, "1")
     number = client.create_model_version(NAME, f"runs:/{first.run_id}/model", run_id=first.run_id).version
@@ -124,8 +124,8 @@ def test_a_promotion_that_fails_is_told(two, relay):
     assert client.get_model_version_by_alias(NAME, "production").version == production(two) == "3"
 
 
-def test_a_relay_that_is_ended_while_it_deploys_undoes_it(two, relay):
-    """The last test: SIGTERM ends the reconcile under way as Ctrl-C does, and the alias says what serves."""
+def test_relay_stopped_during_a_deployment_undoes_it(two, relay):
+    """The last test: SIGTERM interrupts the running reconcile like Ctrl-C, and the alias names the current release."""
     client = two.mlflow()
     client.set_registered_model_alias(NAME, "production", "1")
     wait(lambda: "waiting until the service for staging is ready" in _reconcile_log(two), 60)

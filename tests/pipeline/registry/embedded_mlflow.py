@@ -1,4 +1,4 @@
-"""An embedded MLflow in a folder of its own, for tests that speak to a real one."""
+"""An embedded MLflow in a temporary folder, for tests that need a real one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from pipeline.settings import Settings, load_settings
 
 @contextmanager
 def embedded(home: Path) -> Iterator[Settings]:
-    """Make this folder the place of the embedded server, which is started when it is asked for, and ended afterwards."""
+    """Use this folder for the embedded server, which starts on demand and is stopped afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setattr(mlflow_server, "HOME", home)

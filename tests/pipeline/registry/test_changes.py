@@ -1,4 +1,4 @@
-"""What a person changed in MLflow's registry, read from two states of its database."""
+"""Changes that a person made in MLflow's registry, found by comparing two states of its database."""
 
 import sqlite3
 from contextlib import closing
@@ -22,7 +22,7 @@ INSERT INTO registered_model_aliases VALUES ('m', 'production', 2), ('m', 'previ
 
 @pytest.fixture
 def database(tmp_path):
-    """A database as MLflow makes it, as far as it is read here; call it with SQL to change it."""
+    """A database like MLflow's, with the tables that are read here; call it with SQL to change it."""
     path = tmp_path / "mlflow.db"
 
     def change(script: str):
@@ -47,18 +47,18 @@ def database(tmp_path):
         ("UPDATE registered_models SET description = 'words'", ("description", "", "words")),
     ],
 )  # fmt: skip
-def test_each_change_of_a_registry_is_seen(database, script, change):
-    """Aliases, tags, descriptions, stages and versions: what it was, and what it is."""
+def test_every_change_in_the_registry_is_found(database, script, change):
+    """Aliases, tags, descriptions, stages and versions, with the old and the new value."""
     assert registry_changes.compare(database(""), database(script)) == [Change("m", *change)]
 
 
-def test_nothing_changed_is_no_change(database):
-    """The same state, also after it travelled as JSON, differs in nothing."""
+def test_equal_states_have_no_changes(database):
+    """Also after one was serialized as JSON."""
     assert registry_changes.compare([list(row) for row in database("")], database("")) == []
 
 
-def test_an_alias_that_was_set_is_moved_and_one_that_was_removed_is_not(database):
-    """What deploys is a version to deploy, of this model and under this very name."""
+def test_set_alias_counts_as_moved_and_a_removed_one_does_not(database):
+    """Only an alias that names a version of this model, with the exact name, causes a deployment."""
     before = database("")
     after = database(
         "DELETE FROM registered_model_aliases; INSERT INTO registered_model_aliases VALUES "
@@ -68,8 +68,8 @@ def test_an_alias_that_was_set_is_moved_and_one_that_was_removed_is_not(database
     assert registry_changes.moved(changes, "m", ("production", "staging")) == ["staging"]
 
 
-def test_the_table_is_one_line_each_without_control_characters(database):
-    """Long and hostile values are cut and cleaned; columns stand below each other."""
+def test_table_has_one_clean_line_per_change(database):
+    """Long and hostile values are shortened and cleaned; columns are aligned."""
     changes = registry_changes.compare(database(""), database(
         "UPDATE model_versions SET description = 'a\n\x1b[31mred' || hex(zeroblob(500)); DELETE FROM registered_model_aliases"
     ))  # fmt: skip
@@ -79,8 +79,8 @@ def test_the_table_is_one_line_each_without_control_characters(database):
     assert len({line.index(" → ") >= 0 for line in lines}) == 1 and registry_changes.table([]) == []
 
 
-def test_what_is_no_registry_says_nothing(tmp_path):
-    """No database, or one with other tables: there is nothing to compare, and nothing fails."""
+def test_foreign_database_has_no_changes(tmp_path):
+    """Without a database, or with other tables, there is nothing to compare, and nothing fails."""
     assert registry_changes.read(tmp_path / "absent.db") == [] and not (tmp_path / "absent.db").exists()
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE registered_models (name TEXT)")

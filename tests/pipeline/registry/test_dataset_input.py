@@ -1,4 +1,4 @@
-"""What MLflow is told of the training data."""
+"""The data set information that MLflow gets."""
 
 import json
 
@@ -10,7 +10,7 @@ from pipeline.registry import dataset_input
 
 
 def table(rows: int) -> pd.DataFrame:
-    """Numbers, texts, truth values and a target; one text and one number are missing, in rows that no even sample has."""
+    """Numbers, texts, booleans and a target; one text and one number are missing, in rows that an even sample skips."""
     place = np.arange(rows)
     frame = pd.DataFrame(
         {
@@ -25,7 +25,7 @@ def table(rows: int) -> pd.DataFrame:
     return frame
 
 
-def test_schema_of_a_sample_is_that_of_the_table_and_the_size_is_the_tables():
+def test_sample_has_the_schema_and_size_of_the_table():
     """MLflow shows every column with its type, whether it may be missing, and the true number of rows."""
     whole = table(5000)
     told = dataset_input.SampledDataset(whole, "iris-train", "target", "d" * 36).to_dict()
@@ -35,7 +35,7 @@ def test_schema_of_a_sample_is_that_of_the_table_and_the_size_is_the_tables():
     assert [column["name"] for column in schema if not column["required"]] == ["size", "text"]
 
 
-def test_mlflow_looks_at_no_more_than_a_sample():
+def test_mlflow_gets_only_a_sample():
     """A thousand rows and one for each column with a missing value, whatever the size; a small table is whole."""
     assert len(dataset_input.sample(table(20_000))) == dataset_input.SAMPLE + 2
     small = table(50)

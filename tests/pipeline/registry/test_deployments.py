@@ -1,4 +1,4 @@
-"""Deployment records in a real MLflow: what is checked before a release, what is left to do after it, and who does it then."""
+"""Deployment records in a real MLflow: checks before a release, bookkeeping after it, and who completes it after a failure."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ NUMBERS = iter(range(10_000))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The address of a real MLflow, whose client asks again at once."""
+    """The URL of a real MLflow, whose client retries without pauses."""
     with embedded(tmp_path_factory.mktemp("mlflow")) as settings, pytest.MonkeyPatch.context() as patch:
         patch.setattr(once, "PAUSES", (0.01, 0.01))
         patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
@@ -29,13 +29,13 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def client(server):
-    """A client of it."""
+    """A client for it."""
     return MlflowClient(server, server)
 
 
 @pytest.fixture
 def name(client):
-    """A model with two versions, of which production is on the second."""
+    """A model with two versions, the second in production."""
     name = f"m{next(NUMBERS)}"
     client.create_registered_model(name)
     run = client.create_run(versions.experiment(client, name)).info.run_id
@@ -52,7 +52,7 @@ def begin(client, name, version="1", moves_from="2", left="2") -> str:
 
 
 def serving(version):
-    """What says that production serves a version."""
+    """A record that says that production serves a version."""
     return lambda: {"version": version, "digest": f"d{version}"}
 
 
@@ -67,12 +67,12 @@ def records(client, name) -> list:
 
 
 def alias(client, name) -> str:
-    """The version that production is on."""
+    """The version in production."""
     return versions.by_alias(client, name, "production").version
 
 
-def test_a_deployment_that_ends_well_is_recorded_as_such(client, name):
-    """Begun, the record counts for nothing; ended, it is the last deployment, and finished."""
+def test_successful_deployment_is_recorded(client, name):
+    """While it runs, the record does not count; afterwards it is the last deployment, and finished."""
     record = begin(client, name)
     assert versions.last_deployment(client, name, "production") is None
     assert client.get_run(record).info.status == "RUNNING"
@@ -85,8 +85,8 @@ def test_a_deployment_that_ends_well_is_recorded_as_such(client, name):
     assert client.get_model_version(name, "1").tags[deployments.LAST] == record
 
 
-def test_a_deployment_that_fails_says_why(client, name):
-    """The record of a failure keeps the reason, and is no last deployment."""
+def test_failed_deployment_records_the_reason(client, name):
+    """Its record is not the last deployment."""
     record = begin(client, name)
     deployments.fail(client, record, RegistryError("it broke"), image="i")
     assert (tags(client, record)["result"], tags(client, record)["detail"], tags(client, record)["image"]) == (
@@ -95,8 +95,8 @@ def test_a_deployment_that_fails_says_why(client, name):
     assert versions.last_deployment(client, name, "production") is None
 
 
-def test_a_deleted_experiment_is_refused_before_and_restored_by_the_command_named(client, name, server):
-    """A deployment cannot begin, the words hold the command that brings the experiment back, and it does."""
+def test_deleted_experiment_is_refused_with_the_command_to_restore_it(client, name, server):
+    """A deployment cannot begin, and the command in the message restores the experiment."""
     deployments.end(client, begin(client, name), "deployed")
     client.delete_experiment(client.get_experiment_by_name(f"{name}-deployments").experiment_id)
     for ask in (lambda: begin(client, name), lambda: versions.last_deployment(client, name, "production")):
@@ -107,8 +107,8 @@ def test_a_deleted_experiment_is_refused_before_and_restored_by_the_command_name
     assert versions.last_deployment(client, name, "production")["version"] == "1"
 
 
-def test_a_server_that_cannot_be_written_is_refused_before(client, name, server, monkeypatch):
-    """Where the record, or a mark on the version, is refused, the deployment does not begin."""
+def test_read_only_server_is_refused_before_a_deployment(client, name, server, monkeypatch):
+    """If the record, or a tag on the version, cannot be written, the deployment does not begin."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for part in ("runs/create", "model-versions/set-tag"):
         refuses = flaky(server, 1, kinds=BEFORE, fails=lambda method, path, part=part: path.endswith(part))
@@ -116,8 +116,8 @@ def test_a_server_that_cannot_be_written_is_refused_before(client, name, server,
             begin(MlflowClient(proxy.url, proxy.url), name)
 
 
-def test_what_a_rollback_could_not_say_is_said_by_the_next_command(client, name, capsys):
-    """Serving but neither recorded nor promoted: record, alias, the alias before, and both marks are put right, once."""
+def test_next_command_completes_a_rollback_s_bookkeeping(client, name, capsys):
+    """If the release serves but is neither recorded nor promoted, record, both aliases and both tags are completed, once."""
     record = begin(client, name)
     for _ in range(2):
         deployments.settle(client, name, "production", serving("1"))
@@ -128,8 +128,8 @@ def test_what_a_rollback_could_not_say_is_said_by_the_next_command(client, name,
     assert capsys.readouterr().err.count("note: ") == 2
 
 
-def test_an_alias_that_somebody_has_moved_since_is_left_where_it_is(client, name):
-    """A wish that came after the deployment counts: the next reconcile brings it about."""
+def test_alias_moved_since_is_kept(client, name):
+    """A wish that came after the deployment counts: the next reconcile fulfils it."""
     record = begin(client, name)
     first = client.get_model_version(name, "1")
     client.create_model_version(name, first.source, run_id=first.run_id)
@@ -139,15 +139,15 @@ def test_an_alias_that_somebody_has_moved_since_is_left_where_it_is(client, name
     assert tags(client, record)["result"] == "deployed"
 
 
-def test_a_deployment_that_was_killed_before_its_release_is_recorded_as_failed(client, name):
+def test_deployment_killed_before_its_release_is_recorded_as_failed(client, name):
     """Something else serves: the record ends as failed, and no alias moves."""
     record = begin(client, name)
     deployments.settle(client, name, "production", serving("2"))
     assert tags(client, record)["result"] == "failed" and alias(client, name) == "2"
 
 
-def test_a_deployment_under_way_on_another_machine_is_left_alone(client, name, monkeypatch):
-    """What another machine began is its own to end, until it has had hours for that."""
+def test_running_deployment_of_another_machine_is_left_alone(client, name, monkeypatch):
+    """Only after hours without an end is it completed by others."""
     with monkeypatch.context() as patch:
         patch.setattr(socket, "gethostname", lambda: "another")
         record = begin(client, name)
@@ -158,16 +158,16 @@ def test_a_deployment_under_way_on_another_machine_is_left_alone(client, name, m
     assert tags(client, record)["result"] == "failed"
 
 
-def test_a_promotion_whose_mark_was_not_set_gets_it(client, name):
-    """An alias that is on what serves, by a deployment that promotes later: the version is marked as promoted."""
+def test_missing_promotion_tag_is_added(client, name):
+    """If the alias names the current release, whose deployment promotes later, the version is tagged as promoted."""
     about = ABOUT | {"version": "2", "digest": "d2", "action": "deploy"}
     deployments.end(client, deployments.begin(client, name, "production", about), "deployed")
     deployments.settle(client, name, "production", serving("2"))
     assert "promoted" in client.get_model_version(name, "2").tags
 
 
-def test_marks_that_were_not_set_after_following_an_alias_are_set_by_the_next_command(client, name):
-    """The version that production went back to, by its alias, is served, but nobody marked the other one: the next command does."""
+def test_missing_tags_after_following_an_alias_are_added(client, name):
+    """Production went back to a version by its alias, but the other version was not tagged: the next command does it."""
     client.set_registered_model_alias(name, "production", "1")
     record = begin(client, name, moves_from=None, left="2")
     deployments.end(client, record, "deployed")
@@ -179,8 +179,8 @@ def test_marks_that_were_not_set_after_following_an_alias_are_set_by_the_next_co
     assert "rolled_back" not in client.get_model_version(name, "2").tags, "what a person takes away stays away"
 
 
-def test_what_cannot_be_written_afterwards_is_a_warning(capsys):
-    """The command goes on, and the warning says what, why, and who does it then."""
+def test_bookkeeping_failure_is_a_warning(capsys):
+    """The command continues, and the warning says what is missing, why, and who completes it."""
     with deployments.afterwards("production serves version 1, but that could not be recorded"):
         raise MlflowException("Database is locked")
     said = capsys.readouterr().err
@@ -192,8 +192,8 @@ def test_what_cannot_be_written_afterwards_is_a_warning(capsys):
 
 @pytest.mark.parametrize("kinds", [BEFORE, AFTER], ids=["before", "after"])
 @pytest.mark.parametrize("every", [3, 4])
-def test_nothing_is_made_twice_where_requests_fail(client, server, every, kinds):
-    """Every third or fourth request fails before or after it was carried out: one experiment, run, record, model and version."""
+def test_retries_create_nothing_twice(client, server, every, kinds):
+    """Every third or fourth request fails before or after it was executed: one experiment, run, record, model and version."""
     name = f"f{next(NUMBERS)}"
     with flaky(server, every, kinds=kinds) as proxy:
         shaky = MlflowClient(proxy.url, proxy.url)
@@ -219,8 +219,8 @@ def test_nothing_is_made_twice_where_requests_fail(client, server, every, kinds)
     assert tags(client, record)["result"] == "deployed" and alias(client, name) == "1"
 
 
-def test_what_fails_for_good_is_not_tried_again(client, server):
-    """A request that MLflow refuses is made once, and its words are kept."""
+def test_permanent_error_is_not_retried(client, server):
+    """A request that MLflow refuses is sent once, and its message is kept."""
     with flaky(server, 1, fails=lambda *_: False) as proxy:
         shaky = MlflowClient(proxy.url, proxy.url)
         with pytest.raises(MlflowException, match="No Experiment with id=999999"):
@@ -229,8 +229,8 @@ def test_what_fails_for_good_is_not_tried_again(client, server):
 
 
 @pytest.mark.parametrize("every", [2, 3])
-def test_a_server_that_fails_now_and_then_is_a_server_that_answers(server, settings, monkeypatch, every):
-    """One fault of its page /health, or of a first request, stops no command."""
+def test_server_with_occasional_failures_is_usable(server, settings, monkeypatch, every):
+    """One failure of its page /health, or of a first request, stops no command."""
     with flaky(server, every) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""What of MLflow travels and how it is packed; and the lease, against a registry that is a dictionary behind real HTTP."""
+"""The snapshot of MLflow and its packing; and the lease, with a dictionary behind real HTTP as its registry."""
 
 import io
 import sqlite3
@@ -36,7 +36,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def tags():
-    """A registry of tags alone, on loopback: its address, what is under which tag, and a hook before each answer."""
+    """A registry of tags alone, on loopback: its address, the content of each tag, and a hook before each response."""
     held: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -76,8 +76,8 @@ def tags():
     server.server_close()
 
 
-def test_each_run_and_model_is_a_part_of_its_own(home, tmp_path):
-    """The database, each run's and each model's folder travel by themselves; logs and records of the server do not."""
+def test_each_run_and_model_is_a_part(home, tmp_path):
+    """The database, each run's and each model's folder are separate parts; the server's logs and records are not included."""
     parts = snapshot.snapshot(home, tmp_path)
     assert set(parts) == {"mlflow.db", "artifacts", "artifacts/1/run", "artifacts/1/models/m-1"}
     assert set(parts["artifacts/1/run"]) == {
@@ -87,8 +87,8 @@ def test_each_run_and_model_is_a_part_of_its_own(home, tmp_path):
     assert snapshot.snapshot(tmp_path / "nothing", tmp_path) == {}
 
 
-def test_the_same_files_give_the_same_bytes(home, tmp_path):
-    """A part's archive depends on names and bytes alone, not on times or modes; other bytes are another content."""
+def test_same_files_give_the_same_bytes(home, tmp_path):
+    """A part's archive depends on names and bytes alone, not on times or modes; other bytes have another digest."""
     parts = snapshot.snapshot(home, tmp_path)
     first = snapshot.pack("part", parts["artifacts/1/models/m-1"], tmp_path / "first")
     (home / NAME).touch()
@@ -99,16 +99,16 @@ def test_the_same_files_give_the_same_bytes(home, tmp_path):
     assert other["annotations"][snapshot.CONTENT] != first["annotations"][snapshot.CONTENT]
 
 
-def test_a_copied_database_is_copied_to_the_same_bytes(home, tmp_path):
-    """A state that was restored and not changed has the content that it had when it was saved."""
+def test_database_copies_are_reproducible(home, tmp_path):
+    """A state that was restored and not changed has the digest with which it was saved."""
     first = snapshot.snapshot(home, tmp_path)["mlflow.db"]["mlflow.db"]
     (tmp_path / "again").mkdir()
     again = snapshot.snapshot(tmp_path, tmp_path / "again")["mlflow.db"]["mlflow.db"]
     assert again.read_bytes() == first.read_bytes()
 
 
-def test_what_is_packed_is_unpacked(home, tmp_path):
-    """All parts together give back the files that travel."""
+def test_packing_and_unpacking_round_trip(home, tmp_path):
+    """All parts together restore all files of the snapshot."""
     for index, (part, files) in enumerate(snapshot.snapshot(home, tmp_path).items()):
         snapshot.pack(part, files, tmp_path / str(index))
         snapshot.unpack(tmp_path / str(index), tmp_path / "new")
@@ -132,8 +132,8 @@ def test_what_is_packed_is_unpacked(home, tmp_path):
         {"name": "server.json"},
     ],
 )
-def test_archive_that_writes_elsewhere_is_refused(tmp_path, entry):
-    """No absolute path, no way up, no link, no device, and nothing but a database and artifacts is unpacked."""
+def test_malicious_archive_is_refused(tmp_path, entry):
+    """No absolute path, parent path, link or device, and nothing but a database and artifacts is unpacked."""
     archive = tmp_path / "archive"
     with tarfile.open(archive, "w:gz") as tar:
         info = tarfile.TarInfo(entry["name"])
@@ -146,15 +146,15 @@ def test_archive_that_writes_elsewhere_is_refused(tmp_path, entry):
 
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"no archive"])
 def test_damaged_archive_is_refused(home, tmp_path, spoil):
-    """An archive that is short, or none, is an error of ours."""
+    """A truncated archive, or none, is one of our errors."""
     snapshot.pack("part", {NAME: home / NAME}, tmp_path / "archive")
     (tmp_path / "archive").write_bytes(spoil((tmp_path / "archive").read_bytes()))
     with pytest.raises(RegistryError, match="cannot be unpacked"):
         snapshot.unpack(tmp_path / "archive", tmp_path / "new")
 
 
-def test_swap_that_was_killed_between_its_steps_is_undone(tmp_path, monkeypatch):
-    """When the old MLflow was put aside and the new one is not there yet, the old one comes back."""
+def test_killed_swap_is_undone(tmp_path, monkeypatch):
+    """If the old MLflow was moved away and the new one is not in place, the old one is moved back."""
     monkeypatch.setattr(mlflow_server, "HOME", tmp_path / "home")
     monkeypatch.setattr(sync, "STATE", tmp_path)
     (tmp_path / "mlflow.old").mkdir()
@@ -176,13 +176,13 @@ def test_swap_that_was_killed_between_its_steps_is_undone(tmp_path, monkeypatch)
         ("docker.io/team/model", "registry-1.docker.io/team/model-mlflow"),
     ],
 )
-def test_where_mlflow_is_carried(images, where):
-    """Beside the images: in a repository within theirs, or next to it where there are none within."""
+def test_snapshot_s_repository(images, where):
+    """Within the repository of the images, or beside it for registries without nested ones."""
     assert oci.beside(images, "mlflow") == where
 
 
-def test_only_this_machine_is_spoken_to_without_tls():
-    """Plain HTTP is for loopback; a log-in never goes over it anywhere else."""
+def test_plain_http_is_limited_to_this_machine():
+    """A login is never sent without TLS to any other address."""
     assert oci.Repository("127.0.0.1:5050/a").client.prefix == "http"
     assert oci.Repository("localhost:5050/a").client.prefix == "http"
     assert oci.Repository("ghcr.io/team/a").client.prefix == "https"
@@ -190,8 +190,8 @@ def test_only_this_machine_is_spoken_to_without_tls():
 
 
 @pytest.mark.parametrize("command", [restore_mlflow, save_mlflow])
-def test_nothing_to_carry_is_one_sentence(monkeypatch, capsys, command):
-    """A team's server, or no registry: one sentence and status 0, and nothing is asked of any registry."""
+def test_without_a_snapshot_there_is_one_sentence(monkeypatch, capsys, command):
+    """With a team's server, or without a registry: one sentence, status 0, and no request to any registry."""
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("IMAGE_REPOSITORY", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -203,15 +203,15 @@ def test_nothing_to_carry_is_one_sentence(monkeypatch, capsys, command):
     assert "that server keeps" in capsys.readouterr().out
 
 
-def test_place_is_lowered(monkeypatch):
-    """MLflow is carried in lower case, as images are."""
+def test_repository_is_lower_cased(monkeypatch):
+    """As that of images."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/Octo/Template")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert sync.place(load_settings(ROOT / "tests/example/pipeline.toml")) == ("ghcr.io/octo/template/mlflow", "")
 
 
 def test_free_lease_is_taken_and_freed(tags):
-    """A lease is free when there is none and after its release; its holder alone can free it or beat."""
+    """A lease is free when there is none and after its release; only its holder can free it or send a heartbeat."""
     address, held, _ = tags
     timing = Timing(settle=0.5, poll=0.01)
     one, other = (Claimant(address, name, timing=timing) for name in ("one", "other"))
@@ -226,8 +226,8 @@ def test_free_lease_is_taken_and_freed(tags):
     assert other.ours()
 
 
-def test_of_two_claims_the_later_stands(tags):
-    """Whoever reads after `settle` that another claim stands does not hold the lease, though it found it free."""
+def test_later_of_two_claims_wins(tags):
+    """A job that finds another claim after `settle` does not hold the lease, though it found it free."""
     address, held, handler = tags
     one = Claimant(address, "one", timing=Timing(settle=1))
 
@@ -239,8 +239,8 @@ def test_of_two_claims_the_later_stands(tags):
     assert not one._try()
 
 
-def test_claim_that_took_too_long_is_given_up(tags):
-    """A claim that reached the registry later than `settle` after the reading is not relied on, though it stands."""
+def test_slow_claim_is_given_up(tags):
+    """A claim that reached the registry later than `settle` after the reading is not relied on, though it is there."""
     address, held, handler = tags
     one = Claimant(address, "one", timing=Timing(settle=0.1))
     handler.before = staticmethod(lambda method, tag: threading.Event().wait(0.2 if method == "PUT" else 0))
@@ -248,8 +248,8 @@ def test_claim_that_took_too_long_is_given_up(tags):
     assert held["lease"] == lease.content(*lease.FREE), "and nobody needs to wait until it is dead"
 
 
-def test_holder_is_dead_only_when_seen_unchanged_all_the_time(tags):
-    """A beat begins the count of `dead` anew."""
+def test_heartbeat_restarts_the_count_of_dead(tags):
+    """A holder is dead only if it was observed unchanged for the whole time."""
     address, held, _ = tags
     held["lease"] = lease.content("other", "other", "tick")
     one = Claimant(address, "one", timing=Timing(settle=1, dead=100))
@@ -263,8 +263,8 @@ def test_holder_is_dead_only_when_seen_unchanged_all_the_time(tags):
     assert one._try()
 
 
-def test_holder_that_could_not_be_seen_is_not_dead(tags):
-    """While the registry does not answer, no holder's beat can be seen: the count of `dead` begins anew after it."""
+def test_unobserved_holder_is_not_dead(tags):
+    """While the registry does not respond, no heartbeat can be observed: the count of `dead` restarts afterwards."""
     address, held, handler = tags
     held["lease"] = lease.content("other", "other", "tick")
     began = time.monotonic()
@@ -273,14 +273,14 @@ def test_holder_that_could_not_be_seen_is_not_dead(tags):
     assert time.monotonic() - began > 5.2
 
 
-def test_only_a_digest_names_what_a_layer_holds():
-    """A name from the registry that is no digest, such as a path, is left out: it would become a file's name here."""
+def test_layer_names_must_be_digests():
+    """Any other name from the registry, such as a path, is ignored, because it would become a file name here."""
     layers = [{"annotations": {snapshot.CONTENT: name}} for name in ("../../evil", "/etc/passwd", "a" * 64)] + [{}]
     assert list(snapshot.contents(layers)) == ["a" * 64]
 
 
-def test_an_mlflow_that_could_not_be_read_says_nothing_of_production(monkeypatch, tmp_path):
-    """Where the carried MLflow could not be read, whoever would act on what it says is refused."""
+def test_unreadable_snapshot_stops_decisions(monkeypatch, tmp_path):
+    """If the embedded MLflow could not be read, commands that depend on its content are refused."""
     monkeypatch.setattr(mlflow_server, "HOME", tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     sync.refuse_unknown()

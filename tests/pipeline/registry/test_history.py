@@ -1,4 +1,4 @@
-"""When things last happened is what MLflow's runs say, and sleeping schedules are noticed."""
+"""When things last happened, from MLflow's runs; and inactive schedules."""
 
 import time
 
@@ -13,13 +13,13 @@ DAY = history.DAY
 
 @pytest.fixture
 def client(tmp_path):
-    """MLflow on a database of its own."""
+    """A client for MLflow on a temporary database."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     return MlflowClient(uri, uri)
 
 
 def train(client, days_ago, status="FINISHED", **tags):
-    """A run of the model's experiment, some days ago; return its id."""
+    """A run in the model's experiment, some days ago; returns its id."""
     found = client.get_experiment_by_name("model")
     experiment = found.experiment_id if found else client.create_experiment("model")
     began = int((time.time() - days_ago * DAY) * 1000)
@@ -28,8 +28,8 @@ def train(client, days_ago, status="FINISHED", **tags):
     return run
 
 
-def test_the_newest_finished_run_counts(client):
-    """Trainings that failed are none; retrainings are those of the schedule; comparisons those with a drift."""
+def test_newest_finished_run_counts(client):
+    """Failed trainings do not count; retrainings are those of the schedule; comparisons are those with a drift."""
     assert history.last_training(client, "model") is None
     retrained = train(client, 90, reason="retrain: every Monday")
     train(client, 30, reason="retrain: on request")
@@ -42,7 +42,7 @@ def test_the_newest_finished_run_counts(client):
     assert found.run_id == compared and history.drift_of(found) == (0.12, "x", "3")
 
 
-def test_tags_that_are_not_ours_are_no_drift():
+def test_foreign_tags_are_not_drift():
     """A person may write any tag in MLflow's pages."""
     assert history.drift_of(history.Happened(0, "r", {"drift_psi": "much"})) is None
 
@@ -50,13 +50,13 @@ def test_tags_that_are_not_ours_are_no_drift():
 @pytest.mark.parametrize(
     ("days", "words"), [(0, "today"), (0.9, "today"), (1.1, "1 day ago"), (59, "59 days ago"), (-1, "today")]
 )
-def test_ages_are_told_to_the_day(days, words):
-    """Also when the clock of the server is ahead of ours."""
+def test_ages_are_in_days(days, words):
+    """Also when the server's clock is ahead of ours."""
     assert history.in_words(1e9 - days * DAY, now=1e9) == words
 
 
-def test_a_schedule_that_sleeps_is_noticed():
-    """Older than 60 days, or never, says how to wake it; younger says nothing."""
+def test_inactive_schedule_is_reported():
+    """When it is older than 60 days, or never ran, the message says how to enable it again."""
     assert "No scheduled retraining has run yet. GitHub switches schedules off" in history.warning(None)
     assert history.warning(history.Happened(1e9 - 59 * DAY, "r", {}), now=1e9) is None
     assert "61 days ago" in history.warning(history.Happened(1e9 - 61 * DAY, "r", {}), now=1e9)

@@ -1,4 +1,4 @@
-"""A training run's name in MLflow says version, change and verdict."""
+"""A training run's title in MLflow has version, change and verdict."""
 
 from types import SimpleNamespace
 
@@ -27,12 +27,12 @@ SAME = {"data_hash": "d", "commit": "abcdef0123"}
         ({}, SAME, {"parameters": {"grid": [*range(30)]}}, "grid none→[0, 1, 2, 3, 4, 5, …"),
     ],
 )
-def test_the_change_is_what_differs_from_productions_run(parameters, tags, facts, said):
+def test_title_names_the_change_from_production(parameters, tags, facts, said):
     """Parameters first, then the data; else the commit."""
     assert run_title.change(FACTS | facts, parameters, tags) == said
 
 
-def test_what_is_not_known_yet_is_left_out():
+def test_title_omits_what_is_unknown():
     """Before the verdict, and for a candidate that is never registered."""
     assert run_title.title("C 0.5→0.4") == "C 0.5→0.4"
     assert run_title.title("C 0.5→0.4", "refuse") == "C 0.5→0.4 · refused"
@@ -40,7 +40,7 @@ def test_what_is_not_known_yet_is_left_out():
 
 
 class Client:
-    """A run that is named and tagged, and how often it was written."""
+    """A client that counts how often a run's name and tags are written."""
 
     def __init__(self):
         self.run = SimpleNamespace(
@@ -60,8 +60,8 @@ class Client:
         self.writes += 1
 
 
-def test_telling_twice_writes_once():
-    """A stage that is run again changes nothing."""
+def test_same_title_is_written_once():
+    """A stage that runs again changes nothing."""
     client = Client()
     for _ in range(2):
         run_title.tell(client, "r", "accept", "3")
@@ -69,8 +69,8 @@ def test_telling_twice_writes_once():
     assert client.writes == 2
 
 
-def test_a_name_that_cannot_be_written_is_told_and_no_more(capsys):
-    """Names are for people: a delivery does not fail for them."""
+def test_title_that_cannot_be_written_is_a_warning(capsys):
+    """Titles are for people: a delivery does not fail for them."""
 
     class Refuses(Client):
         def set_tag(self, run_id, key, value):

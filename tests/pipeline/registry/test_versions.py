@@ -1,4 +1,4 @@
-"""The registry against a real MLflow server: aliases, versions, deployment records, and the server itself."""
+"""The registry with a real MLflow server: aliases, versions, deployment records, and the server itself."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ from tests.pipeline.registry.embedded_mlflow import embedded
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """An embedded server in a folder of its own."""
+    """An embedded server in a temporary folder."""
     with embedded(tmp_path_factory.mktemp("mlflow dir")) as settings:
         yield settings
 
 
 @pytest.mark.parametrize("address", ["http://localhost:abc", "nonsense", "http://nobody.invalid"])
-def test_address_that_is_none_is_refused_in_words(server, monkeypatch, address):
-    """A misspelt address or a name that does not resolve is a message, not a traceback."""
+def test_invalid_url_is_refused_with_a_message(server, monkeypatch, address):
+    """A misspelt URL or an unknown host is a message, not a traceback."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(RegistryError, match="MLFLOW_TRACKING_URI"):
         mlflow_server.uri(server)
@@ -35,7 +35,7 @@ def test_address_that_is_none_is_refused_in_words(server, monkeypatch, address):
 
 @pytest.fixture(scope="module")
 def client(server):
-    """A client of that server, with a model of three versions."""
+    """A client for that server, with a model of three versions."""
     connected = versions.connect(server)
     connected.create_registered_model("m")
     run = connected.create_run(versions.experiment(connected, "m")).info.run_id
@@ -44,15 +44,15 @@ def client(server):
     return connected
 
 
-def test_server_is_reused_while_it_runs(server, client):
-    """Asking again gives the address of the same process."""
+def test_running_server_is_reused(server, client):
+    """A second request returns the URL of the same process."""
     before = mlflow_server.running()
     assert mlflow_server.uri(server) == before["uri"]
     assert mlflow_server.running() == before
 
 
-def test_server_is_one_process_that_listens_on_loopback_only(server, client):
-    """The embedded server has no workers or job runners beside it, and no other machine can reach it."""
+def test_server_is_one_process_on_loopback(server, client):
+    """The embedded server has no workers or job runners, and no other machine can reach it."""
     process = psutil.Process(mlflow_server.running()["pid"])
     assert process.children(recursive=True) == []
     listening = [one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
@@ -60,18 +60,18 @@ def test_server_is_one_process_that_listens_on_loopback_only(server, client):
 
 
 def test_ui_is_served(server, client):
-    """The address shows MLflow's pages."""
+    """The URL shows MLflow's pages."""
     page = requests.get(mlflow_server.uri(server), timeout=10)
     assert page.status_code == 200 and "<html" in page.text
 
 
-def test_alias_on_no_version_is_none(client):
-    """An alias that was never set is no error."""
+def test_unset_alias_is_none(client):
+    """An alias that was never set is not an error."""
     assert versions.by_alias(client, "m", "production") is None
     assert versions.by_alias(client, "never-registered", "production") is None
 
 
-def test_alias_moves_only_from_where_it_is_expected(client):
+def test_alias_moves_only_from_the_expected_version(client):
     """Compare-and-set: from no version, then from the expected one; otherwise it stays and both versions are named."""
     versions.move_alias(client, "m", "production", "1", None)
     versions.move_alias(client, "m", "production", "2", "1")
@@ -80,11 +80,11 @@ def test_alias_moves_only_from_where_it_is_expected(client):
     with pytest.raises(RegistryError, match="is on version 2, not on no version"):
         versions.move_alias(client, "m", "production", "3", None)
     assert versions.by_alias(client, "m", "production").version == "2"
-    versions.move_alias(client, "m", "production", "2", "1")  # it is there already: run again after a kill
+    versions.move_alias(client, "m", "production", "2", "1")  # it is there already, as when run again after a kill
 
 
-def test_of_two_movers_at_once_one_wins(client):
-    """When eight move the alias from the same version at once, exactly one target results and the others are told."""
+def test_one_of_concurrent_moves_wins(client):
+    """When eight move the alias from the same version at once, it ends on one target and the others get an error."""
     client.set_registered_model_alias("m", "race", "1")
     errors = []
 
@@ -103,8 +103,8 @@ def test_of_two_movers_at_once_one_wins(client):
     assert winner in "23" and len(errors) == 2
 
 
-def test_version_is_found_by_number_and_tag(client):
-    """A version is found by its number or by a tag; an unknown number is refused with those there are."""
+def test_version_is_found_by_number_or_tag(client):
+    """An unknown number is refused with a list of the versions."""
     assert versions.by_number(client, "m", "2").tags["digest"] == "d2"
     assert versions.by_tag(client, "m", "digest", "d3").version == "3"
     assert versions.by_tag(client, "m", "digest", "other") is None
@@ -113,8 +113,8 @@ def test_version_is_found_by_number_and_tag(client):
     assert refused.value.then == "versions in MLflow: 3, 2, 1"
 
 
-def test_deployments_are_recorded_and_the_newest_success_is_found(client):
-    """Each deployment is a run; the last that succeeded in an environment is found with its time."""
+def test_newest_successful_deployment_is_found(client):
+    """Each deployment is a run; the last successful one in an environment is found with its time."""
     assert versions.last_deployment(client, "m", "production") is None
     about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
     deployments.append(client, "m", "production", about | {"version": "1"}, "deployed")
@@ -126,8 +126,8 @@ def test_deployments_are_recorded_and_the_newest_success_is_found(client):
     assert versions.timestamp(found["started"])[:2] == "20"
 
 
-def test_a_promotion_is_written_into_the_description_once(client):
-    """The tag, and one line with the deployment record, below what a person wrote; a second call adds nothing."""
+def test_promotion_is_added_to_the_description_once(client):
+    """A tag, and one line with the deployment record below a person's text; a second call adds nothing."""
     about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
     deployments.append(client, "m", "production", about | {"version": "3"}, "deployed")
     client.update_model_version("m", "3", "A person's words.")
@@ -140,8 +140,8 @@ def test_a_promotion_is_written_into_the_description_once(client):
     assert "nothing → version 3, deployed" in client.get_run(record).data.tags["mlflow.note.content"]
 
 
-def test_a_scheduled_run_speaks_for_nobody(client, monkeypatch):
-    """GitHub gives a scheduled run somebody's name; the approval is not put into that mouth."""
+def test_scheduled_run_names_no_approver(client, monkeypatch):
+    """GitHub gives a scheduled run some user's name, who did not approve it."""
     monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
     versions.promoted(client, "m", "1", "MLflow alias")
@@ -150,25 +150,25 @@ def test_a_scheduled_run_speaks_for_nobody(client, monkeypatch):
 
 
 def test_version_without_bundle_is_refused(client, tmp_path):
-    """A version that was registered by other means has no bundle, and that is said."""
+    """A version registered by other means has no bundle, and the message says so."""
     with pytest.raises(RegistryError, match="m version 1 has no bundle"):
         versions.fetch_bundle(client, versions.by_number(client, "m", "1"), tmp_path)
 
 
-def test_missing_experiment_is_made_once(client):
-    """Asking for an experiment twice gives the same one."""
+def test_missing_experiment_is_created_once(client):
+    """Asking for an experiment twice returns the same one."""
     assert versions.experiment(client, "e") == versions.experiment(client, "e")
 
 
-def test_address_that_is_not_http_is_refused(server, monkeypatch):
-    """A database or file address is refused: MLflow is reached over HTTP only."""
+def test_url_that_is_not_http_is_refused(server, monkeypatch):
+    """A database or file URL is refused: MLflow is reached over HTTP only."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     with pytest.raises(RegistryError, match="not an http address"):
         mlflow_server.uri(server)
 
 
-def test_server_that_does_not_start_shows_the_end_of_its_log(server, tmp_path, monkeypatch):
-    """When the server ends instead of answering, its last words are in the error."""
+def test_server_that_does_not_start_shows_its_log(server, tmp_path, monkeypatch):
+    """When the server exits instead of responding, the end of its log is in the error."""
     monkeypatch.setattr(mlflow_server, "LOG", tmp_path / "server.log")
     (tmp_path / "server.log").write_text("starting\nno space left on device\n")
     dead = {"uri": f"http://127.0.0.1:{processes.free_port()}", "pid": 2**22 + 1, "created": 0.0}
@@ -176,8 +176,8 @@ def test_server_that_does_not_start_shows_the_end_of_its_log(server, tmp_path, m
         mlflow_server.wait(dead)
 
 
-def test_server_whose_record_was_lost_is_found(server, client, tmp_path, monkeypatch):
-    """Two servers on one database must not be: a running one is found by its command, and used again."""
+def test_server_with_a_lost_record_is_found(server, client, tmp_path, monkeypatch):
+    """Two servers on one database would be an error: a running one is found by its command line and reused."""
     before = mlflow_server.running()
     monkeypatch.setattr(mlflow_server, "STATE", tmp_path / "server.json")
     found = mlflow_server.running()
@@ -185,8 +185,8 @@ def test_server_whose_record_was_lost_is_found(server, client, tmp_path, monkeyp
 
 
 def serve(home, monkeypatch, settings) -> tuple[dict, str]:
-    """The record of the embedded server of this folder, and an experiment that it is told of."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow's client leaves its own there
+    """The record of this folder's embedded server, and an experiment written to it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow's client sets it
     for name, path in (("HOME", home), ("STATE", home / "server.json"), ("LOG", home / "server.log")):
         monkeypatch.setattr(mlflow_server, name, path)
     MlflowClient(mlflow_server.uri(settings)).create_experiment(home.name)
@@ -194,12 +194,12 @@ def serve(home, monkeypatch, settings) -> tuple[dict, str]:
 
 
 def knows(settings) -> set[str]:
-    """The experiments of the server that is used now."""
+    """The experiments on the current server."""
     return {found.name for found in MlflowClient(mlflow_server.uri(settings)).search_experiments()}
 
 
-def test_a_folder_that_was_deleted_under_its_server_begins_anew(server, tmp_path, monkeypatch):
-    """A server whose files are gone would take what is written into a database that ends with it: it is replaced."""
+def test_server_of_a_deleted_folder_is_replaced(server, tmp_path, monkeypatch):
+    """A server whose files are gone would write into a database that disappears with it."""
     before, experiment = serve(tmp_path / "deleted", monkeypatch, server)
     try:
         shutil.rmtree(mlflow_server.HOME)
@@ -210,8 +210,8 @@ def test_a_folder_that_was_deleted_under_its_server_begins_anew(server, tmp_path
         mlflow_server.stop()
 
 
-def test_a_folder_that_was_moved_under_its_server_is_served_where_it_is(server, tmp_path, monkeypatch):
-    """The server that still writes to the old place is ended, and what it knew is there."""
+def test_server_of_a_moved_folder_is_replaced(server, tmp_path, monkeypatch):
+    """The server that still uses the old path is stopped, and its data is served from the new one."""
     before, experiment = serve(tmp_path / "before", monkeypatch, server)
     try:
         mlflow_server.HOME.rename(tmp_path / "after")
@@ -222,8 +222,8 @@ def test_a_folder_that_was_moved_under_its_server_is_served_where_it_is(server, 
         mlflow_server.stop()
 
 
-def test_a_copy_of_a_folder_has_a_server_of_its_own(server, client, tmp_path, monkeypatch):
-    """The record that came with the copy names the server of the other folder, which is left alone."""
+def test_copied_folder_gets_its_own_server(server, client, tmp_path, monkeypatch):
+    """The copied record names the server of the other folder, which is left alone."""
     before, home = mlflow_server.running(), mlflow_server.HOME
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -238,13 +238,13 @@ def test_a_copy_of_a_folder_has_a_server_of_its_own(server, client, tmp_path, mo
 
 
 def test_user_and_password_are_not_shown():
-    """An address is printed, tagged and reported without what is secret in it."""
+    """A URL is printed, tagged and reported without its secrets."""
     assert mlflow_server.shown("https://me:secret@mlflow.example/x") == "https://mlflow.example/x"
     assert mlflow_server.shown("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 
-def test_stopping_twice_is_quiet(server, tmp_path, monkeypatch):
-    """With no server running there is nothing to stop, and that is no error; a damaged record counts as none."""
+def test_stopping_twice_is_no_error(server, tmp_path, monkeypatch):
+    """With no server running there is nothing to stop; a damaged record counts as none."""
     monkeypatch.setattr(mlflow_server, "HOME", tmp_path)
     monkeypatch.setattr(mlflow_server, "STATE", tmp_path / "server.json")
     assert not mlflow_server.stop()
@@ -253,15 +253,15 @@ def test_stopping_twice_is_quiet(server, tmp_path, monkeypatch):
 
 
 def test_actor_is_the_github_user_in_a_workflow(monkeypatch):
-    """In a workflow the actor is who started it; outside, the user of the machine."""
+    """Outside a workflow it is the machine's user."""
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
     assert versions.actor() == "octocat"
     monkeypatch.delenv("GITHUB_ACTOR")
     assert versions.actor()
 
 
-def test_lineage_names_commit_and_changes(tmp_path, monkeypatch):
-    """The commit of a checkout and whether tracked files differ from it; outside of one, none."""
+def test_lineage_has_commit_and_changes(tmp_path, monkeypatch):
+    """The commit of a checkout and whether tracked files differ from it; outside a checkout, none."""
     monkeypatch.setattr(lineage, "ROOT", tmp_path)
     assert lineage.commit() == ("none", True)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
@@ -274,8 +274,8 @@ def test_lineage_names_commit_and_changes(tmp_path, monkeypatch):
     assert lineage.commit() == (commit, True)
 
 
-def test_link_is_the_page_of_the_workflow_run(monkeypatch):
-    """In a workflow the link leads to its run; outside there is none."""
+def test_link_leads_to_the_workflow_run(monkeypatch):
+    """Outside a workflow there is none."""
     for key, value in {"SERVER_URL": "https://github.com", "REPOSITORY": "o/r", "RUN_ID": "7"}.items():
         monkeypatch.setenv(f"GITHUB_{key}", value)
     assert lineage.link() == "https://github.com/o/r/actions/runs/7"
