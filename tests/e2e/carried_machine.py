@@ -1,4 +1,4 @@
-"""A machine of a job, as far as the carried MLflow goes, and what the registry says."""
+"""A machine of a job, as far as the embedded MLflow is concerned, and the registry's content."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ RESTORE = "import sys; from pipeline.errors import edge; from pipeline.registry.
 
 
 class Machine:
-    """A folder with the template's code, as a job has it, and one database that stands for MLflow's."""
+    """A folder with the template's code, as in a job, and one database in place of MLflow's."""
 
     def __init__(self, root: Path, repository: str):
         self.root, self.repository, self.environment = root, repository, {"IMAGE_REPOSITORY": repository}
@@ -30,7 +30,7 @@ class Machine:
         shutil.copy(ROOT / "tests/example/pipeline.toml", root)
 
     def command(self, *arguments: str) -> dict:
-        """How one of its commands is started."""
+        """The command line of one of its commands."""
         return {
             "args": [sys.executable, *arguments],
             "cwd": self.root,
@@ -42,7 +42,7 @@ class Machine:
         }
 
     def run(self, *arguments: str, status: int = 0) -> str:
-        """Run a command that must end with this status and without a traceback; return what it said."""
+        """Run a command that must exit with this status and without a traceback; returns its output."""
         done = subprocess.run(timeout=120, **self.command(*arguments) | {"args": [preload.python(), *arguments]})
         assert done.returncode == status, done.stdout
         assert "Traceback" not in done.stdout, done.stdout
@@ -53,7 +53,7 @@ class Machine:
         return self.run("-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow", status=status)
 
     def start_restore(self, timing: str = QUICK) -> subprocess.Popen:
-        """The same, and go on."""
+        """Start a restore in the background."""
         return subprocess.Popen(**self.command("-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow"))
 
     def save(self, status: int = 0) -> str:
@@ -62,7 +62,7 @@ class Machine:
 
     @property
     def home(self) -> Path:
-        """Its folder of MLflow."""
+        """Its MLflow folder."""
         return self.root / ".mlflow"
 
     def write(self, name: str, artifact: bytes = b"weights") -> None:
@@ -77,7 +77,7 @@ class Machine:
         (folder / "model.bin").write_bytes(artifact)
 
     def names(self) -> list[str]:
-        """The names of its runs, each with its file there."""
+        """The names of its runs, each with its file present."""
         with closing(sqlite3.connect(self.home / "mlflow.db")) as connection:
             names = [row[0] for row in connection.execute("SELECT name FROM runs")]
         assert all((self.home / "artifacts/1" / name / "artifacts/model.bin").exists() for name in names)
@@ -99,5 +99,5 @@ def tag(repository: str, name: str) -> dict | None:
         answer = requests.get(
             f"http://{host}/v2/{path}/mlflow/manifests/{name}", headers={"Accept": MANIFEST}, timeout=5
         )
-        if answer.status_code != 500:  # which a registry answers while the tag is being written
+        if answer.status_code != 500:  # a registry's response while the tag is being written
             return answer.json() | {"digest": oci.digest(answer.content)} if answer.ok else None

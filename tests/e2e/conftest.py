@@ -1,4 +1,4 @@
-"""What the end-to-end tests need of this machine: a Docker engine and an image registry; without them they are skipped."""
+"""Requirements of the end-to-end tests: a Docker engine and an image registry; without them the tests are skipped."""
 
 import uuid
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.serving.bundles import make_bundle
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory):
-    """A client of the Docker engine of this machine; at the end this run's network and the prediction logs of its checkouts are removed."""
+    """A client of this machine's Docker engine; at the end this run's network and its checkouts' prediction logs are removed."""
     import docker
 
     tools.require("engine")
@@ -29,7 +29,7 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def registry() -> str:
-    """The address (host:port) of an image registry that takes images without log-in."""
+    """The address (host:port) of an image registry that accepts images without a login."""
     tools.require("registry")
     return tools.REGISTRY
 
@@ -42,13 +42,13 @@ def bundle(tmp_path) -> Path:
 
 @pytest.fixture
 def repository(registry) -> str:
-    """A repository of this test's own, empty."""
+    """An empty repository for this test."""
     return f"{registry}/carried/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
 def machine(tmp_path, repository):
-    """Make machines that carry MLflow; their heartbeats end with the test."""
+    """Make machines with an embedded MLflow; their heartbeats stop with the test."""
     made = []
 
     def make(at: str = repository) -> Machine:
@@ -62,7 +62,7 @@ def machine(tmp_path, repository):
 
 @pytest.fixture
 def proxy(registry):
-    """A registry that can be spoiled."""
+    """A proxy for a registry, which can inject faults."""
     made = Proxy(registry)
     yield made
     made.close()

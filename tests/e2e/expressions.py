@@ -1,4 +1,4 @@
-"""GitHub's expressions, as far as the workflows here use them; what is not known is an error, never a guess."""
+"""GitHub's expressions, as far as the workflows here use them; anything unknown is an error."""
 
 import json
 import re
@@ -8,11 +8,11 @@ TOKEN = re.compile(
     r"\s*((?P<text>'[^']*')|(?P<sign>\|\||&&|==|!=|!(?=\w+\()|[(),])|(?P<call>\w+(?=\())|(?P<name>[a-z]+(\.\w+)*))\s*"
 )
 SIGNS = {"||": " or ", "&&": " and ", "!": " not "}
-CLOSED = ("github", "needs", "steps", "jobs")  # where a name that is not there is a mistake, not an empty text
+CLOSED = ("github", "needs", "steps", "jobs")  # in these contexts a missing name is an error, not an empty text
 
 
 class Expressions:
-    """Expressions over contexts, such as `github` and `needs`, at a place that has been fine so far or has not."""
+    """Expressions over contexts such as `github` and `needs`, in a job that has succeeded or failed so far."""
 
     def __init__(self, contexts: dict[str, dict[str, Any]], fine: bool = True):
         self.contexts = contexts
@@ -26,7 +26,7 @@ class Expressions:
         }
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression; its && and || give one of their sides, as in Python."""
+        """The value of an expression; && and || return one of their operands, as in Python."""
         parts, place = [], 0
         while place < len(expression):
             found = TOKEN.match(expression, place)
@@ -39,7 +39,7 @@ class Expressions:
         return eval("".join(parts), {"__builtins__": {}, "look": self.look, **self.functions})
 
     def look(self, path: str) -> Any:
-        """What a name such as `needs.train.outputs.verdict` stands for; "" where GitHub has nothing."""
+        """The value of a name such as `needs.train.outputs.verdict`; "" where GitHub has nothing."""
         first, *rest = path.split(".")
         found: Any = self.contexts[first]
         for depth, key in enumerate(rest):
@@ -49,7 +49,7 @@ class Expressions:
         return found
 
     def fill(self, value: Any) -> str:
-        """A setting of a workflow as text, its expressions evaluated."""
+        """A workflow's text with its expressions evaluated."""
         return re.sub(r"\$\{\{(.*?)\}\}", lambda found: self._said(found[1]), str(value))
 
     def _said(self, expression: str) -> str:
@@ -57,7 +57,7 @@ class Expressions:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     def hold(self, condition: str | None) -> bool:
-        """Whether an `if:` lets something start: one that asks for no status is meant for when all is fine."""
+        """Whether an `if:` is true; one without a status function also requires success so far."""
         condition = (condition or "success()").strip().removeprefix("${{").removesuffix("}}")
         asks = re.search(r"\b(always|cancelled|failure|success)\(", condition)
         return bool(self.evaluate(condition)) and (bool(asks) or self.functions["success"]())

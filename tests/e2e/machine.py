@@ -1,4 +1,4 @@
-"""A machine as GitHub gives one to a job: it has nothing, and what is started or written there ends with it."""
+"""A machine as GitHub gives one to a job: empty at the start; what is started or written there is removed at the end."""
 
 import itertools
 import json
@@ -17,13 +17,13 @@ from tests.conftest import clean_environment
 from tests.e2e.expressions import Expressions
 
 REPOSITORY = "Octo/Template"
-NOT_HERE = ("actions/checkout", "./.github/actions/setup")  # a clone, and the environment of these tests
-TOO_LONG = 300  # seconds of one step
+NOT_HERE = ("actions/checkout", "./.github/actions/setup")  # replaced by a clone, and by the environment of these tests
+TOO_LONG = 300  # seconds for one step
 
 
 @dataclass
 class Result:
-    """How a job ended, and what it said."""
+    """A job's result and its output."""
 
     result: str = "success"
     outputs: dict[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Result:
     summary: str = ""
 
     def add(self, other: "Result") -> None:
-        """Take in what a job of a called workflow ended with."""
+        """Add the result of a called workflow's job."""
         if other.result == "failure":
             self.result = "failure"
         self.ran += other.ran
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass
 class Run:
-    """One run of a workflow: its jobs by name, the files that it keeps, and the comments that it makes."""
+    """One run of a workflow: its jobs by name, its artifacts, and its comments."""
 
     event_name: str
     event: dict[str, Any]
@@ -52,16 +52,16 @@ class Run:
     comments: list[dict[str, str]] = field(default_factory=list)
 
     def results(self) -> dict[str, str]:
-        """How each job ended."""
+        """The result of each job."""
         return {name: job.result for name, job in self.jobs.items()}
 
     def log(self) -> str:
-        """All that was printed."""
+        """The whole output."""
         return "".join(f"=== {name}: {job.result}\n{job.log}" for name, job in self.jobs.items())
 
 
 class Machine:
-    """A machine that has nothing: a fresh clone and an empty home; the environment of these tests is linked into it."""
+    """An empty machine: a fresh clone and an empty home, with a link to the environment of these tests."""
 
     def __init__(self, origin: Path, folder: Path, run: Run, job_id: str, environment: dict[str, str]):
         self.folder, self.run, self.result = folder, run, Result()
@@ -71,10 +71,10 @@ class Machine:
         link_environment(self.clone / ".venv")
         (folder / "event.json").write_text(json.dumps(run.event), encoding="utf-8")
         self.environment = clean_environment() | self._environment(job_id) | environment
-        self.environment.pop("KUBECONFIG", None)  # whoever runs these tests may have a cluster, a job has none
+        self.environment.pop("KUBECONFIG", None)  # the user who runs these tests may have a cluster, a job has none
 
     def _environment(self, job_id: str) -> dict[str, str]:
-        """What GitHub sets on its machines, as far as the verbs may read it."""
+        """The variables that GitHub sets on its machines, as far as the verbs may read them."""
         files = {key: str(self.folder / key) for key in ("GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STEP_SUMMARY")}
         return files | {
             "HOME": str(self.folder / "home"),
@@ -110,7 +110,7 @@ class Machine:
         return True
 
     def command(self, command: str, environment: dict[str, str] | None = None) -> bool:
-        """Run a command as a step does; False when it failed. Its words go to a file: what it leaves running may hold it."""
+        """Run a command as a step does; False when it failed. Its output goes to a file, because background processes may keep it open."""
         later = _pairs(self.folder / "GITHUB_ENV")
         (self.folder / "GITHUB_OUTPUT").write_text("", encoding="utf-8")
         with (self.folder / "log").open("a", encoding="utf-8") as log:
@@ -129,7 +129,7 @@ class Machine:
         return done.returncode == 0
 
     def outputs(self) -> dict[str, str]:
-        """What the last step has set."""
+        """The outputs of the last step."""
         return _pairs(self.folder / "GITHUB_OUTPUT")
 
     def _upload(self, given: dict[str, str]) -> None:
@@ -141,7 +141,7 @@ class Machine:
         self.run.artifacts[given["name"]] = kept
 
     def end(self, engine, repository: str) -> None:
-        """End all that was started here, by the mark in its environment, and remove containers and images."""
+        """Stop all processes started here, found by a mark in their environment, and remove containers and images."""
         for process in psutil.process_iter():
             try:
                 if process.environ().get("RUNNER_TRACKING_ID") == self.mark:
@@ -162,7 +162,7 @@ class Machine:
 
 
 def link_environment(folder: Path) -> None:
-    """Make a .venv of links and a mark of its own that it is ready: whatever empties it removes links only."""
+    """Make a .venv of links with its own ready mark: emptying it removes only links."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
     for path in Path(sys.prefix).iterdir():
@@ -174,7 +174,7 @@ def link_environment(folder: Path) -> None:
 
 
 def _pairs(path: Path) -> dict[str, str]:
-    """The values in a file of GitHub's commands, each between two marks or after a sign of equality."""
+    """The values in one of GitHub's command files, each between two marks or after an equals sign."""
     found: dict[str, str] = {}
     lines = iter(path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
     for line in lines:

@@ -1,4 +1,4 @@
-"""`make up` in a copy of the template on the real engine, under a project name and ports of its own."""
+"""`make up` in a copy of the template on the real engine, with its own project name and ports."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ from delivery.host.compose import PASSWORDS
 from tests.conftest import Fork, clean_environment, free_port
 
 IMAGES = Path(__file__).parent / "images"
-PUBLIC = "SLIPWAY_TEST_PUBLIC_IMAGES"  # set it where docker.io can be reached: the images of compose.yaml are used
+PUBLIC = "SLIPWAY_TEST_PUBLIC_IMAGES"  # set it if docker.io is reachable: then the images of compose.yaml are used
 
 
 @dataclass
 class Host:
-    """A fork, and what distinguishes its containers from all others of this engine."""
+    """A fork, and what distinguishes its containers from others on this engine."""
 
     fork: Fork
     name: str = field(default_factory=lambda: f"slipway-test-up-{secrets.token_hex(3)}")
@@ -33,49 +33,49 @@ class Host:
             self.environment |= stand_ins()
 
     def url(self, service: str) -> str:
-        """Where a service is reached from this machine."""
+        """A service's URL on this machine."""
         return f"http://127.0.0.1:{self.environment[f'SLIPWAY_{service.upper()}_PORT']}"
 
     def production(self) -> str:
-        """Where production is reached from this machine."""
+        """Production's URL on this machine."""
         settings = tomllib.loads((self.fork.root / "pipeline.toml").read_text(encoding="utf-8"))
         return f"http://127.0.0.1:{settings['deploy']['production_port']}"
 
     def up(self, **more: str) -> str:
-        """`make up`; returns what it printed. The first one builds MLflow's image."""
+        """`make up`; returns its output. The first one builds MLflow's image."""
         return self.fork.ok("-m", "scripts.host.up", timeout=900, **self.environment | more)
 
     def refused(self, **more: str) -> str:
-        """A `make up` that must end red in words; returns them."""
+        """A `make up` that must fail with a message; returns the message."""
         return self.fork.refused("-m", "scripts.host.up", **self.environment | more)
 
     def ship(self) -> str:
-        """`make ship` with the target docker and this host's MLflow; returns what it printed."""
+        """`make ship` with the target docker and this host's MLflow; returns its output."""
         self.fork.edit("pipeline.toml", 'target = "process" ', 'target = "docker" ')
         return self.fork.ok(
             "-m", "scripts.ship", timeout=600, MLFLOW_TRACKING_URI=self.url("mlflow"), **self.environment
         )
 
     def down(self) -> str:
-        """`make down`; returns what it printed."""
+        """`make down`; returns its output."""
         return self.fork.ok("-m", "scripts.host.up", "--down", **self.environment)
 
     def compose(self, *arguments: str) -> str:
-        """Standard output of `docker compose` on the fork's file."""
+        """The output of `docker compose` on the fork's file."""
         command = ["docker", "compose", "--file", str(self.fork.root / "monitoring/compose.yaml"), *arguments]
-        # for what only asks or ends, a password is needed by the file, not by what is done
+        # the file requires passwords, even for commands that only query or stop
         environment = clean_environment() | self.environment | dict.fromkeys(PASSWORDS, "-")
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
     def run(self, lines: str) -> None:
-        """Run lines of a page as a person would, in the fork; each must succeed."""
+        """Run a documentation page's commands in the fork, as a person would; each must succeed."""
         environment = clean_environment() | self.environment
         command = ["bash", "-euo", "pipefail", "-c", lines]
         done = subprocess.run(command, cwd=self.fork.root, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def containers(self) -> dict[str, dict]:
-        """What the engine says of each container, by service."""
+        """The engine's description of each container, by service."""
         ids = self.compose("ps", "--all", "--quiet").split()
         said = (
             subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
@@ -85,7 +85,7 @@ class Host:
         return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in json.loads(said)}
 
     def remove(self) -> None:
-        """Leave nothing of it on this engine."""
+        """Remove everything of it from this engine."""
         self.fork.run("-m", "scripts.stop")
         image = self.fork.root / "build/image.json"
         if image.exists():
@@ -96,13 +96,13 @@ class Host:
 
 
 def _made_of() -> str:
-    """A tag for what the stand-ins are made of: another checkout on this engine may have others."""
+    """A tag that depends on the stand-ins' content: another checkout on this engine may have others."""
     content = b"".join(path.read_bytes() for path in sorted(IMAGES.rglob("*")) if path.is_file())
     return hashlib.sha256(content + os.environ.get("PYTHON_IMAGE", "").encode()).hexdigest()[:12]
 
 
 def stand_ins() -> dict[str, str]:
-    """Images that behave like the public ones, made of Debian's packages; skips where they cannot be built."""
+    """Stand-ins for the public images, made of Debian's packages; skips if they cannot be built."""
     made = {}
     for name in ("postgres", "prometheus", "grafana"):
         image = f"slipway-test/{name}:{_made_of()}"

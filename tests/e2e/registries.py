@@ -1,4 +1,4 @@
-"""An image registry of the test's own (Debian's docker-registry), which can be killed, started again and given a log-in."""
+"""A separate image registry (Debian's docker-registry), which can be killed, restarted and given a login."""
 
 import resource
 import subprocess
@@ -11,12 +11,12 @@ import requests
 from pipeline.processes import free_port
 from tests import tools
 
-# For user "tester" and password "right horse"; bcrypt with the fewest rounds there are.
+# For user "tester" and password "right horse"; bcrypt with the minimum of rounds.
 HTPASSWD = "tester:$2b$04$v4ejhHf.OvbIkuxiIKQ7CeImSVaR2j3Ywjb9vegSsw5Ms.fXcdXpi\n"
 
 
 class OwnRegistry:
-    """A registry process with its storage in a folder; skips the test where the program is not installed."""
+    """A registry process with its storage in a folder; skips the test if the program is not installed."""
 
     def __init__(self, folder: Path, login: bool = False):
         tools.require("docker-registry")
@@ -34,7 +34,7 @@ class OwnRegistry:
         self.ended = threading.Event()
 
     def start(self) -> None:
-        """Start it, or start it again with what it holds, and wait until it answers."""
+        """Start it, or restart it with its content, and wait until it responds."""
         with (self.folder / "log").open("ab") as log:
             command = [self.program, "serve", str(self.folder / "config.yml")]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -47,16 +47,16 @@ class OwnRegistry:
         raise AssertionError((self.folder / "log").read_text())
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Kill it, as in a crash."""
         if self.process:
             self.process.kill()
             self.process.wait()
             self.process = None
 
     def kill_at(self, size: int, back_after: float | None) -> None:
-        """Kill it once it holds so many bytes; start it again so many seconds later, or never.
+        """Kill it once it stores this many bytes; restart it after a number of seconds, or never.
 
-        Until then no file of it can grow larger than that, so that no push of a larger layer ends before it is killed.
+        Until then no file of it can grow larger than that, so no push of a larger layer ends before it is killed.
         """
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, size))
 
@@ -71,18 +71,18 @@ class OwnRegistry:
         self.watcher.start()
 
     def _held(self) -> int:
-        """How many bytes it holds, or 0 when a file or folder was moved to its place while this looked."""
+        """The number of bytes it stores, or 0 if a file or folder was moved meanwhile."""
         try:
             return sum(path.stat().st_size for path in (self.folder / "data").rglob("data"))
         except FileNotFoundError:
             return 0
 
     def forget(self, repository: str, digest: str) -> None:
-        """Delete an image, as a clean-up rule of a registry would."""
+        """Delete an image, like a registry's clean-up policy."""
         requests.delete(f"http://{self.address}/v2/{repository}/manifests/{digest}", timeout=5).raise_for_status()
 
     def close(self) -> None:
-        """End it and its watcher."""
+        """Stop it and its watcher."""
         self.ended.set()
         if watcher := getattr(self, "watcher", None):
             watcher.join()

@@ -1,4 +1,4 @@
-"""Stands before a real image registry on loopback and spoils what it is told to: slow, cut off, other bytes, refusals, tokens."""
+"""A proxy for a real image registry on loopback that injects faults: delays, cut connections, wrong bytes, refusals, tokens."""
 
 import base64
 import json
@@ -14,11 +14,11 @@ KEPT = ("Content-Type", "Docker-Content-Digest", "Location", "Content-Length")
 
 
 class Proxy:
-    """A registry at `address`; `fault(method, path)` says what becomes of a request: None, "reset", "cut", "wrong", seconds to wait, or a status."""
+    """A registry at `address`; `fault(method, path)` returns a request's fault: None, "reset", "cut", "wrong", seconds to wait, or a status."""
 
     def __init__(self, behind: str):
         self.behind, self.fault = behind, lambda method, path: None
-        self.tokens: Callable[[str, str], bool] | None = None  # (user:password, scope) -> whether a token is given
+        self.tokens: Callable[[str, str], bool] | None = None  # (user:password, scope) -> whether a token is issued
         self.asked: list[tuple[str, str]] = []
         proxy = self
 
@@ -34,17 +34,17 @@ class Proxy:
             do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = handle_any
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.handle_error = lambda *_: None  # a caller that was killed, or has had enough
+        self.server.handle_error = lambda *_: None  # ignore clients that were killed or have disconnected
         self.address = f"127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self.server.shutdown()
         self.server.server_close()
 
     def answer(self, request) -> None:
-        """Pass one request on, or spoil it."""
+        """Forward one request, or inject its fault."""
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         self.asked.append((request.command, request.path))
         if self.tokens and not self.let_in(request):
@@ -66,7 +66,7 @@ class Proxy:
         request.close_connection = request.close_connection or fault == "cut"
 
     def let_in(self, request) -> bool:
-        """Give tokens, and let in who has one that is good for what is asked: pull, or pull and push."""
+        """Issue tokens, and check that a request's token allows it: pull, or pull and push."""
         url = urlsplit(request.path)
         if url.path == "/token":
             header = request.headers.get("Authorization", "Basic ").removeprefix("Basic ")
@@ -83,7 +83,7 @@ class Proxy:
         return False
 
     def say(self, request, status: int, content: bytes, headers: dict[str, str]) -> None:
-        """Answer."""
+        """Send a response."""
         request.send_response(status)
         for key, value in ({"Content-Length": str(len(content))} | headers).items():
             request.send_header(key, value)

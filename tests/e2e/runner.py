@@ -1,7 +1,7 @@
-"""A small stand-in for GitHub's runners: the jobs of a workflow, each in a clone of its own, with nothing but the registry between.
+"""A small stand-in for GitHub's runners: the jobs of a workflow, each in a separate clone, connected only by the registry.
 
-It runs the `run:` steps as they stand in the repository's files. Of the actions it knows only what carries files and comments;
-the verbs that check the code itself are left out, for they say nothing of a delivery.
+It runs the `run:` steps from the repository's files. Of the actions it supports only those for artifacts and comments.
+The verbs that check the code itself are left out, because they do not affect a delivery.
 """
 
 import itertools
@@ -24,7 +24,7 @@ class Runner:
         self.environment, self.count = environment, itertools.count(1)
 
     def run(self, name: str, event_name: str, event: dict | None = None, inputs: dict | None = None, **more) -> Run:
-        """Run a workflow for an event. What is `given` stands for jobs that would start; `artifacts` are of another run."""
+        """Run a workflow for an event. `given` replaces jobs that would start; `artifacts` are from another run."""
         about = {"repository": {"private": True, "is_template": False, "default_branch": "main"}} | (event or {})
         given = {"checks": Result()} | more.get("given", {})
         run = Run(event_name, about, given, artifacts=more.get("artifacts", {}))
@@ -32,7 +32,7 @@ class Runner:
         return run
 
     def _jobs(self, run: Run, name: str, inputs: dict, secrets: dict, done: dict[str, Result]) -> None:
-        """Run the jobs of a workflow one by one, each after those that it needs."""
+        """Run a workflow's jobs one by one, each after the jobs it needs."""
         jobs = self.workflow(name)["jobs"]
         while waiting := {job_id: job for job_id, job in jobs.items() if job_id not in done}:
             job_id = next(one for one, job in waiting.items() if set(_needed(job)) <= set(done))
@@ -52,7 +52,7 @@ class Runner:
         return Machine(self.origin, self.folder / f"{next(self.count):02d} {job_id}", run, job_id, self.environment)
 
     def workflow(self, name: str) -> dict[str, Any]:
-        """A workflow of the repository as data."""
+        """A workflow of the repository, parsed."""
         return yaml.load((self.origin / ".github/workflows" / name).read_text(encoding="utf-8"), Loader)
 
     def _contexts(self, run: Run) -> dict[str, dict[str, Any]]:
@@ -60,7 +60,7 @@ class Runner:
         return {"github": github | {"event": run.event, "event_name": run.event_name}, "vars": self.variables}
 
     def _call(self, run: Run, job_id: str, job: dict, contexts: dict) -> Result:
-        """A job that is another workflow."""
+        """A job that calls another workflow."""
         name, fill = called(job), Expressions(contexts).fill
         declared = self.workflow(name)["on"]["workflow_call"] or {}
         inputs = {key: fill(value) for key, value in job.get("with", {}).items()}
@@ -75,7 +75,7 @@ class Runner:
         return result
 
     def _job(self, run: Run, job_id: str, job: dict, contexts: dict) -> Result:
-        """A job on a machine of its own, which ends with it."""
+        """A job on a new machine, which is removed at the end."""
         machine = self.machine(run, job_id)
         steps = {step["id"]: {"outputs": {}, "outcome": "skipped"} for step in job["steps"] if "id" in step}
         contexts = contexts | {"steps": steps}

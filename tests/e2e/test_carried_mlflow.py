@@ -1,4 +1,4 @@
-"""The embedded MLflow between machines: carried through a real registry, held by one job at a time, never lost halfway."""
+"""The embedded MLflow between machines: saved in a real registry, changed by one job at a time, never lost halfway."""
 
 import json
 import subprocess
@@ -16,8 +16,8 @@ from tests.e2e.registries import OwnRegistry
 ROUNDS = 3  # 20 were run by hand
 
 
-def test_what_one_machine_saves_another_restores(machine, repository):
-    """An empty registry gives an empty MLflow; what is then saved is what the next machine finds, and so on."""
+def test_saved_state_is_restored_on_the_next_machine(machine, repository):
+    """An empty registry gives an empty MLflow; the next machine restores what was saved, and so on."""
     first, second = machine(), machine()
     assert "holds no MLflow yet" in first.restore()
     first.write("one")
@@ -31,8 +31,8 @@ def test_what_one_machine_saves_another_restores(machine, repository):
     assert tag(repository, "lease")["annotations"]["slipway.holder"] == first.lease()["holder"]
 
 
-def test_models_aliases_and_files_travel(machine):
-    """What a real MLflow server was told on one machine, the server of the next one answers: run, file, version, alias."""
+def test_models_aliases_and_files_are_restored(machine):
+    """What a real MLflow server stored on one machine, the next machine's server returns: run, file, version, alias."""
     first, second = machine(), machine()
     first.restore()
     client = _mlflow(first)
@@ -60,7 +60,7 @@ def _mlflow(machine: Machine):
 
 
 def test_unchanged_mlflow_is_not_sent(machine, repository):
-    """Saving what was not changed moves no tag, frees the lease and ends the heartbeat; saving twice does no harm."""
+    """Saving without changes moves no tag, frees the lease and stops the heartbeat; saving twice is harmless."""
     one = machine()
     one.restore()
     one.write("one")
@@ -75,8 +75,8 @@ def test_unchanged_mlflow_is_not_sent(machine, repository):
     assert "nothing was saved" in one.save()
 
 
-def test_two_that_race_take_turns(machine, repository):
-    """Two machines that restore, count one up and save, over and over, lose no count: one works, the other waits."""
+def test_concurrent_machines_take_turns(machine, repository):
+    """Two machines that repeatedly restore, increase a count and save lose no count: one works, the other waits."""
     machines = [machine(), machine()]
     for number in range(ROUNDS):
         running = [one.start_restore() for one in machines]
@@ -106,8 +106,8 @@ def _first_to_end(running: list[subprocess.Popen]) -> int:
     raise AssertionError("neither got it")
 
 
-def test_the_lease_of_the_dead_is_taken(machine):
-    """While the heartbeat beats, others wait and say for whom; killed with its job, it is taken over after `dead`, not before."""
+def test_lease_of_a_dead_holder_is_taken(machine):
+    """While the heartbeat continues, others wait and name the holder; after it was killed with its job, the lease is taken after `dead`, not before."""
     dead, heir = machine(), machine()
     dead.restore()
     dead.write("lost")
@@ -123,7 +123,7 @@ def test_the_lease_of_the_dead_is_taken(machine):
 
 
 def test_stale_save_is_refused(machine, repository):
-    """Whoever lost its lease, and whose state is no longer the last, overwrites nothing and is told to run again."""
+    """A job that lost its lease, and whose state is no longer the latest, overwrites nothing and is told to run again."""
     slow, quick = machine(), machine()
     slow.restore()
     slow.write("slow")
@@ -150,8 +150,8 @@ def test_moved_state_is_not_overwritten_even_under_the_lease(machine, repository
     assert tag(repository, "lease")["annotations"]["slipway.holder"] == "", "and others may go on"
 
 
-def test_the_heartbeat_alternates_between_two_contents_and_ends_by_itself(machine, repository):
-    """A lease lives by two contents only; its heartbeat ends when the record is gone or the lease is another's."""
+def test_heartbeat_alternates_and_stops_by_itself(machine, repository):
+    """A lease needs only two contents; its heartbeat stops when the record is gone or the lease is another's."""
     one = machine()
     one.restore()
     heartbeat, seen = one.heartbeat(), set()
@@ -160,14 +160,14 @@ def test_the_heartbeat_alternates_between_two_contents_and_ends_by_itself(machin
         seen.add(tag(repository, "lease")["digest"])
     assert len(seen) == 2
     store = oci.Repository(f"{repository}/mlflow")
-    while not _ended(heartbeat):  # a beat under way may land after the first
+    while not _ended(heartbeat):  # a heartbeat in progress may arrive after the first
         store.put("lease", lease.content("other", "somebody else", "tick"))
         time.sleep(0.2)
     assert "was taken by another job" in (one.root / ".slipway/lease.log").read_text()
     store.put("lease", lease.content(*lease.FREE))
     one.restore()
     heartbeat = one.heartbeat()
-    while tag(repository, "lease")["annotations"]["slipway.beat"] != "tock":  # it has begun
+    while tag(repository, "lease")["annotations"]["slipway.beat"] != "tock":  # until it has begun
         time.sleep(0.05)
     (one.root / ".slipway/lease.json").unlink()
     _gone(heartbeat)
@@ -184,8 +184,8 @@ def _gone(process: psutil.Process) -> None:
         time.sleep(0.05)
 
 
-def test_the_heartbeat_ends_after_its_longest_time(machine):
-    """A lease that nobody lets go of is not held for ever."""
+def test_heartbeat_stops_after_its_maximum_time(machine):
+    """A lease that nobody frees is not held forever."""
     one = machine()
     one.restore(timing=QUICK.replace("patience=60", "longest=1"))
     _gone(one.heartbeat())
@@ -210,8 +210,8 @@ sys.exit(main())
 """
 
 
-def test_what_a_cancelled_step_left_at_work_ends_before_the_save(machine):
-    """GitHub ends the shell of a cancelled step, not the command in it: a save ends that, and saves what it then wrote."""
+def test_delivery_left_by_a_cancelled_step_is_stopped_before_the_save(machine):
+    """GitHub ends the shell of a cancelled step, not the command in it: a save stops that, and saves what it wrote."""
     one, other = machine(), machine()
     one.restore()
     one.write("one")
@@ -227,7 +227,7 @@ def test_what_a_cancelled_step_left_at_work_ends_before_the_save(machine):
 
 
 def test_stop_frees_the_lease(machine, repository):
-    """`make stop` ends the heartbeat and frees the lease; what was not saved then is told, not passed over."""
+    """`make stop` stops the heartbeat and frees the lease; unsaved changes are reported."""
     one = machine()
     one.restore()
     heartbeat = one.heartbeat()
@@ -238,8 +238,8 @@ def test_stop_frees_the_lease(machine, repository):
     assert "was let go of" in one.save(status=1)
 
 
-def test_waiting_ends_with_words(machine):
-    """Who waits longer than its patience is told who holds the MLflow, and exits 1 with nothing changed."""
+def test_lease_wait_names_the_holder(machine):
+    """When its patience is over, the waiting job names the holder, and exits with 1 and nothing changed."""
     holder, waiting = machine(), machine()
     holder.restore()
     said = waiting.restore(status=1, timing=QUICK.replace("patience=60", "patience=1"))
@@ -248,8 +248,8 @@ def test_waiting_ends_with_words(machine):
     assert "nothing was saved" in waiting.save()
 
 
-def test_own_data_is_not_overwritten(machine):
-    """An MLflow here that the registry does not have is not overwritten; the same data, or an empty one, is no obstacle."""
+def test_local_data_is_not_overwritten(machine):
+    """A local MLflow with data that the registry lacks is not overwritten; equal data, or none, is no obstacle."""
     one, other = machine(), machine()
     one.restore()
     one.write("one")
@@ -284,8 +284,8 @@ def test_damaged_database_is_not_saved(machine, repository):
     assert tag(repository, "lease")["annotations"]["slipway.holder"] == ""
 
 
-def test_reading_only_holds_nothing(machine, repository):
-    """READ_ONLY=yes fetches while another holds the lease, and a save after it saves nothing."""
+def test_read_only_restore_holds_nothing(machine, repository):
+    """READ_ONLY=yes fetches while another job holds the lease, and a save after it saves nothing."""
     holder, reader = machine(), machine()
     holder.restore()
     holder.write("one")
@@ -299,8 +299,8 @@ def test_reading_only_holds_nothing(machine, repository):
 
 
 @pytest.mark.needs("docker-registry")
-def test_registry_that_refuses(machine, tmp_path):
-    """To read only, a refusal is a warning, an empty MLflow and a mark; to hold, it is an error; with a log-in both work."""
+def test_refusing_registry(machine, tmp_path):
+    """Read-only, a refusal is a warning, an empty MLflow and a mark; with the lease it is an error; with a login both work."""
     with closing(OwnRegistry(tmp_path, login=True)) as own:
         own.start()
         one = machine(f"{own.address}/closed")
@@ -319,7 +319,7 @@ def test_registry_that_refuses(machine, tmp_path):
 
 
 def test_registry_with_tokens(machine, repository, proxy):
-    """A hosted registry gives tokens for reading or for writing: each request has the one that it needs."""
+    """A hosted registry issues tokens for reading or for writing: each request has the right one."""
     proxy.tokens = lambda login, scope: login == "octo:secret"
     one = machine(repository.replace(proxy.behind, proxy.address))
     assert "refuses" in one.restore(status=1)
@@ -332,8 +332,8 @@ def test_registry_with_tokens(machine, repository, proxy):
     assert "refuses" in one.restore(status=1)
 
 
-def test_registry_that_refuses_to_read_what_is_not_there_yet(machine, repository, proxy):
-    """Some registries say "denied" of a repository that does not exist: who may write to it begins it all the same."""
+def test_registry_that_denies_reading_a_new_repository(machine, repository, proxy):
+    """Some registries say "denied" for a repository that does not exist: with write access it is created all the same."""
 
     def fault(method, path):
         begun = ("PUT", f"/v2{repository.partition('/')[2].join('//')}mlflow/manifests/opened") in proxy.asked[:-1]
@@ -345,7 +345,7 @@ def test_registry_that_refuses_to_read_what_is_not_there_yet(machine, repository
 
 
 def test_interrupted_push_leaves_the_old_state(machine, repository, proxy):
-    """When the registry is lost during a push, the old state stands and the lease is kept; saving again completes it."""
+    """When the registry fails during a push, the old state and the lease are kept; saving again completes it."""
     one = machine(repository.replace(proxy.behind, proxy.address))
     one.restore()
     one.write("one")
@@ -368,8 +368,8 @@ def test_interrupted_push_leaves_the_old_state(machine, repository, proxy):
 
 
 @pytest.mark.parametrize("fault", ["cut", "wrong", "reset"])
-def test_spoiled_blob_is_fetched_again_or_refused(machine, repository, proxy, fault):
-    """A blob that arrives short, with other bytes or not at all is fetched again; when it stays so, nothing is changed."""
+def test_damaged_blob_is_fetched_again_or_refused(machine, repository, proxy, fault):
+    """A blob that is truncated, different or missing is fetched again; if it stays so, nothing is changed."""
     one = machine(repository.replace(proxy.behind, proxy.address))
     one.restore()
     one.write("one")
@@ -394,7 +394,7 @@ def test_spoiled_blob_is_fetched_again_or_refused(machine, repository, proxy, fa
 
 
 def test_registry_that_is_down(machine, repository, proxy):
-    """A registry that does not answer, or answers an error, is told in words by restore and read-only alike."""
+    """A registry that does not respond, or only with errors, is reported by restore, with and without the lease."""
     one = machine(f"127.0.0.1:{free_port()}/nobody/home")
     for said in (one.restore(status=1), one.run("-m", "scripts.ci.restore_mlflow", "--read-only", status=1)):
         assert "was lost or does not answer" in said and "next: " in said
@@ -403,8 +403,8 @@ def test_registry_that_is_down(machine, repository, proxy):
     assert "answers 503" in one.restore(status=1)
 
 
-def test_a_state_somebody_else_wrote_is_refused(machine, repository):
-    """What is under the tag but no state of ours, such as an image, is told in words and changes nothing."""
+def test_foreign_state_is_refused(machine, repository):
+    """Anything else under the tag, such as an image, is reported and changes nothing."""
     store = oci.Repository(f"{repository}/mlflow")
     store.prepare()
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
@@ -419,8 +419,8 @@ def test_a_state_somebody_else_wrote_is_refused(machine, repository):
     assert not one.home.exists()
 
 
-def test_restore_killed_in_the_middle_leaves_the_old(machine, repository, proxy):
-    """Killed (-9) while it fetches, a restore leaves the MLflow of before; the next one succeeds, on the same machine too."""
+def test_killed_restore_leaves_the_old_state(machine, repository, proxy):
+    """Killed (-9) while it fetches, a restore leaves the previous MLflow; the next one succeeds, also on the same machine."""
     one, other = machine(), machine(repository.replace(proxy.behind, proxy.address))
     one.restore()
     one.write("one")

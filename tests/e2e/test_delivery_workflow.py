@@ -1,6 +1,6 @@
-"""The workflows deliver: their own files, run job by job on machines that share nothing but a real registry.
+"""The workflows' own files deliver, run job by job on machines that share only a real registry.
 
-The tests stand in the order of what happens to one fork; each can be run alone, and then what comes before happens first.
+The tests are in the order of one fork's events; each can be run alone, and then the earlier events happen first.
 """
 
 import json
@@ -37,7 +37,7 @@ class Carried:
 
 
 class Story:
-    """A fork, and what happens to it: each event once, after those that come before it."""
+    """A fork and its events: each happens once, after the earlier ones."""
 
     def __init__(self, fork, registry, engine, folder):
         self.fork, self.registry, self.engine = fork, registry, engine
@@ -52,7 +52,7 @@ class Story:
         git(fork.root, "commit", "-q", "-a", "--allow-empty", "-m", f"now {new}")
 
     def after(self, *arguments, **more) -> tuple[Run, Carried]:
-        """Run a workflow, and look at the MLflow that it leaves."""
+        """Run a workflow, and read the resulting MLflow."""
         run = self.runner.run(*arguments, **more)
         print(run.log())
         return run, self.carried()
@@ -62,7 +62,7 @@ class Story:
         return self.after("deliver.yml", "push")
 
     def carried(self) -> Carried:
-        """The MLflow in the registry, read by a machine that holds nothing."""
+        """The MLflow in the registry, read without the lease."""
         machine = self.runner.machine(Run("workflow_dispatch", {}, {}), "look")
         assert machine.command("make restore-mlflow READ_ONLY=yes", self.runner.variables)
         with closing(sqlite3.connect(machine.clone / ".mlflow/mlflow.db")) as database:
@@ -74,12 +74,12 @@ class Story:
         return Carried(self.state(), {alias: str(version) for alias, version in aliases.items()}, versions)
 
     def state(self) -> str | None:
-        """The digest of the state of MLflow in the registry."""
+        """The digest of MLflow's state in the registry."""
         answer = self.manifest("mlflow/manifests/state")
         return answer.headers["Docker-Content-Digest"] if answer.ok else None
 
     def manifest(self, rest: str) -> requests.Response:
-        """What the registry has under a name of this fork's repository."""
+        """The manifest under a name in this fork's repository."""
         address = f"http://{self.registry}/v2/{self.path}/{rest}"
         return requests.get(
             address, headers={"Accept": f"{MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"}
@@ -92,7 +92,7 @@ class Story:
 
     @cached_property
     def unchanged(self) -> tuple[Run, Carried]:
-        """A push that changes nothing of data or model."""
+        """A push without changes to data or model."""
         assert self.first
         self.commit()
         return self.push()
@@ -113,13 +113,13 @@ class Story:
 
     @cached_property
     def back(self) -> tuple[Run, Carried]:
-        """The button `rollback`."""
+        """The workflow `rollback`."""
         assert self.better
         return self.after("rollback.yml", "workflow_dispatch", inputs={"version": ""})
 
     @cached_property
     def again(self) -> tuple[Run, Carried]:
-        """A push after the rollback, of the build that was left."""
+        """A push after the rollback, with the same model."""
         assert self.back
         self.commit()
         return self.push()
@@ -138,7 +138,7 @@ class Story:
 
     @cached_property
     def promoted(self) -> tuple[Run, Carried]:
-        """The alias production moved to version 2 by a person, and the schedule of `promote`."""
+        """The alias production moved to version 2 by a person, and the scheduled run of `promote`."""
         assert self.proposed
         machine = self.runner.machine(Run("workflow_dispatch", {}, {}), "person")
         try:
@@ -152,14 +152,14 @@ class Story:
 
 
 def git(root, *arguments):
-    """Run git in a repository as somebody."""
+    """Run git in a repository with a test identity."""
     who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def story(fork, registry, engine, tmp_path_factory):
-    """A fork that has just been made, with quick training, and whose environments are chosen as in any fork."""
+    """A new fork with quick training and the default choice of environments."""
     for old, new in (
         ('target = "process" ', 'target = "auto" '),
         ("resamples = 2000 ", "resamples = 200 "),
@@ -171,8 +171,8 @@ def story(fork, registry, engine, tmp_path_factory):
     return told
 
 
-def test_the_first_push_takes_the_model_to_production(story):
-    """With nothing in the registry and nothing configured every job is green, and version 1 is in production."""
+def test_first_push_takes_the_model_to_production(story):
+    """With an empty registry and no configuration every job is green, and version 1 is in production."""
     run, mlflow = story.first
     assert set(run.results().values()) == {"success"}, run.log()
     assert mlflow.aliases["production"] == mlflow.aliases["staging"] == "1"
@@ -182,8 +182,8 @@ def test_the_first_push_takes_the_model_to_production(story):
     assert story.manifest(f"manifests/{image.partition('@')[2]}").ok
 
 
-def test_both_environments_answered_in_their_jobs(story):
-    """Integration tests asked staging and production for real predictions, and a broken release was undone in staging."""
+def test_both_environments_are_tested_in_their_jobs(story):
+    """Integration tests sent real predictions to staging and production, and a broken release was undone in staging."""
     jobs = story.first[0].jobs
     for environment in ("staging", "production"):
         assert " passed" in jobs[environment].log and "skipped" not in jobs[environment].log
@@ -191,8 +191,8 @@ def test_both_environments_answered_in_their_jobs(story):
     assert "make rehearse" not in jobs["production"].ran
 
 
-def test_the_summaries_say_plan_verdict_and_what_serves(story):
-    """Whoever looks at the run reads what it would do and why, the verdict, and what serves in the end."""
+def test_summaries_have_plan_verdict_and_releases(story):
+    """The run's page shows the plan with its reasons, the verdict, and the final releases."""
     jobs = story.first[0].jobs
     assert "deployed as a container on the runner" in jobs["plan"].summary
     assert "embedded, because MLFLOW_TRACKING_URI is not set" in jobs["plan"].summary
@@ -205,16 +205,16 @@ def started(run: Run) -> set[str]:
     return {name for name, result in run.results().items() if result != "skipped"}
 
 
-def test_a_push_that_changes_nothing_changes_nothing(story):
-    """The same model again is kept: green, no image is built and nothing deployed, version 1 stays."""
+def test_unchanged_push_changes_nothing(story):
+    """The same model again is kept: green, no image is built, nothing is deployed, version 1 stays."""
     run, mlflow = story.unchanged
     assert run.jobs["train"].outputs == {"verdict": "keep", "version": ""}
     assert started(run) == {"plan", "checks", "train", "notify"} and "failure" not in run.results().values()
     assert mlflow.aliases == story.first[1].aliases and mlflow.versions == story.first[1].versions
 
 
-def test_a_worse_model_is_red_and_production_stays(story):
-    """The train job is red, after summary and report are out; nothing is registered and nothing behind it runs but notify."""
+def test_worse_model_is_red_and_production_is_unchanged(story):
+    """The train job is red, after summary and report; nothing is registered and no later job runs except notify."""
     run, mlflow = story.worse
     assert run.jobs["train"].result == "failure" and run.jobs["train"].outputs["verdict"] == "refuse"
     assert run.jobs["train"].ran[-2:] == ["make gate", "make save-mlflow"]
@@ -223,8 +223,8 @@ def test_a_worse_model_is_red_and_production_stays(story):
     assert mlflow.aliases == story.first[1].aliases and mlflow.versions == story.first[1].versions
 
 
-def test_a_better_model_takes_the_place_of_the_first(story):
-    """Version 2 goes through staging into production; version 1 is where a rollback leads."""
+def test_better_model_replaces_the_first(story):
+    """Version 2 goes through staging into production; a rollback would restore version 1."""
     run, mlflow = story.better
     assert set(run.results().values()) == {"success"}, run.log()
     assert {key: mlflow.aliases[key] for key in ("production", "previous")} == {"production": "2", "previous": "1"}
@@ -232,8 +232,8 @@ def test_a_better_model_takes_the_place_of_the_first(story):
     assert f"starting version 2 for production from {mlflow.versions['2']['image']}" in run.jobs["production"].log
 
 
-def test_the_button_brings_the_first_version_back(story):
-    """rollback deploys the very image of version 1, on a machine that never saw version 2, and the alias says so."""
+def test_rollback_workflow_restores_the_first_version(story):
+    """It deploys version 1's own image, on a machine that never had version 2, and the alias agrees."""
     run, mlflow = story.back
     assert run.results() == {"rollback": "success"}, run.log()
     assert mlflow.aliases["production"] == "1" and "rolled_back" in mlflow.versions["2"]
@@ -242,15 +242,15 @@ def test_the_button_brings_the_first_version_back(story):
     assert "| production | version 1 |" in run.jobs["rollback"].summary
 
 
-def test_a_push_after_a_rollback_does_not_bring_the_model_back(story):
-    """The build that was left is kept out until something changes."""
+def test_push_after_a_rollback_does_not_redeploy_the_model(story):
+    """The model that was rolled back is not deployed until something changes."""
     run, mlflow = story.again
     assert run.jobs["train"].outputs == {"verdict": "keep", "version": ""}, run.log()
     assert started(run) == {"plan", "checks", "train", "notify"} and mlflow.aliases["production"] == "1"
 
 
-def test_a_pull_request_is_compared_and_changes_nothing(story):
-    """The comment names what is in production and what a merge would do; the MLflow in the registry is as it was."""
+def test_pull_request_is_compared_and_changes_nothing(story):
+    """The comment names the version in production and the effect of a merge; the MLflow in the registry is unchanged."""
     run, mlflow = story.proposed
     assert set(run.results().values()) == {"success"}, run.log()
     (comment,) = run.comments
@@ -264,10 +264,10 @@ def test_a_pull_request_is_compared_and_changes_nothing(story):
 
 
 class Api(BaseHTTPRequestHandler):
-    """GitHub's API, for which pull request 12 is a stranger's."""
+    """A GitHub API that knows pull request 12 from a fork."""
 
     def do_GET(self):
-        """Describe it."""
+        """Return its description."""
         repository = {"full_name": "stranger/template"}
         there = {"number": 12, "state": "open", "head": {"sha": HEAD, "repo": repository}}
         content = json.dumps(there if self.path == f"/repos/{REPOSITORY}/pulls/12" else {}).encode()
@@ -277,12 +277,12 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def report(story, tmp_path):
-    """Run `report` after a stranger's run of ci, whose report a test may change."""
+    """Run `report` after a fork's run of ci, whose report a test may change."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     shutil.copytree(story.proposed[0].artifacts["pull-request"], tmp_path / "incoming")
@@ -306,20 +306,20 @@ def report(story, tmp_path):
     server.server_close()
 
 
-def test_a_pull_request_from_a_fork_gets_its_comment(report):
-    """What a stranger's run left is commented on, where GitHub says that the run was of that pull request."""
+def test_pull_request_from_a_fork_gets_its_comment(report):
+    """The report of a fork's run is commented if GitHub confirms that the run was of that pull request."""
     run = report()
     assert run.results() == {"comment": "success"}, run.log()
     assert run.comments[0]["number"] == "12" and "actions/runs/77" in run.comments[0]["text"]
 
 
-def test_a_pull_request_of_our_own_gets_no_second_comment(report):
-    """ci has commented on it already."""
+def test_own_pull_request_gets_no_second_comment(report):
+    """ci has commented already."""
     assert report(head_repository={"full_name": REPOSITORY}).results() == {"comment": "skipped"}
 
 
 def changed(**values):
-    """A change of the report that was left."""
+    """A change to the fork's report."""
 
     def change(folder):
         path = folder / "pull_request.json"
@@ -338,15 +338,15 @@ def changed(**values):
     ],
     ids=["another pull request", "another commit", "markup of its own", "another file"],
 )
-def test_a_hostile_report_gets_no_comment(report, change):
-    """What is not exactly a report on the pull request that GitHub names is refused: red, and nothing is posted."""
+def test_hostile_report_gets_no_comment(report, change):
+    """Anything but a valid report on the pull request that GitHub names is refused: red, and nothing is posted."""
     run = report(change)
     assert run.results() == {"comment": "failure"} and run.comments == []
     assert "error: " in run.log() and "Traceback" not in run.log()
 
 
-def test_a_version_promoted_in_mlflow_is_deployed(story):
-    """The schedule finds the alias moved, only compares in its first job, and deploys by way of staging in its second."""
+def test_version_promoted_in_mlflow_is_deployed(story):
+    """The scheduled run finds the moved alias, only compares in its first job, and deploys through staging in its second."""
     run, mlflow = story.promoted
     assert run.results() == {"compare": "success", "production": "success", "staging": "skipped"}, run.log()
     assert "starting version" not in run.jobs["compare"].log, "deployed where nobody could refuse it"
@@ -376,8 +376,8 @@ ASKED = {"SLIPWAY_DEPLOY_PRODUCTION": "true"}
     ],
     ids=["nothing", "mlflow", "mlflow as a secret", "cluster", "asked for", "not wanted"],
 )
-def test_production_of_a_team_is_deployed_when_it_is_asked_for(story, tmp_path, variables, secrets, production):
-    """With a server or a cluster of the team's own, production starts only when a person has set it so."""
+def test_team_s_production_must_be_requested(story, tmp_path, variables, secrets, production):
+    """With a team's own server or cluster, production is deployed only if a person has enabled it."""
     runner = Runner(story.fork.root, tmp_path, story.runner.variables | variables, story.engine)
     runner.secrets = secrets
     given = {name: Result() for name in ("image", "staging", "production", "notify")}

@@ -1,4 +1,4 @@
-"""Target `docker` by itself: who may call a container, and the prediction log that outlives it."""
+"""Target `docker` by itself: a container's API keys, and the prediction log that persists."""
 
 import hashlib
 import json
@@ -41,14 +41,14 @@ def releases(engine, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings():
-    """The shipped settings with a port of its own."""
+    """The shipped settings with a free port."""
     found = load_settings("tests/example/pipeline.toml")
     return found.model_copy(update={"deploy": found.deploy.model_copy(update={"staging_port": free_port()})})
 
 
 @pytest.fixture
 def released(engine, releases, settings, monkeypatch, tmp_path):
-    """Put a version into staging, in a checkout and a network of its own; its record. What is left ends with the test."""
+    """Release a version to staging, with a separate checkout and network; returns its record. Everything is removed at the end."""
     for name in SET:
         monkeypatch.delenv(name, raising=False)
     network = f"slipway-test-{uuid.uuid4().hex[:8]}"
@@ -70,7 +70,7 @@ def ask(record: dict, key: str = "", path: str = "/predict") -> requests.Respons
 
 
 def logged(engine) -> list[str]:
-    """The model versions in the prediction log, as the container that serves sees it."""
+    """The model versions in the prediction log, as seen by the running container."""
     (live,) = [
         one for one in engine.containers.list(ignore_removed=True) if one.name == docker._name("staging", "live")
     ]
@@ -81,8 +81,8 @@ def logged(engine) -> list[str]:
     return json.loads(live.exec_run(["python", "-c", code]).output.decode().replace("'", '"'))
 
 
-def test_with_nothing_set_anybody_on_this_machine_may_call_and_the_log_outlives_releases(released, engine, settings):
-    """Open, but published on the loopback alone; a second version adds to the database, and `stop` keeps it."""
+def test_default_container_is_open_on_loopback_and_its_log_persists(released, engine, settings):
+    """Without settings it needs no key and is published on loopback alone; a second version adds to the database, and `stop` keeps it."""
     released("1")
     record = released("2")
     assert ask(record).status_code == 200
@@ -93,8 +93,8 @@ def test_with_nothing_set_anybody_on_this_machine_may_call_and_the_log_outlives_
     assert docker.forget("staging", settings, "customer-17") == "1 predictions deleted"
 
 
-def test_published_to_others_it_asks_for_keys_without_being_told(released, settings, monkeypatch):
-    """On an address beyond the loopback, delivery makes a key for itself, which nobody else can read, and others get 401."""
+def test_published_container_requires_keys(released, settings, monkeypatch):
+    """On another address than loopback, delivery creates its own private key, and clients without one get 401."""
     monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
     record = released("1")
     key, file = docker.key("staging", settings), docker._key_file("staging")
@@ -104,8 +104,8 @@ def test_published_to_others_it_asks_for_keys_without_being_told(released, setti
     assert docker.key("staging", settings) == key
 
 
-def test_a_generated_key_is_nowhere_in_the_engine(released, settings, engine, monkeypatch):
-    """The engine knows the hash: nothing that it says of the container, or that this wrote, holds the key."""
+def test_generated_key_is_not_in_the_engine(released, settings, engine, monkeypatch):
+    """The engine knows the hash only: neither the container's description nor its log has the key."""
     monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
     released("1")
     key = docker.key("staging", settings)
@@ -116,8 +116,8 @@ def test_a_generated_key_is_nowhere_in_the_engine(released, settings, engine, mo
     assert key not in json.dumps(live.attrs) and key.encode() not in live.logs()
 
 
-def test_the_users_callers_come_from_a_file_that_may_change(released, monkeypatch, tmp_path):
-    """With SLIPWAY_API_KEYS_FILE the callers are the file's, also one that is added while the container runs."""
+def test_keys_file_may_change(released, monkeypatch, tmp_path):
+    """With SLIPWAY_API_KEYS_FILE the keys are those of the file, also one added while the container runs."""
     (key, line), (other, more) = make_key("pipeline", "predict,metrics"), make_key("billing", "predict")
     file = tmp_path / "callers" / "keys"
     file.parent.mkdir()
@@ -135,8 +135,8 @@ def test_the_users_callers_come_from_a_file_that_may_change(released, monkeypatc
         time.sleep(0.1)
 
 
-def test_a_door_elsewhere_is_refused_in_words(released, settings, monkeypatch):
-    """An environment is published anew only after `make stop`; until then it stays where it is, open to nobody else."""
+def test_change_of_the_published_address_needs_a_stop(released, settings, monkeypatch):
+    """Until `make stop` the environment keeps its address, and is open to nobody else."""
     released("1")
     monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
     with pytest.raises(DeployError, match=r"the door of staging is published on 127\.0\.0\.1, not on 0\.0\.0\.0"):
@@ -144,8 +144,8 @@ def test_a_door_elsewhere_is_refused_in_words(released, settings, monkeypatch):
     assert docker.serving("staging", settings)["version"] == "1"
 
 
-def test_what_is_no_address_is_refused_before_anything_is_started(released, monkeypatch):
-    """A host name, or a port with it, is no address."""
+def test_invalid_address_is_refused_before_anything_starts(released, monkeypatch):
+    """A host name, or a port with it, is not an address."""
     monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "localhost:80")
     with pytest.raises(DeployError, match="SLIPWAY_SERVICE_ADDRESS is 'localhost:80', which is no IPv4 address"):
         released("1")

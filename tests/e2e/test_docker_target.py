@@ -1,4 +1,4 @@
-"""Staging and production as containers of a real engine: built once, swapped under load, undone, repaired."""
+"""Staging and production as containers of a real engine: built once, switched under load, undone, repaired."""
 
 import io
 import json
@@ -33,7 +33,7 @@ sys.exit(main())
 
 
 class Containers:
-    """A fork that ships to containers, and what the engine says of them."""
+    """A fork that ships to containers, and the engine's view of them."""
 
     def __init__(self, fork, engine, registry):
         self.fork, self.engine = fork, engine
@@ -45,11 +45,11 @@ class Containers:
         return self.fork.ok(*arguments, **self.environment)
 
     def refused(self, *arguments):
-        """Run a command that must be refused in words."""
+        """Run a command that must be refused with a message."""
         return self.fork.refused(*arguments, **self.environment)
 
     def status(self):
-        """What `make status` says, by environment."""
+        """The status by environment, from `make status`."""
         return {
             row["environment"]: row for row in json.loads(self.ok("-m", "scripts.status", "--json"))["environments"]
         }
@@ -58,13 +58,13 @@ class Containers:
         """The container in a role, or None."""
         found = self.engine.containers.list(
             all=True,
-            ignore_removed=True,  # one that goes while it is looked at is not there
+            ignore_removed=True,  # a container removed meanwhile is ignored
             filters={"label": [f"slipway.checkout={self.fork.root}", f"slipway.environment={environment}"]},
         )
         return next((container for container in found if f"-{environment}-{role}" in container.name), None)
 
     def release(self, image, bundle):
-        """Put any image into staging by the target's own function; it must be refused; returns the words."""
+        """Release any image to staging by the target's function; it must be refused; returns the message."""
         return self.refused("-c", RELEASE.format(bundle=str(bundle), image=image))
 
 
@@ -89,14 +89,14 @@ def two(fork, engine, registry):
         engine.images.remove(image.id, force=True)
 
 
-def test_no_request_was_lost_when_the_second_version_was_shipped(two):
-    """Production was asked without pause while version 2 was built, tested and swapped in: every request was answered."""
+def test_no_request_is_lost_while_the_second_version_ships(two):
+    """Production had constant requests while version 2 was built, tested and switched to: every request was answered."""
     assert two.load.failures == []
     assert min(two.load.answers["1"], two.load.answers["2"]) > 20
 
 
-def test_staging_and_production_run_the_same_image_by_digest(two):
-    """Both containers run the image that was pushed once, named by its digest, and MLflow knows it."""
+def test_staging_and_production_run_the_same_digest(two):
+    """Both containers run the image that was pushed once, by its digest, and MLflow has it."""
     images = {two.container(environment).labels["slipway.release.image"] for environment in ("staging", "production")}
     assert images == {two.fork.json("build/image.json")["image"]}
     assert re.fullmatch(r".+@sha256:[0-9a-f]{64}", images.pop())
@@ -105,15 +105,15 @@ def test_staging_and_production_run_the_same_image_by_digest(two):
     assert len({two.container(environment).image.id for environment in ("staging", "production")}) == 1
 
 
-def test_the_shipped_line_to_paste_answers(two):
-    """The curl line that `make ship` ends with is answered by the container."""
+def test_printed_curl_command_works(two):
+    """The curl line at the end of `make ship` gets an answer from the container."""
     line = next(line for line in two.shipped.splitlines() if line.startswith("try it:")).split(":", 1)[1]
     answer = json.loads(subprocess.run(line, shell=True, capture_output=True, text=True, timeout=30).stdout)
     assert answer["model_version"] == "2" and answer["label"] in ("benign", "malignant")
 
 
-def test_containers_may_do_nothing_but_serve(two):
-    """Service and door run read-only, without capabilities, as a user without name, with limits, on the loopback only."""
+def test_containers_are_hardened(two):
+    """Service and proxy run read-only, without capabilities, as an unnamed user, with limits, on loopback only."""
     for role in ("live", "door"):
         container = two.container("production", role)
         host = container.attrs["HostConfig"]
@@ -124,15 +124,15 @@ def test_containers_may_do_nothing_but_serve(two):
         assert set(published) == {"127.0.0.1"}
 
 
-def test_neighbours_find_the_environments_by_name(two):
-    """On the network of SLIPWAY_NETWORK the doors answer as staging:8000 and production:8000."""
+def test_environments_are_found_by_name_on_the_network(two):
+    """On the network of SLIPWAY_NETWORK the proxies are staging:8000 and production:8000."""
     door = two.container("staging", "door")
     ask = "import urllib.request; print(urllib.request.urlopen('http://production:8000/health').read().decode())"
     assert json.loads(door.exec_run(["python", "-c", ask]).output)["version"] == "2"
 
 
-def test_rollback_brings_back_the_first_image_without_losing_a_request(two):
-    """`make rollback` under load: version 1 serves from the very image that it had, alias and container agree, and back again."""
+def test_rollback_restores_the_first_image_without_losing_a_request(two):
+    """`make rollback` under load: version 1 serves from its own image, alias and container agree, and back again."""
     url = two.status()["production"]["url"]
     with constant_load(url, two.example) as load:
         said = two.ok("-m", "scripts.rollback")
@@ -145,20 +145,20 @@ def test_rollback_brings_back_the_first_image_without_losing_a_request(two):
 
 
 def test_rehearsal_on_containers(two):
-    """The rehearsal shows a broken release undone, with staging's container untouched."""
+    """The rehearsal shows a broken release undone, with staging's container unchanged."""
     before = two.container("staging").id
     assert "undone: a broken release does no harm" in two.ok("-m", "scripts.rehearse")
     assert two.container("staging").id == before
 
 
 def variant(engine, image, lines):
-    """An image like another one, with some lines changed; its id."""
+    """A variant of an image with some lines changed; returns its id."""
     text = f"FROM {image}\n{lines}\n".encode()
     return engine.images.build(fileobj=io.BytesIO(text), rm=True, forcerm=True)[0].id
 
 
-def test_image_that_ends_is_undone(two):
-    """An image whose service ends at once is refused with its last words, and removed; staging serves on."""
+def test_image_that_exits_is_undone(two):
+    """An image whose service exits at once is refused with the end of its log, and removed; staging is unchanged."""
     bad = variant(two.engine, two.first, 'CMD ["--bundle", "/nowhere"]')
     before = two.container("staging").id
     said = two.release(bad, two.fork.root / "build/bundle")
@@ -169,7 +169,7 @@ def test_image_that_ends_is_undone(two):
 
 
 def test_image_that_never_becomes_ready_is_undone(two):
-    """An image that hangs is given up after ready_seconds and removed; staging serves on."""
+    """An image that hangs is given up after ready_seconds and removed; staging is unchanged."""
     bad = variant(two.engine, two.first, 'ENTRYPOINT ["sh", "-c", "sleep 600"]\nCMD []')
     two.fork.edit("pipeline.toml", "ready_seconds = 30", "ready_seconds = 3")
     said = two.release(bad, two.fork.root / "build/bundle")
@@ -179,22 +179,22 @@ def test_image_that_never_becomes_ready_is_undone(two):
     two.engine.images.remove(bad, force=True)
 
 
-def test_image_with_other_answers_is_undone(two):
-    """An image that holds another version's model is refused by the golden predictions of the one that it should be."""
+def test_image_with_wrong_answers_is_undone(two):
+    """An image with another version's model is refused by the golden predictions of the right one."""
     said = two.release(two.first, two.fork.root / "build/bundle")
     assert "smoke test of" in said
     assert two.status()["staging"]["version"] == "2"
 
 
-def test_digest_that_the_registry_does_not_have_is_named(two):
-    """A digest that is nowhere is named, with what to do; staging serves on."""
+def test_missing_digest_is_named(two):
+    """A digest that exists nowhere is named, with advice; staging is unchanged."""
     image = f"{two.environment['IMAGE_REPOSITORY']}@sha256:{'0' * 64}"
     said = two.release(image, two.fork.root / "build/bundle")
     assert f"image {image} is not in its registry" in said and "make image" in said
     assert two.status()["staging"]["version"] == "2"
 
 
-def test_release_is_pulled_by_digest_when_the_engine_lost_it(two):
+def test_missing_image_is_pulled_by_digest(two):
     """After the engine lost the image, a deployment pulls it by its digest."""
     container = two.container("staging")
     two.ok("-m", "scripts.stop")
@@ -205,8 +205,8 @@ def test_release_is_pulled_by_digest_when_the_engine_lost_it(two):
     two.ok("-m", "scripts.deploy", "--environment", "production", "--version", "2")
 
 
-def test_taken_port_is_named(two):
-    """A port that another program holds is named, and nothing is left behind."""
+def test_port_in_use_is_named(two):
+    """A port that another program holds is named, and nothing remains."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken, own = other.getsockname()[1], two.status()["staging"]["url"].rsplit(":", 1)[1]
         two.fork.edit("pipeline.toml", f"staging_port = {own}", f"staging_port = {taken}")
@@ -219,8 +219,8 @@ def test_taken_port_is_named(two):
     assert two.status()["staging"]["agree"]
 
 
-def test_another_port_gets_a_door_of_its_own(two):
-    """After the port was changed, the next deployment answers on the new one, and the old door is gone."""
+def test_new_port_gets_a_new_proxy(two):
+    """After the port was changed, the next deployment responds on the new one, and the old proxy is gone."""
     own, new = two.status()["staging"]["url"].rsplit(":", 1)[1], free_port()
     two.fork.edit("pipeline.toml", f"staging_port = {own}", f"staging_port = {new}")
     two.ok("-m", "scripts.deploy", "--environment", "staging", "--version", "2")
@@ -230,8 +230,8 @@ def test_another_port_gets_a_door_of_its_own(two):
         requests.get(f"http://127.0.0.1:{own}/readyz", timeout=3)
 
 
-def test_a_version_keeps_its_image_when_the_code_has_changed(two):
-    """Without a registry, too: deploying a version again after `serving/` was changed runs the image that it had."""
+def test_version_keeps_its_image_when_the_code_changes(two):
+    """Also without a registry: deploying a version again after `serving/` was changed runs its original image."""
     del two.environment["IMAGE_REPOSITORY"]
     two.ok("-m", "scripts.deploy", "--environment", "staging", "--version", "2")
     before = two.container("staging").image.id
@@ -243,8 +243,8 @@ def test_a_version_keeps_its_image_when_the_code_has_changed(two):
     two.environment["IMAGE_REPOSITORY"] = two.repository
 
 
-def test_deployment_killed_between_two_names_is_repaired_by_the_next(two):
-    """Killed when nothing has the name of what serves, the next deployment gives it back and goes on."""
+def test_deployment_killed_between_renames_is_repaired(two):
+    """When no container has the live name, the next deployment gives it back and continues."""
     live = two.container("production")
     live.rename(live.name.removesuffix("live") + "before")
     status = two.status()["production"]
@@ -253,8 +253,8 @@ def test_deployment_killed_between_two_names_is_repaired_by_the_next(two):
     assert two.status()["production"]["agree"] and two.container("production", "before") is None
 
 
-def test_deployment_killed_while_it_tests_is_repaired_by_the_next(two):
-    """kill -9 while the new container starts: what serves is untouched, and the next deployment clears the rest away."""
+def test_deployment_killed_during_its_test_is_repaired(two):
+    """kill -9 while the new container starts: the current release is unchanged, and the next deployment removes the rest."""
     command = [sys.executable, "-m", "scripts.deploy", "--environment", "staging", "--version", "2"]
     environment = clean_environment() | two.environment
     process = subprocess.Popen(command, cwd=two.fork.root, env=environment, stdout=subprocess.DEVNULL)
@@ -268,8 +268,8 @@ def test_deployment_killed_while_it_tests_is_repaired_by_the_next(two):
     assert two.container("staging", "next") is None and two.status()["staging"]["agree"]
 
 
-def test_two_deployments_at_once_go_one_after_the_other(two):
-    """Of two deployments started together both succeed, and one container serves."""
+def test_concurrent_deployments_run_one_after_the_other(two):
+    """Both succeed, and one container serves."""
     command = ["-m", "scripts.deploy", "--environment", "staging", "--version"]
     both = [two.fork.start(*command, version, **two.environment) for version in ("1", "2")]
     assert [process.wait(600) for process in both] == [0, 0], [process.stdout.read() for process in both]
@@ -277,8 +277,8 @@ def test_two_deployments_at_once_go_one_after_the_other(two):
     two.ok(*command, "2")
 
 
-def test_another_network_is_refused_before_anything_is_touched(two):
-    """With another SLIPWAY_NETWORK than that of the running door, a deployment is refused, and what serves goes on."""
+def test_another_network_is_refused_before_any_change(two):
+    """With another SLIPWAY_NETWORK than the running proxy's, a deployment is refused, and the current release continues."""
     url, before = two.status()["staging"]["url"], two.container("staging").id
     other = f"{NETWORK}-other"
     two.environment["SLIPWAY_NETWORK"] = other
@@ -289,8 +289,8 @@ def test_another_network_is_refused_before_anything_is_touched(two):
     assert two.container("staging").id == before and requests.get(f"{url}/readyz", timeout=5).status_code == 200
 
 
-def test_doctor_knows_its_own_door(two):
-    """When the release behind a door was ended by hand, doctor says so, not that somebody else has the port."""
+def test_doctor_recognises_its_own_proxy(two):
+    """When the release behind a proxy was stopped by hand, doctor says so, and not that another program holds the port."""
     two.container("staging").kill()
     findings = {row["what"]: row for row in json.loads(two.ok("-m", "scripts.doctor", "--json"))}
     assert "its release does not run" in findings["staging"]["says"]
@@ -298,15 +298,15 @@ def test_doctor_knows_its_own_door(two):
     assert two.status()["staging"]["agree"]
 
 
-def test_stop_without_the_engine_is_red(two):
-    """`make stop` while the engine does not answer says that containers may go on, and ends red."""
+def test_stop_without_the_engine_fails(two):
+    """While the engine does not respond, `make stop` says that containers may continue, and exits red."""
     said = two.fork.refused("-m", "scripts.stop", DOCKER_HOST="unix:///nowhere/docker.sock")
     assert "containers of production may go on: no Docker engine answers" in said or "of staging may go on" in said
     assert two.status()["production"]["version"] == "2"
 
 
-def test_an_unreachable_engine_is_a_reason_in_words(two):
-    """With no engine, target docker is refused in words, and doctor says so."""
+def test_unreachable_engine_is_explained(two):
+    """Without an engine, target docker is refused with a message, and doctor says so."""
     nowhere = {"DOCKER_HOST": f"tcp://127.0.0.1:{free_port()}"}
     said = two.fork.refused("-m", "scripts.deploy", "--environment", "staging", **nowhere)
     assert "target docker cannot be used here: no Docker engine answers" in said
@@ -315,7 +315,7 @@ def test_an_unreachable_engine_is_a_reason_in_words(two):
 
 
 def test_stop_removes_the_containers_of_this_checkout(two):
-    """`make stop` ends both environments; nothing answers on their ports."""
+    """`make stop` ends both environments; nothing responds on their ports."""
     url = two.status()["production"]["url"]
     assert "production (docker)" in two.ok("-m", "scripts.stop")
     assert two.container("production") is None and two.container("production", "door") is None

@@ -1,4 +1,4 @@
-"""The stand-in for GitHub's runners reads expressions as GitHub does, and guesses at none."""
+"""The stand-in for GitHub's runners evaluates expressions like GitHub, and guesses none."""
 
 import pytest
 
@@ -25,7 +25,7 @@ CONTEXTS = {
         ("${{ toJSON(needs) }}", '{"train": {"result": "success", "outputs": {"verdict": "accept"}}}'),
     ],
 )
-def test_settings_are_filled_in(text, says):
+def test_expressions_are_evaluated(text, says):
     """Contexts, comparisons, defaults and the two functions that the workflows use."""
     assert Expressions(CONTEXTS).fill(text) == says
 
@@ -41,8 +41,8 @@ def test_settings_are_filled_in(text, says):
         ("${{ !cancelled() && needs.train.result == 'skipped' }}", False, False),
     ],
 )
-def test_a_condition_that_asks_for_no_status_is_meant_for_when_all_is_fine(condition, when_fine, after_a_failure):
-    """After a failure only those start that ask for it."""
+def test_condition_without_status_requires_success(condition, when_fine, after_a_failure):
+    """After a failure only jobs and steps that ask for it start."""
     assert Expressions(CONTEXTS, fine=True).hold(condition) is when_fine
     assert Expressions(CONTEXTS, fine=False).hold(condition) is after_a_failure
 
@@ -51,7 +51,7 @@ def test_a_condition_that_asks_for_no_status_is_meant_for_when_all_is_fine(condi
     "text",
     ["${{ hashFiles('x') }}", "${{ runner.os }}", "${{ needs.image.result }}", "${{ github.ref }}", "${{ 1 < 2 }}"],
 )
-def test_what_is_not_known_is_an_error(text):
-    """A function, context, job or sign of which the stand-in knows nothing stops the test."""
+def test_unknown_names_are_errors(text):
+    """An unknown function, context, job or character stops the test."""
     with pytest.raises((AssertionError, LookupError, NameError)):
         Expressions(CONTEXTS).fill(text)

@@ -1,4 +1,4 @@
-"""The image, built, pushed, pulled and run by a real engine; and an engine or a registry that fails meanwhile."""
+"""The image, built, pushed, pulled and run by a real engine; and an engine or registry that fails meanwhile."""
 
 import hashlib
 import io
@@ -31,11 +31,11 @@ from tests.serving.bundles import change, make_bundle, read
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 200e6  # bytes that the image may add to its base
-RUN = f"run-{uuid.uuid4().hex[:12]}"  # images of this run of the tests, which are removed at its end
+RUN = f"run-{uuid.uuid4().hex[:12]}"  # tags the images of this test run, which are removed at its end
 
 
 class Tags:
-    """Stands for MLflow: remembers the tags that a version gets."""
+    """Stands in for MLflow: stores the tags of a version."""
 
     def __init__(self):
         self.set = {}
@@ -45,14 +45,14 @@ class Tags:
 
 
 def a_bundle(folder, version="3", kind="binary", **release):
-    """A bundle that no other test's image is made of: a version of its own, by run, digest and commit."""
+    """A bundle with a unique run, digest and commit, so that no other test's image contains it."""
     own = hashlib.sha256(f"{RUN} {folder} {version}".encode()).hexdigest()
     release = {"run_id": RUN, "digest": own, "commit": own[:40], **release}
     return change(make_bundle(kind, folder, version), "release.json", **release)
 
 
 def version_of(bundle, **tags):
-    """The version in MLflow that a bundle is of."""
+    """A bundle's version in MLflow."""
     release = read(bundle, "release.json")
     about = {key: release[key] for key in ("name", "version", "run_id")}
     tags = {"digest": release["digest"], "commit": release["commit"], "data_hash": "d" * 64, **tags}
@@ -60,7 +60,7 @@ def version_of(bundle, **tags):
 
 
 def make(bundle, client=None, name="cars", **tags):
-    """Build (and push) the image of a bundle, as the command does."""
+    """Build (and push) a bundle's image, like the command."""
     settings = load_settings(ROOT / "tests/example/pipeline.toml").model_copy(update={"name": name})
     return build.build(client or Tags(), settings, version_of(bundle, **tags), bundle)
 
@@ -75,14 +75,14 @@ def tidy(engine):
 
 @pytest.fixture(autouse=True)
 def no_registry_of_ours(monkeypatch):
-    """Nothing of this machine's own configuration takes part."""
+    """Ignore this machine's own configuration."""
     for name in ("IMAGE_REPOSITORY", "IMAGE_REPOSITORY_USERNAME", "IMAGE_REPOSITORY_PASSWORD", "PYTHON_IMAGE"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
 def local(engine, tmp_path_factory):
-    """An image that is in the engine only, and its bundle."""
+    """An image that is only in the engine, and its bundle."""
     bundle = a_bundle(tmp_path_factory.mktemp("local") / "bundle")
     image = make(bundle)
     return SimpleNamespace(**image, folder=bundle, there=engine.images.get(image["image"]))
@@ -90,13 +90,13 @@ def local(engine, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(engine, local):
-    """What that image adds to its base, by path."""
+    """The files that the image adds to its base, by path."""
     return added(engine, local.image)
 
 
 @pytest.fixture
 def own_registry(tmp_path):
-    """A registry that the test may kill."""
+    """A separate registry that the test may kill."""
     registry = OwnRegistry(tmp_path)
     registry.start()
     yield registry
@@ -107,7 +107,7 @@ SERVE = ["--bundle", "/app/bundle", "--host", "0.0.0.0", "--port", "8000", "--op
 
 
 def run(engine, image, command=SERVE, **options):
-    """A container of the image, hardened as a deployment does it, with a port on this machine; anybody may call."""
+    """A container of the image, hardened as in a deployment, with a port on this machine and no keys."""
     return engine.containers.run(
         image,
         command,
@@ -122,7 +122,7 @@ def run(engine, image, command=SERVE, **options):
 
 
 def ready(container, seconds=30) -> str:
-    """The address of a container once it is ready."""
+    """The URL of a container once it is ready."""
     for _ in range(seconds * 20):
         container.reload()
         ports = container.ports.get("8000/tcp")
@@ -137,7 +137,7 @@ def ready(container, seconds=30) -> str:
 
 
 def ask(engine, image, code: str):
-    """What a piece of Python prints inside the image, as JSON."""
+    """The JSON output of a piece of Python inside the image."""
     said = engine.containers.run(image, ["-c", code], entrypoint="python", remove=True, read_only=True)
     return json.loads(said)
 
@@ -160,7 +160,7 @@ def added(engine, image) -> dict[str, tarfile.TarInfo]:
 
 
 def test_build_push_pull_run_predict_stop(engine, registry, monkeypatch, tmp_path):
-    """An image that was pushed is pulled by its digest, runs read-only without capabilities, predicts as golden, and ends on SIGTERM."""
+    """A pushed image is pulled by its digest, runs read-only without capabilities, gives the golden answers, and exits on SIGTERM."""
     monkeypatch.setenv("IMAGE_REPOSITORY", f"{registry}/slipway-test/{RUN}")
     bundle, tags = a_bundle(tmp_path / "bundle", commit=uuid.uuid4().hex), Tags()
     image = make(bundle, tags)
@@ -188,8 +188,8 @@ def test_build_push_pull_run_predict_stop(engine, registry, monkeypatch, tmp_pat
         container.remove(force=True)
 
 
-def test_health_check_sees_a_service_that_does_not_answer(engine, local):
-    """The health check fails when nothing listens where the service should, and so the engine calls it unhealthy."""
+def test_health_check_detects_a_silent_service(engine, local):
+    """When nothing listens on the service's port, the engine reports the container as unhealthy."""
     container = run(engine, local.image, command=["--bundle", "/app/bundle", "--port", "9000"])
     try:
         check = container.attrs["Config"]["Healthcheck"]["Test"]
@@ -198,8 +198,8 @@ def test_health_check_sees_a_service_that_does_not_answer(engine, local):
         container.remove(force=True)
 
 
-def test_image_of_a_scikit_learn_model_answers(engine, tmp_path):
-    """A bundle whose model is scikit-learn's own gets its own locked packages, no ONNX Runtime, and answers as its golden rows say."""
+def test_image_of_a_scikit_learn_model_works(engine, tmp_path):
+    """It has scikit-learn's locked packages, no ONNX Runtime, and gives the golden answers."""
     bundle = a_bundle(tmp_path / "bundle", kind="skops_frame")
     image = make(bundle, name="visitors")["image"]
     container = run(engine, image, command=["--bundle", "/app/bundle", "--host", "0.0.0.0", "--open"])
@@ -216,8 +216,8 @@ def test_image_of_a_scikit_learn_model_answers(engine, tmp_path):
     assert len(set(ask(engine, image, library))) == 1, "LightGBM finds OpenMP, the one that scikit-learn has loaded"
 
 
-def test_image_holds_the_locked_packages_and_no_others(engine, local):
-    """Asked for its packages, the image names those of requirements/serving.txt at their versions: no pip, no mlflow, no scikit-learn."""
+def test_image_has_exactly_the_locked_packages(engine, local):
+    """Its packages are those of requirements/serving.txt at their versions: no pip, no mlflow, no scikit-learn."""
     code = "import importlib.metadata as m, json; print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in m.distributions()}))"  # fmt: skip
     packages = ask(engine, local.image, code)
     text = (ROOT / "requirements/serving.txt").read_text(encoding="utf-8")
@@ -229,7 +229,7 @@ def test_image_holds_the_locked_packages_and_no_others(engine, local):
 
 
 def test_image_adds_no_tools_and_no_caches(local, files):
-    """The image brings its pages, no compiler, no pip, no cache and no test of a package, and nothing outside its own folders but bytecode."""
+    """It has its pages, no compiler, no pip, no cache and no packages' tests, and outside its own folders nothing but bytecode."""
     outside = [n for n in files if files[n].isfile() and not n.startswith(("opt/venv/", "app/serving/", "app/bundle/"))]
     assert not [name for name in outside if not name.endswith(".pyc")]
     forbidden = re.compile(r"(^|/)(pip|gcc|cc|\.cache|tests|uv|include)(/|$)|\.(pyi|h|a|whl|tar\.gz)$")
@@ -240,8 +240,8 @@ def test_image_adds_no_tools_and_no_caches(local, files):
     assert {path.name for path in local.folder.iterdir()} == {n.split("/")[-1] for n in files if n.startswith("app/bundle/")}  # fmt: skip
 
 
-def test_nothing_in_the_image_can_be_changed_by_its_user(files):
-    """All that the image adds is root's, read by all and written by root alone, but for the empty folder of the log."""
+def test_image_is_read_only_for_its_user(files):
+    """Everything it adds is root's, readable by all and writable by root alone, except the empty folder of the log."""
     data = files["data"]
     assert (data.isdir(), data.uid, data.gid, data.mode & 0o7777) == (True, 10001, 10001, 0o700)
     assert not [name for name in files if name.startswith("data/")]
@@ -251,13 +251,13 @@ def test_nothing_in_the_image_can_be_changed_by_its_user(files):
 
 
 def test_image_adds_at_most_200_mb(engine, local):
-    """What the image adds to its base stays within the limit."""
+    """Compared with its base."""
     size = local.there.attrs["Size"] - engine.images.get(recipe.base()).attrs["Size"]
     assert 50e6 < size <= LIMIT
 
 
-def test_image_says_what_it_is(engine, local):
-    """Labels, user, port and command of the image are those that deployments rely on."""
+def test_image_has_the_expected_configuration(engine, local):
+    """Labels, user, port and command are those that deployments rely on."""
     config = local.there.attrs["Config"]
     assert config["User"] == "10001:10001" and set(config["ExposedPorts"]) == {"8000/tcp"} and not config.get("Volumes")
     assert config["Entrypoint"] == ["python", "-m", "serving"]
@@ -270,7 +270,7 @@ def test_image_says_what_it_is(engine, local):
     assert labels["slipway.digest"] == read(local.folder, "release.json")["digest"]
 
 
-def test_secrets_beside_the_code_do_not_get_into_the_image(engine, monkeypatch, tmp_path):
+def test_secrets_beside_the_code_are_not_in_the_image(engine, monkeypatch, tmp_path):
     """A repository full of secrets and data gives the same layers as one without, by the command and by hand."""
     root = tmp_path / "repo"
     for folder in ("serving", "requirements"):
@@ -289,7 +289,7 @@ def test_secrets_beside_the_code_do_not_get_into_the_image(engine, monkeypatch, 
 
 
 def test_same_files_give_the_same_layers(engine, local):
-    """Built again from nothing, later and by the engine's older builder, every layer has the same digest."""
+    """Rebuilt from scratch, later and by the engine's older builder, every layer has the same digest."""
     context = io.BytesIO(recipe.context(ROOT, local.folder))
     stream = engine.api.build(fileobj=context, custom_context=True, nocache=True, rm=True, decode=True)
     said = "".join(event.get("stream", "") for event in stream)
@@ -298,14 +298,14 @@ def test_same_files_give_the_same_layers(engine, local):
         assert layers(engine, steps[-1]) == layers(engine, local.image)
     finally:
         base = engine.images.get(recipe.base()).id.removeprefix("sha256:")
-        for step in reversed(steps):  # the builder keeps every step as an image without a name
+        for step in reversed(steps):  # the builder keeps every step as an unnamed image
             if not base.startswith(step):
-                with suppress(ImageNotFound):  # went with the step after it
+                with suppress(ImageNotFound):  # removed with the step after it
                     engine.images.remove(step)
 
 
 def test_new_version_adds_one_small_layer(engine, local, tmp_path):
-    """The image of another version shares every layer but the last, which holds the bundle only."""
+    """The image of another version shares every layer except the last, which has only the bundle."""
     other = make(a_bundle(tmp_path / "bundle", "4"))
     mine, its = layers(engine, local.image), layers(engine, other["image"])
     assert mine[:-1] == its[:-1] and mine[-1] != its[-1]
@@ -313,7 +313,7 @@ def test_new_version_adds_one_small_layer(engine, local, tmp_path):
 
 
 def test_base_without_bytecode_gets_it(engine, monkeypatch, tmp_path):
-    """On a base that comes without bytecode of Python itself, the image brings it, for a read-only service cannot keep any."""
+    """If the base has no bytecode for Python itself, the image adds it, because a read-only service cannot store any."""
     find = f"FROM {recipe.base()}\nLABEL slipway.run={RUN}\nRUN find / -xdev -name '*.pyc' -delete\n"
     bare, _ = engine.images.build(fileobj=io.BytesIO(find.encode()), tag=f"slipway-test/bare:{RUN}", rm=True)
     monkeypatch.setenv("PYTHON_IMAGE", f"slipway-test/bare:{RUN}")
@@ -324,16 +324,16 @@ def test_base_without_bytecode_gets_it(engine, monkeypatch, tmp_path):
     assert engine.images.get(made["image"]).attrs["Size"] - bare.attrs["Size"] <= LIMIT
 
 
-def test_image_that_is_there_is_used(engine, local, monkeypatch, capsys):
-    """Asked again for a version whose image is in the engine, nothing is built, with either builder."""
+def test_existing_image_is_reused(engine, local, monkeypatch, capsys):
+    """For a version whose image is in the engine, nothing is built, with either builder."""
     for buildx in (True, False):
         monkeypatch.setattr(docker_engine, "has_buildx", lambda buildx=buildx: buildx)
         assert make(local.folder)["image"] == local.image
     assert "building" not in capsys.readouterr().out
 
 
-def test_older_builder_builds_it_too(engine, local, monkeypatch, tmp_path, capsys):
-    """Without buildx the engine's older builder makes an image that serves, and says its steps."""
+def test_older_builder_works(engine, local, monkeypatch, tmp_path, capsys):
+    """Without buildx the engine's older builder makes a working image, and prints its steps."""
     monkeypatch.setattr(docker_engine, "has_buildx", lambda: False)
     bundle = a_bundle(tmp_path / "bundle", "5")
     made = make(bundle)
@@ -347,7 +347,7 @@ def test_older_builder_builds_it_too(engine, local, monkeypatch, tmp_path, capsy
 
 
 def test_image_deleted_in_the_registry_is_pushed_again(own_registry, monkeypatch, tmp_path, capsys):
-    """A version whose digest the registry no longer has is pushed again; one that it has is left alone."""
+    """An image that the registry still has is not."""
     repository = f"{own_registry.address}/team/cars"
     monkeypatch.setenv("IMAGE_REPOSITORY", repository)
     bundle = a_bundle(tmp_path / "bundle")
@@ -361,8 +361,8 @@ def test_image_deleted_in_the_registry_is_pushed_again(own_registry, monkeypatch
     assert "no longer has" in said and "pushing" in said and "building" not in said
 
 
-def test_registry_killed_during_the_push_comes_back(engine, own_registry, monkeypatch, tmp_path):
-    """When the registry dies in the middle of a push and is back seconds later, the push goes on, and the image is whole."""
+def test_push_survives_a_restart_of_the_registry(engine, own_registry, monkeypatch, tmp_path):
+    """When the registry dies during a push and is back seconds later, the push continues, and the image is complete."""
     monkeypatch.setenv("IMAGE_REPOSITORY", f"{own_registry.address}/team/cars")
     bundle, tags = a_bundle(tmp_path / "bundle"), Tags()
     own_registry.kill_at(5_000_000, back_after=3)
@@ -371,8 +371,8 @@ def test_registry_killed_during_the_push_comes_back(engine, own_registry, monkey
     assert image_registry.has(engine, image["image"], None)
 
 
-def test_registry_killed_during_the_push_stays_away(engine, own_registry, monkeypatch, tmp_path, capsys):
-    """When it does not come back, the registry is named, the version gets no tag, and the next run only has to push."""
+def test_push_to_a_dead_registry_fails(engine, own_registry, monkeypatch, tmp_path, capsys):
+    """When the registry does not come back it is named, the version gets no tag, and the next run only has to push."""
     monkeypatch.setenv("IMAGE_REPOSITORY", f"{own_registry.address}/team/cars")
     monkeypatch.setattr(image_registry, "WAITS", (0.5, 0.5))
     bundle, tags = a_bundle(tmp_path / "bundle", "6"), Tags()
@@ -387,8 +387,8 @@ def test_registry_killed_during_the_push_stays_away(engine, own_registry, monkey
 
 
 @pytest.mark.needs("docker-registry")
-def test_registry_asks_for_a_login(tmp_path, monkeypatch, capsys):
-    """A registry behind a log-in takes the right one from the environment, refuses a wrong or absent one, and neither is shown."""
+def test_registry_login(tmp_path, monkeypatch, capsys):
+    """The right login from the environment works, a wrong or missing one is refused, and neither is shown."""
     registry = OwnRegistry(tmp_path, login=True)
     registry.start()
     bundle = a_bundle(tmp_path / "bundle")
@@ -417,8 +417,8 @@ def test_registry_asks_for_a_login(tmp_path, monkeypatch, capsys):
         ("Not:An:Image", "cannot be had"),
     ],
 )
-def test_base_that_cannot_be_had_is_named(registry, monkeypatch, tmp_path, base, words):
-    """A base image whose registry is down, that does not exist, or has an impossible name, is named with the reason."""
+def test_unavailable_base_is_named(registry, monkeypatch, tmp_path, base, words):
+    """A base image whose registry is down, that does not exist, or has an invalid name, is named with the reason."""
     monkeypatch.setenv("PYTHON_IMAGE", base.format(registry=registry))
     with pytest.raises(ImageError, match=words) as refused:
         make(a_bundle(tmp_path / "bundle"))
@@ -426,7 +426,7 @@ def test_base_that_cannot_be_had_is_named(registry, monkeypatch, tmp_path, base,
 
 
 def label_containers(root: Path) -> str:
-    """Have every container in which the older builder works on a copy of `serving/` carry this label: others build, too."""
+    """Give the older builder's containers for a copy of `serving/` this label, to tell them from others' builds."""
     label, path = f"slipway.test={uuid.uuid4().hex}", root / "serving/Dockerfile"
     text = path.read_text(encoding="utf-8")
     assert " AS build\n" in text
@@ -435,8 +435,8 @@ def label_containers(root: Path) -> str:
 
 
 @pytest.mark.parametrize("buildx", [pytest.param(True, marks=pytest.mark.needs("buildx")), False])
-def test_package_with_other_content_is_refused(engine, monkeypatch, tmp_path, buildx):
-    """A package whose content is not the locked one stops the build, whose log's end is shown; no image and no container is left."""
+def test_package_with_another_hash_is_refused(engine, monkeypatch, tmp_path, buildx):
+    """A package that is not the locked one stops the build, whose end of log is shown; no image and no container remains."""
     monkeypatch.setattr(docker_engine, "has_buildx", lambda: buildx)
     shutil.copytree(ROOT / "serving", tmp_path / "serving")
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
@@ -452,7 +452,7 @@ def test_package_with_other_content_is_refused(engine, monkeypatch, tmp_path, bu
 
 @pytest.mark.parametrize("buildx", [pytest.param(True, marks=pytest.mark.needs("buildx")), False])
 def test_interrupted_build_leaves_nothing(engine, tmp_path, buildx):
-    """Ctrl-C while packages are installed ends the command within seconds with status 130, and leaves no image and no container."""
+    """Ctrl-C during the installation of packages ends the command within seconds with status 130, without an image or container."""
     shutil.copytree(ROOT / "serving", tmp_path / "serving")
     (tmp_path / "requirements").mkdir()
     text = (ROOT / "requirements/serving.txt").read_text(encoding="utf-8")

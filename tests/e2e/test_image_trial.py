@@ -1,4 +1,4 @@
-"""A model is tried in its image before it is registered; a real engine builds and runs that image."""
+"""A model is tested in its image before it is registered; a real engine builds and runs that image."""
 
 import hashlib
 from types import SimpleNamespace
@@ -14,26 +14,26 @@ DIGEST = hashlib.sha256(b"trial").hexdigest()
 
 
 def tried(folder, target="auto"):
-    """What the trial of a bundle's content said."""
+    """The output of testing a bundle's content."""
     settings = SimpleNamespace(name=read(folder, "contract.json")["name"], deploy=SimpleNamespace(target=target))
     return trial.before_registration(settings, folder, DIGEST)
 
 
 def left(engine):
-    """Containers and images that a trial has left behind."""
+    """Containers and images that a test of a model has left behind."""
     name = f"slipway/trial:{DIGEST[:12]}"
     running = [one for one in engine.containers.list(all=True) if name in one.image.tags]
     return [*running, *(image for image in engine.images.list() if name in image.tags)]
 
 
-def test_model_answers_its_golden_rows_in_its_image(engine, tmp_path):
-    """A model that answers as expected in the image passes, and nothing of the trial stays in the engine."""
+def test_good_model_passes_in_its_image(engine, tmp_path):
+    """A model with the expected answers passes, and nothing of the test remains in the engine."""
     said = tried(make_bundle("binary", tmp_path / "bundle"))
     assert said.endswith("25 golden rows are answered as expected") and not left(engine)
 
 
 def test_model_that_its_image_cannot_run_is_refused(engine, tmp_path):
-    """A graph that wants a locale which an image does not have is refused with the service's words; nothing stays."""
+    """A graph that needs a locale which the image lacks is refused with the service's message; nothing remains."""
     bundle = make_bundle("columns", tmp_path / "bundle")
     given = [helper.make_tensor_value_info("f0", TensorProto.STRING, ["n", 1])]
     nodes = [
@@ -52,8 +52,8 @@ def test_model_that_its_image_cannot_run_is_refused(engine, tmp_path):
     assert not left(engine)
 
 
-def test_other_answer_in_the_image_is_refused(engine, tmp_path):
-    """A golden row that is answered otherwise in the image is refused with the difference."""
+def test_different_answer_in_the_image_is_refused(engine, tmp_path):
+    """The message has the difference of the golden row."""
     bundle = make_bundle("regression", tmp_path / "bundle")
     golden = read(bundle, "golden.json")
     golden["expected"][3]["value"] += 10
@@ -62,6 +62,6 @@ def test_other_answer_in_the_image_is_refused(engine, tmp_path):
         tried(bundle)
 
 
-def test_where_releases_are_processes_no_image_is_tried(tmp_path):
-    """Target `process` runs releases where the model was tried already: no engine is asked."""
+def test_target_process_tests_no_image(tmp_path):
+    """It runs releases on the machine that tested the model already: the engine gets no request."""
     assert tried(make_bundle("binary", tmp_path / "bundle"), "process") == ""

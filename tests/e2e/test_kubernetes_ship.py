@@ -1,6 +1,7 @@
-"""The main job onto a cluster, from data to production: images are built and pushed, pulled by digest, canaried and rolled back.
+"""The main job on a cluster, from data to production: images are built, pushed, pulled by digest, canaried and rolled back.
 
-The cluster is the double, whose pods serve what it pulls from the real registry, or the real one of SLIPWAY_TEST_CONTEXT.
+The cluster is the double, whose pods serve what it pulls from the real registry, or the real one of
+SLIPWAY_TEST_CONTEXT.
 """
 
 import json
@@ -25,13 +26,13 @@ class OnCluster:
         return done.stdout
 
     def status(self):
-        """What `make status` says, by environment."""
+        """The status by environment, from `make status`."""
         return {
             row["environment"]: row for row in json.loads(self.ok("-m", "scripts.status", "--json"))["environments"]
         }
 
     def image(self, environment):
-        """The image that the stable pods of an environment run, by the cluster's own word."""
+        """The image of an environment's stable pods, as reported by the cluster."""
         context = {"staging": self.cluster.staging, "production": self.cluster.production}[environment]
         pods = self.cluster.json(
             "-n", self.namespace(environment), "get", "pods", "-l", "slipway/track=stable", context=context
@@ -40,13 +41,13 @@ class OnCluster:
         return image
 
     def namespace(self, environment):
-        """Where the fork's environment is."""
+        """The namespace of the fork's environment."""
         return f"{self.fork.namespace}-{environment}"
 
 
 @pytest.fixture(scope="module")
 def two(fork, engine, registry):
-    """A fork on a cluster in which version 2 has replaced version 1 by canary."""
+    """A fork on a cluster in which version 2 has replaced version 1 through the canary."""
     name = f"e2e-{uuid.uuid4().hex[:6]}"
     for old, new in (
         ('name = "breast-cancer" ', f'name = "{name}" '),
@@ -68,14 +69,14 @@ def two(fork, engine, registry):
             cluster.kubectl("delete", "namespace", made.namespace(environment), "--wait=false", context=context)
 
 
-def test_one_image_went_to_staging_and_production(two):
+def test_staging_and_production_have_one_image(two):
     """Both environments run the image that was pushed once, by its digest; the second version has another one."""
     assert two.image("staging") == two.image("production") == two.fork.json("build/image.json")["image"]
     assert len(set(two.images)) == 2 and all("@sha256:" in image for image in two.images)
 
 
-def test_the_second_version_went_through_the_canary(two):
-    """The log of the second deployment shows the steps with their real shares, and the verdict of each; the first had none."""
+def test_second_version_goes_through_the_canary(two):
+    """The second deployment's log has the steps with their real shares, and the verdict of each; the first had none."""
     log = (two.fork.root / "build/logs/deploy-production.log").read_text(encoding="utf-8")
     assert log.count(" of ") >= 2 and "go" in log and "model-canary" in log
     assert two.status()["production"] | {"since": ""} == {
@@ -88,7 +89,7 @@ def test_the_second_version_went_through_the_canary(two):
 
 
 def test_smoke_and_integration_tests_pass_through_the_api_server(two):
-    """Both verbs find the environment in the cluster by themselves; integration tests run inside every ship as well."""
+    """Both verbs find the environment in the cluster; integration tests also run inside every ship."""
     assert "median" in two.ok("-m", "scripts.smoke_test", "--environment", "production")
     assert "passed" in two.ok("-m", "scripts.integration_test", "--environment", "production")
 
@@ -100,8 +101,8 @@ def test_rehearsal_on_a_cluster(two):
     assert two.image("staging") == before and two.status()["staging"]["agree"]
 
 
-def test_rollback_brings_back_the_first_digest_in_one_step(two):
-    """`make rollback` puts the very image of version 1 into production, without a canary, and the alias agrees."""
+def test_rollback_restores_the_first_digest_in_one_step(two):
+    """`make rollback` puts version 1's own image into production, without a canary, and the alias agrees."""
     said = two.ok("-m", "scripts.rollback")
     assert two.image("production") == two.images[0]
     assert two.status()["production"]["version"] == "1" and two.status()["production"]["agree"]
@@ -109,7 +110,7 @@ def test_rollback_brings_back_the_first_digest_in_one_step(two):
 
 
 def test_doctor_names_the_cluster(two):
-    """Doctor says that releases go to the cluster, and what serves there."""
+    """It says that releases go to the cluster, and which are running there."""
     findings = {row["what"]: row for row in json.loads(two.ok("-m", "scripts.doctor", "--json"))}
     assert findings["target"]["says"].startswith("kubernetes: ")
     assert "serves version" in findings["production"]["says"]

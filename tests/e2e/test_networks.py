@@ -1,4 +1,4 @@
-"""The network of releases on a real engine, raced for by several commands: one is left, and everybody uses it."""
+"""The releases' network on a real engine, created by several commands at once: one is left, and all use it."""
 
 import threading
 import uuid
@@ -13,7 +13,7 @@ from pipeline.errors import DeployError
 
 @pytest.fixture
 def name(engine):
-    """A network's name of this test's own; whatever has it afterwards is removed."""
+    """A unique network name; networks of that name are removed at the end."""
     name = f"slipway-test-{uuid.uuid4().hex[:8]}"
     yield name
     for network in networks.named(engine, name):
@@ -21,7 +21,7 @@ def name(engine):
 
 
 def two(engine, name):
-    """Two networks of one name, as a race leaves them; the older first."""
+    """Two networks of one name, as after a race; the older first."""
     for _ in range(2):
         engine.networks.create(name, driver="bridge")
     return networks.named(engine, name)
@@ -39,7 +39,7 @@ def container(engine, name):
     made.remove(force=True)
 
 
-def test_of_several_commands_at_once_all_get_one_network(name):
+def test_concurrent_commands_get_one_network(name):
     """Four that start at the same moment, several times: one id for all, and one network is left."""
     for _ in range(3):
         begin, got = threading.Barrier(4), []
@@ -62,8 +62,8 @@ def test_of_several_commands_at_once_all_get_one_network(name):
         engine.close()
 
 
-def test_an_engine_with_two_is_put_right(engine, name):
-    """Of two that are there already the older is left, by a deployment as by `make up`; a second time changes nothing."""
+def test_duplicate_network_is_removed(engine, name):
+    """Of two existing ones the older is kept, by a deployment as by `make up`; a second time changes nothing."""
     for repair in (lambda: networks.ensure(engine, name), lambda: services.make_network(name)):
         older, _ = two(engine, name)
         repair()
@@ -72,8 +72,8 @@ def test_an_engine_with_two_is_put_right(engine, name):
         older.remove()
 
 
-def test_a_container_starts_although_a_second_network_was_made_just_then(engine, name, container):
-    """The engine refuses the start while there are two; the newer one goes, and the container runs on the older."""
+def test_container_starts_despite_a_new_duplicate(engine, name, container):
+    """The engine refuses to start it while there are two; the newer one is removed, and the container runs on the older."""
     (mine,) = networks.named(engine, name)
     engine.networks.create(name, driver="bridge")
     networks.start(engine, container, name)
@@ -82,8 +82,8 @@ def test_a_container_starts_although_a_second_network_was_made_just_then(engine,
     assert [network.id for network in networks.named(engine, name)] == [mine.id]
 
 
-def test_a_second_network_that_is_in_use_is_named(engine, name, container):
-    """What somebody connected to the newer network is not cut off: the words hold the command that removes it."""
+def test_duplicate_network_in_use_is_named(engine, name, container):
+    """A container on the newer network is not disconnected: the message has the command that removes the network."""
     container.start()
     newer = engine.networks.create(name, driver="bridge")
     other = engine.containers.create(container.image.id, ["sleep", "60"], name=f"{name}-other")
@@ -98,8 +98,8 @@ def test_a_second_network_that_is_in_use_is_named(engine, name, container):
         newer.remove()
 
 
-def test_networks_are_ordered_to_the_nanosecond():
-    """An engine leaves zeros at the end of a fraction out: those count all the same, and of one age the lower id is first."""
+def test_networks_are_ordered_by_nanosecond():
+    """An engine omits a fraction's trailing zeros, which is handled; of equal age, the lower id comes first."""
 
     class Network:
         def __init__(self, created, id):

@@ -1,4 +1,4 @@
-"""Each job of a workflow is another machine: containers and images are gone, MLflow and the image registry are what goes on."""
+"""Each job of a workflow runs on a new machine: containers and images are gone, only MLflow and the image registry remain."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ NAME = "breast-cancer"
 
 
 class Jobs:
-    """A fork whose commands run as jobs do: for containers, with images in a registry."""
+    """A fork whose commands run like jobs: for containers, with images in a registry."""
 
     def __init__(self, fork, engine, registry):
         self.fork, self.engine = fork, engine
@@ -25,7 +25,7 @@ class Jobs:
         return self.fork.ok(*arguments, **self.environment)
 
     def another_machine(self) -> None:
-        """End what runs, and forget what was deployed and the images in the engine."""
+        """Stop what is running, and remove the deployments and the engine's images."""
         self.ok("-m", "scripts.stop")
         for folder in (".slipway", "build"):
             shutil.rmtree(self.fork.root / folder, ignore_errors=True)
@@ -34,7 +34,7 @@ class Jobs:
         self.ok("-m", "scripts.mlflow.start_mlflow")
 
     def served(self) -> str:
-        """The version that production answers with."""
+        """The version in production's response."""
         rows = json.loads(self.ok("-m", "scripts.status", "--json"))["environments"]
         url = next(row["url"] for row in rows if row["environment"] == "production")
         return requests.get(f"{url}/model/info", timeout=5).json()["version"]
@@ -46,7 +46,7 @@ class Jobs:
 
 @pytest.fixture(scope="module")
 def jobs(fork, engine, registry):
-    """Version 2 has replaced version 1, each by a job of its own."""
+    """Version 2 has replaced version 1, each in a separate job."""
     fork.edit("pipeline.toml", 'target = "process" ', 'target = "docker" ')
     fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
     fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
@@ -60,15 +60,15 @@ def jobs(fork, engine, registry):
         engine.images.remove(image.id, force=True)
 
 
-def test_an_image_is_proven_from_the_registry_alone(jobs):
-    """On a machine that never saw it, the image of a version is pulled and agrees with MLflow."""
+def test_image_is_verified_from_the_registry_alone(jobs):
+    """On a new machine, a version's image is pulled and agrees with MLflow."""
     jobs.another_machine()
     said = jobs.ok("-m", "scripts.ci.verify_image", "--version", "2")
     assert f"version 2 is {jobs.environment['IMAGE_REPOSITORY']}@sha256:" in said
 
 
-def test_deploy_and_promote_where_nothing_was_before(jobs):
-    """A job that deploys to production, and one to staging with its rehearsal, need nothing of the jobs before."""
+def test_deploy_and_promote_on_a_new_machine(jobs):
+    """A job that deploys to production, and one to staging with its rehearsal, need nothing of earlier jobs."""
     jobs.another_machine()
     jobs.ok("-m", "scripts.deploy", "--environment", "staging", "--version", "2")
     assert "undone: a broken release does no harm" in jobs.ok("-m", "scripts.rehearse")
@@ -78,8 +78,8 @@ def test_deploy_and_promote_where_nothing_was_before(jobs):
     assert jobs.served() == jobs.aliases()["production"] == "2" and jobs.aliases()["previous"] == "1"
 
 
-def test_rollback_where_nothing_was_before(jobs):
-    """The job of a rollback brings version 1 by its very image, moves both aliases and remembers that 2 was left."""
+def test_rollback_on_a_new_machine(jobs):
+    """The rollback job restores version 1 by its own image, moves both aliases and records that 2 was rolled back."""
     jobs.another_machine()
     said = jobs.ok("-m", "scripts.rollback")
     assert "pulling " in said and "building " not in said
@@ -88,8 +88,8 @@ def test_rollback_where_nothing_was_before(jobs):
     assert "rolled_back" in jobs.fork.mlflow().get_model_version(NAME, "2").tags
 
 
-def test_reconcile_where_nothing_was_before(jobs):
-    """A job finds nothing to do while the alias is on what was deployed last, and deploys what a person promotes."""
+def test_reconcile_on_a_new_machine(jobs):
+    """A job finds nothing to do while the alias names the last deployment, and deploys what a person promotes."""
     jobs.another_machine()
     client = jobs.fork.mlflow()
     on = jobs.aliases()["production"]

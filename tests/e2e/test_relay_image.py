@@ -1,4 +1,4 @@
-"""The relay's image: small, without MLflow, and doing what the relay does, hardened as a cluster runs it."""
+"""The relay's image: small, without MLflow, working, and hardened as in a cluster."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ RELAY = ("__init__", "app", "metrics", "remote", "server", "worker")
 
 @pytest.fixture(scope="module")
 def image(engine):
-    """The image, built as its Dockerfile says; removed at the end."""
+    """The image, built from its Dockerfile; removed at the end."""
     name = f"slipway-relay-{uuid.uuid4().hex[:8]}"
     base = os.environ.get("PYTHON_IMAGE")
     given = ["--build-arg", f"PYTHON_IMAGE={base}"] if base else []
@@ -56,8 +56,8 @@ def run(engine, image):
         container.remove(force=True)
 
 
-def test_it_holds_what_it_imports_and_no_more(engine, image):
-    """No MLflow, no pandas, nothing of the repository beyond the relay's own modules; not root; no secret in its settings."""
+def test_relay_image_has_only_its_imports(engine, image):
+    """No MLflow, no pandas, nothing of the repository but the relay's modules; not root; no secret in its configuration."""
     script = (
         "import importlib.util as u, pathlib, os\n"
         "names = ['mlflow', 'pandas', 'sklearn', 'requests', 'psutil', 'yaml', 'pip']\n"
@@ -82,8 +82,8 @@ def test_it_holds_what_it_imports_and_no_more(engine, image):
     assert not any("SLIPWAY" in line for line in image.attrs["Config"]["Env"])
 
 
-def test_it_forwards_a_signed_delivery(run):
-    """Healthy within seconds; a delivery of MLflow starts the workflow; told to end it ends in time, and its log has no secret."""
+def test_relay_image_forwards_a_signed_delivery(run):
+    """Healthy within seconds; a delivery starts the workflow; it stops in time, and its log has no secret."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with server(204) as github, server(200, registry(production="3")) as mlflow:
@@ -112,8 +112,8 @@ def test_it_forwards_a_signed_delivery(run):
         assert "started promote.yml in octo/cars" in log and SECRET not in log and TOKEN not in log
 
 
-def test_it_says_what_is_missing(run):
-    """Without settings it ends at once and names the first that is needed, the model's name too: it has no pipeline.toml."""
+def test_relay_image_names_missing_settings(run):
+    """Without settings it exits at once and names the first missing one, including the model's name: it has no pipeline.toml."""
     container = run()
     assert container.wait(timeout=30)["StatusCode"] == 1 and b"SLIPWAY_RELAY_SECRET" in container.logs()
     container = run(SLIPWAY_RELAY_SECRET=SECRET)

@@ -1,4 +1,4 @@
-"""The team's server on one host: MLflow of `make up` asks who one is, is copied, destroyed, and brought back."""
+"""The team's server on one host: `make up` with logins for MLflow, backed up, destroyed, and restored."""
 
 import hashlib
 import json
@@ -25,47 +25,47 @@ NAME = "breast-cancer"
 
 
 class Team(Host):
-    """A host whose MLflow asks who one is."""
+    """A host whose MLflow requires a login."""
 
     def secret(self, key: str) -> str:
-        """A line of monitoring/.env."""
+        """A value from monitoring/.env."""
         lines = (self.fork.root / "monitoring/.env").read_text(encoding="utf-8").splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)[key]
 
     def login(self) -> dict[str, str]:
-        """What `make up` says to export."""
+        """The login variables that `make up` prints."""
         password = self.secret("SLIPWAY_MLFLOW_ADMIN_PASSWORD")
         return {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
 
     def log_in(self) -> None:
-        """Be MLflow's admin, here and in what is run in the fork."""
+        """Use the admin's login, here and for commands in the fork."""
         self.environment |= self.login() | {"MLFLOW_TRACKING_URI": self.url("mlflow")}
         os.environ.update(self.login())
 
     def backups(self) -> list[Path]:
-        """Everything in the folder of backups."""
+        """All files in the folder of backups."""
         return sorted((self.fork.root / "backups").iterdir())
 
     def backup(self) -> Path:
-        """`make backup`; returns the folder that it made."""
+        """`make backup`; returns the new folder."""
         said = self.fork.ok("-m", "scripts.host.backup", **self.environment)
         return self.fork.root / "backups" / said.split("BACKUP=")[-1].strip()
 
     def restore(self, *options: str) -> str:
-        """`make restore-backup`; returns what it printed."""
+        """`make restore-backup`; returns its output."""
         return self.fork.ok("-m", "scripts.host.restore_backup", *options, **self.environment)
 
     def refuses(self, script: str, *options: str, **more: str) -> str:
-        """A command that must end red in words; returns them."""
+        """Run a command that must fail with a message; returns the message."""
         return self.fork.refused("-m", f"scripts.{script}", *options, **self.environment | more)
 
 
 @pytest.fixture(scope="module")
 def host(engine, tmp_path_factory):
-    """One host on which `make up` ran with accounts, and `make ship` with the admin's; production is a process."""
+    """A host on which `make up` ran with accounts, and `make ship` as admin; production is a process."""
     with forked(tmp_path_factory.mktemp("team")) as fork, pytest.MonkeyPatch.context() as patch:
         for key in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-            patch.setenv(key, "")  # taken back at the end
+            patch.setenv(key, "")  # restored at the end
         made = Team(fork)
         made.environment["SLIPWAY_MLFLOW_AUTH"] = "basic"
         try:
@@ -96,7 +96,7 @@ def more(host) -> None:
 
 
 def everything(host, folder: Path) -> dict:
-    """All that MLflow says: versions with tags and aliases, runs, deployment records, accounts, each file of each by its hash."""
+    """MLflow's whole content: versions with tags and aliases, runs, deployment records, accounts, the hash of each file."""
     mlflow = client(host)
     found = {"aliases": mlflow.get_registered_model(NAME).aliases, "files": {}, "runs": {}}
     found["versions"] = {
@@ -123,7 +123,7 @@ def files(mlflow: MlflowClient, run: str, folder: Path) -> dict[str, str]:
 
 
 def bundle(host, uri: str, folder: Path) -> dict[str, str]:
-    """The hash of each file of a bundle, fetched by a client that has nothing but address and login."""
+    """The hash of each file of a bundle, fetched by a client with only URL and login."""
     import mlflow
 
     mlflow.set_tracking_uri(host.url("mlflow"))
@@ -144,21 +144,21 @@ def auth(host) -> tuple[str, str]:
 
 
 def destroy(host) -> None:
-    """Lose the containers and every volume."""
+    """Remove the containers and every volume."""
     host.compose("down", "--volumes", "--timeout", "5")
 
 
 @pytest.fixture(scope="module")
 def before(host, tmp_path_factory):
-    """All that MLflow knew when it was copied, and the copy."""
+    """MLflow's content at the time of the backup, and the backup."""
     host.fork.ok("-m", "scripts.mlflow.mlflow_user", "--name", "anna", **host.environment)
     known = everything(host, tmp_path_factory.mktemp("before"))
     assert len(known["versions"]) == 2 and len(known["files"]) > 10 and known["users"] == ["admin", "anna"]
     return known, host.backup()
 
 
-def test_it_says_how_to_log_in_without_saying_the_password(host):
-    """`make up` prints the lines that log a shell in; no password is on the screen, nor in an argument list of the container."""
+def test_login_is_explained_without_showing_the_password(host):
+    """`make up` prints the lines that log a shell in; no password is on the screen, nor in a container's arguments."""
     assert "export MLFLOW_TRACKING_USERNAME=admin" in host.said and "make mlflow-user NAME=anna" in host.said
     line = next(line for line in host.said.splitlines() if "MLFLOW_TRACKING_PASSWORD=" in line)
     done = subprocess.run(
@@ -171,8 +171,8 @@ def test_it_says_how_to_log_in_without_saying_the_password(host):
     assert not [line for line in kept if "=" in line and line.split("=", 1)[1] in shown]
 
 
-def test_who_is_nobody_is_refused_and_health_is_open(host):
-    """Without a login MLflow answers 401, a command says what to set, and the container is healthy all the same."""
+def test_login_is_required_but_not_for_the_health_check(host):
+    """Without a login MLflow returns 401, a command says what to set, and the container is healthy all the same."""
     assert requests.get(f"{host.url('mlflow')}/api/2.0/mlflow/users/current", timeout=10).status_code == 401
     nobody = dict.fromkeys(("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"), "")
     said = host.refuses("status", HOME="/nonexistent", **nobody)
@@ -180,22 +180,23 @@ def test_who_is_nobody_is_refused_and_health_is_open(host):
     assert host.containers()["mlflow"]["State"]["Health"]["Status"] == "healthy"
 
 
-def test_accounts_stand_in_postgresql(host):
-    """The users are in the database that is copied, not in a file of the container."""
+def test_accounts_are_in_postgresql(host):
+    """They are in the database that is backed up, not in a file of the container."""
     sql = "select username, is_admin from users"
     rows = host.compose("exec", "-T", "postgres", "psql", "-U", "mlflow", "-d", "mlflow", "-At", "-c", sql)
     assert "admin|t" in rows.split()
 
 
-def test_the_image_can_reach_s3(host):
-    """The image holds what artifacts in S3 need."""
+def test_image_supports_s3(host):
+    """It has the packages for artifacts in S3."""
     host.compose("exec", "-T", "mlflow", "python", "-c", "import boto3, flask_wtf")
 
 
-def test_everything_comes_back_on_a_host_that_lost_all(host, before, tmp_path):
-    """With volumes and passwords gone, MLflow knows what it knew, byte for byte; production answers alike all the while.
+def test_everything_is_restored_on_an_empty_host(host, before, tmp_path):
+    """With volumes and passwords gone, MLflow has its content again, byte for byte; production is unaffected.
 
-    The admin has the new password and not the old one; of the webhooks' key, which went with the passwords, the words say so.
+    The admin has the new password and not the old one; the webhooks' key was lost with the passwords, and a message
+    says so.
     """
     known, copy = before
     old, answers, stop = auth(host), [], threading.Event()
@@ -217,7 +218,7 @@ def test_everything_comes_back_on_a_host_that_lost_all(host, before, tmp_path):
 
 
 def watch(host, answers: list, stop: threading.Event) -> None:
-    """Ask production for the same prediction until told to stop."""
+    """Send production the same prediction until told to stop."""
     row = host.fork.json("build/bundle/golden.json")["inputs"][0]
     while not stop.wait(0.2):
         try:
@@ -227,8 +228,8 @@ def watch(host, answers: list, stop: threading.Event) -> None:
             answers.append("no answer")
 
 
-def test_what_mlflow_holds_is_not_overwritten_unasked(host, before):
-    """A restore onto an MLflow that holds something is refused with what that is, and changes nothing."""
+def test_existing_data_is_not_overwritten_unasked(host, before):
+    """A restore onto an MLflow with content is refused, names the content, and changes nothing."""
     mlflow = client(host)
     mlflow.set_registered_model_alias(NAME, "production", "2")
     run = mlflow.create_run(mlflow.get_experiment_by_name("more").experiment_id)
@@ -238,23 +239,23 @@ def test_what_mlflow_holds_is_not_overwritten_unasked(host, before):
     assert mlflow.get_registered_model(NAME).aliases["production"] == "2"
 
 
-def test_a_killed_restore_changes_nothing_or_can_be_run_again(host, before, tmp_path):
-    """Killed while it fills in, `make up` starts the MLflow of before; run again, the backup takes its place, and what came later goes."""
+def test_killed_restore_changes_nothing_or_can_be_repeated(host, before, tmp_path):
+    """Killed while it loads, `make up` starts the previous MLflow; run again, the backup replaces it, and later data is gone."""
     known, copy = before
     chosen = ("--backup", copy.name, "--replace")
     killed(host, "restore_backup", "filling in the database", *chosen)
     host.up()
     assert client(host).get_registered_model(NAME).aliases["production"] == "2"
     killed(host, "restore_backup", "putting both in place", *chosen)
-    time.sleep(2)  # what the killed command had asked of the engine comes to its end
+    time.sleep(2)  # until the engine has finished what the killed command requested
     host.restore(*chosen)
     assert everything(host, tmp_path) == known
     left = ("find", "/artifacts", "-name", "later.txt", "-o", "-name", ".restoring")
     assert host.compose("exec", "-T", "mlflow", *left) == ""
 
 
-def test_a_damaged_backup_is_refused_before_anything_is_touched(host, before):
-    """One wrong byte, a short file or a missing one is found by the checksums; MLflow goes on with what it has."""
+def test_damaged_backup_is_refused_before_any_change(host, before):
+    """A wrong byte, a short file or a missing one is found by the checksums; MLflow keeps its content."""
     _, copy = before
     for name, damaged in (
         ("mlflow.dump", lambda whole: whole[:-1] + bytes([whole[-1] ^ 1])),
@@ -269,8 +270,8 @@ def test_a_damaged_backup_is_refused_before_anything_is_touched(host, before):
     assert len(client(host).search_model_versions(f"name='{NAME}'")) == 2
 
 
-def test_of_artifacts_in_s3_the_database_alone_is_copied(host, before):
-    """With a bucket the backup says who has to keep its versions; brought back where artifacts are elsewhere, it is refused."""
+def test_artifacts_in_s3_are_not_copied(host, before):
+    """With a bucket the backup has the database alone and says who must keep the artifacts; restoring it without the bucket is refused."""
     said = host.fork.ok("-m", "scripts.host.backup", **host.environment, SLIPWAY_ARTIFACTS="s3://bucket/prefix")
     made = host.fork.root / "backups" / said.split("BACKUP=")[-1].strip()
     assert "not copied: they are in s3://bucket/prefix, whose bucket is to keep versions" in said
@@ -279,8 +280,8 @@ def test_of_artifacts_in_s3_the_database_alone_is_copied(host, before):
     shutil.rmtree(made)
 
 
-def test_a_full_disk_leaves_no_half_backup(host, before):
-    """A backup for which there is no room ends in words and is not there; the older ones stay."""
+def test_full_disk_leaves_no_partial_backup(host, before):
+    """A backup without enough room fails with a message and leaves nothing; the older ones stay."""
     there = host.backups()
     done = subprocess.run(
         [sys.executable, "-m", "scripts.host.backup"],
@@ -292,8 +293,8 @@ def test_a_full_disk_leaves_no_half_backup(host, before):
     assert host.backups() == there
 
 
-def test_a_killed_backup_is_none_and_the_next_one_cleans_up(host, before, tmp_path):
-    """Killed midway it leaves nothing that passes for a backup; the next one is whole, and only the newest are kept."""
+def test_killed_backup_does_not_count(host, before, tmp_path):
+    """It leaves nothing that looks like a backup; the next one is complete and cleans up, and only the newest are kept."""
     _, copy = before
     killed(host, "backup", "database ")
     assert [path.name for path in host.backups() if not path.name.startswith(".")] == [copy.name]
@@ -305,7 +306,7 @@ def test_a_killed_backup_is_none_and_the_next_one_cleans_up(host, before, tmp_pa
 
 
 def killed(host, script: str, after: str, *options: str) -> None:
-    """Start a command and kill it as soon as it printed a line that begins so."""
+    """Start a command and kill it as soon as it printed a line with this beginning."""
     process = host.fork.start("-u", "-m", f"scripts.{script}", *options, **host.environment)
     for line in process.stdout:
         if line.startswith(after):

@@ -1,4 +1,4 @@
-"""`make ui` where MLflow travels: real registry, real MLflow, a person who moves an alias, and a GitHub on loopback."""
+"""`make ui` with the snapshot of MLflow: a real registry, a real MLflow, a person who moves an alias, and a GitHub on loopback."""
 
 import json
 import os
@@ -29,7 +29,7 @@ DISPATCH = "/repos/octo/model/actions/workflows/promote.yml/dispatches"
 
 
 class Person:
-    """Somebody at a terminal who runs `make ui` on a machine, and MLflow's client in the place of a mouse."""
+    """A person who runs `make ui` in a terminal, with MLflow's client instead of a mouse."""
 
     def __init__(self, machine: Machine, **environment: str):
         self.machine, self.said, self.ready = machine, "", threading.Event()
@@ -52,7 +52,7 @@ class Person:
         return MlflowClient(uri, uri)
 
     def ends(self, status: int = 0, by: int | None = None) -> str:
-        """Press Enter, or have a signal sent; what was said in all."""
+        """Press Enter, or send a signal; returns the whole output."""
         if by:
             self.process.send_signal(by)
         elif self.process.poll() is None:
@@ -66,7 +66,7 @@ class Person:
 
 @contextmanager
 def github(dispatch: int = 204):
-    """GitHub's API as far as it is needed; `dispatch` is its answer to the start of a workflow."""
+    """GitHub's API as far as it is needed; `dispatch` is its response to the start of a workflow."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
@@ -97,8 +97,8 @@ def github(dispatch: int = 204):
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    """The database of a real MLflow with three versions, production on the second."""
-    one = Machine(tmp_path_factory.mktemp("seed") / "our model", "")  # a name that coverage knows
+    """The database of a real MLflow with three versions, the second in production."""
+    one = Machine(tmp_path_factory.mktemp("seed") / "our model", "")  # a name that coverage measures
     own_port(one)
     uri = one.run("-m", "scripts.mlflow.start_mlflow").split()[-1]
     client = MlflowClient(uri, uri)
@@ -113,7 +113,7 @@ def database(tmp_path_factory):
 
 @pytest.fixture
 def seeded(machine, database):
-    """A registry that carries that MLflow; and a machine that has seen nothing of it."""
+    """A registry with that MLflow, and a machine that never fetched it."""
     first = machine()
     first.restore()
     shutil.copy(database, first.home)
@@ -124,14 +124,14 @@ def seeded(machine, database):
 
 
 def production(one: Machine) -> str:
-    """The version that the alias is on, by the database there."""
+    """The version of the alias in the registry's database."""
     with closing(sqlite3.connect(one.home / "mlflow.db")) as connection:
         asked = "SELECT version FROM registered_model_aliases WHERE alias = 'production'"
         return str(connection.execute(asked).fetchone()[0])
 
 
 def own_port(one: Machine) -> None:
-    """A port of its own for its MLflow, and a `gh` that is logged in nowhere."""
+    """A free port for its MLflow, and a `gh` without a login."""
     text = (one.root / "pipeline.toml").read_text()
     (one.root / "pipeline.toml").write_text(text.replace("port = 5000", f"port = {free_port()}"))
     (one.root / "bin").mkdir()
@@ -145,12 +145,12 @@ def own_port(one: Machine) -> None:
 
 
 def lease_is_free(at: str) -> bool:
-    """Whether nobody holds MLflow."""
+    """Whether the lease is free."""
     return tag(at, "lease")["annotations"]["slipway.holder"] == ""
 
 
-def test_looking_changes_nothing_and_holds_nothing(seeded, repository):
-    """While a person looks, nobody waits; when nothing was changed, nothing is pushed, nothing started, and that is said."""
+def test_looking_changes_nothing_and_holds_no_lease(seeded, repository):
+    """While a person looks, nobody waits; without changes nothing is pushed or started, and a message says so."""
     before = tag(repository, "state")
     with github() as api:
         person = Person(seeded, **api.environment)
@@ -167,8 +167,8 @@ def test_looking_changes_nothing_and_holds_nothing(seeded, repository):
     assert not (seeded.home / "server.json").exists()
 
 
-def test_a_moved_alias_is_put_back_and_deployed_once(seeded, repository, machine):
-    """What was changed is shown, saved for the next machine, and its workflow started once, on the default branch."""
+def test_moved_alias_is_saved_and_deployed_once(seeded, repository, machine):
+    """The changes are shown and saved for the next machine, and the workflow is started once, on the default branch."""
     with github() as api:
         person = Person(seeded, **api.environment)
         client = person.looks()
@@ -190,8 +190,8 @@ def test_a_moved_alias_is_put_back_and_deployed_once(seeded, repository, machine
 
 
 @pytest.mark.needs("browser")
-def test_a_click_in_mlflows_own_pages_deploys(seeded, tmp_path):
-    """With the mouse alone, as MLflow's pages have it: the version's aliases, `production`, save; then it is put back and started."""
+def test_click_in_mlflow_s_pages_deploys(seeded, tmp_path):
+    """With the mouse alone in MLflow's pages: the version's aliases, `production`, save; then it is saved and the workflow started."""
     with github() as api, browsing(tmp_path / "profile") as browser:
         person = Person(seeded, **api.environment)
         person.looks()
@@ -204,8 +204,8 @@ def test_a_click_in_mlflows_own_pages_deploys(seeded, tmp_path):
 
 
 @pytest.mark.needs("browser")
-def test_a_card_is_tables_and_text_in_mlflows_own_pages(seeded, tmp_path):
-    """MLflow draws the card's tables and links, and nothing that a team wrote loads a picture or leads elsewhere."""
+def test_model_card_is_shown_safely(seeded, tmp_path):
+    """MLflow shows the card's tables and links, and nothing that a team wrote loads a picture or leads elsewhere."""
     hostile = "<img src=http://evil.invalid/x.png> ![p](http://evil.invalid/y.png) [l](http://evil.invalid) http://evil.invalid |"
     shipped = load_settings(ROOT / "tests/example/pipeline.toml")
     words = shipped.model_copy(update={"model": shipped.model.model_copy(update={"purpose": hostile})})
@@ -224,7 +224,7 @@ def test_a_card_is_tables_and_text_in_mlflows_own_pages(seeded, tmp_path):
 
 
 def test_other_changes_are_saved_and_start_nothing(seeded, repository):
-    """A description, a run or an alias without meaning is put back, and no workflow is started."""
+    """A description, a run or an alias without meaning is saved, and no workflow is started."""
     before = tag(repository, "state")
     with github() as api:
         person = Person(seeded, **api.environment)
@@ -238,8 +238,8 @@ def test_other_changes_are_saved_and_start_nothing(seeded, repository):
     assert "nothing of a model, but runs" in person.ends()
 
 
-def test_without_a_token_the_button_is_named(seeded):
-    """The change is saved, and the exact page is said, by the remote `origin` where no variable says it."""
+def test_missing_token_names_the_page_with_the_button(seeded):
+    """The change is saved, and the message has the exact page, from the remote `origin` if no variable names it."""
     git = ["git", "-C", str(seeded.root)]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "remote", "add", "origin", "git@github.com:octo/model.git"], check=True)
@@ -250,8 +250,8 @@ def test_without_a_token_the_button_is_named(seeded):
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_a_refused_start_is_told_and_the_change_is_saved(seeded, status):
-    """GitHub says no: exit status 1, what it said, the page with the button; MLflow is saved all the same."""
+def test_refused_dispatch_is_reported_and_the_change_saved(seeded, status):
+    """GitHub refuses: exit status 1, its message, and the page with the button; MLflow is saved all the same."""
     with github(status) as api:
         person = Person(seeded, **api.environment)
         person.looks().set_registered_model_alias(NAME, "staging", "1")
@@ -263,8 +263,8 @@ def test_a_refused_start_is_told_and_the_change_is_saved(seeded, status):
         assert ("staging", 1) in connection.execute("SELECT alias, version FROM registered_model_aliases").fetchall()
 
 
-def test_a_conflict_shows_both_and_overwrites_nothing(seeded, repository, machine):
-    """When a job saved meanwhile, both sides are shown by alias, the registry stays as it is, and what was done here is kept."""
+def test_conflict_shows_both_sides_and_overwrites_nothing(seeded, repository, machine):
+    """If a job saved meanwhile, both sides are shown by alias, the registry is unchanged, and the local changes are kept."""
     with github() as api:
         person = Person(seeded, **api.environment)
         person.looks().set_registered_model_alias(NAME, "production", "1")
@@ -285,8 +285,8 @@ def test_a_conflict_shows_both_and_overwrites_nothing(seeded, repository, machin
     assert production(seeded) == "3"
 
 
-def test_killed_while_open_the_next_one_goes_on(seeded, repository, machine):
-    """Killed (-9) before anything was changed, the next one begins anew; killed after, it goes on with the change and puts it back."""
+def test_session_continues_after_a_kill(seeded, repository, machine):
+    """Killed (-9) before a change, the next one starts afresh; killed after one, it continues with the change and saves it."""
     person = Person(seeded)
     person.looks()
     person.ends(status=-signal.SIGKILL, by=signal.SIGKILL)
@@ -304,8 +304,8 @@ def test_killed_while_open_the_next_one_goes_on(seeded, repository, machine):
     assert production(other) == "1"
 
 
-def test_a_registry_that_is_away_loses_nothing(seeded, repository, proxy):
-    """Unreachable at the beginning: words and exit status 1. Lost at the end: the change stays here, and the next one saves it."""
+def test_registry_outage_loses_nothing(seeded, repository, proxy):
+    """At the start it gives a message and exit status 1. At the end the change is kept here, and the next session saves it."""
     seeded.environment["IMAGE_REPOSITORY"] = f"127.0.0.1:{free_port()}/nobody/home"
     person = Person(seeded)
     assert "was lost or does not answer" in person.ends(status=1)
@@ -321,8 +321,8 @@ def test_a_registry_that_is_away_loses_nothing(seeded, repository, proxy):
     assert "going on with" in person.ends() and "MLflow is saved" in person.said
 
 
-def test_own_data_and_a_lease_held_here_are_not_overwritten(seeded):
-    """What the MLflow here holds and the registry does not, and what was restored to be changed, stays; both are told."""
+def test_local_data_and_own_lease_are_kept(seeded):
+    """Local data that the registry lacks, and a state restored with the lease, are not overwritten; a message names them."""
     seeded.write("own work")
     assert "would be overwritten" in Person(seeded).ends(status=1)
     (seeded.home / "mlflow.db").unlink()
@@ -331,8 +331,8 @@ def test_own_data_and_a_lease_held_here_are_not_overwritten(seeded):
     assert seeded.heartbeat().is_running()
 
 
-def test_what_other_commands_change_afterwards_is_put_back_too(seeded):
-    """After a session that was put back, `make reconcile` or another command writes to the MLflow here: the next session goes on."""
+def test_changes_of_later_commands_are_saved_too(seeded):
+    """After a saved session, `make reconcile` or another command changes the local MLflow: the next session continues with it."""
     person = Person(seeded)
     person.looks().set_registered_model_alias(NAME, "challenger", "1")
     assert "MLflow is saved" in person.ends()
@@ -344,8 +344,8 @@ def test_what_other_commands_change_afterwards_is_put_back_too(seeded):
     assert "going on with what was changed here" in said and "tag promoted" in said and "MLflow is saved" in said
 
 
-def test_a_session_belongs_to_its_repository(seeded):
-    """What was changed in one repository's MLflow is not held against another's: that one is refused, and nothing is lost."""
+def test_session_belongs_to_its_repository(seeded):
+    """Changes to one repository's MLflow are not saved to another's: that is refused, and nothing is lost."""
     person = Person(seeded)
     person.looks().set_registered_model_alias(NAME, "production", "1")
     person.process.kill()
@@ -360,8 +360,8 @@ def test_a_session_belongs_to_its_repository(seeded):
     assert "MLflow is saved" in person.ends() and production(seeded) == "1"
 
 
-def test_an_mlflow_that_began_on_a_machine_moves_to_an_empty_registry(machine, database):
-    """A history from before there was a registry is put there, and another machine has it."""
+def test_local_mlflow_is_saved_to_an_empty_registry(machine, database):
+    """A history from before there was a registry is saved there, and another machine gets it."""
     one, other = machine(), machine()
     own_port(one)
     one.home.mkdir(parents=True, exist_ok=True)
@@ -374,13 +374,13 @@ def test_an_mlflow_that_began_on_a_machine_moves_to_an_empty_registry(machine, d
     assert production(other) == "2"
 
 
-def test_an_empty_registry_is_told(machine):
+def test_empty_registry_is_reported(machine):
     """Before the first delivery there is nothing to open."""
     assert "holds no MLflow yet" in Person(machine()).ends()
 
 
-def test_without_a_registry_the_mlflow_of_this_machine_is_opened(machine, tmp_path):
-    """Nothing travels, and that is said; the browser that the environment names gets the address of the model's page."""
+def test_without_a_registry_the_local_mlflow_is_opened(machine, tmp_path):
+    """A message says that nothing is saved elsewhere; the browser from the environment gets the URL of the model's page."""
     one = machine()
     own_port(one)
     (one.root / "bin/look").write_text(f"#!/bin/sh\necho \"$1\" > '{tmp_path}/opened'\n")
@@ -397,8 +397,8 @@ def test_without_a_registry_the_mlflow_of_this_machine_is_opened(machine, tmp_pa
     assert "that server keeps" in said and "schedule of promote.yml" in said
 
 
-def test_a_state_is_the_same_however_often_it_is_put(seeded, repository):
-    """A put-back whose answer was lost is recognised: the state in the registry is what is here, and no conflict."""
+def test_saving_is_idempotent(seeded, repository):
+    """A save whose response was lost is recognised: the registry's state is the local one, and not a conflict."""
     person = Person(seeded)
     person.looks().set_registered_model_alias(NAME, "production", "1")
     person.process.kill()

@@ -1,4 +1,4 @@
-"""`make up` on a real engine: MLflow on a real PostgreSQL, a real Prometheus; only Grafana is a stand-in, unless public images can be had."""
+"""`make up` on a real engine: MLflow on a real PostgreSQL, a real Prometheus; only Grafana is a stand-in, unless public images are available."""
 
 import re
 import socket
@@ -20,7 +20,7 @@ SERVICES = {"postgres", "mlflow", "prometheus", "grafana"}
 
 @pytest.fixture(scope="module")
 def host(engine, tmp_path_factory):
-    """One host on which `make up` has run."""
+    """A host on which `make up` has run."""
     with forked(tmp_path_factory.mktemp("up")) as fork:
         made = Host(fork)
         try:
@@ -32,7 +32,7 @@ def host(engine, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(host):
-    """A client of the host's MLflow."""
+    """A client for the host's MLflow."""
     return MlflowClient(host.url("mlflow"), host.url("mlflow"))
 
 
@@ -51,14 +51,14 @@ def version(host, client, tmp_path_factory):
 
 
 def stored(client, version, folder) -> tuple:
-    """What MLflow gives back of a version: its alias, its metric, its artifact."""
+    """A version's alias, metric and artifact, as returned by MLflow."""
     found = client.get_model_version_by_alias("up", "production")
     file = client.download_artifacts(version.run_id, "weights.txt", str(folder))
     return found.version, client.get_run(version.run_id).data.metrics["log_loss"], Path(file).read_text()
 
 
-def test_it_says_what_is_where_and_what_comes_next(host):
-    """`make up` ends when all four are healthy, with their addresses and the commands that put a model there."""
+def test_up_prints_urls_and_the_next_commands(host):
+    """`make up` ends when all four are healthy, with their URLs and the commands that deploy a model there."""
     assert {s: c["State"]["Health"]["Status"] for s, c in host.containers().items()} == dict.fromkeys(
         SERVICES, "healthy"
     )
@@ -68,20 +68,20 @@ def test_it_says_what_is_where_and_what_comes_next(host):
 
 
 def test_runs_versions_and_artifacts_go_through_its_mlflow(client, version, tmp_path):
-    """A run, a model version with an alias and an artifact are stored and come back over HTTP alone."""
+    """A run, a model version with an alias and an artifact are stored and returned over HTTP alone."""
     assert stored(client, version, tmp_path) == ("1", 0.125, "0.5 1.5")
     assert client.get_run(version.run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
 
 
-def test_mlflow_keeps_its_rows_in_postgresql(host, version):
-    """The version stands in PostgreSQL's table, not in a file of the container."""
+def test_mlflow_stores_its_rows_in_postgresql(host, version):
+    """The version is in PostgreSQL's table, not in a file of the container."""
     sql = "select name, version from model_versions"
     rows = host.compose("exec", "-T", "postgres", "psql", "-U", "mlflow", "-d", "mlflow", "-At", "-c", sql)
     assert "up|1" in rows.split()
 
 
-def test_the_data_outlives_down_and_up(host, client, version, tmp_path):
-    """`make down` removes every container and no volume; after the next `make up` all is there again."""
+def test_data_survives_down_and_up(host, client, version, tmp_path):
+    """`make down` removes every container and no volume; after the next `make up` everything is there again."""
     said = host.down()
     assert "ended: grafana, mlflow, postgres, prometheus; what they stored stays" in said
     assert host.containers() == {}
@@ -90,8 +90,8 @@ def test_the_data_outlives_down_and_up(host, client, version, tmp_path):
     assert stored(client, version, tmp_path) == ("1", 0.125, "0.5 1.5")
 
 
-def test_a_lost_password_file_locks_nobody_out(host, client, version, tmp_path):
-    """When monitoring/.env is gone (git clean, a new clone) `make up` makes a new one and gives PostgreSQL the new password."""
+def test_lost_password_file_is_replaced(host, client, version, tmp_path):
+    """When monitoring/.env is gone (git clean, a new clone) `make up` creates a new one and gives PostgreSQL the new password."""
     before = (host.fork.root / "monitoring/.env").read_text(encoding="utf-8")
     (host.fork.root / "monitoring/.env").unlink()
     host.up()
@@ -99,8 +99,8 @@ def test_a_lost_password_file_locks_nobody_out(host, client, version, tmp_path):
     assert stored(client, version, tmp_path) == ("1", 0.125, "0.5 1.5")
 
 
-def test_a_foreign_host_name_is_refused(host):
-    """MLflow answers to the names it is reached by here and to `mlflow` among the containers, and to no other."""
+def test_foreign_host_name_is_refused(host):
+    """MLflow accepts its names on this machine and `mlflow` among the containers, and no other."""
     api = "/api/2.0/mlflow/experiments/search?max_results=1"
     assert requests.get(host.url("mlflow") + api, timeout=10).status_code == 200
     assert requests.get(host.url("mlflow") + api, timeout=10, headers={"Host": "evil.example"}).status_code == 403
@@ -108,7 +108,7 @@ def test_a_foreign_host_name_is_refused(host):
     assert '"experiments"' in inside
 
 
-def test_nothing_is_reached_from_outside_this_machine(host):
+def test_no_port_is_reachable_from_outside(host):
     """Every published port is bound to the loopback interface, and PostgreSQL has none."""
     bound = {
         service: [one["HostIp"] for ports in container["NetworkSettings"]["Ports"].values() for one in ports or []]
@@ -117,8 +117,8 @@ def test_nothing_is_reached_from_outside_this_machine(host):
     assert bound == {key: [] if key == "postgres" else ["127.0.0.1"] for key in SERVICES}
 
 
-def test_the_containers_have_no_more_rights_than_they_need(host):
-    """Each runs as a user other than root, without capabilities, on a read-only file system, within limits of memory."""
+def test_containers_have_minimal_rights(host):
+    """Each runs as a user other than root, without capabilities, on a read-only file system, with memory limits."""
     for service, container in host.containers().items():
         status = host.compose("exec", "-T", service, "cat", "/proc/1/status")
         rights = dict(
@@ -136,8 +136,8 @@ def test_only_mlflow_reaches_postgresql(host):
     assert members == {"postgres", "mlflow"}
 
 
-def test_a_taken_port_is_named(host):
-    """A port that another program holds is refused by number and by what it is for, before anything is changed."""
+def test_port_in_use_is_named(host):
+    """A port that another program holds is refused with its number and purpose, before anything is changed."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -148,23 +148,23 @@ def test_a_taken_port_is_named(host):
     assert host.containers()["grafana"]["State"]["Health"]["Status"] == "healthy"
 
 
-def test_an_image_that_cannot_be_pulled_is_named(host):
-    """An image that no registry gives is named with the reason and the variable that names another."""
+def test_image_that_cannot_be_pulled_is_named(host):
+    """The message has the reason and the variable to choose another image."""
     said = host.refused(SLIPWAY_GRAFANA_IMAGE="127.0.0.1:1/not/there:1")
     assert "the image 127.0.0.1:1/not/there:1 cannot be pulled: " in said and "connection refused" in said
     assert "SLIPWAY_GRAFANA_IMAGE" in said
 
 
-def test_a_base_image_that_cannot_be_had_is_named(host):
-    """When MLflow's image cannot be built its base is named, after what the engine said; what runs goes on running."""
+def test_unavailable_base_image_is_named(host):
+    """When MLflow's image cannot be built its base is named, after the engine's message; running containers stay."""
     said = host.refused(PYTHON_IMAGE="127.0.0.1:1/no/python:3")
     assert "the image of MLflow cannot be built from 127.0.0.1:1/no/python:3" in said and "connection refused" in said
     assert host.containers()["mlflow"]["State"]["Health"]["Status"] == "healthy"
 
 
-def test_a_service_that_does_not_start_is_shown_with_its_last_words(host):
-    """A service that ends again and again is named, with what it wrote last; corrected, it starts with the next `make up`."""
-    postgres = host.containers()["postgres"]["Config"]["Image"]  # it ends at once where it is given no password
+def test_service_that_does_not_start_is_shown_with_its_log(host):
+    """A service that exits repeatedly is named, with the end of its log; once corrected, it starts with the next `make up`."""
+    postgres = host.containers()["postgres"]["Config"]["Image"]  # it exits at once without a password
     said = host.refused(SLIPWAY_GRAFANA_IMAGE=postgres)
     assert "grafana ends again and again: its last lines are above" in said
     assert re.search(r"^  grafana \| .*password", said, re.M | re.I)
@@ -172,8 +172,8 @@ def test_a_service_that_does_not_start_is_shown_with_its_last_words(host):
     assert host.containers()["grafana"]["State"]["Health"]["Status"] == "healthy"
 
 
-def test_a_wrong_prometheus_file_is_refused_and_the_old_one_stays_in_force(host):
-    """After an edit `make up` has Prometheus read its file again, unless the file is wrong: then it says what, and changes nothing."""
+def test_invalid_prometheus_file_is_refused(host):
+    """After an edit `make up` makes Prometheus reload its file; if it is invalid, the message says why, and the old one stays in force."""
     before = host.containers()["prometheus"]["State"]["StartedAt"]
     host.fork.edit("monitoring/prometheus/prometheus.yml", "job_name: prometheus", "job_nam: prometheus")
     said = host.refused()
@@ -181,7 +181,7 @@ def test_a_wrong_prometheus_file_is_refused_and_the_old_one_stays_in_force(host)
     assert host.containers()["prometheus"]["State"]["StartedAt"] == before
     host.fork.edit("monitoring/prometheus/prometheus.yml", "job_nam: prometheus", "job_name: itself")
     host.up()
-    deadline = time.monotonic() + 30  # it takes a new file up some seconds after it was told to
+    deadline = time.monotonic() + 30  # it reloads some seconds after the signal
     while (jobs := watched(host)) != {"slipway", "itself"} and time.monotonic() < deadline:
         time.sleep(1)
     assert jobs == {"slipway", "itself"}
@@ -189,19 +189,19 @@ def test_a_wrong_prometheus_file_is_refused_and_the_old_one_stays_in_force(host)
 
 
 def watched(host) -> set[str]:
-    """The jobs that Prometheus has targets of."""
+    """The jobs for which Prometheus has targets."""
     said = requests.get(f"{host.url('prometheus')}/api/v1/targets", timeout=10).json()
     return {target["labels"]["job"] for target in said["data"]["activeTargets"]}
 
 
-def test_a_setting_that_makes_no_sense_is_told_in_words(host):
-    """A port that is no number is refused with compose's reason, not with a traceback."""
+def test_invalid_setting_is_explained(host):
+    """A port that is not a number is refused with compose's reason, not with a traceback."""
     said = host.refused(SLIPWAY_MLFLOW_PORT="five")
     assert "monitoring/compose.yaml cannot be read with what is set" in said and "five" in said
 
 
-def test_two_at_once_do_not_meet(host):
-    """A second `make up` while one is at work says who holds the place."""
+def test_concurrent_ups_are_kept_apart(host):
+    """A second `make up` names the one that holds the lock."""
     first = host.fork.start("-m", "scripts.host.up", **host.environment)
     try:
         for line in first.stdout:
@@ -213,15 +213,15 @@ def test_two_at_once_do_not_meet(host):
     assert first.returncode == 0
 
 
-def test_without_an_engine_it_says_so(host):
-    """Where no engine answers, `make up` and `make down` say so and what to do."""
+def test_missing_engine_is_reported(host):
+    """If no engine responds, `make up` and `make down` say so and what to do."""
     for arguments in ([], ["--down"]):
         said = host.fork.refused("-m", "scripts.host.up", *arguments, DOCKER_HOST="unix:///nowhere/docker.sock")
         assert "no Docker engine answers" in said and "start it" in said
 
 
-def test_its_mlflow_tells_a_relay_on_this_host(host):
-    """As it is started, a moved alias reaches a relay outside of the containers, also after a restart."""
+def test_its_mlflow_reaches_a_relay_on_this_host(host):
+    """A moved alias is sent to a relay outside the containers, also after a restart."""
     host.up()
     uri, name = host.url("mlflow"), "breast-cancer"
     client = MlflowClient(uri, uri)

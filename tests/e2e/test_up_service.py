@@ -1,4 +1,4 @@
-"""`make up`, then `make ship`: the service runs beside MLflow, Prometheus sees it, and every panel of the dashboard has data."""
+"""`make up`, then `make ship`: the service runs beside MLflow, Prometheus scrapes it, and every panel of the dashboard has data."""
 
 import json
 import math
@@ -12,13 +12,13 @@ from tests.e2e.one_host import Host
 
 pytestmark = pytest.mark.needs("engine", "compose")
 
-A_DAY_LATER = "Shift against the day before"  # the panel that has nothing to show on the first day
-PATIENCE = 150  # seconds: a rate needs two scrapes, of 15 s each, and a machine may be busy
+A_DAY_LATER = "Shift against the day before"  # the panel without data on the first day
+PATIENCE = 150  # seconds: a rate needs two scrapes, 15 s apart, and a machine may be busy
 
 
 @pytest.fixture(scope="module")
 def host(engine, tmp_path_factory):
-    """One host on which `make up` and then `make ship` have run."""
+    """A host on which `make up` and then `make ship` have run."""
     with forked(tmp_path_factory.mktemp("up")) as fork:
         made = Host(fork)
         try:
@@ -31,7 +31,7 @@ def host(engine, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(host):
-    """What Prometheus answers to each query of the dashboard, by panel and legend, while there is traffic."""
+    """Prometheus' results for each query of the dashboard, by panel and legend, under traffic."""
     panels = json.loads((host.fork.root / "monitoring/grafana/dashboards/service.json").read_text())["panels"]
     queries = {
         (panel["title"], target["legendFormat"]): target["expr"]
@@ -43,7 +43,7 @@ def answers(host):
     while True:
         send(host)
         found = {key: ask(host, query) for key, query in queries.items()}
-        # A status that was first seen in the newest scrape has no rate yet.
+        # A status that first appeared in the newest scrape has no rate yet.
         statuses = values(found["Requests by status", "{{status}}"], "status")
         if (all(found.values()) and "422" in statuses) or time.monotonic() > deadline:
             return found
@@ -51,7 +51,7 @@ def answers(host):
 
 
 def send(host) -> None:
-    """Some predictions, singly and many at once, and one request that is refused."""
+    """Send some predictions, single and in batches, and one request that is refused."""
     url = host.production()
     rows = host.fork.json("build/bundle/golden.json")["inputs"]
     for row in rows[:20]:
@@ -61,7 +61,7 @@ def send(host) -> None:
 
 
 def ask(host, query: str) -> list[dict]:
-    """The series that a query has now, without those whose value is not a number."""
+    """The current series of a query, without those whose value is not a number."""
     query = query.replace("$environment", "production").replace("$__rate_interval", "1m")
     said = requests.get(f"{host.url('prometheus')}/api/v1/query", params={"query": query}, timeout=10).json()
     assert said["status"] == "success", (query, said)
@@ -74,13 +74,13 @@ def values(series: list[dict], label: str) -> dict[str, float]:
 
 
 def test_every_panel_has_data(answers):
-    """Each query of the dashboard is answered by Prometheus without error and with numbers."""
+    """Each query of the dashboard returns numbers without an error."""
     assert len(answers) >= 25
     assert not [key for key, series in answers.items() if not series]
 
 
-def test_the_panels_tell_the_truth(host, answers):
-    """What the panels show is what was sent: the version, the statuses, the classes, the share refused, the order of the quantiles."""
+def test_panels_show_what_was_sent(host, answers):
+    """The version, the statuses, the classes, the share of refused requests, the order of the quantiles."""
     assert answers["Model", "{{name}} {{version}}"][0]["metric"]["version"] == "1"
     assert {"200", "422"} <= set(values(answers["Requests by status", "{{status}}"], "status"))
     assert set(values(answers["Predictions by class", "{{class}}"], "class")) == {"malignant", "benign"}
@@ -92,14 +92,14 @@ def test_the_panels_tell_the_truth(host, answers):
     assert 20e6 < memory < 1e9
 
 
-def test_both_environments_are_up_for_prometheus(host, answers):
-    """Prometheus reaches staging and production by name, through the door of each."""
+def test_prometheus_sees_both_environments(host, answers):
+    """It reaches staging and production by name, through the proxy of each."""
     up = ask(host, 'up{job="slipway"}')
     assert values(up, "environment") == {"production": 1, "staging": 1}
 
 
-def test_the_model_that_was_shipped_is_in_this_mlflow(host):
-    """`make ship` registered its version in the MLflow of this host, and none was started besides."""
+def test_shipped_model_is_in_this_mlflow(host):
+    """`make ship` registered its version in this host's MLflow, and started no other."""
     from mlflow import MlflowClient
 
     client = MlflowClient(host.url("mlflow"), host.url("mlflow"))
@@ -107,8 +107,8 @@ def test_the_model_that_was_shipped_is_in_this_mlflow(host):
     assert not (host.fork.root / ".mlflow/server.json").exists()
 
 
-def test_the_service_outlives_the_others(host):
-    """`make down` ends MLflow, Prometheus and Grafana; the service goes on answering, and is seen again after `make up`."""
+def test_service_outlives_the_others(host):
+    """`make down` stops MLflow, Prometheus and Grafana; the service continues, and is seen again after `make up`."""
     host.down()
     send(host)
     host.up()

@@ -1,4 +1,4 @@
-"""What is proven of an image before it is deployed: a real engine and registry, and a `gh` of the test's own."""
+"""The verification of an image before it is deployed: a real engine and registry, and a fake `gh`."""
 
 import hashlib
 import io
@@ -28,13 +28,13 @@ printf '%s' "$GH_HOST" > "{folder}/host"
 
 
 def a_version(**tags):
-    """A version in MLflow that no other test knows."""
+    """A version in MLflow that no other test uses."""
     digest = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
     return SimpleNamespace(name="cars", version="3", run_id=RUN, tags={"digest": digest, "commit": "c" * 40, **tags})
 
 
 def push(engine, repository, auth=None, **labels):
-    """Push a small image with these labels; its name by digest. This engine forgets it: who wants it must pull."""
+    """Push a small image with these labels; returns its name by digest. The engine forgets it, so that it must be pulled."""
     tag = uuid.uuid4().hex[:12]
     dockerfile = "FROM scratch\nCOPY Dockerfile /\n" + "".join(
         f"LABEL {key}={value}\n" for key, value in labels.items()
@@ -58,7 +58,7 @@ def _archive(dockerfile):
 
 @pytest.fixture(autouse=True)
 def job(monkeypatch, registry, engine):
-    """A job of a repository with images in a registry; images of this run go at the end."""
+    """A job of a repository with images in a registry; images of this run are removed at the end."""
     for name in [name for name in os.environ if name.startswith(("SLIPWAY_", "IMAGE_REPOSITORY", "GITHUB_", "DOCKER_CONFIG"))]:  # fmt: skip
         monkeypatch.delenv(name)
     monkeypatch.setenv("IMAGE_REPOSITORY", f"{registry}/slipway-test/{RUN}")
@@ -71,7 +71,7 @@ def job(monkeypatch, registry, engine):
 
 @pytest.fixture
 def gh(monkeypatch, tmp_path):
-    """Put a `gh` first on PATH that notes what it was asked, and does `then`."""
+    """Put a `gh` first on PATH that records its arguments, and does `then`."""
 
     def put(then: str = "exit 0"):
         program = tmp_path / "bin" / "gh"
@@ -90,7 +90,7 @@ def the_repository():
 
 
 def pushed_version(engine, auth=None, **other):
-    """A version whose image is in the registry; `other` labels take the place of the right ones."""
+    """A version whose image is in the registry; `other` labels replace the right ones."""
     version = a_version()
     labels = recipe.identity(version) | {f"slipway.{key}": value for key, value in other.items()}
     version.tags["image"] = push(engine, the_repository(), auth, **labels)
@@ -98,14 +98,14 @@ def pushed_version(engine, auth=None, **other):
 
 
 def refused(version) -> str:
-    """Verify what must be refused; the words."""
+    """Verify an image that must be refused; returns the message."""
     with pytest.raises(ImageError) as error:
         attestation.verify(SETTINGS, version)
     return f"{error.value.what} | {error.value.then}"
 
 
-def test_the_image_that_mlflow_names_is_pulled_and_proven(engine, capsys):
-    """The right image passes, is in the engine then, and without attestations that is said."""
+def test_right_image_is_pulled_and_verified(engine, capsys):
+    """It passes and is in the engine afterwards; a message says that attestations were not checked."""
     version = pushed_version(engine)
     assert docker_engine.get(engine, version.tags["image"]) is None
     assert attestation.verify(SETTINGS, version) == version.tags["image"]
@@ -114,27 +114,27 @@ def test_the_image_that_mlflow_names_is_pulled_and_proven(engine, capsys):
 
 
 @pytest.mark.parametrize("label", ["name", "version", "run", "digest"])
-def test_an_image_of_another_version_is_refused(engine, label):
-    """Each label that names a version must be MLflow's: an image that was put in the place of the right one is found."""
+def test_image_of_another_version_is_refused(engine, label):
+    """Each label that names a version must be MLflow's, so a substituted image is found."""
     said = refused(pushed_version(engine, **{label: "other"}))
     assert f"its label slipway.{label} is other, MLflow says" in said
 
 
-def test_a_version_without_image_is_refused():
-    """Where images are pushed, a version that has none does not go on."""
+def test_version_without_image_is_refused():
+    """If images are pushed, a version without one is not deployed."""
     assert "has no image in MLflow | `make image VERSION=3`" in refused(a_version())
 
 
 @pytest.mark.parametrize("name", ["elsewhere.example/cars@sha256:" + "0" * 64, "{here}:v3", "{here}@sha256:12", "{here}x@sha256:" + "0" * 64])  # fmt: skip
 def test_only_a_digest_of_this_repository_counts(name):
-    """A tag can be moved, and another repository is somebody else's."""
+    """A tag can be moved, and another repository is not ours."""
     said = refused(a_version(image=name.format(here=the_repository())))
     assert "which is not a digest in" in said
 
 
 @pytest.mark.needs("docker-registry")
-def test_an_image_that_the_registry_lost_is_refused(engine, tmp_path, monkeypatch):
-    """What is in this engine alone does not count: the registry is asked."""
+def test_image_missing_in_the_registry_is_refused(engine, tmp_path, monkeypatch):
+    """A copy in this engine does not count: the registry is asked."""
     own = OwnRegistry(tmp_path)
     own.start()
     try:
@@ -147,8 +147,8 @@ def test_an_image_that_the_registry_lost_is_refused(engine, tmp_path, monkeypatc
         own.close()
 
 
-def test_the_attestation_is_of_this_repositorys_own_workflow(engine, gh):
-    """`gh` is asked for this image by digest, this repository and its image workflow."""
+def test_attestation_must_be_of_this_repository_s_workflow(engine, gh):
+    """`gh` is called for this image by digest, this repository and its image workflow."""
     folder = gh()
     version = pushed_version(engine)
     attestation.verify(SETTINGS, version)
@@ -158,8 +158,8 @@ def test_the_attestation_is_of_this_repositorys_own_workflow(engine, gh):
     assert (folder / "host").read_text() == "github.com" and not (folder / "login").exists()
 
 
-def test_another_github_is_asked_by_its_name(engine, gh, monkeypatch):
-    """On a GitHub with a host name of its own, that is where the attestation is looked for."""
+def test_github_enterprise_host_is_used(engine, gh, monkeypatch):
+    """On a GitHub with its own host name, the attestation is looked up there."""
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://team.ghe.com")
     folder = gh()
     attestation.verify(SETTINGS, pushed_version(engine))
@@ -172,16 +172,16 @@ def test_another_github_is_asked_by_its_name(engine, gh, monkeypatch):
     ("exit 4", "`gh` ended with 4"),
     ("sleep 30", "did not answer"),
 ])  # fmt: skip
-def test_without_a_good_attestation_nothing_is_deployed(engine, gh, monkeypatch, then, words):
-    """Whatever `gh` ends with but success is a refusal with its words; so is a `gh` that never ends."""
+def test_without_a_valid_attestation_nothing_is_deployed(engine, gh, monkeypatch, then, words):
+    """Any failure of `gh` is a refusal with its message; so is a timeout."""
     monkeypatch.setattr(attestation, "GH_SECONDS", 1)
     gh(then)
     said = refused(pushed_version(engine))
     assert "is not attested to be made by .github/workflows/image.yml of octo/model" in said and words in said
 
 
-def test_a_machine_without_gh_proves_nothing(engine, monkeypatch, tmp_path):
-    """Where the program is missing, that is told, and the image is refused."""
+def test_missing_gh_is_refused(engine, monkeypatch, tmp_path):
+    """If the program is missing, the message says so, and the image is refused."""
     version = pushed_version(engine)
     monkeypatch.setenv("SLIPWAY_ATTESTED", "true")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -189,8 +189,8 @@ def test_a_machine_without_gh_proves_nothing(engine, monkeypatch, tmp_path):
 
 
 @pytest.mark.needs("docker-registry")
-def test_gh_may_read_a_registry_with_a_log_in(engine, gh, tmp_path_factory, monkeypatch):
-    """The log-in of the job is handed to `gh` for that registry alone, and is gone afterwards."""
+def test_gh_gets_the_registry_login(engine, gh, tmp_path_factory, monkeypatch):
+    """The job's login is passed to `gh` for that registry alone, and is removed afterwards."""
     own = OwnRegistry(tmp_path_factory.mktemp("registry"), login=True)
     own.start()
     try:
@@ -208,7 +208,7 @@ def test_gh_may_read_a_registry_with_a_log_in(engine, gh, tmp_path_factory, monk
 
 
 def test_without_a_registry_there_is_nothing_to_verify(monkeypatch, capsys):
-    """Images that never leave this machine need no proof; MLflow is not even asked."""
+    """Images that never leave this machine need no proof; MLflow gets no request."""
     monkeypatch.delenv("IMAGE_REPOSITORY")
     assert verify_image.main(["--version", "3"]) == 0
     assert "nothing to verify" in capsys.readouterr().out

@@ -1,7 +1,7 @@
-"""A proxy before a real MLflow that fails every n-th request: for what a server or the way to it does now and then.
+"""A proxy for a real MLflow that fails every n-th request, like an unreliable server or network.
 
-A failure is an answer 500 or 503, or a connection that is dropped; before the request has reached MLflow, or after MLflow has done
-what was asked. The second kind is the hard one: whoever asks again asks for something that is there already.
+A failure is a response 500 or 503, or a dropped connection; either before the request has reached MLflow, or after
+MLflow has executed it. The second kind is the hard one: a retry asks for something that exists already.
 """
 
 import http.client
@@ -20,7 +20,7 @@ HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
 
 class FlakyProxy(ThreadingHTTPServer):
-    """Fails every `every`-th request that `fails` picks, one kind after the other; `asked` and `failed` say what came."""
+    """Fails every `every`-th request that `fails` selects, with one kind of failure after the other; `asked` and `failed` count."""
 
     daemon_threads = True
 
@@ -32,11 +32,11 @@ class FlakyProxy(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The address to use in the place of MLflow's."""
+        """The URL to use instead of MLflow's."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def failure(self, method: str, path: str) -> str:
-        """How this request is to fail; "" when it is not."""
+        """The kind of failure for this request; "" for none."""
         with self.lock:
             self.asked.append((method, path))
             if not self.fails(method, path):
@@ -49,7 +49,7 @@ class FlakyProxy(ThreadingHTTPServer):
             return kind
 
     def handle_error(self, *_) -> None:
-        """A client that went away is no news here."""
+        """Ignore clients that disconnected."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        """Forward the request, and its answer, unless it is its turn to fail."""
+        """Forward the request and its response, unless it must fail."""
         body = self.body()
         kind = self.server.failure(self.command, self.path.partition("?")[0])
         if kind.endswith("before"):
@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = answer
 
     def body(self) -> bytes:
-        """What was sent with the request, in one piece or in chunks."""
+        """The request's body, of declared length or chunked."""
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = []
@@ -98,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def fail(self, kind: str) -> None:
-        """Answer with the status that the kind names, or drop the connection."""
+        """Respond with the status of this kind of failure, or drop the connection."""
         if kind.startswith("drop"):
             self.close_connection = True
             with suppress(OSError):
@@ -109,12 +109,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def flaky(upstream: str, every: int, **options) -> Iterator[FlakyProxy]:
-    """A proxy before the MLflow at `upstream` while the context lasts."""
+    """A proxy for the MLflow at `upstream` while the context lasts."""
     with FlakyProxy(upstream, every, **options) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""What goes wrong around a fork: each fault has a clear message, a red exit, and leaves nothing half-done."""
+"""Failures around a fork: each has a clear message, a red exit, and leaves nothing half-done."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.spine.flaky_proxy import flaky
 
 @pytest.fixture(scope="module")
 def shipped(fork):
-    """A fork whose first model is in production, brought there through an MLflow of which every third request fails."""
+    """A fork whose first model is in production, through an MLflow of which every third request fails."""
     fork.ok("-m", "scripts.mlflow.start_mlflow")
     with flaky(fork.json(".mlflow/server.json")["uri"], every=3) as proxy:
         fork.ok("-m", "scripts.ship", MLFLOW_TRACKING_URI=proxy.url)
@@ -26,8 +26,8 @@ def shipped(fork):
     return fork
 
 
-def test_mlflow_that_cannot_be_reached_is_known_at_once(fork):
-    """An address where nothing listens is named before anything is trained, within a minute on the busiest machine."""
+def test_unreachable_mlflow_is_reported_at_once(fork):
+    """A URL where nothing listens is named before anything is trained, within a minute on the busiest machine."""
     begin = time.monotonic()
     said = fork.refused("-m", "scripts.ship", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
     assert time.monotonic() - begin < 60
@@ -35,8 +35,8 @@ def test_mlflow_that_cannot_be_reached_is_known_at_once(fork):
     assert not (fork.root / "build/run.json").exists()
 
 
-def test_a_ship_through_a_failing_mlflow_makes_everything_once(shipped):
-    """Requests failed before and after MLflow had carried them out: one run, one model, one version, one record for each environment."""
+def test_ship_through_a_failing_mlflow_creates_everything_once(shipped):
+    """Requests failed before and after MLflow executed them: one run, one model, one version, one record for each environment."""
     client = shipped.mlflow()
     run, *others = client.search_runs([client.get_experiment_by_name("breast-cancer").experiment_id])
     assert (run.info.status, others) == ("FINISHED", [])
@@ -49,8 +49,8 @@ def test_a_ship_through_a_failing_mlflow_makes_everything_once(shipped):
 
 
 @pytest.mark.parametrize("healthy", [False, True])
-def test_mlflow_that_answers_500_is_known_at_once(shipped, healthy):
-    """A server that answers 500, even one whose health page still works, is reported within a minute on the busiest machine."""
+def test_mlflow_with_errors_is_reported_at_once(shipped, healthy):
+    """A server that returns 500, even one whose health page still works, is reported within a minute on the busiest machine."""
 
     class Broken(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -74,7 +74,7 @@ def test_mlflow_that_answers_500_is_known_at_once(shipped, healthy):
 
 
 def test_port_of_production_taken_by_another_program(shipped):
-    """A foreign program on the port is named as such, and production's settings key with it."""
+    """The message names the foreign program, and the setting of production's port."""
     with socket.socket() as foreign:
         foreign.bind(("127.0.0.1", 0))
         foreign.listen()
@@ -86,8 +86,8 @@ def test_port_of_production_taken_by_another_program(shipped):
     assert shipped.status()["production"]["agree"]
 
 
-def test_two_ships_at_once_run_one_after_the_other(shipped):
-    """The second `make ship` says for whom it waits; both end green and production is one version."""
+def test_concurrent_ships_run_one_after_the_other(shipped):
+    """The second `make ship` names the one it waits for; both are green and production is one version."""
     first = shipped.start("-m", "scripts.ship")
     time.sleep(1.5)
     second = shipped.start("-m", "scripts.ship")
@@ -97,8 +97,8 @@ def test_two_ships_at_once_run_one_after_the_other(shipped):
     assert shipped.status()["production"]["agree"]
 
 
-def test_release_that_answers_wrongly_is_undone(shipped):
-    """A version whose service does not repeat its golden predictions never serves; what served before goes on."""
+def test_release_with_wrong_answers_is_undone(shipped):
+    """A version whose service does not give its golden predictions never serves; the previous one continues."""
     before = shipped.json(".slipway/production.json")
     shipped.edit(
         "serving/model/predictor.py", "import numpy as np", "import numpy as np\nraise SystemExit('broken release')"
@@ -124,7 +124,7 @@ def test_flipped_byte_in_a_bundle_is_refused_at_start(shipped, tmp_path):
 
 
 def test_flipped_byte_in_mlflow_is_refused_before_deployment(shipped):
-    """A stored bundle with one wrong byte is not deployed, and production goes on."""
+    """A stored bundle with one wrong byte is not deployed, and production is unchanged."""
     stored = next((shipped.root / ".mlflow/artifacts").rglob("bundle-1/model.onnx"))
     whole = stored.read_bytes()
     stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -146,7 +146,7 @@ STAGES = {
 
 
 def test_every_stage_can_be_killed_and_run_again(new_fork):
-    """Each stage is killed at three moments and then run again; the end is one version in production, and nothing left over."""
+    """Each stage is killed at three moments and then run again; in the end one version is in production, and nothing is left over."""
     fork = new_fork()
     fork.ok("-m", "scripts.mlflow.start_mlflow")
     for command in STAGES.values():
@@ -154,7 +154,7 @@ def test_every_stage_can_be_killed_and_run_again(new_fork):
             process = fork.start(*command)
             time.sleep(seconds)
             process.kill()
-            process.communicate(timeout=300)  # until what it had started has noticed
+            process.communicate(timeout=300)  # until its child processes have noticed
         fork.ok(*command)
     status = fork.status()["production"]
     assert (status["version"], status["alias"], status["agree"]) == ("1", "1", True)
@@ -162,19 +162,19 @@ def test_every_stage_can_be_killed_and_run_again(new_fork):
     for environment in ("staging", "production"):
         state = str(fork.root / ".slipway" / environment)
         assert len(first_of(f"{state}/", processes)) == 1  # the service
-        assert len(first_of(f"{state}.json", processes)) == 1  # its door
+        assert len(first_of(f"{state}.json", processes)) == 1  # its proxy
     fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "keep"
 
 
 def first_of(word: str, processes: list[dict]) -> list[int]:
-    """The processes with a word on their command line, without those that such a process has started."""
+    """The processes with a word on their command line, without child processes of such processes."""
     parents = {one["pid"]: one["ppid"] for one in processes if word in " ".join(one["cmdline"] or [])}
     return [process for process, parent in parents.items() if parent not in parents]
 
 
 def test_killed_ship_can_be_run_again(new_fork):
-    """A ship that was killed while it trained does not stop the next one."""
+    """A ship that was killed during training does not block the next one."""
     fork = new_fork()
     process = fork.start("-m", "scripts.ship")
     deadline = time.monotonic() + 90
@@ -185,7 +185,7 @@ def test_killed_ship_can_be_run_again(new_fork):
     assert fork.status()["production"]["agree"]
 
 
-def test_ship_goes_on_where_a_first_promotion_was_killed(new_fork):
+def test_ship_continues_after_a_killed_first_promotion(new_fork):
     """Deployed to production but never promoted: the next ship does not take that for a deleted version, and promotes."""
     fork = new_fork()
     fork.edit(
@@ -202,7 +202,7 @@ def test_ship_goes_on_where_a_first_promotion_was_killed(new_fork):
 
 
 def test_settings_changed_between_stages_are_noticed(shipped):
-    """What was trained under other settings is not evaluated, what was evaluated under others not registered."""
+    """A model trained with other settings is not evaluated, one evaluated with others is not registered."""
     shipped.edit("pipeline.toml", "confidence = 0.95", "confidence = 0.9")
     assert "pipeline.toml was changed since the evaluation" in shipped.refused("register_model.py")
     shipped.edit("pipeline.toml", "confidence = 0.9 ", "confidence = 0.95 ")
@@ -211,8 +211,8 @@ def test_settings_changed_between_stages_are_noticed(shipped):
     shipped.edit("pipeline.toml", 'salt = "other"', 'salt = "slipway"')
 
 
-def test_data_folder_that_cannot_be_written(new_fork):
-    """Nothing is ever written to data/, so a read-only folder changes nothing."""
+def test_read_only_data_folder(new_fork):
+    """Nothing is ever written to data/, so it makes no difference."""
     fork = new_fork()
     before = {path.name: path.stat().st_mtime_ns for path in (fork.root / "data").iterdir()}
     for path in [*(fork.root / "data").iterdir(), fork.root / "data"]:

@@ -1,4 +1,4 @@
-"""A model that ONNX would not carry faithfully is served by scikit-learn itself, from training to production."""
+"""A model that ONNX would not reproduce is served by scikit-learn itself, from training to production."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import requests
 
-# Trees that compare 64-bit numbers, behind a step of the project's own that wants named columns.
+# Trees that compare 64-bit numbers, behind a custom step of the project that needs named columns.
 OWN_STEP = '''"""Our model."""
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -61,28 +61,28 @@ print(json.dumps([rows.to_numpy().tolist(), model.predict_proba(rows).tolist()])
 
 
 def with_model(fork, model: str, *types: str) -> None:
-    """Put a model into the fork, and the types that it may hold into its settings."""
+    """Put a model into the fork, and its trusted types into the settings."""
     fork.write("project/model.py", model)
     fork.write("project/checks.py", CHECKS)
     fork.edit("pipeline.toml", "trusted_types = [] ", f"trusted_types = {json.dumps(types)} ")
 
 
 def production(fork) -> tuple[str, Path]:
-    """Where production answers, and its bundle."""
+    """Production's URL and bundle."""
     record = fork.json(".slipway/production.json")
     return record["url"], Path(record["bundle"])
 
 
 def answers_like_the_trained_model(fork) -> None:
-    """Every row of the hold-out, asked over HTTP, has to the last digit the answer of the model fitted anew."""
+    """Assert that every row of the hold-out, over HTTP, gets exactly the answer of a newly fitted model."""
     rows, trained = json.loads(fork.ok("-c", ASK))
     given = requests.post(f"{production(fork)[0]}/predict/batch", json={"features": rows}, timeout=30).json()
     probabilities = [list(one["probabilities"].values()) for one in given["predictions"]]
     assert np.array_equal(probabilities, trained)
 
 
-def test_trees_that_compare_in_64_bits_are_served_by_scikit_learn(new_fork):
-    """Histogram gradient boosting ships as skops, says why, and production answers exactly like the trained model; so does its next version."""
+def test_trees_with_64_bit_thresholds_are_served_by_scikit_learn(new_fork):
+    """Histogram gradient boosting ships as skops, with the reason, and production answers exactly like the trained model; so does its next version."""
     fork = new_fork()
     with_model(fork, TREES)
     said = fork.ok("-m", "scripts.ship")
@@ -100,8 +100,8 @@ def test_trees_that_compare_in_64_bits_are_served_by_scikit_learn(new_fork):
     assert fork.json("build/evaluation.json")["verdict"] == "keep"
 
 
-def test_step_of_the_project_travels_in_the_bundle(new_fork):
-    """A transformer of project/ is served from the bundle with the modules that it imports, whatever the repository holds later."""
+def test_custom_step_is_in_the_bundle(new_fork):
+    """A transformer of project/ is served from the bundle with the modules that it imports, whatever the repository contains later."""
     fork = new_fork()
     fork.write("project/ratios.py", RATIOS)
     with_model(fork, OWN_STEP.format(name="ratio"), "project.model.Ratios")
@@ -111,7 +111,7 @@ def test_step_of_the_project_travels_in_the_bundle(new_fork):
     code = {path.relative_to(bundle / "code").as_posix() for path in bundle.rglob("*.py")}
     assert code == {"project/__init__.py", "project/model.py", "project/ratios.py"}
 
-    # Another model, of which production's is to be told apart although a module is called the same.
+    # Another model with a module of the same name must not be confused with production's.
     fork.write("project/ratios.py", RATIOS.replace("ratio", "share").replace("one /", "3 * one /"))
     fork.write("project/model.py", OWN_STEP.format(name="share"))
     fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
@@ -121,8 +121,8 @@ def test_step_of_the_project_travels_in_the_bundle(new_fork):
     assert fork.json("build/evaluation.json")["comparison"]["production"] == pytest.approx(before, abs=1e-9)
 
 
-def test_module_that_the_service_lacks_is_refused_by_name(new_fork):
-    """Code that imports a package which no image has ends training with the package's name, and no run file."""
+def test_module_missing_in_the_image_is_refused_by_name(new_fork):
+    """Code that imports a package which no image has ends training with the package's name, and without a run file."""
     fork = new_fork()
     fork.write("project/ratios.py", "import requests\n" + RATIOS)
     with_model(fork, OWN_STEP.format(name="ratio"), "project.model.Ratios")
@@ -132,8 +132,8 @@ def test_module_that_the_service_lacks_is_refused_by_name(new_fork):
     assert not (fork.root / "build/run.json").exists() and not (fork.root / "build/model").exists()
 
 
-def test_types_that_nobody_trusts_are_refused(new_fork):
-    """A type of the project that the settings do not trust ends training, whatever the format would be."""
+def test_untrusted_types_are_refused(new_fork):
+    """A type of the project that the settings do not trust ends training, whatever the format."""
     fork = new_fork()
     fork.write("project/ratios.py", RATIOS)
     with_model(fork, OWN_STEP.format(name="ratio"))

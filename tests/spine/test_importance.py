@@ -1,4 +1,4 @@
-"""How much feature importance may cost."""
+"""The cost of feature importance."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ import train
     ],
 )
 def test_importance_predicts_a_bounded_number_of_rows(held, columns, rows, shuffles):
-    """Shuffles are saved first, then rows; two shuffles of 100 rows remain."""
+    """First fewer shuffles, then fewer rows; at least two shuffles of 100 rows remain."""
     assert train.shuffled(held, columns) == (rows, shuffles)
     assert rows * columns * shuffles <= max(train.PREDICTED, 200 * columns)
 
@@ -38,7 +38,7 @@ class Counting(LinearRegression):
 
 
 class Table:
-    """As much of a data set as feature importance needs: a regression in which only the first column matters."""
+    """A minimal data set for feature importance: a regression in which only the first column matters."""
 
     features = pd.DataFrame(np.random.default_rng(0).normal(size=(500, 3)), columns=["a", "b", "c"])
     y = features["a"].to_numpy()
@@ -47,7 +47,7 @@ class Table:
     classes: tuple[str, ...] = ()
 
 
-def test_importance_is_computed_on_as_many_rows_and_shuffles_as_said_and_repeats_itself():
+def test_importance_is_bounded_and_reproducible():
     """One prediction of the rows, one more for each column and shuffle; the same seed gives the same numbers."""
     model = Counting().fit(Table.features, Table.y)
     found = train.feature_importance(model, Table, 42, rows=100, shuffles=2)

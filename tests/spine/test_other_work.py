@@ -1,4 +1,4 @@
-"""The template carries other work when only the team's own files change: project/, data/ and pipeline.toml."""
+"""The template works for other tasks when only the team's own files change: project/, data/ and pipeline.toml."""
 
 import json
 import subprocess
@@ -59,7 +59,7 @@ def build(parameters, seed):
 
 
 def settings(name: str, task: str, parameters: str, gate: str, extra: str = "") -> str:
-    """A pipeline.toml of a team's own."""
+    """A team's own pipeline.toml."""
     return f'''
 name = "{name}"
 [data]
@@ -94,7 +94,7 @@ def own(fork, frame: pd.DataFrame, model: str, toml: str) -> None:
 
 
 def ship(fork) -> dict:
-    """Ship, and return what production says of its contract's example."""
+    """Ship, and return production's answer to its contract's example."""
     fork.ok("-m", "scripts.ship")
     changed = subprocess.run(
         ["git", "status", "--porcelain", "-uall"], cwd=fork.root, capture_output=True, text=True
@@ -121,7 +121,7 @@ def test_wine_with_three_classes(new_fork):
     assert metrics["accuracy"] > 0.9 and {"balanced_accuracy", "f1_macro", "roc_auc_ovr"} <= set(metrics)
 
 
-def test_diabetes_with_a_number_to_predict(new_fork):
+def test_diabetes_regression(new_fork):
     """A ridge regression on the diabetes data ships, and production answers with a value."""
     frame = load_diabetes(as_frame=True).frame
     fork = new_fork()
@@ -132,7 +132,7 @@ def test_diabetes_with_a_number_to_predict(new_fork):
 
 
 def test_text_and_missing_values_in_100_000_rows(new_fork):
-    """A frame of 100,000 rows with text and empty cells ships; a text is answered for, and so is null where data had it."""
+    """A frame of 100,000 rows with text and empty cells ships; text is accepted, and so is null where the data had it."""
     rng = np.random.default_rng(0)
     rows = 100_000
     frame = pd.DataFrame(
@@ -158,8 +158,8 @@ def test_text_and_missing_values_in_100_000_rows(new_fork):
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
-def test_production_of_another_question_is_not_compared(new_fork, task):
-    """When the data has lost a column that production needs, the candidate is refused by the column's name."""
+def test_production_with_a_missing_column_is_not_compared(new_fork, task):
+    """When the data has lost a column that production needs, the candidate is refused with the column's name."""
     wine = load_wine(as_frame=True)
     frame = wine.data.assign(target=wine.target_names[wine.target])
     positive = ""
@@ -186,7 +186,7 @@ def test_production_of_another_question_is_not_compared(new_fork, task):
 
 
 def changed_columns_are_judged_by_limits_on_the_word(fork):
-    """With the word the limits decide, every record says so; when the columns are as before, the word counts for nothing."""
+    """With the setting, the limits decide and every record says so; when the columns are as before, the setting has no effect."""
     fork.ok("-m", "scripts.ship", "--columns", "changed")
     evaluation = fork.json("build/evaluation.json")
     assert (evaluation["verdict"], evaluation["judged_by"]) == ("accept", "limits")
@@ -202,8 +202,8 @@ def changed_columns_are_judged_by_limits_on_the_word(fork):
     assert "COLUMNS=changed is ignored" in said and fork.json("build/evaluation.json")["judged_by"] == "comparison"
 
 
-def test_production_is_compared_by_the_names_of_its_columns(new_fork):
-    """Columns in another order, and one more of them, change nothing in what production answers on the hold-out."""
+def test_production_is_compared_by_column_names(new_fork):
+    """Another order of columns, and an additional one, do not change production's answers on the hold-out."""
     wine = load_wine(as_frame=True)
     frame = wine.data.assign(target=wine.target_names[wine.target])
     gate = 'metric = "log_loss"\nmargin = 0.02'

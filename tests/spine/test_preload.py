@@ -1,4 +1,4 @@
-"""A verb that runs in a process forked from a prepared one begins and ends as if Python had been started for it."""
+"""A verb in a forked, preloaded process behaves as in a new Python process."""
 
 import signal
 import subprocess
@@ -21,26 +21,26 @@ ENDS = {
 
 
 def run(python, code, **options):
-    """What a command ends with, and what it wrote."""
+    """A command's exit status and output."""
     done = subprocess.run([python, "-c", code, "one", "two"], capture_output=True, text=True, timeout=300, **options)
     return done.returncode, done.stdout, done.stderr.splitlines()[-1:]
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_it_ends_as_python_does(end):
+def test_exit_is_python_s(end):
     """Exit status, output and the last line of errors are Python's own."""
     assert run(preload.python(), ENDS[end]) == run(sys.executable, ENDS[end])
 
 
-def test_it_has_the_folder_the_environment_and_the_arguments_of_who_asks(tmp_path):
-    """What a command learns of its surroundings is what Python would tell it."""
+def test_folder_environment_and_arguments_are_the_caller_s(tmp_path):
+    """A command sees what it would see in a new process."""
     code = "import os, sys; print(os.getcwd(), os.environ, sys.argv, sys.stdin.read())"
     given = {"cwd": tmp_path, "env": {"HOME": "/nowhere", "NAME": "größer"}, "input": "words"}
     assert run(preload.python(), code, **given) == run(sys.executable, code, **given)
 
 
-def test_a_signal_reaches_it():
-    """SIGTERM to the program that was started is for the command that it runs."""
+def test_signal_reaches_the_command():
+    """SIGTERM to the started program is passed to the command that it runs."""
     code = "import signal; signal.signal(15, lambda *_: exit(7)); print('ready', flush=True); signal.pause()"
     with subprocess.Popen([preload.python(), "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"

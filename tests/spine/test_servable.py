@@ -1,4 +1,4 @@
-"""train.py asks the service's own decoder before there is a run in MLflow."""
+"""train.py checks a contract with the service's own decoder before there is a run in MLflow."""
 
 import pytest
 
@@ -11,8 +11,8 @@ CONTRACT = {
 }  # fmt: skip
 
 
-def test_contract_that_can_be_served_passes():
-    """Nothing is said of a contract from which the service can be made."""
+def test_valid_contract_passes():
+    """There is no message for a contract that the service can use."""
     train.servable(CONTRACT)
 
 
@@ -24,8 +24,8 @@ def test_contract_that_can_be_served_passes():
         ({"minimum": "low"}, "Expected `float | null`"),
     ],
 )
-def test_contract_that_cannot_be_served_is_refused(change, words):
-    """A name, a range or a value that the service refuses at its start is refused in its words."""
+def test_invalid_contract_is_refused(change, words):
+    """A name, range or value that the service refuses at its start is refused with the same message."""
     wrong = CONTRACT | {"inputs": [CONTRACT["inputs"][0] | change]}
     with pytest.raises(DataError, match=words) as caught:
         train.servable(wrong)

@@ -1,4 +1,4 @@
-"""The story of a fork, shipped for real: first model, nothing new, a worse one, a better one, and back."""
+"""The story of a fork, really shipped: first model, no change, a worse one, a better one, and a rollback."""
 
 import re
 import subprocess
@@ -10,33 +10,33 @@ import requests
 
 @pytest.fixture(scope="module")
 def first(fork):
-    """The first `make ship`, of a model that leaves room for a better one."""
+    """The first `make ship`, of a model that a later one can improve on."""
     fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.01 ")
     return fork.ok("-m", "scripts.ship")
 
 
 def production(fork) -> dict:
-    """What production serves, as it says itself."""
+    """Production's own description of its model."""
     return requests.get(f"{fork.status()['production']['url']}/model/info", timeout=5).json()
 
 
 def test_first_ship_puts_version_1_into_production(fork, first):
-    """On a machine where nothing was ever shipped, the first model is accepted and serves as version 1."""
+    """On a new machine the first model is accepted and serves as version 1."""
     assert "accept" in first
     assert production(fork)["version"] == "1"
     assert {row["alias"] for row in fork.status().values()} == {"1"}
     assert all(row["agree"] for row in fork.status().values())
 
 
-def test_printed_curl_line_answers_when_pasted(first):
-    """The line after "try it:" runs in a shell as it stands and gets a prediction."""
+def test_printed_curl_command_works(first):
+    """The line after "try it:" runs in a shell as printed and gets a prediction."""
     line = re.search(r"^try it: +(curl .*)$", first, re.M).group(1)
     answer = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=20)
     assert '"label"' in answer.stdout and '"model_version"' in answer.stdout
 
 
-def test_printed_addresses_answer(first):
-    """Documentation and MLflow UI are where ship says they are, and the report is a file."""
+def test_printed_urls_work(first):
+    """Documentation and MLflow UI respond at the printed URLs, and the report is a file."""
     for name in ("docs", "MLflow"):
         address = re.search(rf"^{name}: +(\S+)", first, re.M).group(1)
         assert requests.get(address, timeout=10).status_code == 200
@@ -45,7 +45,7 @@ def test_printed_addresses_answer(first):
 
 
 def test_unchanged_ship_keeps_production(fork, first):
-    """With nothing changed the verdict is keep, the exit green, and the very same process goes on serving."""
+    """With nothing changed the verdict is keep, the exit green, and the same process continues."""
     before = fork.json(".slipway/production.json")
     said = fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "keep", said
@@ -64,7 +64,7 @@ CONTENT = ("model.onnx", "contract.json", "golden.json", "reference.json")
 
 
 def test_worse_model_is_refused(fork, first):
-    """A model that is confidently worse ends red after its report, and production is untouched."""
+    """A model that is significantly worse exits red after its report, and production is unchanged."""
     before = fork.json(".slipway/production.json")
     fork.edit("pipeline.toml", "C = 0.01 ", "C = 0.004 ")
     done = fork.run("-m", "scripts.ship")
@@ -79,12 +79,12 @@ def test_worse_model_is_refused(fork, first):
 
 
 def test_refused_model_cannot_be_registered(fork):
-    """Registering what was refused is itself refused, by the reason of the verdict."""
+    """The message is the verdict's reason."""
     assert "refuse" in fork.refused("register_model.py")
 
 
 def test_better_model_is_accepted_and_replaces_production(fork, first):
-    """A model that is better becomes the next version, and the version before stays known as previous."""
+    """It becomes the next version, and the alias previous names the one before."""
     fork.edit("pipeline.toml", "C = 0.004 ", "C = 0.5 ")
     said = fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "accept", said
@@ -99,8 +99,8 @@ def test_registering_twice_makes_one_version(fork):
     assert fork.json("build/bundle/manifest.json") == before
 
 
-def test_rollback_brings_model_and_alias_back(fork):
-    """`make rollback` serves the version before, moves the alias to it, and says so."""
+def test_rollback_restores_model_and_alias(fork):
+    """`make rollback` serves the previous version, moves the alias to it, and says so."""
     fork.ok("-m", "scripts.rollback")
     assert production(fork)["version"] == "1"
     row = fork.status()["production"]
@@ -108,7 +108,7 @@ def test_rollback_brings_model_and_alias_back(fork):
 
 
 def test_rollback_lasts(fork):
-    """The next ship of the model that was rolled back keeps production as it is, and says how to bring that model back.
+    """The next ship of the model that was rolled back leaves production as it is, and says how to bring that model back.
 
     As after a push: the commit is another, the model is not.
     """
@@ -119,7 +119,7 @@ def test_rollback_lasts(fork):
     assert production(fork)["version"] == "1"
 
 
-def test_rollback_to_a_named_version(fork):
+def test_rollback_to_a_given_version(fork):
     """`make rollback VERSION=n` serves version n."""
     fork.ok("-m", "scripts.rollback", "--version", "2")
     assert production(fork)["version"] == "2"
@@ -127,14 +127,14 @@ def test_rollback_to_a_named_version(fork):
 
 
 def test_rollback_to_an_unknown_version_is_refused(fork):
-    """A version that MLflow does not have is refused with the list of those it has."""
+    """The message lists the versions in MLflow."""
     said = fork.refused("-m", "scripts.rollback", "--version", "77")
     assert "no version 77" in said and "2, 1" in said
     assert production(fork)["version"] == "2"
 
 
-def test_every_deployment_left_a_record(fork):
-    """NAME-deployments tells who put which version where, in place of what, in order."""
+def test_every_deployment_has_a_record(fork):
+    """NAME-deployments has who deployed which version where, and what it replaced, in order."""
     client = fork.mlflow()
     experiment = client.get_experiment_by_name("breast-cancer-deployments")
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
@@ -148,8 +148,8 @@ def test_every_deployment_left_a_record(fork):
     assert all(tag["result"] == "deployed" and tag["actor"] and tag["digest"] for tag in tags)
 
 
-def test_every_version_carries_its_card_with_who_approved_it(fork):
-    """A description says verdict, purpose and metrics with intervals, and has a line for each time it went into production."""
+def test_every_version_has_a_model_card_with_its_approver(fork):
+    """The description has verdict, purpose and metrics with intervals, and a line for each promotion to production."""
     client = fork.mlflow()
     first, second = (client.get_model_version("breast-cancer", number).description for number in "12")
     assert first.startswith("Accepted: ") and "the first model" in first.splitlines()[0]
@@ -165,7 +165,7 @@ def test_every_version_carries_its_card_with_who_approved_it(fork):
 
 
 def test_run_in_mlflow_has_lineage_plots_and_model_without_pickle(fork):
-    """The run carries commit, data and lock hash, data set, figures, signature and input example; no file of it is a pickle."""
+    """The run has commit, data and lock hash, data set, figures, signature and input example; none of its files is a pickle."""
     client = fork.mlflow()
     facts = fork.json("build/run.json")
     run = client.get_run(facts["run_id"])
@@ -191,8 +191,8 @@ def test_run_in_mlflow_has_lineage_plots_and_model_without_pickle(fork):
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".joblib"))]
 
 
-def test_production_that_was_stopped_is_started_again(fork):
-    """After `make stop` (or a restart of the machine) the next ship that keeps production also brings it up."""
+def test_stopped_production_is_started_again(fork):
+    """After `make stop` (or a restart of the machine) the next ship that keeps production also starts it."""
     fork.ok("-m", "scripts.stop")
     fork.ok("-m", "scripts.ship")
     assert fork.json("build/evaluation.json")["verdict"] == "keep"
@@ -200,9 +200,9 @@ def test_production_that_was_stopped_is_started_again(fork):
 
 
 def test_losses_within_the_margin_do_not_add_up(fork):
-    """A third model within the margin of production is kept, for it is not within that of version 2, the best so far.
+    """A third model within the margin of production is kept, because it is not within that of version 2, the best so far.
 
-    The second comparison can be left out, and a best version that is gone is a note.
+    The second comparison can be disabled, and a missing best version is a note.
     """
     fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
     fork.edit("pipeline.toml", "margin = 0.01 ", "margin = 0.02 ")

@@ -1,4 +1,4 @@
-"""Answers /api/health, as Grafana does once it is ready, when what Grafana needs is where it looks for it."""
+"""Responds to /api/health, like Grafana when it is ready, if the files that Grafana needs are in place."""
 
 import http.server
 import os
@@ -9,7 +9,7 @@ NEEDED = [HOME, *(f"/etc/grafana/provisioning/{kind}" for kind in ("datasources"
 
 
 class Health(http.server.BaseHTTPRequestHandler):
-    """Answers every question alike."""
+    """The same response to every request."""
 
     def do_GET(self):
         well = all(os.access(path, os.R_OK) for path in NEEDED) and os.environ["GF_SECURITY_ADMIN_PASSWORD"]
