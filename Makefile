@@ -7,13 +7,34 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE COLUMNS
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS COLUMNS
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
 option = $(if $(filter $1,$(GIVEN)),$2 "$$$1")
 flag = $(if $(filter $1,$(GIVEN)),$(if $(filter yes,$($1)),$2))
 text = $(if $(filter $1,$(GIVEN)),$($1))
+
+# What a verb needs is installed when it is first asked for: .venv/NAME.ready says that requirements/NAME.txt is in .venv.
+# The template's own tests need more than those of a project.
+TESTS := $(if $(wildcard requirements/dev.txt),dev,test)
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
+# A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
+COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
+.DELETE_ON_ERROR:
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	@echo "making .venv"
+	@$(PYTHON) -m venv --clear .venv
+.venv/installer.ready: requirements/installer.txt | .venv/pyvenv.cfg
+	@$(PIP) -r $<
+	@touch $@
+.venv/%.ready: requirements/%.txt .venv/installer.ready
+	@echo "installing requirements/$*.txt into .venv"
+	@$(PY) -m uv pip install --quiet $(COMPILE) --require-hashes --python $(PY) -r $< || $(PIP) -r $<
+	@touch $@
+.venv/test.ready: .venv/pipeline.ready
+.venv/dev.ready: .venv/test.ready
 
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -33,81 +54,81 @@ help-all:  ## list every verb, those of workflows and of the template too
 # --- Every day --------------------------------------------------------------------------------------------------------
 .PHONY: ship test check fix status doctor stop clean
 
-ship: .venv/ready  ## data to a model in production: every stage below; FIRST=yes when production was deleted, COLUMNS=changed
+ship: .venv/pipeline.ready  ## data to a model in production: every stage below; FIRST=yes when production was deleted, COLUMNS=changed
 	@$(PY) -m scripts.ship $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
-test: .venv/ready  ## run the tests
+test: .venv/$(TESTS).ready  ## run the tests
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(call text,ARGS)
 
-check: .venv/ready  ## lint, format and types, without changing anything
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline delivery serving scripts dev project train.py evaluate.py register_model.py
+check: .venv/test.ready  ## lint, format and types, without changing anything
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline delivery serving scripts $(wildcard dev) project train.py evaluate.py register_model.py
 
-fix: .venv/ready  ## lint and format, changing files
+fix: .venv/test.ready  ## lint and format, changing files
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
-status: .venv/ready  ## what runs where, and whether MLflow's aliases agree
+status: .venv/pipeline.ready  ## what runs where, and whether MLflow's aliases agree
 	@$(PY) -m scripts.status
 
-doctor: .venv/ready  ## what is configured, what is missing, what will be skipped
+doctor: .venv/pipeline.ready  ## what is configured, what is missing, what will be skipped
 	@$(PY) -m scripts.doctor
 
-stop: .venv/ready  ## end the services and the MLflow server that run here
+stop: .venv/pipeline.ready  ## end the services and the MLflow server that run here
 	@$(PY) -m scripts.stop
 
 clean:  ## remove all local state: environment, builds, MLflow, deployments
-	@[ ! -e .venv/ready ] || $(PY) -m scripts.stop
+	@[ ! -e .venv/pipeline.ready ] || $(PY) -m scripts.stop
 	rm -rf .venv build .mlflow .slipway .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Your model, stage by stage, through files in build/ --------------------------------------------------------------
 .PHONY: checks validate validate-model train evaluate gate register
 
-checks: .venv/ready  ## write a first project/checks.py from the data; REPLACE=yes over one that is yours
+checks: .venv/pipeline.ready  ## write a first project/checks.py from the data; REPLACE=yes over one that is yours
 	@$(PY) -m scripts.draft_checks $(call flag,REPLACE,--replace)
 
-validate: .venv/ready  ## check the data -> build/data.json
+validate: .venv/pipeline.ready  ## check the data -> build/data.json
 	@$(PY) -m scripts.validate_data
 
-validate-model: .venv/ready  ## check the model's code on a sample -> build/model_checks.json
+validate-model: .venv/pipeline.ready  ## check the model's code on a sample -> build/model_checks.json
 	@$(PY) -m scripts.validate_model
 
-train: .venv/ready  ## fit the model, log it in MLflow -> build/model, build/run.json
+train: .venv/pipeline.ready  ## fit the model, log it in MLflow -> build/model, build/run.json
 	@$(PY) train.py
 
-evaluate: .venv/ready  ## compare with production -> build/evaluation.json, build/report.html
+evaluate: .venv/pipeline.ready  ## compare with production -> build/evaluation.json, build/report.html
 	@$(PY) evaluate.py $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
-gate: .venv/ready  ## turn the verdict into an exit status
+gate: .venv/pipeline.ready  ## turn the verdict into an exit status
 	@$(PY) -m scripts.gate
 
-register: .venv/ready  ## make an accepted candidate a version in MLflow -> build/bundle
+register: .venv/pipeline.ready  ## make an accepted candidate a version in MLflow -> build/bundle
 	@$(PY) register_model.py
 
 # --- Production -------------------------------------------------------------------------------------------------------
 .PHONY: deploy rollback load key
 
-deploy: .venv/ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
+deploy: .venv/pipeline.ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
 	@$(PY) -m scripts.deploy --environment "$$ENVIRONMENT" $(call option,VERSION,--version)
 
-rollback: .venv/ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
+rollback: .venv/pipeline.ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(call option,VERSION,--version)
 
-load: .venv/ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
+load: .venv/pipeline.ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
 	@$(PY) -m scripts.load_test $(call option,ENVIRONMENT,--environment) $(call option,URL,--url) $(call text,ARGS)
 
-key: .venv/ready  ## make an API key for NAME=billing, by default with SCOPES=predict, and its line for the service
+key: .venv/pipeline.ready  ## make an API key for NAME=billing, by default with SCOPES=predict, and its line for the service
 	@$(PY) -m serving.access.keys --name "$$NAME" $(call option,SCOPES,--scopes)
 
 # --- MLflow -----------------------------------------------------------------------------------------------------------
 .PHONY: ui up down
 
-ui: .venv/ready  ## open MLflow's pages, put back what is changed there and have it deployed; ARGS=--no-browser
+ui: .venv/pipeline.ready  ## open MLflow's pages, put back what is changed there and have it deployed; ARGS=--no-browser
 	@$(PY) -m scripts.mlflow.ui $(call text,ARGS)
 
-up: .venv/ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
+up: .venv/pipeline.ready  ## start MLflow with PostgreSQL, Prometheus and Grafana on this host, in containers
 	@$(PY) -m scripts.host.up
 
-down: .venv/ready  ## end them; what they stored stays
+down: .venv/pipeline.ready  ## end them; what they stored stays
 	@$(PY) -m scripts.host.up --down
 
 # === What follows is listed by `make help-all` alone ==================================================================
@@ -115,46 +136,46 @@ down: .venv/ready  ## end them; what they stored stays
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
 .PHONY: image smoke integration promote rehearse reconcile forget relay webhook
 
-image: .venv/ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
+image: .venv/pipeline.ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
 	@$(PY) -m scripts.build_image $(call option,VERSION,--version)
 
-smoke: .venv/ready  ## replay the golden predictions against ENVIRONMENT=staging or production
+smoke: .venv/pipeline.ready  ## replay the golden predictions against ENVIRONMENT=staging or production
 	@$(PY) -m scripts.smoke_test --environment "$$ENVIRONMENT"
 
-integration: .venv/ready  ## run the integration tests against ENVIRONMENT=staging or production
+integration: .venv/pipeline.ready  ## run the integration tests against ENVIRONMENT=staging or production
 	@$(PY) -m scripts.integration_test --environment "$$ENVIRONMENT"
 
-promote: .venv/ready  ## move the alias production to what production serves
+promote: .venv/pipeline.ready  ## move the alias production to what production serves
 	@$(PY) -m scripts.promote
 
-rehearse: .venv/ready  ## deploy a broken release to staging and see it undone
+rehearse: .venv/pipeline.ready  ## deploy a broken release to staging and see it undone
 	@$(PY) -m scripts.rehearse
 
-reconcile: .venv/ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
+reconcile: .venv/pipeline.ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
 	@$(PY) -m scripts.reconcile $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
 
-forget: .venv/ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
+forget: .venv/pipeline.ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
 	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" "--subject=$$SUBJECT"
 
-relay: .venv/ready  ## have a promotion follow at once when an alias is moved in MLflow; ARGS=--reconcile: on this machine
+relay: .venv/pipeline.ready  ## have a promotion follow at once when an alias is moved in MLflow; ARGS=--reconcile: on this machine
 	@$(PY) -m scripts.mlflow.webhook_relay $(call text,ARGS)
 
-webhook: .venv/ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
+webhook: .venv/pipeline.ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
 	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
 
 # --- MLflow, on this machine and on one host --------------------------------------------------------------------------
 .PHONY: mlflow mlflow-user backup restore-backup
 
-mlflow: .venv/ready  ## start MLflow here unless it runs, and print its address
+mlflow: .venv/pipeline.ready  ## start MLflow here unless it runs, and print its address
 	@$(PY) -m scripts.mlflow.start_mlflow
 
-mlflow-user: .venv/ready  ## give NAME=anna an account of the team's MLflow; with PERMISSION=EDIT they may move production
+mlflow-user: .venv/pipeline.ready  ## give NAME=anna an account of the team's MLflow; with PERMISSION=EDIT they may move production
 	@$(PY) -m scripts.mlflow.mlflow_user --name "$$NAME" $(call option,PERMISSION,--permission)
 
-backup: .venv/ready  ## copy all that MLflow of `make up` knows -> backups/, checked; the newest 7 are kept
+backup: .venv/pipeline.ready  ## copy all that MLflow of `make up` knows -> backups/, checked; the newest 7 are kept
 	@$(PY) -m scripts.host.backup
 
-restore-backup: .venv/ready  ## bring the newest copy (or BACKUP=name) back; REPLACE=yes where MLflow holds something
+restore-backup: .venv/pipeline.ready  ## bring the newest copy (or BACKUP=name) back; REPLACE=yes where MLflow holds something
 	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
 
 # --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
@@ -166,78 +187,68 @@ plan:  ## say what this repository's settings make of a delivery, before anythin
 all-passed:  ## turn the results of the jobs before, in NEEDS, into an exit status
 	@$(PYTHON) -m scripts.ci.all_passed
 
-restore-mlflow: .venv/ready  ## fetch the embedded MLflow from the image registry and hold it; READ_ONLY=yes holds nothing
+restore-mlflow: .venv/pipeline.ready  ## fetch the embedded MLflow from the image registry and hold it; READ_ONLY=yes holds nothing
 	@$(PY) -m scripts.ci.restore_mlflow $(call flag,READ_ONLY,--read-only)
 
-save-mlflow: .venv/ready  ## put the embedded MLflow back into the image registry and let go of it
+save-mlflow: .venv/pipeline.ready  ## put the embedded MLflow back into the image registry and let go of it
 	@$(PY) -m scripts.ci.save_mlflow
 
-cluster: .venv/ready  ## write the kubeconfig that the environment carries, for the steps that follow
+cluster: .venv/pipeline.ready  ## write the kubeconfig that the environment carries, for the steps that follow
 	@$(PY) -m scripts.ci.cluster --environment "$$ENVIRONMENT"
 
-verify-image: .venv/ready  ## prove that the image of VERSION=n was made and attested by this repository
+verify-image: .venv/pipeline.ready  ## prove that the image of VERSION=n was made and attested by this repository
 	@$(PY) -m scripts.ci.verify_image --version "$$VERSION"
 
-summary: .venv/ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
+summary: .venv/pipeline.ready  ## verdict, comparison and ages as Markdown, into the job summary of a workflow
 	@$(PY) -m scripts.ci.summary
 
 notify:  ## tell a chat how the jobs in NEEDS ended, where SLIPWAY_WEBHOOK is set
 	@$(PYTHON) -m scripts.ci.notify
 
-pr-report: .venv/ready  ## what a pull request would change -> build/pull_request.json
+pr-report: .venv/pipeline.ready  ## what a pull request would change -> build/pull_request.json
 	@$(PY) -m scripts.ci.pr_report
 
-pr-comment: .venv/ready  ## build/incoming/pull_request.json, trusted in nothing -> build/comment.md
+pr-comment: .venv/pipeline.ready  ## build/incoming/pull_request.json, trusted in nothing -> build/comment.md
 	@$(PY) -m scripts.ci.pr_comment
 
 # --- Development ------------------------------------------------------------------------------------------------------
 .PHONY: setup unit audit lock
 
-# A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
-COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
+setup: .venv/$(or $(call text,REQUIREMENTS),$(TESTS)).ready  ## make .venv with what all verbs need, or REQUIREMENTS=pipeline, test or audit
 
-setup: .venv/ready  ## make .venv with the locked requirements
-.venv/ready: requirements/dev.txt requirements/installer.txt
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
-	@echo "making .venv with the locked requirements"
-	@$(PYTHON) -m venv --clear .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.txt
-	@$(PY) -m uv pip install --quiet $(COMPILE) --require-hashes --python $(PY) -r requirements/dev.txt || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@touch $@
-
-unit: .venv/ready  ## run the quick tests, those that ship nothing
+unit: .venv/$(TESTS).ready  ## run the quick tests, those that ship nothing
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) $(call text,ARGS)
 
-audit: .venv/ready  ## look for weaknesses in the workflows, offline
+audit: .venv/audit.ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
 
-lock: .venv/ready  ## compile pyproject's dependency groups into requirements/*.txt; UPGRADE=all, or a package: newer versions
-	@$(PY) -m dev.lock $(call option,UPGRADE,--upgrade)
+lock: .venv/installer.ready  ## compile pyproject's dependency groups into requirements/*.txt; UPGRADE=all, or a package: newer versions
+	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
 .PHONY: coverage fuzz try-fork e2e bench soak simulate-gate simulate-canary
 
-coverage: .venv/ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
+coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
 
-fuzz: .venv/ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
+fuzz: .venv/dev.ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
 	@FUZZ=long $(PY) -m pytest -s tests/serving/requests/test_service_random_input.py tests/serving/requests/test_service_schemathesis.py tests/pipeline/formats/test_random_models.py $(call text,ARGS)
 
-try-fork: .venv/ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
+try-fork: .venv/pipeline.ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
 	@$(PY) -m dev.try_fork
 
-e2e: .venv/ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
+e2e: .venv/dev.ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
 	@$(PY) -m dev.e2e $(call text,ARGS)
 
-bench: .venv/ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
+bench: .venv/dev.ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
 	@$(PY) -m dev.bench $(call text,ARGS)
 
-soak: .venv/ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
+soak: .venv/dev.ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
 	@$(PY) -m dev.soak $(call text,ARGS)
 
-simulate-gate: .venv/ready  ## measure the gate's error rates and power by simulation
+simulate-gate: .venv/dev.ready  ## measure the gate's error rates and power by simulation
 	@$(PY) -m dev.simulate_gate
 	@$(PY) -m dev.simulate_chains
 
-simulate-canary: .venv/ready  ## measure the canary's error rates by simulation
+simulate-canary: .venv/dev.ready  ## measure the canary's error rates by simulation
 	@$(PY) -m dev.simulate_canary

@@ -13,7 +13,7 @@ from pipeline.artifacts import ROOT, STATE, write_text
 from pipeline.errors import SlipwayError
 
 CACHE = STATE / "bench"
-LOCK = ROOT / "requirements" / "dev.txt"
+LOCK = ROOT / "requirements" / "pipeline.txt"
 SERVING = ROOT / "requirements" / "serving.txt"
 # What each environment installs. Versions that this repository locks are taken from its lock, so that all servers run the
 # same scikit-learn, numpy, FastAPI and uvicorn; BentoML and MLServer refuse some of the others.

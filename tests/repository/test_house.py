@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import lock
+from scripts import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -129,27 +129,24 @@ def test_no_file_names_a_package_index():
         assert not [name for name in names if name in text and not file.endswith("lock.py")], file
 
 
-@pytest.mark.parametrize("group", ["serving", "serving-sklearn", "pipeline", "server", "relay", "dev", "installer"])
+def locked(group: str) -> str:
+    """A group's locked file, with the files that it names."""
+    text = (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8")
+    return re.sub(r"^-r (.+)\.txt\n", lambda named: locked(named[1]), text, flags=re.M)
+
+
+@pytest.mark.parametrize("group", lock.groups())
 def test_every_requirement_is_locked_with_hashes(group):
     """Each requirement is one version with at least one hash."""
-    text = (ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
-    blocks = re.split(r"\n(?=[\w.-]+==)", re.sub(r"^\s*#.*\n", "", text, flags=re.M))
+    blocks = re.split(r"\n(?=[\w.-]+==)", re.sub(r"^\s*#.*\n", "", locked(group), flags=re.M))
     assert blocks and all(re.match(r"[\w.-]+==\S+", block) and "--hash=sha256:" in block for block in blocks)
 
 
 def test_the_smaller_locks_agree_with_the_largest():
     """What serving, the pipeline or the MLflow server installs is, to the version, what was tested."""
-    pins = {
-        group: set(
-            re.findall(
-                r"^([\w.-]+==[^\\\s;]+)",
-                (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8"),
-                re.M,
-            )
-        )
-        for group in ("serving", "serving-sklearn", "pipeline", "server", "relay", "dev")
-    }
-    assert pins["serving"] | pins["serving-sklearn"] <= pins["pipeline"] <= pins["dev"]
+    pins = {group: set(re.findall(r"^([\w.-]+==[^\\\s;]+)", locked(group), re.M)) for group in lock.groups()}
+    assert pins["serving"] | pins["serving-sklearn"] <= pins["pipeline"] <= pins["test"] <= pins["dev"]
+    assert pins["audit"] <= pins["dev"]
     assert pins["relay"] <= pins["serving"] and "mlflow" not in str(pins["relay"])
     assert "onnxruntime" not in {pin.split("==")[0] for pin in pins["serving-sklearn"]}
     own = {pin for pin in pins["server"] if pin.startswith("psycopg")}  # its driver is needed nowhere else
@@ -164,12 +161,11 @@ def test_the_lock_holds_what_the_project_declares():
         parts = ([part] if isinstance(part, str) else packages(part["include-group"]) for part in groups[group])
         return [package for part in parts for package in part]
 
-    for group in lock.GROUPS:
-        locked = (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8")
+    for group in lock.groups():
         for package in packages(group):
             name = re.match(r"[\w.-]+", package).group()
-            assert re.search(rf"^{name}==", locked, re.M), f"{name} in {group}"
-    assert set(groups) == {*lock.GROUPS, "service"}, "a group of its own is locked; service only stands in others"
+            assert re.search(rf"^{name}==", locked(group), re.M), f"{name} in {group}"
+    assert set(groups) == {*lock.groups(), "service"}, "a group of its own is locked; service only stands in others"
 
 
 def test_importing_a_module_does_nothing_but_define():

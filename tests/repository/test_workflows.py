@@ -21,17 +21,15 @@ def test_every_run_is_one_verb():
 
 
 def test_what_is_given_to_a_verb_reaches_its_command():
-    """Each variable on the command line of a `make` is one that the verb's recipe hands on; an ignored one changes the verb."""
-    recipes = dict(
-        re.findall(r"^([a-z0-9-]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    )
+    """Each variable on the command line of a `make` is one that the verb's rule hands on; an ignored one changes the verb."""
+    rules = dict(re.findall(r"^([a-z0-9-]+):(.*\n(?:\t.*\n)*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     given = [
         (step["run"], verb, variable)
         for _, step in all_steps()
         for verb in re.findall(r"^make ([a-z0-9-]+)", step.get("run", ""))
         for variable in re.findall(r" ([A-Z_]+)=", step["run"])
     ]
-    ignored = [run for run, verb, variable in given if not re.search(rf"[${{,]{variable}\b", recipes[verb])]
+    ignored = [run for run, verb, variable in given if not re.search(rf"[${{,]{variable}\b", rules[verb])]
     assert len(given) > 8 and not ignored
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import lock
+from scripts import lock
 
 PROJECT = """
 [project]
@@ -39,11 +39,12 @@ def need(*packages: str) -> None:
 
 
 def versions(group: str) -> dict[str, str]:
-    """What a group has locked."""
+    """What a group has locked, in its file and in the one that it names."""
     text = Path(f"requirements/{group}.txt").read_text(encoding="utf-8")
     assert text.count("--hash=sha256:") == len(re.findall("==", text)), text
     assert str(FOLDER) not in text and "http" not in text and "index" not in text, text
-    return dict(re.findall(r"^([\w-]+)==(\S+)", text, re.M))
+    named = [versions(other) for other in re.findall(r"^-r (.+)\.txt$", text, re.M)]
+    return dict(re.findall(r"^([\w-]+)==(\S+)", text, re.M)) | {name: one[name] for one in named for name in one}
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def locked(tmp_path, monkeypatch):
     for key, value in {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(tmp_path / FOLDER), "UV_OFFLINE": "1", "UV_NO_CACHE": "1"}.items():  # fmt: skip
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(lock, "ROOT", tmp_path)
-    monkeypatch.setattr(lock, "GROUPS", ("dev", "serving"))
+    monkeypatch.setattr(lock, "ADDS_TO", {"dev": "serving"})
     Path("requirements").mkdir()
     for name in ("slipway-one", "slipway-two"):
         wheel(name, "1.0")
@@ -70,6 +71,12 @@ def test_a_package_that_is_added_moves_no_other(locked):
     assert lock.main([]) == 0
     assert versions("dev") == {"slipway-one": "1.0", "slipway-two": "1.0", "slipway-three": "2.0"}
     assert versions("serving") == {"slipway-one": "1.0"}
+
+
+def test_a_larger_file_names_the_smaller_and_holds_what_it_adds(locked):
+    """A package stands in one of the two files, so that a change of its version is one change."""
+    text = Path("requirements/dev.txt").read_text(encoding="utf-8")
+    assert "-r serving.txt" in text.splitlines() and re.findall(r"^([\w-]+)==", text, re.M) == ["slipway-two"]
 
 
 def test_one_package_is_upgraded_by_its_name(locked):

@@ -9,19 +9,15 @@ import argparse
 import re
 import subprocess
 import sys
+import tomllib
 
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 
-GROUPS = (
-    "dev",
-    "pipeline",
-    "serving",
-    "serving-sklearn",
-    "server",
-    "relay",
-    "installer",
-)  # dev holds the others but the installer and the server's driver: it decides the versions
+# The first of these that pyproject.toml has decides the versions: a fork may do without `dev`.
+GROUPS = ("dev", "test", "pipeline", "serving", "serving-sklearn", "server", "relay", "audit", "installer")
+# These files name another, and hold what they add to it.
+ADDS_TO = {"test": "pipeline", "dev": "test"}
 
 
 @edge
@@ -30,10 +26,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--upgrade", default="", help="`all`, or the name of a package; else versions stay as they are")
     newer = upgrade(parser.parse_args(argv).upgrade)
-    for group in GROUPS:
-        extra = [] if group in ("dev", "installer") else ["--constraint", "requirements/dev.txt"]
-        compile_group(group, [*newer, *extra])
-        print(f"requirements/{group}.txt")
+    largest, *smaller = groups()
+    compile_group(largest, newer)
+    for group in smaller:
+        compile_group(group, [*newer, "--constraint", f"requirements/{largest}.txt"])
+    for group in (group for group in (largest, *smaller) if group in ADDS_TO):
+        shorten(group, ADDS_TO[group])
+
+
+def groups() -> list[str]:
+    """The groups that are locked, the largest first."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    return [group for group in GROUPS if group in declared]
 
 
 def upgrade(what: str) -> list[str]:
@@ -68,6 +72,21 @@ def compile_group(group: str, extra: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *command, *extra], cwd=ROOT)
     if done.returncode:
         raise SlipwayError(f"the group {group} of pyproject.toml could not be locked", "the lines above say why")
+    print(f"requirements/{group}.txt")
+
+
+def shorten(group: str, other: str) -> None:
+    """Leave out what the other group's file says, and name that file instead."""
+    path = ROOT / "requirements" / f"{group}.txt"
+    theirs = blocks((ROOT / "requirements" / f"{other}.txt").read_text(encoding="utf-8"))
+    head, *own = blocks(path.read_text(encoding="utf-8"))
+    added = "".join(block for block in own if block not in theirs)
+    path.write_text(f"{head}-r {other}.txt\n{added}", encoding="utf-8")
+
+
+def blocks(text: str) -> list[str]:
+    """The comment on top of a locked file, and each package with its hashes."""
+    return re.split(r"^(?=[\w.-]+==)", text, flags=re.M)
 
 
 if __name__ == "__main__":
