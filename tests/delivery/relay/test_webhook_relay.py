@@ -532,7 +532,7 @@ def _answers(url: str) -> bool:
 def test_settings_and_metrics_are_documented():
     """docs/promote-in-mlflow.md has a row for exactly the relay's variables and series."""
     page = (ROOT / "docs/promote-in-mlflow.md").read_text(encoding="utf-8")
-    source = (ROOT / "scripts/mlflow/webhook_relay.py").read_text(encoding="utf-8")
+    source = (ROOT / "delivery/relay/server.py").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(SLIPWAY_RELAY_[A-Z]+)` \|", page, re.M)
     assert sorted(listed) == sorted(set(re.findall(r"SLIPWAY_RELAY_[A-Z]+", source)))
     metrics = Metrics()
