@@ -226,7 +226,7 @@ lock: .venv/installer.ready  ## compile pyproject's dependency groups into requi
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
-.PHONY: coverage fuzz try-fork e2e bench soak simulate-gate simulate-canary
+.PHONY: coverage fuzz try-fork e2e bench soak simulate-gate simulate-canary pictures
 
 coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
@@ -252,3 +252,6 @@ simulate-gate: .venv/dev.ready  ## measure the gate's error rates and power by s
 
 simulate-canary: .venv/dev.ready  ## measure the canary's error rates by simulation
 	@$(PY) -m dev.simulate_canary
+
+pictures: .venv/ready  ## make the pictures of README.md from real runs, seen by Chromium -> docs/pictures/
+	@$(PY) -m dev.make_pictures

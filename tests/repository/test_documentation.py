@@ -1,20 +1,31 @@
 """Documentation that cannot drift: what it names exists, and what exists is named."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from great_expectations import ExpectationSuite, expectations
 
 from serving import app
 from serving.access.keys import SCOPES
 from serving.config import Config
 from serving.http.fast_path import FastPath
 from serving.log.store import Outcome, Prediction
+from tests.repository.test_house import LAYERS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
+ACTIONS = "../../actions/workflows/"  # from the page of a repository, GitHub's pages of its workflows
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+
+
+def linked(page: str) -> list[str]:
+    """What a page links to or shows, within the repository."""
+    found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\"]+)\"", TEXTS[page])
+    return [target for pair in found for target in pair if target and "://" not in target]
 
 
 def verbs() -> dict[str, str]:
@@ -22,10 +33,10 @@ def verbs() -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+):.*?## (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
 
-def test_every_verb_is_in_the_readme():
-    """A verb of the Makefile that README.md does not name is a verb that nobody finds."""
-    named = set(re.findall(r"`make ([a-z0-9-]+)", TEXTS["README.md"]))
-    assert set(verbs()) - {"help"} <= named
+def test_every_verb_is_documented():
+    """docs/verbs.md has a row for each verb of the Makefile; a verb without one is a verb that nobody finds."""
+    rows = "".join(re.findall(r"^\| (`make [^|]+) \|", TEXTS["docs/verbs.md"], re.M))
+    assert set(re.findall(r"`make ([a-z0-9-]+)", rows)) == set(verbs())
 
 
 @pytest.mark.parametrize("page", TEXTS)
@@ -71,19 +82,82 @@ def test_no_verb_is_taken_for_a_file():
 
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_link_leads_somewhere(page):
-    """A relative link or picture leads to a file of the repository."""
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", TEXTS[page]):
-        if "://" not in target:
+    """A relative link or picture leads to a file of the repository, and a link to GitHub Actions to a workflow's file."""
+    for target in linked(page):
+        if not target.startswith(ACTIONS):
             assert ((ROOT / page).parent / target).exists(), target
+        else:
+            assert (ROOT / ".github/workflows" / target.removeprefix(ACTIONS).removesuffix("/badge.svg")).exists(), (
+                target
+            )
 
 
-def test_every_endpoint_of_the_service_is_in_the_readme():
-    """The tables of README.md and docs/service.md name each route, and no other."""
+def test_the_readme_is_read_in_three_minutes():
+    """README.md has at most 700 words, with all that is not prose counted too; everything else is in docs/."""
+    assert len(TEXTS["README.md"].split()) <= 700
+
+
+def test_pictures_of_the_readme_are_small():
+    """README.md shows pictures of this repository alone, each below 120 kB, besides the badges of GitHub's own workflows."""
+    shown = re.findall(r"(?:!\[[^]]*\]\(|src=\"|srcset=\")([^)\"]+)", TEXTS["README.md"])
+    own = [picture for picture in shown if not picture.startswith(ACTIONS)]
+    assert len(own) >= 6 and not [picture for picture in own if "://" in picture]
+    assert not [picture for picture in own if (ROOT / picture).stat().st_size > 120_000]
+
+
+def test_no_picture_is_left_behind():
+    """Each file in docs/pictures/ is shown by README.md or a page of docs/."""
+    shown = {((ROOT / page).parent / target).resolve() for page in TEXTS for target in linked(page)}
+    assert set((ROOT / "docs" / "pictures").iterdir()) <= shown
+
+
+def test_the_code_in_the_readme_is_the_example():
+    """load() and build() in README.md are those of the shipped example, and its checks run as they stand there."""
+    code = ast.parse(re.search(r"```python\n(.+?)```", TEXTS["README.md"], re.S).group(1))
+    shown = {function.name: function for function in code.body if isinstance(function, ast.FunctionDef)}
+    assert set(shown) == {"load", "build", "expectations"}
+    for name, file in (("load", "data.py"), ("build", "model.py")):
+        shipped = ast.parse((ROOT / "tests/example/project" / file).read_text(encoding="utf-8"))
+        (example,) = [node for node in shipped.body if isinstance(node, ast.FunctionDef) and node.name == name]
+        example.body = example.body[1:]  # without its docstring
+        assert ast.dump(shown[name]) == ast.dump(example), name
+    scope = {"ExpectationSuite": ExpectationSuite, "expect": expectations}
+    exec(compile(ast.Module([shown["expectations"]], []), "README.md", "exec"), scope)
+    assert scope["expectations"]().expectations[0].column in pd.read_csv(ROOT / "data/breast_cancer.csv", nrows=1)
+
+
+def test_the_index_names_every_page():
+    """docs/README.md links each page of docs/ and those of the root that people read."""
+    found = {((ROOT / "docs") / target).resolve().relative_to(ROOT).as_posix() for target in linked("docs/README.md")}
+    assert {page for page in TEXTS if page.startswith("docs/")} - {"docs/README.md"} <= found
+    assert {"CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"} <= found
+
+
+def test_the_architecture_names_every_room():
+    """docs/architecture.md has a row for each folder of pipeline/, delivery/ and serving/ with Python in it, and for no other."""
+    files = [file for room in ("pipeline", "delivery", "serving") for file in (ROOT / room).rglob("*.py")]
+    rooms = {file.parent.relative_to(ROOT).as_posix() + "/" for file in files}
+    rows = re.findall(r"^\| `((?:pipeline|delivery|serving)/[a-z_/]*)` \|", TEXTS["docs/architecture.md"], re.M)
+    assert sorted(rows) == sorted(rooms)
+
+
+def test_the_architecture_shows_who_may_import_whom():
+    """The table in docs/architecture.md is the order of layers that test_house.py holds."""
+    table = TEXTS["docs/architecture.md"].split("## Who may import whom")[1].split("\n## ")[0]
+    shown = []
+    for room, order in reversed(re.findall(r"^\| ([^|]+) \| ([^|]*`[^|]*) \|", table, re.M)):
+        before = f"{room[1:-1]}." if room.startswith("`") else ""
+        shown += [{before + name for name in re.findall(r"`([^`]+)`", names)} for names in order.split("→")]
+    rooms = {"serving", "pipeline", "delivery"}  # as names of the files that stand in the room itself
+    assert [names for names in shown if names] == [set(layer) - rooms for layer in LAYERS if set(layer) - rooms]
+
+
+def test_every_endpoint_of_the_service_is_documented():
+    """The first table of endpoints in docs/service.md names each route, and no other."""
+    table = TEXTS["docs/service.md"].split("## Endpoints")[1].split("\n## ")[0]
+    rows = "".join(re.findall(r"^\|.*$", table, re.M))
     routes = {*FastPath.PATHS, *app.PATHS, *app.PAGES}
-    for page, heading in (("README.md", "## The service"), ("docs/service.md", "## Endpoints")):
-        table = TEXTS[page].split(heading)[1].split("\n## ")[0]
-        rows = "".join(re.findall(r"^\|.*$", table, re.M))
-        assert set(re.findall(r"`(?:GET |POST )?(/[a-z/.]*)`", rows)) == routes, page
+    assert set(re.findall(r"`(?:GET |POST )?(/[a-z/.]*)`", rows)) == routes
 
 
 def test_every_variable_of_the_service_is_documented():
@@ -120,7 +194,7 @@ def test_every_scope_is_documented():
 def test_the_map_names_what_is_there():
     """Each path in the README's map exists, and each folder of the root is in the map."""
     table = TEXTS["README.md"].split("## The map")[1].split("\n## ")[0]
-    paths = re.findall(r"^\| `([^`]+)`", table, re.M)
+    paths = [path for row in re.findall(r"^\| (`[^|]+) \|", table, re.M) for path in re.findall(r"`([^`]+)`", row)]
     assert all((ROOT / path).exists() for path in paths)
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     folders = {file.split("/")[0] for file in listed if "/" in file and not file.startswith(".ci/")}

@@ -59,15 +59,15 @@ class Browser:
         """The result of a piece of JavaScript, awaited if it is a promise."""
         return self.driver.execute_script(script, *arguments)
 
-    def focused(self) -> str:
+    def focused(self) -> str | None:
         """The id of the focused element."""
         return self.driver.switch_to.active_element.get_attribute("id")
 
-    def look(self, width: int = 1200, **media: str) -> None:
-        """Set the window's width in pixels, and preferences such as prefers_color_scheme="dark"."""
+    def look(self, width: int = 1200, height: int = 900, **media: str) -> None:
+        """Set the window's size in pixels, and preferences such as prefers_color_scheme="dark"."""
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def complaints(self) -> list[str]:
@@ -85,7 +85,7 @@ def browsing(profile: Path):
     """A browser with an empty profile; skips the test when Chromium or its driver is missing."""
     tools.require("browser")
     options = webdriver.ChromeOptions()
-    options.binary_location = tools.program("chromium") or tools.program("google-chrome")
+    options.binary_location = tools.program("chromium") or tools.program("google-chrome") or ""
     for option in (*OPTIONS, f"--user-data-dir={profile}"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
