@@ -253,5 +253,5 @@ simulate-gate: .venv/dev.ready  ## measure the gate's error rates and power by s
 simulate-canary: .venv/dev.ready  ## measure the canary's error rates by simulation
 	@$(PY) -m dev.simulate_canary
 
-pictures: .venv/ready  ## make the pictures of README.md from real runs, seen by Chromium -> docs/pictures/
+pictures: .venv/dev.ready  ## make the pictures of README.md from real runs, seen by Chromium -> docs/pictures/
 	@$(PY) -m dev.make_pictures
