@@ -27,6 +27,7 @@ from pipeline.errors import PortabilityError, ProjectError, RegistryError, Slipw
 from pipeline.evaluation import gate, metrics, plots, report
 from pipeline.formats import bundle, choose, onnx_model
 from pipeline.registry import run_title, versions
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import TRAINING, Settings, load_settings
 
 COMMON_ROWS = 20  # below this the rows that neither model trained on say nothing
@@ -177,8 +178,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(BUILD / "evaluation.json", evaluation)
     remember(client, run["run_id"], production.data if production else None)
     client.set_tag(run["run_id"], "judged_by", evaluation["judged_by"])
-    registered = versions.by_tag(client, settings.name, "digest", run["model_digest"])
-    run_title.tell(client, run["run_id"], verdict.verdict, registered.version if registered else None)
+    registered = versions.by_digest(client, settings.name, run["model_digest"])
+    run_title.tell(client, run["run_id"], verdict.verdict, registered.number if registered else None)
     print("report: build/report.html")
     if distinct(common, repeats) < common.sum():
         print(f"  {report.repeated_rows(evaluation)}")
@@ -269,26 +270,26 @@ def in_production(
             "`python evaluate.py --first` or `make ship FIRST=yes` starts anew",
         )
     facts = {
-        "version": version.version,
+        "version": version.number,
         "run_id": version.run_id,
-        "commit": version.tags.get("commit", ""),
+        "commit": version.commit,
         "since": versions.timestamp(last["started"]) if last else "",
     }
     contract, files, reference = content(client, version)
     rows = unseen(version, settings, dataset)
     data = data_change(client, version, contract, reference, dataset)
-    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.version)
+    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.number)
     if problem:
         return Production(facts, rows, np.empty(0), data, problem)
-    best = version.tags.get("best_version", version.version)
-    best = "" if best == version.version or settings.gate.reference == "production" else best
+    best = version.best_version
+    best = "" if best == version.number or settings.gate.reference == "production" else best
     try:
         return Production(facts, rows, ask(files, contract, dataset, rows), data, best=best)
     except PortabilityError as error:
-        return Production(facts, rows, np.empty(0), data, unaskable(error, version.version))
+        return Production(facts, rows, np.empty(0), data, unaskable(error, version.number))
 
 
-def content(client, version) -> tuple[dict, dict[str, bytes], dict]:
+def content(client, version: ModelVersion) -> tuple[dict, dict[str, bytes], dict]:
     """Contract, model files and reference of a version's bundle; raises StageError where the bundle is damaged."""
     for left in BUILD.glob(".production-*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -323,10 +324,10 @@ def best_version(
         version = versions.by_number(client, settings.name, production.best)
         contract, files, _ = content(client, version)
         rows = production.rows & unseen(version, settings, dataset)
-        problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.version)
+        problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.number)
         if problem is None:
-            return BestVersion(version.version, rows, ask(files, contract, dataset, rows))
-        return BestVersion(version.version, none, np.empty(0), best_misfit(problem))
+            return BestVersion(version.number, rows, ask(files, contract, dataset, rows))
+        return BestVersion(version.number, none, np.empty(0), best_misfit(problem))
     except (SlipwayError, MlflowException, OSError, KeyError, ValueError) as error:
         return BestVersion(production.best, none, np.empty(0), reason(error))
 
@@ -375,7 +376,7 @@ def best_afterwards(
     return None if gate.surely_better(comparison, rules) else production.facts["version"]
 
 
-def data_change(client, version, contract: dict, reference: dict, dataset: Dataset) -> dict:
+def data_change(client, version: ModelVersion, contract: dict, reference: dict, dataset: Dataset) -> dict:
     """How the data differs from what production was trained on: rows, columns, and the drift of each column.
 
     Which rows came or went is known only when the data is the same: production's ids are not kept.
@@ -385,7 +386,7 @@ def data_change(client, version, contract: dict, reference: dict, dataset: Datas
     names = [field["name"] for field in contract["inputs"]]
     same = contract["data_hash"] == dataset.hash
     return {
-        "version": version.version,
+        "version": version.number,
         "same": same,
         "rows": len(dataset.ids),
         "rows_before": sum(map(int, counts)) if all(count.isdecimal() for count in counts) else None,
@@ -399,11 +400,11 @@ def data_change(client, version, contract: dict, reference: dict, dataset: Datas
 
 def next_version(client, settings: Settings, run: dict) -> int:
     """The number that this build would be registered under, as of now."""
-    registered = versions.by_tag(client, settings.name, "digest", run["model_digest"])
+    registered = versions.by_digest(client, settings.name, run["model_digest"])
     if registered:
-        return int(registered.version)
+        return int(registered.number)
     newest = versions.versions(client, settings.name)
-    return int(newest[0].version) + 1 if newest else 1
+    return int(newest[0].number) + 1 if newest else 1
 
 
 def remember(client, run_id: str, data: dict | None) -> None:
@@ -421,23 +422,23 @@ def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
     A push is another commit, and so another build, but where the model is the same it has the same faults.
     """
     model = bundle.model_hash(BUILD / "model")
-    version = versions.by_tag(client, settings.name, "digest", run["model_digest"])
-    version = version or versions.by_tag(client, settings.name, "model_hash", model)
-    if version is None or "rolled_back" not in version.tags:
+    version = versions.by_digest(client, settings.name, run["model_digest"])
+    version = version or versions.by_model_hash(client, settings.name, model)
+    if version is None or version.rolled_back is None:
         return None
     return gate.Problem(
         "keep",
-        f"this model is version {version.version}, which was rolled back on {version.tags['rolled_back']}; "
-        f"`make rollback VERSION={version.version}` brings it back.",
+        f"this model is version {version.number}, which was rolled back on {version.rolled_back}; "
+        f"`make rollback VERSION={version.number}` brings it back.",
     )
 
 
-def unseen(version, settings: Settings, dataset: Dataset) -> np.ndarray:
+def unseen(version: ModelVersion, settings: Settings, dataset: Dataset) -> np.ndarray:
     """Which rows of the hold-out production was not trained on either; mask over the hold-out."""
     ids = dataset.ids[dataset.holdout]
-    if version.tags.get("split_id") != settings.data.id:
+    if version.split is None or version.split.id != settings.data.id:
         return np.zeros(len(ids), dtype=bool)
-    return is_holdout(ids, float(version.tags["split_holdout"]), version.tags["split_salt"])
+    return is_holdout(ids, version.split.holdout, version.split.salt)
 
 
 def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, version: str) -> gate.Problem | None:

@@ -15,7 +15,8 @@ from pipeline.ci import outputs
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
 from pipeline.evaluation import model_card
 from pipeline.formats import bundle
-from pipeline.registry import once, run_title, versions
+from pipeline.registry import model_version, once, run_title, versions
+from pipeline.registry.model_version import NOTHING, ModelVersion, Split
 from pipeline.settings import TRAINING, Settings, load_settings
 
 
@@ -28,43 +29,47 @@ def main() -> None:
 
     # The version: its tags come with its creation, so there is none without them.
     client = versions.connect(settings)
-    compared = evaluation["production"]["version"] if evaluation["production"] else "none"
-    version = versions.by_tag(client, settings.name, "digest", digest)
+    compared = evaluation["production"]["version"] if evaluation["production"] else NOTHING
+    version = versions.by_digest(client, settings.name, digest)
     if version is None:
         tried = trial.before_registration(settings, BUILD / "model", digest)
         if tried:
             print(tried)
         version = create(client, settings, run, evaluation, data)
-    client.set_model_version_tag(settings.name, version.version, "compared_with", compared)
-    best = evaluation.get("best_version") or version.version  # the best so far, of this version and those before it
-    client.set_model_version_tag(settings.name, version.version, "best_version", best)
-    client.set_model_version_tag(settings.name, version.version, "judged_by", evaluation.get("judged_by", "comparison"))
+    model_version.set_tags(
+        client,
+        settings.name,
+        version.number,
+        compared_with=compared,
+        best_version=evaluation.get("best_version") or version.number,
+        judged_by=evaluation.get("judged_by", "comparison"),
+    )
 
     # The bundle: with the version inside, kept beside the run, and named by a tag once it is complete.
     work = BUILD / ".bundle"
     shutil.rmtree(work, ignore_errors=True)
     release = {
         "name": settings.name,
-        "version": version.version,
+        "version": version.number,
         "run_id": version.run_id,
-        "commit": version.tags["commit"],
+        "commit": version.commit,
         "digest": digest,
-        "mlflow": version.tags.get("mlflow", "unknown"),
+        "mlflow": version.mlflow,
     }
     bundle.assemble(BUILD / "model", work, release)
-    if "bundle" not in version.tags:
-        folder = f"bundle-{version.version}"
+    if not version.bundle:
+        folder = f"bundle-{version.number}"
         client.log_artifacts(version.run_id, str(work), folder)
-        client.set_model_version_tag(settings.name, version.version, "bundle", f"runs:/{version.run_id}/{folder}")
+        model_version.set_tags(client, settings.name, version.number, bundle=f"runs:/{version.run_id}/{folder}")
     replace_directory(work, BUILD / "bundle")
-    client.set_registered_model_alias(settings.name, "candidate", version.version)
-    run_title.tell(client, version.run_id, evaluation["verdict"], version.version)
+    client.set_registered_model_alias(settings.name, "candidate", version.number)
+    run_title.tell(client, version.run_id, evaluation["verdict"], version.number)
     write_json(
         BUILD / "registered.json",
-        {"name": settings.name, "version": version.version, "digest": digest, "run_id": version.run_id},
+        {"name": settings.name, "version": version.number, "digest": digest, "run_id": version.run_id},
     )
-    outputs.output(version=version.version)
-    print(f"registered {settings.name} version {version.version} (digest {digest[:12]})")
+    outputs.output(version=version.number)
+    print(f"registered {settings.name} version {version.number} (digest {digest[:12]})")
 
 
 def accepted(settings: Settings, run: dict, evaluation: dict) -> str:
@@ -89,7 +94,7 @@ def accepted(settings: Settings, run: dict, evaluation: dict) -> str:
     return digest
 
 
-def create(client, settings: Settings, run: dict, evaluation: dict, data: dict):
+def create(client, settings: Settings, run: dict, evaluation: dict, data: dict) -> ModelVersion:
     """A new version of the registered model, which is made if this is its first."""
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -102,36 +107,34 @@ def create(client, settings: Settings, run: dict, evaluation: dict, data: dict):
     if not client.get_registered_model(settings.name).description:  # a person's words are never overwritten
         deployments = versions.experiment(client, f"{settings.name}-deployments")
         client.update_registered_model(settings.name, model_card.of_model(settings, deployments))
-    tags = (
-        {
-            "commit": f"{run['commit']}-dirty" if run["dirty"] else run["commit"],
-            "data_hash": run["data_hash"],
-            "lock_hash": run["lock_hash"],
-            "digest": run["model_digest"],
-            "format": run["format"],
-            "model_hash": bundle.model_hash(BUILD / "model"),  # the same where only the commit is another
-            "verdict": evaluation["verdict"],
-            "reason": evaluation["reasons"][0][:1000],
-            "run_url": run["run_url"],
-            "mlflow": mlflow.__version__,
-            "split_id": run["split"]["id"],
-            "split_salt": run["split"]["salt"],
-            "split_holdout": repr(run["split"]["holdout"]),
-        }
-        | {f"metric_{name}": f"{value:.6g}" for name, value in run["metrics"].items()}
+    tags = model_version.as_tags(
+        commit=f"{run['commit']}-dirty" if run["dirty"] else run["commit"],
+        data_hash=run["data_hash"],
+        lock_hash=run["lock_hash"],
+        digest=run["model_digest"],
+        format=run["format"],
+        model_hash=bundle.model_hash(BUILD / "model"),
+        verdict=evaluation["verdict"],
+        reason=evaluation["reasons"][0][:1000],
+        run_url=run["run_url"],
+        mlflow=mlflow.__version__,
+        split=Split(run["split"]["id"], run["split"]["salt"], run["split"]["holdout"]),
+        metrics=run["metrics"],
     )
     created = once.make(
-        lambda: client.create_model_version(
-            settings.name,
-            source=run["model_uri"],
-            run_id=run["run_id"],
-            tags=tags,
-            description=model_card.markdown(evaluation, run, data, settings),
-            model_id=run["model_id"],
+        lambda: ModelVersion.from_mlflow(
+            client.create_model_version(
+                settings.name,
+                source=run["model_uri"],
+                run_id=run["run_id"],
+                tags=tags,
+                description=model_card.markdown(evaluation, run, data, settings),
+                model_id=run["model_id"],
+            )
         ),
-        lambda: versions.by_tag(client, settings.name, "digest", run["model_digest"]),
+        lambda: versions.by_digest(client, settings.name, run["model_digest"]),
     )
-    return client.get_model_version(settings.name, created.version)
+    return versions.by_number(client, settings.name, created.number)
 
 
 if __name__ == "__main__":

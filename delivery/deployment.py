@@ -14,6 +14,7 @@ from pipeline.ci import lineage, outputs, repository_settings
 from pipeline.errors import DeployError, RegistryError
 from pipeline.formats import bundle
 from pipeline.registry import deployments, promotion, versions
+from pipeline.registry.model_version import NOTHING, ModelVersion
 from pipeline.settings import Settings
 
 WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few seconds
@@ -33,7 +34,7 @@ def last_served(client, settings: Settings, environment: str) -> dict[str, Any] 
     return versions.last_deployment(client, settings.name, environment)
 
 
-def chosen(client, settings: Settings, environment: str, number: str | None):
+def chosen(client, settings: Settings, environment: str, number: str | None) -> ModelVersion:
     """The model version to deploy: by number, else the candidate (staging) or what staging serves (production)."""
     if number:
         return versions.by_number(client, settings.name, number)
@@ -48,16 +49,16 @@ def chosen(client, settings: Settings, environment: str, number: str | None):
     return versions.by_number(client, settings.name, record["version"])
 
 
-def approved(client, settings: Settings, environment: str, version) -> None:
+def approved(client, settings: Settings, environment: str, version: ModelVersion) -> None:
     """Refuse a version that was not accepted, or not against the model that is in production now."""
     promotion.check_allowed(version)
     if environment != "production":
         return
     now = versions.by_alias(client, settings.name, "production")
-    current, compared = now.version if now else "none", version.tags.get("compared_with")
-    if current not in (compared, version.version):
+    current = now.number if now else NOTHING
+    if current not in (version.compared_with, version.number):
         raise DeployError(
-            f"version {version.version} was compared with version {compared}, but version {current} is in production now",
+            f"version {version.number} was compared with version {version.compared_with or 'unknown'}, but version {current} is in production now",
             compare_again(),
         )
 
@@ -72,7 +73,13 @@ def compare_again() -> str:
 
 
 def deploy(
-    client, settings: Settings, environment: str, version, action: str, moves: bool = False, left: str | None = None
+    client,
+    settings: Settings,
+    environment: str,
+    version: ModelVersion,
+    action: str,
+    moves: bool = False,
+    left: str | None = None,
 ) -> dict[str, Any]:
     """Release a version on the target of this machine; what serves now.
 
@@ -83,16 +90,16 @@ def deploy(
     target = targets.choose(settings)
     before = target.serving(environment, settings)
     about = {
-        "version": version.version,
+        "version": version.number,
         "before": before["version"] if before else None,
-        "digest": version.tags.get("digest", ""),
-        "image": version.tags.get("image", "none"),
+        "digest": version.digest,
+        "image": version.image or "none",
         "action": action,
         "target": target.NAME,
         "link": lineage.link(),
     }
     now = versions.by_alias(client, settings.name, environment) if moves else None
-    moves_from = (now.version if now else "none") if moves else None
+    moves_from = (now.number if now else "none") if moves else None
     run = deployments.begin(client, settings.name, environment, about, moves_from, left)
     try:
         refuse_another_place(client, settings, environment, target, before, action)
@@ -106,18 +113,18 @@ def deploy(
         raise
     forced = promotion.forced(version)
     detail = f"forced: {forced}" if forced else ""
-    if version.tags.get("judged_by") == "limits" and action in FORWARD:
+    if version.judged_by == "limits" and action in FORWARD:
         detail = detail or "judged by its limits alone: the columns changed"
-    with deployments.afterwards(f"{environment} serves version {version.version}, but that could not be recorded"):
+    with deployments.afterwards(f"{environment} serves version {version.number}, but that could not be recorded"):
         deployments.end(client, run, deployments.DEPLOYED, image=about["image"], detail=detail)
     if moves:
-        with deployments.afterwards(f"{environment} serves version {version.version}, but its alias was not moved"):
+        with deployments.afterwards(f"{environment} serves version {version.number}, but its alias was not moved"):
             deployments.complete(client, settings.name, environment, run)
     elif left is not None:
         with deployments.afterwards(
-            f"{environment} serves version {version.version}, but the marks on versions were not set"
+            f"{environment} serves version {version.number}, but the marks on versions were not set"
         ):
-            deployments.mark(client, settings.name, version.version, run)
+            deployments.mark(client, settings.name, version.number, run)
     tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
     return record
 
@@ -144,7 +151,9 @@ def refuse_another_place(client, settings: Settings, environment: str, target, b
         )
 
 
-def prepared(client, settings: Settings, environment: str, version, images: bool, again: bool = False) -> Release:
+def prepared(
+    client, settings: Settings, environment: str, version: ModelVersion, images: bool, again: bool = False
+) -> Release:
     """What a target needs to serve a version: its verified bundle and, where asked for, its image.
 
     A version that serves `again` gets the very image that it had, by digest; nothing is asked or built for that.
@@ -158,13 +167,13 @@ def prepared(client, settings: Settings, environment: str, version, images: bool
     return Release(says["name"], says["version"], says["digest"], folder, image)
 
 
-def fetch(client, environment: str, version) -> Path:
+def fetch(client, environment: str, version: ModelVersion) -> Path:
     """The verified bundle of a version under .slipway/ENVIRONMENT/; raises StageError when a byte of it is wrong."""
-    if "digest" not in version.tags:
-        raise RegistryError(f"version {version.version} was not registered by this pipeline", "`make ship` makes one")
+    if not version.digest:
+        raise RegistryError(f"version {version.number} was not registered by this pipeline", "`make ship` makes one")
     for left in STATE.glob(".fetch-*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)
-    folder = STATE / environment / f"version-{version.version}-{version.tags['digest'][:12]}"
+    folder = STATE / environment / f"version-{version.number}-{version.digest[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=STATE, prefix=".fetch-"))
     try:

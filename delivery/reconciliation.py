@@ -11,6 +11,7 @@ from delivery.deployment import deploy, last_served
 from pipeline.ci import chat, lineage
 from pipeline.errors import DeployError, RegistryError, reason
 from pipeline.registry import deployments, promotion, versions
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
 WAIT_SECONDS = (
@@ -20,7 +21,7 @@ DELIVERY_SECONDS = 1800  # within which a delivery promotes what it has deployed
 Served = dict[str, Any] | None
 
 
-def follow(client, settings: Settings, environment: str):
+def follow(client, settings: Settings, environment: str) -> ModelVersion | None:
     """Deploy what MLflow says of an environment, where another version serves, and tell SLIPWAY_WEBHOOK; the version, or None."""
     version = None
     link = f"\n{lineage.link()}" if lineage.link() else ""
@@ -40,12 +41,12 @@ def follow(client, settings: Settings, environment: str):
     return version
 
 
-def in_words(name: str, version, environment: str) -> str:
+def in_words(name: str, version: ModelVersion, environment: str) -> str:
     """A promotion in words."""
-    return f"{name}: version {version.version}, given the alias {environment} in MLflow,"
+    return f"{name}: version {version.number}, given the alias {environment} in MLflow,"
 
 
-def difference(client, settings: Settings, environment: str):
+def difference(client, settings: Settings, environment: str) -> ModelVersion | None:
     """The version that an environment should serve and does not, or None; raises RegistryError when MLflow needs a person."""
     version = versions.by_alias(client, settings.name, environment)
     if environment == "production":
@@ -60,7 +61,7 @@ def difference(client, settings: Settings, environment: str):
         return None
     served = last_served(client, settings, environment)
     if promotion.is_served(version, served):
-        print(f"nothing to do: {environment} serves version {version.version}, as MLflow's alias says")
+        print(f"nothing to do: {environment} serves version {version.number}, as MLflow's alias says")
         return None
     if environment == "production" and served and is_about_to_be_promoted(client, settings, served):
         print(
@@ -68,7 +69,7 @@ def difference(client, settings: Settings, environment: str):
         )
         return None
     now = f"version {served['version']}" if served else "nothing"
-    print(f"MLflow's alias {environment} is on version {version.version}, and {environment} serves {now}", flush=True)
+    print(f"MLflow's alias {environment} is on version {version.number}, and {environment} serves {now}", flush=True)
     return version
 
 
@@ -81,26 +82,26 @@ def is_about_to_be_promoted(client, settings: Settings, served: dict[str, Any]) 
     return recent and not versions.was_promoted(client, settings.name, served["version"])
 
 
-def reconcile(client, settings: Settings, version) -> None:
+def reconcile(client, settings: Settings, version: ModelVersion) -> None:
     """Bring a version through staging into production, and MLflow in line with that; raises when it fails, all undone."""
     served = last_served(client, settings, "production")
     served = served or versions.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
     before = in_mlflow(client, settings.name, served)
     with given_back(client, settings, version, before):
         with recorded(client, settings, "production", version, served), wish_kept(client, settings):
-            if "promoted" not in version.tags:
+            if version.promoted is None:
                 promotion.check_allowed(version)
             prove(client, settings, version)
-        if before and before.version != version.version:  # first, so that a kill in between forgets nothing
-            client.set_registered_model_alias(settings.name, "previous", before.version)
-        back = "promoted" in version.tags and before and int(before.version) > int(version.version)
-        left = before.version if back else ""
+        if before and before.number != version.number:  # first, so that a kill in between forgets nothing
+            client.set_registered_model_alias(settings.name, "previous", before.number)
+        goes_back = version.promoted is not None and before is not None and before.is_newer_than(version)
+        left = before.number if before and goes_back else ""
         record = deploy(client, settings, "production", version, "reconcile", left=left)
     still_wanted(client, settings.name, version)
     print(f"production serves version {record['version']} at {record['url']}, as MLflow's alias says")
 
 
-def stage(client, settings: Settings, version) -> None:
+def stage(client, settings: Settings, version: ModelVersion) -> None:
     """Bring a version into staging and test it there; when it fails, the alias goes to what staging serves, and it raises."""
     served = last_served(client, settings, "staging")
     try:
@@ -109,10 +110,10 @@ def stage(client, settings: Settings, version) -> None:
             prove(client, settings, version)
     except BaseException:
         now = in_mlflow(client, settings.name, last_served(client, settings, "staging"))
-        if now and versions.move_alias(client, settings.name, "staging", now.version, expected=version.version):
-            print(f"alias staging is on version {now.version} again", flush=True)
+        if now and versions.move_alias(client, settings.name, "staging", now.number, expected=version.number):
+            print(f"alias staging is on version {now.number} again", flush=True)
         raise
-    print(f"staging serves version {version.version}, as MLflow's alias says")
+    print(f"staging serves version {version.number}, as MLflow's alias says")
 
 
 @contextmanager
@@ -125,20 +126,20 @@ def wish_kept(client, settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        client.set_registered_model_alias(settings.name, "staging", wish.version)
+        client.set_registered_model_alias(settings.name, "staging", wish.number)
 
 
-def in_mlflow(client, name: str, served: Served):
+def in_mlflow(client, name: str, served: Served) -> ModelVersion | None:
     """The version in MLflow that served; None when nothing did, or MLflow no longer has it, or another of its number."""
     try:
         found = versions.by_number(client, name, served["version"]) if served else None
     except RegistryError:
         return None
-    return found if found and served and found.tags.get("digest") == served["digest"] else None
+    return found if found and served and found.digest == served["digest"] else None
 
 
 @contextmanager
-def given_back(client, settings: Settings, wanted, before) -> Iterator[None]:
+def given_back(client, settings: Settings, wanted: ModelVersion, before: ModelVersion | None) -> Iterator[None]:
     """When what is done here fails, the aliases go back to where they were, as far as nobody has moved them again.
 
     Where production serves the version all the same (the command was stopped after the release), they stay.
@@ -149,30 +150,30 @@ def given_back(client, settings: Settings, wanted, before) -> Iterator[None]:
     except BaseException:  # whatever it was, the keyboard included: MLflow must say what is true
         try:
             if not promotion.is_served(wanted, targets.serving("production", settings)):
-                move_back(client, settings.name, wanted.version, before, previous)
+                move_back(client, settings.name, wanted.number, before, previous)
         except Exception as error:
             print(f"the aliases could not be put back: {reason(error)}", file=sys.stderr)
         raise
 
 
-def move_back(client, name: str, wanted: str, before, previous) -> None:
+def move_back(client, name: str, wanted: str, before: ModelVersion | None, previous: ModelVersion | None) -> None:
     """Put the alias production back on what served, where anything did, and previous where it was."""
     if previous:
-        client.set_registered_model_alias(name, "previous", previous.version)
+        client.set_registered_model_alias(name, "previous", previous.number)
     elif before:
         client.delete_registered_model_alias(name, "previous")
-    if before and versions.move_alias(client, name, "production", before.version, expected=wanted):
-        print(f"alias production is on version {before.version} again", flush=True)
+    if before and versions.move_alias(client, name, "production", before.number, expected=wanted):
+        print(f"alias production is on version {before.number} again", flush=True)
 
 
 @contextmanager
-def recorded(client, settings: Settings, environment: str, version, served: Served) -> Iterator[None]:
+def recorded(client, settings: Settings, environment: str, version: ModelVersion, served: Served) -> Iterator[None]:
     """Append what fails on the way to an environment to the deployment records; what fails there, `deploy` records itself."""
     about = {
-        "version": version.version,
+        "version": version.number,
         "before": served["version"] if served else None,
-        "digest": version.tags.get("digest", ""),
-        "image": version.tags.get("image", "none"),
+        "digest": version.digest,
+        "image": version.image or "none",
         "action": "reconcile",
         "target": targets.choose(settings).NAME,
         "link": lineage.link(),
@@ -184,7 +185,7 @@ def recorded(client, settings: Settings, environment: str, version, served: Serv
         raise
 
 
-def prove(client, settings: Settings, version) -> None:
+def prove(client, settings: Settings, version: ModelVersion) -> None:
     """Put a version into staging and test it there; raises DeployError when a test fails."""
     deploy(client, settings, "staging", version, "reconcile", moves=True)
     result = proof.smoke_test("staging")
@@ -192,18 +193,18 @@ def prove(client, settings: Settings, version) -> None:
     smoke.require_success(result)
     if proof.integration("staging"):
         raise DeployError(
-            f"version {version.version} failed the integration test in staging",
+            f"version {version.number} failed the integration test in staging",
             "its words are above; `make integration ENVIRONMENT=staging` runs it again",
         )
 
 
-def still_wanted(client, name: str, version) -> None:
+def still_wanted(client, name: str, version: ModelVersion) -> None:
     """Raise RegistryError when somebody moved the alias while its version was on the way."""
-    now = version
+    now: ModelVersion | None = version
     with deployments.afterwards("the alias production could not be looked up", then="`make status` shows it"):
         now = versions.by_alias(client, name, "production")
-    if now is None or now.version != version.version:
+    if now is None or now.number != version.number:
         raise RegistryError(
-            f"alias production was moved to {f'version {now.version}' if now else 'no version'} meanwhile",
+            f"alias production was moved to {f'version {now.number}' if now else 'no version'} meanwhile",
             "`make reconcile` once more brings that about",
         )

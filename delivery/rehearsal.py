@@ -21,6 +21,7 @@ from pipeline.ci import lineage
 from pipeline.errors import SlipwayError, SmokeTestError
 from pipeline.formats.bundle import digest, seal
 from pipeline.registry import deployments
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
 PAUSE = 0.05  # seconds between two requests of the caller who must not notice
@@ -34,7 +35,9 @@ class Caller:
     lost: list[str] = field(default_factory=list)
 
 
-def rehearse(client, settings: Settings, target: ModuleType, version, good: Release, before) -> str | None:
+def rehearse(
+    client, settings: Settings, target: ModuleType, version: ModelVersion, good: Release, before
+) -> str | None:
     """Deploy the broken release; what refused it, or None when nothing did."""
     with broken(good) as bad:
         try:
@@ -79,12 +82,14 @@ def otherwise(answer: dict[str, Any]) -> dict[str, Any]:
     return answer | {"probabilities": [1 - share for share in answer["probabilities"]]}
 
 
-def record(client, settings: Settings, target: ModuleType, version, before, result: str, detail: str) -> None:
+def record(
+    client, settings: Settings, target: ModuleType, version: ModelVersion, before, result: str, detail: str
+) -> None:
     """Append the rehearsal to the deployment records."""
     about = {
-        "version": version.version,
+        "version": version.number,
         "before": before["version"],
-        "digest": version.tags.get("digest", ""),
+        "digest": version.digest,
         "image": before["image"] or "none",
         "action": "rehearsal",
         "target": target.NAME,

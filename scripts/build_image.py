@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(BUILD / "image.json", image)
     _, _, digest = image["image"].partition("@")
     outputs.output(image=image["image"], repository=image["repository"], digest=digest)
-    print(f"version {version.version} is {image['image']}" + ("" if image["pushed"] else " (in this engine only)"))
+    print(f"version {version.number} is {image['image']}" + ("" if image["pushed"] else " (in this engine only)"))
 
 
 if __name__ == "__main__":

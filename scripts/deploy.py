@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         f"the alias {options.environment} could not be looked up", then="`make status` shows it"
     ):
         alias = versions.by_alias(client, settings.name, options.environment)
-        if alias is None or alias.version != record["version"]:
+        if alias is None or alias.number != record["version"]:
             print(
                 f"MLflow's alias {options.environment} is not on version {record['version']} yet: `make promote` moves it"
             )

@@ -14,6 +14,7 @@ from delivery.deployment import WAIT_SECONDS, deploy, settle
 from pipeline import processes
 from pipeline.errors import DeployError, RegistryError, edge
 from pipeline.registry import deployments, versions
+from pipeline.registry.model_version import NOTHING
 from pipeline.settings import load_settings
 
 
@@ -32,16 +33,15 @@ def main(argv: list[str] | None = None) -> None:
         with deployments.afterwards("the record of the last deployment could not be brought up to date"):
             settle(client, settings, "production")
         version = versions.by_number(client, settings.name, record["version"])
-        compared = version.tags.get("compared_with", "none")
-        expected = None if compared == "none" else compared
+        expected = None if version.compared_with in (NOTHING, "") else version.compared_with
         try:
-            before = versions.promote(client, settings.name, version.version, expected, "make promote")
+            before = versions.promote(client, settings.name, version.number, expected, "make promote")
         except RegistryError:
             now = versions.by_alias(client, settings.name, "production")
-            if now and now.version != version.version:
+            if now and now.number != version.number:
                 deploy(client, settings, "production", now, "restore")
             raise
-    print(f"alias production is on version {version.version}" + (f", previous on {before}" if before else ""))
+    print(f"alias production is on version {version.number}" + (f", previous on {before}" if before else ""))
 
 
 if __name__ == "__main__":

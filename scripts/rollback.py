@@ -14,6 +14,7 @@ from delivery.deployment import WAIT_SECONDS, deploy, last_served, settle
 from pipeline import processes
 from pipeline.errors import RegistryError, edge
 from pipeline.registry import deployments, promotion, versions
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings, load_settings
 
 
@@ -31,16 +32,18 @@ def main(argv: list[str] | None = None) -> None:
         served = last_served(client, settings, options.environment)
         version = earlier(client, settings, options.environment, options.version, served)
         now = versions.by_alias(client, settings.name, "production")
-        left = served["version"] if served else now.version if now else ""
+        left = served["version"] if served else now.number if now else ""
         record = deploy(client, settings, options.environment, version, "rollback", moves=True, left=left)
         said = ""
         with deployments.afterwards(f"the alias {options.environment} could not be looked up"):
             alias = versions.by_alias(client, settings.name, options.environment)
-            said = ", and the alias says so" if alias and alias.version == version.version else ""
+            said = ", and the alias says so" if alias and alias.number == version.number else ""
     print(f"{options.environment} serves version {record['version']} at {record['url']}{said}")
 
 
-def earlier(client, settings: Settings, environment: str, number: str | None, served: dict[str, Any] | None):
+def earlier(
+    client, settings: Settings, environment: str, number: str | None, served: dict[str, Any] | None
+) -> ModelVersion:
     """The version to go back to: by number, else the one before; raises RegistryError when there is none.
 
     The one before is the alias `previous`. But when what serves was never promoted, it is the one that was.
@@ -50,33 +53,32 @@ def earlier(client, settings: Settings, environment: str, number: str | None, se
     found = None
     if environment == "production":
         found = versions.by_alias(client, settings.name, "production")
-        if served is None or found is None or found.version == served["version"]:
+        if served is None or found is None or found.number == served["version"]:
             found = not_left(versions.by_alias(client, settings.name, "previous"), found)
     if found is None:
-        there = ", ".join(version.version for version in versions.versions(client, settings.name)) or "none"
         raise RegistryError(
             f"no earlier version of {environment} is known",
-            f"name one with VERSION=n; versions in MLflow: {there}",
+            f"name one with VERSION=n; versions in MLflow: {versions.numbers(client, settings.name)}",
         )
     return found
 
 
-def not_left(previous, present):
+def not_left(previous: ModelVersion | None, present: ModelVersion | None) -> ModelVersion | None:
     """The version before, unless it is the newer one that a rollback left: pressed twice, the button must not bring that back."""
-    if previous and present and "rolled_back" in previous.tags and int(previous.version) > int(present.version):
+    if previous and present and previous.rolled_back is not None and previous.is_newer_than(present):
         raise RegistryError(
-            f"version {previous.version} was rolled back on {previous.tags['rolled_back']}, to version {present.version}",
-            f"`make rollback VERSION={previous.version}` brings it back on purpose; VERSION=n, any earlier version",
+            f"version {previous.number} was rolled back on {previous.rolled_back}, to version {present.number}",
+            f"`make rollback VERSION={previous.number}` brings it back on purpose; VERSION=n, any earlier version",
         )
     return previous
 
 
-def fit_to_return(version, environment: str):
+def fit_to_return(version: ModelVersion, environment: str) -> ModelVersion:
     """The version, if it served before; what never did goes through the gate and staging first."""
-    mark = "promoted" if environment == "production" else "bundle"
-    if mark not in version.tags or not promotion.is_allowed(version):
+    was_there = version.promoted is not None if environment == "production" else bool(version.bundle)
+    if not was_there or not promotion.is_allowed(version):
         raise RegistryError(
-            f"version {version.version} was never in {environment}", "`make ship` is the way there for a new version"
+            f"version {version.number} was never in {environment}", "`make ship` is the way there for a new version"
         )
     return version
 

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     settle(client, settings)
     rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
     promoted = versions.by_alias(client, settings.name, "production")
-    outputs.output(image=promoted.tags.get("image", "") if promoted else "")
+    outputs.output(image=promoted.image if promoted else "")
     if options.json:
         print(json.dumps({"mlflow": mlflow_server.shown(mlflow_server.uri(settings)), "environments": rows}, indent=2))
         return
@@ -65,7 +65,7 @@ def state(client, settings: Settings, environment: str) -> dict[str, Any]:
     """What an environment serves, and what its alias says."""
     record = targets.choose(settings).serving(environment, settings) or {}
     found = versions.by_alias(client, settings.name, environment)
-    alias = found.version if found else None
+    alias = found.number if found else None
     return {
         "environment": environment,
         "version": record.get("version"),

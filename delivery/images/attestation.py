@@ -15,6 +15,7 @@ from pipeline import container_registry
 from pipeline.artifacts import write_text
 from pipeline.ci import repository_settings
 from pipeline.errors import ImageError
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
 SIGNER = ".github/workflows/image.yml"
@@ -22,11 +23,11 @@ GH_SECONDS = 120
 HUB = "https://index.docker.io/v1/"  # what log-ins of Docker Hub are filed under
 
 
-def verify(settings: Settings, version) -> str:
+def verify(settings: Settings, version: ModelVersion) -> str:
     """The image of a version, once it is proven; raises ImageError when anything is other than it should be."""
     name = named(settings, version)
     labelled(version, pulled(name))
-    print(f"version {version.version} is {name}, and its labels agree with MLflow")
+    print(f"version {version.number} is {name}, and its labels agree with MLflow")
     if repository_settings.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
         attested(name)
         print(f"GitHub attests that {SIGNER} of {os.environ['GITHUB_REPOSITORY']} made it")
@@ -35,18 +36,18 @@ def verify(settings: Settings, version) -> str:
     return name
 
 
-def named(settings: Settings, version) -> str:
+def named(settings: Settings, version: ModelVersion) -> str:
     """What MLflow calls the image of a version: in this repository, by digest."""
     repository, _ = container_registry.repository(settings.name)
-    name = version.tags.get("image")
+    name = version.image
     if not name:
         raise ImageError(
-            f"version {version.version} has no image in MLflow", f"`make image VERSION={version.version}` makes one"
+            f"version {version.number} has no image in MLflow", f"`make image VERSION={version.number}` makes one"
         )
     if not re.fullmatch(re.escape(repository) + "@sha256:[0-9a-f]{64}", name):
         raise ImageError(
-            f"the image of version {version.version} is {name}, which is not a digest in {repository}",
-            f"if IMAGE_REPOSITORY is right, `make image VERSION={version.version}` puts one there",
+            f"the image of version {version.number} is {name}, which is not a digest in {repository}",
+            f"if IMAGE_REPOSITORY is right, `make image VERSION={version.number}` puts one there",
         )
     return name
 
@@ -63,16 +64,16 @@ def pulled(name: str):
         return docker.images.pull(name, auth_config=auth)
 
 
-def labelled(version, image) -> None:
+def labelled(version: ModelVersion, image) -> None:
     """Refuse an image whose labels name another version than MLflow."""
     says = image.labels
     for label, expected in recipe.identity(version).items():
         if says.get(label) != expected:
             raise ImageError(
-                f"the image of version {version.version} is another's: its label {label} is "
+                f"the image of version {version.number} is another's: its label {label} is "
                 f"{says.get(label, 'missing')}, MLflow says {expected}",
                 "somebody has changed the tag `image` in MLflow; "
-                f"remove it, and `make image VERSION={version.version}` finds or builds the right one",
+                f"remove it, and `make image VERSION={version.number}` finds or builds the right one",
             )
 
 

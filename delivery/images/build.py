@@ -8,19 +8,20 @@ from pipeline import container_registry, processes
 from pipeline.artifacts import BUILD, ROOT, read_json
 from pipeline.ci import lineage
 from pipeline.errors import ImageError, RegistryError, StageError
-from pipeline.registry import versions
+from pipeline.registry import model_version, versions
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
 WAIT_SECONDS = 900  # for another build on this machine
 
 
-def chosen(client, settings: Settings, number: str | None):
+def chosen(client, settings: Settings, number: str | None) -> ModelVersion:
     """The version asked for, or the one that this build registered."""
     if number:
         return versions.by_number(client, settings.name, number)
     registered = read_json(BUILD / "registered.json")
     version = versions.by_number(client, settings.name, registered["version"])
-    if version.tags.get("digest") != registered["digest"]:
+    if version.digest != registered["digest"]:
         raise StageError(
             f"build/registered.json is about another version {registered['version']} than MLflow's",
             "run `make register`, or name a version: `make image VERSION=n`",
@@ -28,12 +29,12 @@ def chosen(client, settings: Settings, number: str | None):
     return version
 
 
-def build(client, settings: Settings, version, bundle: Path) -> dict[str, Any]:
+def build(client, settings: Settings, version: ModelVersion, bundle: Path) -> dict[str, Any]:
     """The image of a model version, as build/image.json has it: found where it is already, else built, and pushed."""
     of_version(version, bundle)
     repository, in_registry = container_registry.repository(settings.name)
     auth = container_registry.login()
-    with processes.lock("image", f"image of version {version.version}", WAIT_SECONDS):
+    with processes.lock("image", f"image of version {version.number}", WAIT_SECONDS):
         found = pushed_before(version, repository, auth) if in_registry else None
         if found:
             return found
@@ -43,42 +44,39 @@ def build(client, settings: Settings, version, bundle: Path) -> dict[str, Any]:
         if not in_registry:
             return recipe.record(version, repository, image.id, False, size)
         name = f"{repository}@{image_registry.push(docker, repository, recipe.tag(version), auth)}"
-        client.set_model_version_tag(version.name, version.version, "image", name)
+        model_version.set_tags(client, version.name, version.number, image=name)
     return recipe.record(version, repository, name, True, size)
 
 
-def before(settings: Settings, version) -> str | None:
+def before(settings: Settings, version: ModelVersion) -> str | None:
     """The image that was pushed for this version earlier, as MLflow has it; one of another repository is not ours."""
     repository, _ = container_registry.repository(settings.name)
-    name = version.tags.get("image", "")
-    return name if name.startswith(f"{repository}@sha256:") else None
+    return version.image if version.image.startswith(f"{repository}@sha256:") else None
 
 
-def of_version(version, folder: Path) -> None:
+def of_version(version: ModelVersion, folder: Path) -> None:
     """Refuse a bundle that is damaged or of another version."""
     from pipeline.formats import bundle
 
-    if "digest" not in version.tags:
-        raise RegistryError(f"version {version.version} was not registered by this pipeline", "`make ship` makes one")
+    if not version.digest:
+        raise RegistryError(f"version {version.number} was not registered by this pipeline", "`make ship` makes one")
     release = bundle.verify(folder)
-    for key, expected in {"name": version.name, "version": version.version, "digest": version.tags["digest"]}.items():
+    for key, expected in {"name": version.name, "version": version.number, "digest": version.digest}.items():
         if release[key] != expected:
             raise StageError(
                 f"the bundle is of {key} {release[key]}, not of {expected}", "`make register` puts it right"
             )
 
 
-def pushed_before(version, repository: str, auth: dict[str, str] | None) -> dict[str, Any] | None:
+def pushed_before(version: ModelVersion, repository: str, auth: dict[str, str] | None) -> dict[str, Any] | None:
     """What was pushed for this version earlier, if the registry still has it."""
-    name = version.tags.get("image", "")
+    name = version.image
     if not name.startswith(f"{repository}@"):
         return None
     try:
         docker = docker_engine.connect()
     except ImageError as error:  # a machine without engine may deploy what another one has built
-        print(
-            f"version {version.version} has the image {name}; not looked up in the registry: {error.what}", flush=True
-        )
+        print(f"version {version.number} has the image {name}; not looked up in the registry: {error.what}", flush=True)
         return recipe.record(version, repository, name, True, None)
     if not image_registry.has(docker, name, auth):
         print(f"{container_registry.host(repository)} no longer has {name}", flush=True)
@@ -87,7 +85,7 @@ def pushed_before(version, repository: str, auth: dict[str, str] | None) -> dict
     return recipe.record(version, repository, name, True, here.attrs["Size"] if here else None)
 
 
-def in_engine(docker, version, bundle: Path, name: str):
+def in_engine(docker, version: ModelVersion, bundle: Path, name: str):
     """The image of this version in the engine; built unless it is there."""
     # One image for each version: what was built for it is used, also when the service's code has changed since.
     found = docker_engine.find(docker, recipe.identity(version), name)
@@ -102,4 +100,4 @@ def in_engine(docker, version, bundle: Path, name: str):
     revision = f"{commit}-dirty" if dirty else commit
     print(f"building {name} on {recipe.base()}", flush=True)
     labels, locked = recipe.labels(version, revision, made_of), recipe.requirements(bundle)
-    return docker_engine.build(docker, context, name, labels, recipe.created(version), locked)
+    return docker_engine.build(docker, context, name, labels, version.created, locked)

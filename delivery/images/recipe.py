@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.registry.model_version import ModelVersion
+
 BASE = "python:3.11-slim-bookworm"
 # What of serving/ is in an image; serving/Dockerfile.dockerignore says the same for builds by hand.
 CODE = ("**/*.py", "http/static/*.css", "http/static/*.html", "http/static/*.js")
@@ -22,42 +24,37 @@ def base() -> str:
     return os.environ.get("PYTHON_IMAGE") or BASE
 
 
-def tag(version) -> str:
+def tag(version: ModelVersion) -> str:
     """The tag of a model version's image."""
-    return f"v{version.version}-{version.tags['commit'][:12]}"
+    return f"v{version.number}-{version.commit[:12]}"
 
 
-def labels(version, revision: str, made_of: str) -> dict[str, str]:
+def labels(version: ModelVersion, revision: str, made_of: str) -> dict[str, str]:
     """The labels: which model this is and where it comes from; the same version at the same commit has the same."""
     server, path = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
     about = {
         "org.opencontainers.image.title": version.name,
-        "org.opencontainers.image.description": f"Predictions of {version.name} version {version.version} over HTTP",
-        "org.opencontainers.image.version": version.version,
+        "org.opencontainers.image.description": f"Predictions of {version.name} version {version.number} over HTTP",
+        "org.opencontainers.image.version": version.number,
         "org.opencontainers.image.revision": revision,
-        "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created(version))),
+        "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(version.created)),
         "org.opencontainers.image.base.name": base(),
         **identity(version),
-        "slipway.data": version.tags["data_hash"],
-        "slipway.commit": version.tags["commit"],
+        "slipway.data": version.data_hash,
+        "slipway.commit": version.commit,
         "slipway.inputs": made_of,
     }
     return about | ({"org.opencontainers.image.source": f"{server}/{path}"} if server and path else {})
 
 
-def identity(version) -> dict[str, str]:
+def identity(version: ModelVersion) -> dict[str, str]:
     """The labels that name a version beyond doubt: its number alone is used again by another MLflow."""
     return {
         "slipway.name": version.name,
-        "slipway.version": version.version,
+        "slipway.version": version.number,
         "slipway.run": version.run_id,
-        "slipway.digest": version.tags["digest"],
+        "slipway.digest": version.digest,
     }
-
-
-def created(version) -> int:
-    """When the version was registered, seconds: an image built from it later is no newer than it."""
-    return int(version.creation_timestamp) // 1000
 
 
 def context(root: Path, bundle: Path) -> bytes:
@@ -89,13 +86,13 @@ def inputs(context: bytes) -> str:
     return hashlib.sha256(context + f"{base()} {platform}".encode()).hexdigest()
 
 
-def record(version, repository: str, image: str, pushed: bool, size: int | None) -> dict[str, Any]:
+def record(version: ModelVersion, repository: str, image: str, pushed: bool, size: int | None) -> dict[str, Any]:
     """What build/image.json says of an image; `size` in bytes, None when no engine here holds it."""
     return {
         "name": version.name,
-        "version": version.version,
-        "commit": version.tags["commit"],
-        "digest": version.tags["digest"],
+        "version": version.number,
+        "commit": version.commit,
+        "digest": version.digest,
         "image": image,
         "repository": repository,
         "tag": tag(version),

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import RegistryError, reason
-from pipeline.registry import once, versions
+from pipeline.registry import model_version, once, versions
 
 BEGUN, DEPLOYED, FAILED = "begun", "deployed", "failed"  # the tag `result`
 DUE, DONE = "due", "done"  # the tag `bookkeeping`, of a record whose deployment moves its alias itself
 MARKS = "marks"  # of a record whose deployment follows an alias: only the marks on versions are to be set
 OVERTAKEN = "overtaken"  # somebody moved the alias to another version meanwhile
 FORGOTTEN_SECONDS = 6 * 3600  # a deployment that began longer ago, on another machine, has ended without a word
-LAST = "last_deployment"  # tag of a version: the run of the last deployment that was begun with it
 REPAIR = "the next `make status`, deploy, promote or reconcile does it"
 
 
@@ -39,7 +38,7 @@ def begin(
     elif left is not None:
         tags |= {"bookkeeping": MARKS, "left": left}
     run = once.run(client, experiment, _title(tags), tags | {"mlflow.note.content": versions.told(tags)})
-    client.set_model_version_tag(name, about["version"], LAST, run.info.run_id)
+    model_version.set_tags(client, name, about["version"], last_deployment=run.info.run_id)
     return run.info.run_id
 
 
@@ -131,10 +130,10 @@ def mark(client, name: str, version: str, record: str) -> None:
 
 def mark_left(client, name: str, version: str, left: str) -> None:
     """Mark the version that was left as rolled back, so that the next push does not ship the same build; it is back: no mark."""
-    if "rolled_back" in client.get_model_version(name, version).tags:
-        client.delete_model_version_tag(name, version, "rolled_back")
-    if left and left != version and any(found.version == left for found in versions.versions(client, name)):
-        client.set_model_version_tag(name, left, "rolled_back", versions.timestamp(time.time()))
+    if versions.by_number(client, name, version).rolled_back is not None:
+        model_version.remove_mark(client, name, version, "rolled_back")
+    if left and left != version and any(found.number == left for found in versions.versions(client, name)):
+        model_version.set_tags(client, name, left, rolled_back=versions.timestamp(time.time()))
 
 
 def settle(client, name: str, environment: str, serving: Callable[[], dict[str, Any] | None]) -> None:
@@ -164,18 +163,18 @@ def settle(client, name: str, environment: str, serving: Callable[[], dict[str, 
         _settle_alias(client, name, environment, record, tags)
     elif environment == "production":
         now = versions.by_alias(client, name, "production")
-        if now is None or now.version != tags["version"]:
+        if now is None or now.number != tags["version"]:
             return
         if tags.get("bookkeeping") == MARKS:
-            mark(client, name, now.version, record)
-        elif "promoted" not in now.tags:
-            versions.promoted(client, name, now.version, tags["action"])
+            mark(client, name, now.number, record)
+        elif now.promoted is None:
+            versions.promoted(client, name, now.number, tags["action"])
 
 
 def _settle_alias(client, name: str, environment: str, record: str, tags: dict[str, str]) -> None:
     """Move the alias of a deployment that could not do it, unless somebody has moved it since: that is a wish of theirs."""
     now = versions.by_alias(client, name, environment)
-    if (now.version if now else "none") not in (tags["alias_from"], tags["version"]):
+    if (now.number if now else "none") not in (tags["alias_from"], tags["version"]):
         client.set_tag(record, "bookkeeping", OVERTAKEN)
         return
     complete(client, name, environment, record)

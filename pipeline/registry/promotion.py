@@ -5,13 +5,12 @@ from typing import Any
 
 from pipeline.errors import DeployError, RegistryError
 from pipeline.registry import versions
+from pipeline.registry.model_version import ModelVersion
 
-FORCED = "forced"  # tag of a version that may be deployed without an accepted verdict; its value is the reason
 
-
-def is_served(version, served: Mapping[str, Any] | None) -> bool:
+def is_served(version: ModelVersion, served: Mapping[str, Any] | None) -> bool:
     """Whether what serves (or was deployed last) is this version, to the byte."""
-    return served is not None and (served["version"], served["digest"]) == (version.version, version.tags.get("digest"))
+    return served is not None and (served["version"], served["digest"]) == (version.number, version.digest)
 
 
 def misnamed(client, name: str) -> Iterator[tuple[str, str]]:
@@ -29,10 +28,10 @@ def misnamed(client, name: str) -> Iterator[tuple[str, str]]:
                 f"if version {number} is meant, set the alias production on it; remove {alias}",
             )
     for version in versions.versions(client, name):
-        if version.current_stage == "Production":
+        if version.legacy_stage == "Production":
             yield (
-                f"{name} version {version.version} is in the legacy stage Production, which counts for nothing here",
-                f"if it is meant, set the alias production on version {version.version}; end its stage",
+                f"{name} version {version.number} is in the legacy stage Production, which counts for nothing here",
+                f"if it is meant, set the alias production on version {version.number}; end its stage",
             )
 
 
@@ -46,39 +45,38 @@ def without_alias(client, name: str, strays: list[tuple[str, str]]) -> str:
     last = versions.last_deployment(client, name, "production")
     if last is None or not versions.was_promoted(client, name, last["version"]):
         return f"no version of {name} has the alias production; `make ship` promotes the first"
-    there = ", ".join(found.version for found in versions.versions(client, name)) or "none"
     raise RegistryError(
         f"the alias production of {name} is gone; version {last['version']} was deployed last",
-        f"set the alias on the version that production is to serve; versions in MLflow: {there}. "
+        f"set the alias on the version that production is to serve; versions in MLflow: {versions.numbers(client, name)}. "
         "Where that one was deleted, `make rollback VERSION=n` brings another back",
     )
 
 
-def forced(version) -> str:
+def forced(version: ModelVersion) -> str:
     """The reason for which a version is to be deployed without an accepted verdict; "" where there is none, or it has one."""
-    return "" if version.tags.get("verdict") == "accept" else version.tags.get(FORCED, "").strip()
+    return "" if version.is_accepted else (version.forced or "").strip()
 
 
-def is_allowed(version) -> bool:
+def is_allowed(version: ModelVersion) -> bool:
     """Whether a version may be deployed: it was accepted, or somebody says why it is deployed all the same."""
-    return version.tags.get("verdict") == "accept" or bool(forced(version))
+    return version.is_accepted or bool(forced(version))
 
 
-def check_allowed(version) -> None:
+def check_allowed(version: ModelVersion) -> None:
     """Raise DeployError unless a version may be deployed."""
     if is_allowed(version):
         return
-    if "bundle" not in version.tags:
+    if not version.bundle:
         raise DeployError(
-            f"version {version.version} has no accepted verdict, and no bundle that could be served",
+            f"version {version.number} has no accepted verdict, and no bundle that could be served",
             "it was not registered by this pipeline, and cannot be deployed; `make ship` makes a version that can",
         )
-    if FORCED in version.tags:
+    if version.forced is not None:
         raise DeployError(
-            f"version {version.version} has no accepted verdict, and its tag {FORCED} gives no reason",
-            f"write into the tag {FORCED} why it is to be deployed all the same",
+            f"version {version.number} has no accepted verdict, and its tag forced gives no reason",
+            "write into the tag forced why it is to be deployed all the same",
         )
     raise DeployError(
-        f"version {version.version} has no accepted verdict",
-        f"`make evaluate` and `make register` give it one; the tag {FORCED} with a reason as its value does without",
+        f"version {version.number} has no accepted verdict",
+        "`make evaluate` and `make register` give it one; the tag forced with a reason as its value does without",
     )

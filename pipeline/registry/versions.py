@@ -16,7 +16,8 @@ from typing import Any
 from pipeline import processes
 from pipeline.errors import RegistryError, reason
 from pipeline.evaluation import model_card, report
-from pipeline.registry import mlflow_server
+from pipeline.registry import mlflow_server, model_version
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
 MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow 3 calls training, beside traces
@@ -38,49 +39,63 @@ def _absent(error: Exception) -> bool:
     return code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "alias" in str(error))
 
 
-def by_alias(client, name: str, alias: str):
+def by_alias(client, name: str, alias: str) -> ModelVersion | None:
     """The model version that carries an alias, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version_by_alias(name, alias)
+        return ModelVersion.from_mlflow(client.get_model_version_by_alias(name, alias))
     except MlflowException as error:
         if _absent(error):
             return None
         raise
 
 
-def by_number(client, name: str, version: str):
+def by_number(client, name: str, number: str) -> ModelVersion:
     """A model version by its number; raises RegistryError that lists the versions there are."""
     from mlflow.exceptions import MlflowException
 
     try:
-        if version.isdecimal():  # MLflow answers anything else with words about its own parameters
-            return client.get_model_version(name, version)
+        if number.isdecimal():  # MLflow answers anything else with words about its own parameters
+            return ModelVersion.from_mlflow(client.get_model_version(name, number))
     except MlflowException as error:
         if not _absent(error):
             raise
-    there = ", ".join(found.version for found in versions(client, name)) or "none"
-    raise RegistryError(f"{name} has no version {version}", f"versions in MLflow: {there}")
+    raise RegistryError(f"{name} has no version {number}", f"versions in MLflow: {numbers(client, name)}")
 
 
-def versions(client, name: str) -> list:
-    """All versions of the model, newest first; their aliases are not filled in by MLflow."""
-    return list(client.search_model_versions(f"name='{name}'", order_by=["version_number DESC"], max_results=1000))
+def versions(client, name: str) -> list[ModelVersion]:
+    """All versions of the model, newest first."""
+    found = client.search_model_versions(f"name='{name}'", order_by=["version_number DESC"], max_results=1000)
+    return [ModelVersion.from_mlflow(one) for one in found]
 
 
-def by_tag(client, name: str, key: str, value: str):
-    """The newest version with this tag, or None."""
+def numbers(client, name: str) -> str:
+    """The numbers of all versions, for a message."""
+    return ", ".join(version.number for version in versions(client, name)) or "none"
+
+
+def by_digest(client, name: str, digest: str) -> ModelVersion | None:
+    """The newest version of a build, or None."""
+    return _newest(client, name, "digest", digest)
+
+
+def by_model_hash(client, name: str, model_hash: str) -> ModelVersion | None:
+    """The newest version with this very model, of whatever commit, or None."""
+    return _newest(client, name, "model_hash", model_hash)
+
+
+def _newest(client, name: str, key: str, value: str) -> ModelVersion | None:
     found = client.search_model_versions(f"name='{name}' and tags.{key}='{value}'", order_by=["version_number DESC"])
-    return found[0] if found else None
+    return ModelVersion.from_mlflow(found[0]) if found else None
 
 
-def was_promoted(client, name: str, version: str) -> bool:
+def was_promoted(client, name: str, number: str) -> bool:
     """Whether a version was in production; one that MLflow no longer has counts as promoted, for nobody can tell."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return "promoted" in client.get_model_version(name, version).tags
+        return ModelVersion.from_mlflow(client.get_model_version(name, number)).promoted is not None
     except MlflowException as error:
         if _absent(error):
             return True
@@ -97,7 +112,7 @@ def move_alias(client, name: str, alias: str, to: str, expected: str | None, lef
     """
     with processes.lock("alias", f"move of alias {alias}", wait_seconds=30):
         now = by_alias(client, name, alias)
-        current = now.version if now else None
+        current = now.number if now else None
         if current not in (expected, to):
             raise RegistryError(
                 f"alias {alias} of {name} is on {_name(current)}, not on {_name(expected)}: someone moved it meanwhile",
@@ -108,7 +123,7 @@ def move_alias(client, name: str, alias: str, to: str, expected: str | None, lef
                 client.set_registered_model_alias(name, left, current)
             client.set_registered_model_alias(name, alias, to)
         after = by_alias(client, name, alias)
-        if after is None or after.version != to:
+        if after is None or after.number != to:
             raise RegistryError(f"alias {alias} of {name} was moved away from version {to} at once", "`make status`")
     return current if current != to else None
 
@@ -216,7 +231,7 @@ def promoted(client, name: str, version: str, how: str) -> None:
     from mlflow.exceptions import MlflowException
 
     now = timestamp(time.time())
-    client.set_model_version_tag(name, version, "promoted", now)
+    model_version.set_tags(client, name, version, promoted=now)
     try:
         record = last_deployment(client, name, "production")
         record = record if record and record["version"] == version else None
@@ -238,16 +253,15 @@ def actor() -> str:
         return f"uid {os.getuid()}"
 
 
-def fetch_bundle(client, version, destination: Path) -> Path:
+def fetch_bundle(client, version: ModelVersion, destination: Path) -> Path:
     """Download the bundle of a model version into an empty folder and return its path."""
     import mlflow
 
-    uri = version.tags.get("bundle")
-    if not uri:
+    if not version.bundle:
         raise RegistryError(
-            f"{version.name} version {version.version} has no bundle", "register it with `make register`"
+            f"{version.name} version {version.number} has no bundle", "register it with `make register`"
         )
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(destination)))
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=version.bundle, dst_path=str(destination)))
 
 
 def timestamp(seconds: float) -> str:

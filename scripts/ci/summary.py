@@ -84,7 +84,7 @@ def environments(client, name: str) -> list[str]:
     for environment in ENVIRONMENTS:
         last = versions.last_deployment(client, name, environment) or {}
         found = versions.by_alias(client, name, environment)
-        alias = str(found.version) if found else None
+        alias = found.number if found else None
         serves = f"version {last['version']}" if last else "nothing"
         if alias != last.get("version"):
             serves += f", its alias is on {f'version {alias}' if alias else 'none'}"

@@ -24,6 +24,7 @@ from packaging.markers import Marker
 from delivery.images import build, docker_engine, image_registry, recipe
 from delivery.smoke import smoke_test
 from pipeline.errors import ImageError
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import load_settings
 from serving.http import pages
 from tests.e2e.registries import OwnRegistry
@@ -54,9 +55,8 @@ def a_bundle(folder, version="3", kind="binary", **release):
 def version_of(bundle, **tags):
     """A bundle's version in MLflow."""
     release = read(bundle, "release.json")
-    about = {key: release[key] for key in ("name", "version", "run_id")}
     tags = {"digest": release["digest"], "commit": release["commit"], "data_hash": "d" * 64, **tags}
-    return SimpleNamespace(**about, tags=tags, creation_timestamp=1_760_000_000_000)
+    return ModelVersion(release["name"], release["version"], release["run_id"], created=1_760_000_000, **tags)
 
 
 def make(bundle, client=None, name="cars", **tags):

@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import pytest
 from delivery.images import attestation, docker_engine, image_registry, recipe
 from pipeline import container_registry
 from pipeline.errors import ImageError
+from pipeline.registry.model_version import ModelVersion
 from scripts.ci import verify_image
 from tests.e2e.registries import OwnRegistry
 
@@ -30,7 +32,7 @@ printf '%s' "$GH_HOST" > "{folder}/host"
 def a_version(**tags):
     """A version in MLflow that no other test uses."""
     digest = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
-    return SimpleNamespace(name="cars", version="3", run_id=RUN, tags={"digest": digest, "commit": "c" * 40, **tags})
+    return ModelVersion("cars", "3", RUN, **{"digest": digest, "commit": "c" * 40, **tags})
 
 
 def push(engine, repository, auth=None, **labels):
@@ -93,8 +95,7 @@ def pushed_version(engine, auth=None, **other):
     """A version whose image is in the registry; `other` labels replace the right ones."""
     version = a_version()
     labels = recipe.identity(version) | {f"slipway.{key}": value for key, value in other.items()}
-    version.tags["image"] = push(engine, the_repository(), auth, **labels)
-    return version
+    return replace(version, image=push(engine, the_repository(), auth, **labels))
 
 
 def refused(version) -> str:
@@ -107,9 +108,9 @@ def refused(version) -> str:
 def test_right_image_is_pulled_and_verified(engine, capsys):
     """It passes and is in the engine afterwards; a message says that attestations were not checked."""
     version = pushed_version(engine)
-    assert docker_engine.get(engine, version.tags["image"]) is None
-    assert attestation.verify(SETTINGS, version) == version.tags["image"]
-    assert docker_engine.get(engine, version.tags["image"]) is not None
+    assert docker_engine.get(engine, version.image) is None
+    assert attestation.verify(SETTINGS, version) == version.image
+    assert docker_engine.get(engine, version.image) is not None
     assert "attestation is not verified" in capsys.readouterr().out
 
 
@@ -141,7 +142,7 @@ def test_image_missing_in_the_registry_is_refused(engine, tmp_path, monkeypatch)
         monkeypatch.setenv("IMAGE_REPOSITORY", f"{own.address}/cars")
         version = pushed_version(engine)
         attestation.verify(SETTINGS, version)
-        own.forget("cars", version.tags["image"].partition("@")[2])
+        own.forget("cars", version.image.partition("@")[2])
         assert "`make image VERSION=n` builds and pushes a version again" in refused(version)
     finally:
         own.close()
@@ -153,7 +154,7 @@ def test_attestation_must_be_of_this_repository_s_workflow(engine, gh):
     version = pushed_version(engine)
     attestation.verify(SETTINGS, version)
     asked = (folder / "asked").read_text().splitlines()
-    assert asked == ["attestation", "verify", f"oci://{version.tags['image']}", "--repo", "octo/model",
+    assert asked == ["attestation", "verify", f"oci://{version.image}", "--repo", "octo/model",
                      "--signer-workflow", "octo/model/.github/workflows/image.yml"]  # fmt: skip
     assert (folder / "host").read_text() == "github.com" and not (folder / "login").exists()
 

@@ -213,3 +213,13 @@ def test_every_public_function_says_what_it_does():
         nodes = [node for node in tree(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         silent = [node.name for node in nodes if not node.name.startswith("_") and not ast.get_docstring(node)]
         assert not silent, f"{file}: {silent}"
+
+
+def test_the_tags_of_a_version_are_known_in_one_file():
+    """Versions are read and written as records: no file but theirs calls what sets or takes a tag, or reads one."""
+    for file in PYTHON:
+        if file.startswith(("tests/", "project/")) or file == "pipeline/registry/model_version.py":
+            continue
+        text = (ROOT / file).read_text(encoding="utf-8")
+        found = re.findall(r"\w*_model_version_tag\b|\bversion\.tags\b", text)
+        assert not found, f"{file}: {found[0]}; pipeline/registry/model_version.py has the tags as attributes"

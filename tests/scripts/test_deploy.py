@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from delivery import deployment, targets
 from delivery.images import attestation
 from pipeline.errors import DeployError, ImageError
+from pipeline.registry import versions
 from pipeline.settings import load_settings
 
 
@@ -34,7 +35,7 @@ def test_outdated_comparison_is_refused_with_suitable_advice(outdated, monkeypat
     monkeypatch.setenv("GITHUB_ACTIONS", in_workflow)
     client, settings = outdated
     with pytest.raises(DeployError, match="version 1 is in production now") as refused:
-        deployment.approved(client, settings, "production", client.get_model_version(settings.name, "2"))
+        deployment.approved(client, settings, "production", versions.by_number(client, settings.name, "2"))
     assert refused.value.then.startswith(advice)
 
 
@@ -56,4 +57,4 @@ def test_attested_images_are_verified_by_every_deployment(outdated, monkeypatch,
     monkeypatch.setattr(attestation, "verify", unattested)
     monkeypatch.setattr(deployment, "prepared", prepared)
     with pytest.raises(ImageError if refused else DeployError):
-        deployment.deploy(client, settings, "staging", client.get_model_version(settings.name, "2"), action)
+        deployment.deploy(client, settings, "staging", versions.by_number(client, settings.name, "2"), action)

@@ -7,14 +7,15 @@ import socket
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from delivery.images import build, docker_engine, image_registry, recipe
 from pipeline import artifacts, container_registry, processes
 from pipeline.errors import ImageError, RegistryError, StageError
+from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import load_settings
 from scripts import build_image
 from tests import tools
@@ -81,9 +82,8 @@ def settings(version):
 def version_of(bundle, **tags):
     """A bundle's version in MLflow."""
     release = read(bundle, "release.json")
-    about = {key: release[key] for key in ("name", "version", "run_id")}
     tags = {"digest": release["digest"], "commit": release["commit"], "data_hash": "d" * 64, **tags}
-    return SimpleNamespace(**about, tags=tags, creation_timestamp=1_760_000_000_123)
+    return ModelVersion(release["name"], release["version"], release["run_id"], created=1_760_000_000, **tags)
 
 
 @pytest.mark.parametrize("name", ["ghcr.io/team/model", "127.0.0.1:5050/a", "localhost/a/b-c_d.e", "team/model", "host:5000/a"])  # fmt: skip
@@ -144,8 +144,7 @@ def test_incomplete_login_is_refused_without_showing_it(monkeypatch):
 
 def test_tag_has_version_and_commit(version):
     """An image's tag is the number of the version and the first twelve characters of its commit."""
-    version.tags["commit"] = "0123456789abcdef0123-dirty"
-    assert recipe.tag(version) == "v3-0123456789ab"
+    assert recipe.tag(replace(version, commit="0123456789abcdef0123-dirty")) == "v3-0123456789ab"
 
 
 def test_labels_describe_model_and_origin(monkeypatch, version):
@@ -158,7 +157,7 @@ def test_labels_describe_model_and_origin(monkeypatch, version):
     assert labels["org.opencontainers.image.source"] == "https://forge.example/team/repo"
     ours = {key.removeprefix("slipway."): value for key, value in labels.items() if key.startswith("slipway.")}
     expected = {"name": version.name, "version": "3", "run": "run-3", "data": "d" * 64, "inputs": "made"}
-    assert ours == {**expected, "digest": version.tags["digest"], "commit": "c0ffee"}
+    assert ours == {**expected, "digest": version.digest, "commit": "c0ffee"}
 
 
 def test_context_has_only_code_requirements_and_bundle(tmp_path, bundle):
@@ -233,17 +232,14 @@ def test_dockerfile_and_command_have_the_same_base():
 
 def test_bundle_of_another_version_is_refused(settings, bundle, version):
     """A bundle of another version, or a damaged one, is never built into an image."""
-    version.version = "4"
     with pytest.raises(StageError, match="of version 3, not of 4"):
-        build.build(Tags(), settings, version, bundle)
-    version.version = "3"
+        build.build(Tags(), settings, replace(version, number="4"), bundle)
     with (bundle / "model.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(StageError, match=r"model\.onnx is damaged"):
         build.build(Tags(), settings, version, bundle)
-    del version.tags["digest"]
     with pytest.raises(RegistryError, match="not registered by this pipeline"):
-        build.build(Tags(), settings, version, bundle)
+        build.build(Tags(), settings, replace(version, digest=""), bundle)
 
 
 def test_missing_engine_is_reported(settings, bundle, version, tmp_path):
@@ -370,10 +366,10 @@ def test_push_reports_its_progress(tmp_path, monkeypatch, settings, bundle, vers
 def test_pushed_image_is_neither_built_nor_pushed_again(tmp_path, monkeypatch, settings, bundle, version):
     """A version is done when the registry still has the image of its tag."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
-    version.tags["image"] = f"reg.example/a@{DIGEST}"
+    version = replace(version, image=f"reg.example/a@{DIGEST}")
     with fake_engine(tmp_path) as server:
         image = build.build(Tags(), settings, version, bundle)
-    assert image["image"] == version.tags["image"] and image["pushed"]
+    assert image["image"] == version.image and image["pushed"]
     assert not {"build", "push"} & set(server.asked)
 
 
@@ -388,7 +384,7 @@ def test_pushed_image_is_neither_built_nor_pushed_again(tmp_path, monkeypatch, s
 def test_missing_image_is_pushed_again(tmp_path, monkeypatch, settings, bundle, version, tagged, status, message):  # fmt: skip
     """A digest that was deleted in the registry, or is in another one, is built and pushed again."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
-    version.tags["image"] = tagged
+    version = replace(version, image=tagged)
     tags = Tags()
     with fake_engine(tmp_path, push=[PUSHED]) as server:
         if message:
@@ -400,7 +396,7 @@ def test_missing_image_is_pushed_again(tmp_path, monkeypatch, settings, bundle, 
 def test_unreachable_registry_does_not_count_as_empty(tmp_path, monkeypatch, settings, bundle, version):
     """When the registry cannot be asked for the image, that is an error, and no other image is built."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
-    version.tags["image"] = f"reg.example/a@{DIGEST}"
+    version = replace(version, image=f"reg.example/a@{DIGEST}")
     with fake_engine(tmp_path) as server:
         server.statuses["/distribution/"] = (500, "dial tcp: connect: connection refused")
         with pytest.raises(ImageError, match=r"reg\.example was lost or does not answer"):
@@ -411,9 +407,9 @@ def test_unreachable_registry_does_not_count_as_empty(tmp_path, monkeypatch, set
 def test_machine_without_engine_deploys_a_pushed_image(monkeypatch, settings, bundle, version, capsys):
     """The image is found by its tag without an engine, and a message says that nobody checked it."""
     monkeypatch.setenv("IMAGE_REPOSITORY", "reg.example/a")
-    version.tags["image"] = f"reg.example/a@{DIGEST}"
+    version = replace(version, image=f"reg.example/a@{DIGEST}")
     image = build.build(Tags(), settings, version, bundle)
-    assert image["image"] == version.tags["image"] and image["size_mb"] is None
+    assert image["image"] == version.image and image["size_mb"] is None
     assert "not looked up" in capsys.readouterr().out
 
 
@@ -435,8 +431,8 @@ def test_missing_registration_names_the_verb(monkeypatch, tmp_path):
 def test_stale_registration_is_refused(monkeypatch, tmp_path, settings, version):
     """A build/registered.json whose version is another one in MLflow (emptied meanwhile) is refused."""
     monkeypatch.setattr(build, "BUILD", tmp_path)
-    monkeypatch.setattr(build.registry, "by_number", lambda *_: version)
-    artifacts.write_json(tmp_path / "registered.json", {"version": "3", "digest": version.tags["digest"]})
+    monkeypatch.setattr(build.versions, "by_number", lambda *_: version)
+    artifacts.write_json(tmp_path / "registered.json", {"version": "3", "digest": version.digest})
     assert build.chosen(None, settings, None) is version
     artifacts.write_json(tmp_path / "registered.json", {"version": "3", "digest": "other"})
     with pytest.raises(StageError, match="another version 3"):
@@ -447,7 +443,7 @@ def test_invalid_repository_is_refused_before_anything_starts(monkeypatch, capsy
     """The command refuses it with two lines and status 1, before it starts MLflow."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("IMAGE_REPOSITORY", "ghcr.io/team/my model")
-    monkeypatch.setattr(build.registry, "connect", lambda _: pytest.fail("MLflow was started"))
+    monkeypatch.setattr(build.versions, "connect", lambda _: pytest.fail("MLflow was started"))
     assert build_image.main([]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: IMAGE_REPOSITORY=ghcr.io/team/my model") and "next: " in said

@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from pipeline import processes
 from pipeline.errors import RegistryError
 from pipeline.registry import deployments, mlflow_server, once, versions
+from pipeline.registry.model_version import ModelVersion
 from tests.pipeline.registry.embedded_mlflow import embedded
 from tests.spine.flaky_proxy import AFTER, BEFORE, flaky
 
@@ -68,7 +69,7 @@ def records(client, name) -> list:
 
 def alias(client, name) -> str:
     """The version in production."""
-    return versions.by_alias(client, name, "production").version
+    return versions.by_alias(client, name, "production").number
 
 
 def test_successful_deployment_is_recorded(client, name):
@@ -82,7 +83,7 @@ def test_successful_deployment_is_recorded(client, name):
     run = client.get_run(record)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "production: version 1 deployed")
     assert "version 1 → version 1, deployed" in run.data.tags["mlflow.note.content"]
-    assert client.get_model_version(name, "1").tags[deployments.LAST] == record
+    assert versions.by_number(client, name, "1").last_deployment == record
 
 
 def test_failed_deployment_records_the_reason(client, name):
@@ -122,7 +123,7 @@ def test_next_command_completes_a_rollback_s_bookkeeping(client, name, capsys):
     for _ in range(2):
         deployments.settle(client, name, "production", serving("1"))
     assert (tags(client, record)["result"], tags(client, record)["bookkeeping"]) == ("deployed", "done")
-    assert (alias(client, name), versions.by_alias(client, name, "previous").version) == ("1", "2")
+    assert (alias(client, name), versions.by_alias(client, name, "previous").number) == ("1", "2")
     assert "promoted" in client.get_model_version(name, "1").tags
     assert "rolled_back" in client.get_model_version(name, "2").tags
     assert capsys.readouterr().err.count("note: ") == 2
@@ -201,16 +202,18 @@ def test_retries_create_nothing_twice(client, server, every, kinds):
         model = once.logged_model(shaky, run, "model", {"p": 1})
         client.create_registered_model(name)
         version = once.make(
-            lambda: shaky.create_model_version(
-                name, model.model_uri, run.info.run_id, tags={"digest": "d1"}, model_id=model.model_id
+            lambda: ModelVersion.from_mlflow(
+                shaky.create_model_version(
+                    name, model.model_uri, run.info.run_id, tags={"digest": "d1"}, model_id=model.model_id
+                )
             ),
-            lambda: versions.by_tag(shaky, name, "digest", "d1"),
+            lambda: versions.by_digest(shaky, name, "d1"),
         )
         record = begin(shaky, name, moves_from="none", left="")
         deployments.end(shaky, record, "deployed")
         deployments.complete(shaky, name, "production", record)
         assert len(proxy.failed) >= 4
-    assert version.version == "1" and [one.version for one in versions.versions(client, name)] == ["1"]
+    assert version.number == "1" and [one.number for one in versions.versions(client, name)] == ["1"]
     runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
     assert [one.info.run_id for one in runs] == [run.info.run_id] and runs[0].data.tags["a"] == "b"
     assert [one.model_id for one in client.get_run(run.info.run_id).outputs.model_outputs] == [model.model_id]

@@ -79,7 +79,7 @@ def test_alias_moves_only_from_the_expected_version(client):
         versions.move_alias(client, "m", "production", "3", "1")
     with pytest.raises(RegistryError, match="is on version 2, not on no version"):
         versions.move_alias(client, "m", "production", "3", None)
-    assert versions.by_alias(client, "m", "production").version == "2"
+    assert versions.by_alias(client, "m", "production").number == "2"
     versions.move_alias(client, "m", "production", "2", "1")  # it is there already, as when run again after a kill
 
 
@@ -99,15 +99,15 @@ def test_one_of_concurrent_moves_wins(client):
         thread.start()
     for thread in threads:
         thread.join()
-    winner = versions.by_alias(client, "m", "race").version
+    winner = versions.by_alias(client, "m", "race").number
     assert winner in "23" and len(errors) == 2
 
 
-def test_version_is_found_by_number_or_tag(client):
+def test_version_is_found_by_number_or_digest(client):
     """An unknown number is refused with a list of the versions."""
-    assert versions.by_number(client, "m", "2").tags["digest"] == "d2"
-    assert versions.by_tag(client, "m", "digest", "d3").version == "3"
-    assert versions.by_tag(client, "m", "digest", "other") is None
+    assert versions.by_number(client, "m", "2").digest == "d2"
+    assert versions.by_digest(client, "m", "d3").number == "3"
+    assert versions.by_digest(client, "m", "other") is None
     with pytest.raises(RegistryError, match="no version 9") as refused:
         versions.by_number(client, "m", "9")
     assert refused.value.then == "versions in MLflow: 3, 2, 1"
