@@ -2,7 +2,8 @@
 
     make pictures
 
-Needs Chromium with its driver, and the ports of pipeline.toml. Writes docs/pictures/.
+Needs Chromium with its driver, a font with emoji, and the ports of pipeline.toml. Writes docs/pictures/. What takes long on a busy machine
+is seen in the recording, so run it on an idle one.
 """
 
 import argparse
