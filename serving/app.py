@@ -4,14 +4,12 @@ from pathlib import Path
 
 from serving.access.callers import Callers
 from serving.config import Config
+from serving.http.endpoints import PATHS
 from serving.http.fast_path import FastPath
 from serving.model.bundle import open_bundle
 from serving.model.predictor import load_predictor
 from serving.telemetry.logs import RequestLog
 from serving.telemetry.metrics import Metrics
-
-PATHS = ("/health", "/healthz", "/readyz", "/ping", "/version", "/model/info", "/metrics", "/admin/status")
-PAGES = ("/", "/docs", "/redoc", "/openapi.json")
 
 
 def create_app(folder: Path, config: Config, processes: int = 1) -> FastPath:
@@ -21,7 +19,7 @@ def create_app(folder: Path, config: Config, processes: int = 1) -> FastPath:
     """
     bundle = open_bundle(folder)
     predictor, callers = load_predictor(bundle), Callers(config)
-    metrics = Metrics(bundle, [*FastPath.PATHS, *PATHS, *PAGES], processes)
+    metrics = Metrics(bundle, PATHS, processes)
 
     def framework(fast_path: FastPath):
         from serving.http.framework_app import build_framework_app  # takes longer than all the rest of a start

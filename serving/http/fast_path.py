@@ -59,8 +59,6 @@ class Call:
 class FastPath:
     """ASGI application that answers predictions itself and hands every other path on."""
 
-    PATHS = ("/predict", "/predict/batch", "/invocations", "/feedback")
-
     def __init__(
         self,
         bundle: Bundle,
@@ -123,7 +121,7 @@ class FastPath:
         return b'{"status":"ready","model_version":%b}' % self._version
 
     def respond(self, path: str, headers: dict[bytes, bytes], raw: bytes, address: str) -> Response:
-        """The response to a POST of one of PATHS, with its headers by name; whatever was sent, it raises nothing."""
+        """The response to a POST of one of POSTS, with its headers by name; whatever was sent, it raises nothing."""
         call = _call(headers)
         self.metrics.own[IN_FLIGHT] += 1
         try:
@@ -137,7 +135,7 @@ class FastPath:
         return call.request_id.encode(), status, kind, answer, more
 
     def abandoned(self, path: str, headers: dict[bytes, bytes]) -> None:
-        """Count a POST of one of PATHS whose caller left before it was whole."""
+        """Count a POST of one of POSTS whose caller left before it was whole."""
         self.metrics.own[IN_FLIGHT] += 1
         self._done(path, "POST", _call(headers), GONE)
 

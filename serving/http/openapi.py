@@ -1,44 +1,30 @@
 """The OpenAPI document of this very service: its model's features and classes, its keys, and every answer it can give.
 
-What fits the document is accepted, and what does not is refused; the tests hold the service to it with random requests.
+Its schemas are those of the types that read requests and write answers. What fits the document is accepted, and what does not is
+refused; the tests hold the service to it with random requests.
 """
 
 import csv
 import io
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-
 from serving.config import Config
-from serving.http import schemas
+from serving.http import answers, schemas
+from serving.http.endpoints import GETS, GROUPS, POSTS, Endpoint
 from serving.http.schemas import Schema, ref
+from serving.model.bundle import Release
 from serving.model.contract import Contract
 from serving.model.predictor import Answer
 from serving.problems import MEDIA_TYPE
 from serving.requests.body import LARGEST_BODY
 
 JSON, CSV, TEXT = "application/json", "text/csv", "text/plain"
-SCOPED = {"/metrics": "metrics", "/admin/status": "admin"}
 TEXTS = {
     "/ping": ("\n", "An empty line."),
     "/version": ("3.17.0", "The version."),
     "/metrics": ('slipway_requests_total{path="/predict",status="200"} 1.0\n', "The metrics."),
 }
 READY = ("/readyz", "/ping")  # they ask the model
-
-TAGS = {
-    "Predictions": "Ask the model, and tell what turned out to be true.",
-    "Model": "Which model this is.",
-    "Checks": "Whether the service answers, for people and for what watches it.",
-    "Operation": "Metrics and set-up.",
-}
-GROUPS = {
-    "Predictions": ("/predict", "/predict/batch", "/invocations", "/feedback"),
-    "Model": ("/model/info", "/version"),
-    "Checks": ("/health", "/healthz", "/readyz", "/ping"),
-    "Operation": ("/metrics", "/admin/status"),
-}
 
 PROBLEMS = {
     "400": "The body is not JSON (or CSV).",
@@ -62,149 +48,118 @@ HEADERS: dict[str, tuple[str, Schema]] = {
 SENT_WITH = {"401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}
 
 
-def document(app: FastAPI, contract: Contract, answer: Answer, version: str, config: Config) -> Schema:
-    """The document of this app as it is configured; `answer` is what the model says to the contract's example row."""
-    base = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    for path, schema in schemas.about(contract).items():
-        base["paths"][path]["get"]["responses"] = {"200": _good("What is asked for.", {JSON: {"schema": schema}})}
-    for path, (example, words) in TEXTS.items():
-        text = {TEXT: {"schema": schemas.TEXT, "example": example}}
-        base["paths"][path]["get"]["responses"] = {"200": _good(words, text)}
-    for path in READY:
-        base["paths"][path]["get"]["responses"]["503"] = _bad("503")
-    for path, operation in _predictions(contract, answer, version).items():
-        base["paths"][path] = {"post": operation}
-    if config.database:
-        base["paths"]["/feedback"] = {"post": _feedback(contract)}
-        for path in ("/predict", "/predict/batch"):
-            base["paths"][path]["post"]["responses"]["200"]["links"] = {"feedback": _link(contract)}
-    for path, operations in base["paths"].items():
-        for method, operation in operations.items():
-            _complete(path, method, operation, config)
-    answers = {
-        status for operations in base["paths"].values() for one in operations.values() for status in one["responses"]
+def document(contract: Contract, answer: Answer, release: Release, config: Config) -> Schema:
+    """The document of a service as it is configured; `answer` is what the model says to the contract's example row."""
+    about = f"Predicts {contract.target} ({contract.task})."
+    posts = _posts(contract, answer, release.version, config)
+    endpoints = [endpoint for endpoint in (*POSTS, *GETS) if endpoint.method == "get" or endpoint.path in posts]
+    paths = {
+        one.path: {one.method: _operation(one, posts.get(one.path) or _get(one.path), config)} for one in endpoints
     }
-    base["components"] = _components(contract, config, answers)
-    base["tags"] = [{"name": name, "description": words} for name, words in TAGS.items()]
-    order = [path for paths in GROUPS.values() for path in paths]
-    base["paths"] = {path: base["paths"][path] for path in order if path in base["paths"]}
-    return base
+    given = {status for methods in paths.values() for one in methods.values() for status in one["responses"]}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": release.name, "description": about, "version": release.version},
+        "paths": paths,
+        "components": _components(contract, config, given),
+        "tags": [{"name": name, "description": words} for name, words in GROUPS.items()],
+    }
 
 
-def _predictions(contract: Contract, answer: Answer, version: str) -> Schema:
-    common = {"model_version": version, "request_id": "b2a7c0", "latency_ms": 0.21}
+def _operation(endpoint: Endpoint, own: Schema, config: Config) -> Schema:
+    """An operation: what is its own, and what all have, as names, keys, the header that names a request, and problems."""
+    statuses = ["405", "500"]
+    if guarded := bool(endpoint.scope) and not config.open:
+        statuses += ["401", "403"]
+    if endpoint.method == "post" and (config.rate_limit or config.rate_limit_bytes):
+        statuses.append("429")
+    return {
+        "tags": [endpoint.group],
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.does,
+        "operationId": endpoint.name,
+        "parameters": [{"$ref": "#/components/parameters/RequestId"}],
+        **own,
+        "responses": dict(sorted({**own["responses"], **_bad(*statuses)}.items())),
+        **({"security": [{"Key": [endpoint.scope]}, {"Bearer": [endpoint.scope]}]} if guarded else {}),
+    }
+
+
+def _get(path: str) -> Schema:
+    if path in answers.ABOUT:
+        good = _good("What is asked for.", {JSON: {"schema": ref(answers.ABOUT[path].__name__)}})
+    else:
+        example, words = TEXTS[path]
+        good = _good(words, {TEXT: {"schema": {"type": "string"}, "example": example}})
+    return {"responses": {"200": good, **(_bad("503") if path in READY else {})}}
+
+
+def _posts(contract: Contract, answer: Answer, version: str, config: Config) -> dict[str, Schema]:
+    """What is their own of the operations of the fast path."""
     named = {column.name: column.example for column in contract.inputs}
-    plain = [answer["value"] if "value" in answer else answer["class_id"]]
+    tail = {"model_version": version, "request_id": "b2a7c0", "latency_ms": 0.21}
+    one = {"by name": {"features": named}, "as a list": {"features": contract.example}}
+    many = {"two rows": {"features": [contract.example, named], "request_id": "b2a7c0"}}
     forms = {
         "dataframe_split": {"columns": list(named), "data": [contract.example]},
         "dataframe_records": [named],
         "instances": [contract.example],
         "inputs": {name: [value] for name, value in named.items()},
     }
-    mlflow = _post(
-        "Predict rows as clients of `mlflow models serve` send them; a class is answered by its number.",
-        schemas.invocation(contract),
-        {form: {form: rows} for form, rows in forms.items()},
-        schemas.invocation_answer(contract),
-        {"predictions": plain},
-    )
-    mlflow["requestBody"]["content"][CSV] = {
+    plain = {"predictions": [answer["value"] if "value" in answer else answer["class_id"]]}
+    posts = {
+        "/predict": _post("Request", one, "Prediction", {**answer, **tail}),
+        "/predict/batch": _post("Batch", many, "Predictions", {"predictions": [answer, answer], **tail}),
+        "/invocations": _post("Invocation", {form: {form: forms[form]} for form in forms}, "Invoked", plain),
+    }
+    posts["/invocations"]["responses"] |= _bad("415")
+    posts["/invocations"]["requestBody"]["content"][CSV] = {
         "schema": {"type": "string", "description": "A line of names in any order, then a line for each row."},
         "examples": {"one row": {"value": _csv(named)}},
     }
-    mlflow["responses"]["415"] = _bad("415")
-    return {
-        "/predict": _post(
-            "Predict one row, given as a list in contract order or as an object {name: value}.",
-            schemas.request(ref("Row")),
-            {"by name": {"features": named}, "as a list": {"features": contract.example}},
-            ref("Prediction"),
-            {**answer, **common},
-        ),
-        "/predict/batch": _post(
-            "Predict up to 10,000 rows at once; one wrong row refuses the whole batch and is named.",
-            schemas.request(schemas.many(ref("Row"))),
-            {"two rows": {"features": [contract.example, named], "request_id": "b2a7c0"}},
-            ref("Predictions"),
-            {"predictions": [answer, answer], **common},
-        ),
-        "/invocations": mlflow,
-    }
+    if config.database:
+        told = {"request_id": "b2a7c0", "outcome": contract.classes[0] if contract.classes else 12.5}
+        given = {"one row": told, "a row of a batch": {**told, "row": 1}}
+        posts["/feedback"] = _post("Feedback", given, "FeedbackKept", {**told, "row": 0})
+        body, words = {**told, "request_id": "$response.body#/request_id"}, "Feedback names the request by its id."
+        for path in ("/predict", "/predict/batch"):
+            link = {"operationId": "feedback", "requestBody": body, "description": words}
+            posts[path]["responses"]["200"]["links"] = {"feedback": link}
+    return posts
 
 
-def _feedback(contract: Contract) -> Schema:
-    given = {"request_id": "b2a7c0", "outcome": _outcome(contract)}
-    return _post(
-        "Say what turned out to be true for a request that was answered before.",
-        schemas.feedback(contract),
-        {"one row": given, "a row of a batch": {**given, "row": 1}},
-        schemas.feedback_answer(contract),
-        {**given, "row": 0},
-    )
-
-
-def _link(contract: Contract) -> Schema:
-    """How feedback names an answer."""
-    body = {"request_id": "$response.body#/request_id", "outcome": _outcome(contract)}
-    return {"operationId": "feedback", "requestBody": body, "description": "Feedback names the request by its id."}
-
-
-def _outcome(contract: Contract) -> Any:
-    return contract.classes[0] if contract.classes else 12.5
-
-
-def _post(does: str, taken: Schema, examples: dict[str, Any], given: Schema, answer: Schema) -> Schema:
-    """An operation of the fast path, which the framework knows nothing of."""
+def _post(taken: str, examples: dict[str, Any], given: str, answer: Schema) -> Schema:
     shown = {name: {"value": value} for name, value in examples.items()}
+    good = _good("The answer.", {JSON: {"schema": ref(given), "example": answer}})
     return {
-        "description": does,
-        "requestBody": {"required": True, "content": {JSON: {"schema": taken, "examples": shown}}},
-        "responses": {
-            "200": _good("The answer.", {JSON: {"schema": given, "example": answer}}),
-            **{status: _bad(status) for status in ("400", "413", "422")},
-        },
+        "requestBody": {"required": True, "content": {JSON: {"schema": ref(taken), "examples": shown}}},
+        "responses": {"200": good, **_bad("400", "413", "422")},
     }
 
 
-def _complete(path: str, method: str, operation: Schema, config: Config) -> None:
-    """Add what each operation has: names, keys, the header that names a request, and the problems that all share."""
-    operation["tags"] = [next(tag for tag, paths in GROUPS.items() if path in paths)]
-    operation["operationId"] = path.strip("/").replace("/", "_")
-    operation["summary"] = path.strip("/").replace("/", " ").capitalize()
-    operation["parameters"] = [{"$ref": "#/components/parameters/RequestId"}]
-    scope = "predict" if method == "post" else SCOPED.get(path)
-    statuses = ["405", "500"]
-    if scope and not config.open:
-        operation["security"] = [{"Key": [scope]}, {"Bearer": [scope]}]
-        statuses += ["401", "403"]
-    if method == "post" and (config.rate_limit or config.rate_limit_bytes):
-        statuses.append("429")
-    responses = {**operation["responses"], **{status: _bad(status) for status in statuses}}
-    operation["responses"] = dict(sorted(responses.items()))
-
-
-def _components(contract: Contract, config: Config, answers: set[str]) -> Schema:
+def _components(contract: Contract, config: Config, given: set[str]) -> Schema:
     name = {
         "name": "X-Request-ID",
         "in": "header",
         "required": False,
         "description": "The answer carries it again when it is 1 to 128 visible ASCII characters; any other is left out.",
-        "schema": schemas.TEXT,
+        "schema": {"type": "string"},
         "example": "b2a7c0",
     }
+    sent = {"X-Request-ID", *(SENT_WITH[status] for status in given & SENT_WITH.keys())}
     problem = {MEDIA_TYPE: {"schema": ref("Problem")}}
     made: Schema = {
-        "schemas": schemas.components(contract),
+        "schemas": schemas.components(contract, bool(config.database)),
         "parameters": {"RequestId": name},
         "headers": {
             title: {"description": words, "required": True, "schema": schema}
             for title, (words, schema) in HEADERS.items()
-            if title == "X-Request-ID" or any(SENT_WITH.get(status) == title for status in answers)
+            if title in sent
         },
         "responses": {
             f"Problem{status}": {"description": words, "headers": _headers(status), "content": problem}
             for status, words in PROBLEMS.items()
-            if status in answers
+            if status in given
         },
     }
     if not config.open:
@@ -220,8 +175,8 @@ def _good(words: str, content: Schema) -> Schema:
     return {"description": words, "headers": _headers("200"), "content": content}
 
 
-def _bad(status: str) -> Schema:
-    return {"$ref": f"#/components/responses/Problem{status}"}
+def _bad(*statuses: str) -> Schema:
+    return {status: {"$ref": f"#/components/responses/Problem{status}"} for status in statuses}
 
 
 def _headers(status: str) -> Schema:

@@ -1,298 +1,169 @@
-"""JSON schemas of what the service takes and gives, made from the contract: what fits is accepted, the rest is refused."""
+"""JSON schemas of what the service takes and gives: those of the types that read requests and write answers."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
-from serving.access.keys import NAME, SCOPES
-from serving.model.bundle import Release
-from serving.model.contract import LARGEST, Contract, Input, Observed, listed
+from serving.http import answers
+from serving.model.contract import Contract
+from serving.model.features import VALUES
 from serving.model.rows import MANY
 from serving.model.unseen import Unseen
-from serving.requests.body import LARGEST_BATCH, LONGEST_SUBJECT
+from serving.requests.body import LARGEST_BATCH
+from serving.requests.decoder import request_type, row_types
+from serving.requests.feedback import feedback_type
+from serving.requests.request_ids import RequestId
 
 Schema = dict[str, Any]
 
-TEXT: Schema = {"type": "string"}
-POSITIVE: Schema = {"type": "number", "minimum": 0}
-REQUEST_ID: Schema = {
-    "type": "string",
-    "pattern": "^[!-~]+$",
-    "minLength": 1,
-    "maxLength": 128,
-    "examples": ["b2a7c0"],
-}
+REF = "#/components/schemas/{name}"
+DATA = ("enum", "const", "examples", "default", "required", VALUES)  # keys of a schema that hold values, and no schemas
 
 
 def ref(name: str) -> Schema:
     """A reference to one of the document's schemas."""
-    return {"$ref": f"#/components/schemas/{name}"}
+    return {"$ref": REF.format(name=name)}
 
 
-def closed(properties: Schema, required: Sequence[str] | None = None) -> Schema:
-    """An object of these properties and no other; all are required, unless `required` names some."""
-    needed = list(properties) if required is None else list(required)
-    return {"type": "object", "required": needed, "additionalProperties": False, "properties": properties}
+def _as(schema: Schema) -> Any:
+    """The type of what has this schema, where msgspec has none."""
+    return Annotated[Any, Meta(extra_json_schema=schema)]
 
 
-def many(items: Schema, description: str = "") -> Schema:
-    """As many as a batch may have."""
-    words = {"description": description} if description else {}
-    return {"type": "array", "items": items, "minItems": 1, "maxItems": LARGEST_BATCH, **words}
+def _many(items: Any, description: str | None = None) -> Any:
+    """The type of as many as a batch may have."""
+    return Annotated[list[items], Meta(min_length=1, max_length=LARGEST_BATCH, description=description)]
 
 
-def components(contract: Contract) -> Schema:
-    """The schemas that the paths refer to, by name."""
-    _, made = msgspec.json.schema_components([Input, Observed], ref_template="#/components/schemas/{name}")
-    tail = {
-        "model_version": {**TEXT, "description": "The version of the model that answered."},
-        "request_id": {**REQUEST_ID, "description": "That of the body, else of X-Request-ID, else a new one."},
-        "latency_ms": {**POSITIVE, "description": "Milliseconds that the answer took."},
-    }
-    warned = {} if not Unseen(contract).columns else {"warnings": _warnings()}
-    answer = _answer(contract)
-    return {
-        "Features": closed({column.name: feature(column, contract.largest) for column in contract.inputs}),
-        "Row": {"anyOf": [ref("Features"), _list(contract)]},
-        "Answer": closed(answer),
-        "Prediction": closed({**answer, **tail, **warned}, [*answer, *tail]),
-        "Predictions": closed(
-            {"predictions": many(ref("Answer"), "One for each row, in order."), **tail, **warned},
-            ["predictions", *tail],
-        ),
-        "Problem": _problem(),
-        **{name: {**schema, "required": list(schema["properties"])} for name, schema in made.items()},
-    }
+def plain(schema: Any) -> Any:
+    """What msgspec says of a type, in the words of JSON Schema that people and their tools read best."""
+    if not isinstance(schema, dict):
+        return [plain(one) for one in schema] if isinstance(schema, list) else schema
+    made: Schema = {}
+    for key, part in schema.items():
+        if key == "properties":  # whose names may be any
+            part = {name: plain(one) for name, one in part.items()}
+        made[key] = part if key == "properties" or key in DATA else plain(part)
+    if VALUES in made:
+        made["enum"] = made.pop(VALUES)
+        made.pop("anyOf", None)
+    match made.get("anyOf"):
+        case [{"type": str(kind)} as one, {"type": "null"}] if kind != "array":
+            made |= {**one, "type": [kind, "null"]}
+            del made["anyOf"]
+    if made.get("multipleOf") == 1:
+        del made["multipleOf"]
+        made["type"] = "integer"
+    if "pattern" in made:  # Python's ends of a text, as JavaScript has them
+        made["pattern"] = made["pattern"].replace(r"\A", "^").replace(r"\Z", "$")
+    return made
 
 
-def feature(column: Input, largest: float) -> Schema:
-    """One feature of a row: what `Input.read` takes, for a model whose largest number is `largest`."""
-    schema: Schema = {"description": f"Allowed is {column.allowed}.", "examples": [column.example]}
-    json_type = {"text": "string"}.get(column.type, column.type)
-    types, values = [json_type], column.values
-    if column.type == "boolean":
-        types = ["boolean", "integer"]
-        values = [value for value in (False, True, 0, 1) if column.values is None or value in column.values]
-        schema["description"] += " 0 and 1 are read as false and true."
-    elif column.type in ("number", "integer"):
-        schema |= column.bounds(largest)
-    if column.nullable:
-        types.append("null")
-        values = values and [*values, None, *([""] if column.type == "text" else [])]
-        schema["description"] += ' "" is null, too.' if column.type == "text" else ""
-    schema["type"] = types if len(types) > 1 else json_type
-    if values is not None:
-        schema["enum"] = values
-    seen = column.observed
-    if seen and seen.minimum is not None and seen.maximum is not None:
-        schema["description"] += f" In training it went from {seen.minimum:.12g} to {seen.maximum:.12g}."
-    if seen and seen.values:
-        schema["description"] += f" In training it was one of {listed(seen.values)}."
-    return schema
+REQUEST_ID = plain(msgspec.json.schema(RequestId))
 
 
-def request(features: Schema) -> Schema:
-    """The body of /predict or /predict/batch."""
-    fields = {
-        "features": features,
-        "request_id": {
-            **REQUEST_ID,
-            "type": ["string", "null"],
-            "description": "Comes back in the answer and its header; feedback names the request by it.",
-        },
-        "subject": {
-            "type": ["string", "null"],
-            "minLength": 1,
-            "maxLength": LONGEST_SUBJECT,
-            "description": "Whom the rows are about. Only a hash of it is kept, so that the records can be deleted.",
-            "examples": ["customer-4711"],
-        },
-    }
-    return closed(fields, ["features"])
+def components(contract: Contract, feedback: bool) -> dict[str, Schema]:
+    """The schemas that the paths refer to, by name; those of feedback only where it is taken."""
+    listed, named = row_types(contract)
+    row = _as(ref("Row"))
+    types = [listed, named, _record(contract), request_type("Request", row), request_type("Batch", _many(row))]
+    types += [*_predictions(contract), *answers.ABOUT.values(), answers.Problem]
+    if feedback:
+        types += [feedback_type(contract, "Feedback", 0), feedback_type(contract, "FeedbackKept")]
+    (in_order, *_), made = msgspec.json.schema_components(types, ref_template=REF)
+    made = {name: plain(schema) for name, schema in made.items()}
+    for name in ("Input", "Observed", "ModelInfo", "Status"):
+        made[name]["required"] = list(made[name]["properties"])  # what has a default is written all the same
+    made["List"] = {"description": "The features in the order of the contract.", **plain(in_order)}
+    made["Row"] = {"anyOf": [ref("Features"), ref("List")]}
+    made["Invocation"] = _invocation(contract, made["Record"])
+    return made
 
 
-def invocation(contract: Contract) -> Schema:
-    """The JSON body of /invocations: one of MLflow's four forms."""
-    rows = {"anyOf": [_rows(contract), _columns(contract)]}
-    forms = {
-        "dataframe_split": _split(contract),
-        "dataframe_records": _rows(contract),
-        "instances": rows,
-        "inputs": rows,
-    }
-    params = {"description": "Taken and not used."}
-    return {"oneOf": [closed({form: schema, "params": params}, [form]) for form, schema in forms.items()]}
-
-
-def invocation_answer(contract: Contract) -> Schema:
-    """The answer of /invocations."""
-    answer = _answer(contract)
-    return closed({"predictions": many(answer["value"] if "value" in answer else answer["class_id"])})
-
-
-def feedback(contract: Contract) -> Schema:
-    """The body of /feedback."""
-    fields = _feedback(contract)
-    return closed(fields, ["request_id", "outcome"])
-
-
-def feedback_answer(contract: Contract) -> Schema:
-    """The answer of /feedback."""
-    return closed(_feedback(contract))
-
-
-def about(contract: Contract) -> Schema:
-    """The answer of each path that is no prediction, by path."""
-    release = dict.fromkeys(Release.__struct_fields__, TEXT)
-    model = {
-        "task": {"enum": ["binary", "multiclass", "regression"]},
-        "target": TEXT,
-        "positive": {"type": ["string", "null"], "description": "The class whose probability counts; binary only."},
-        "classes": {"type": "array", "items": TEXT},
-        "inputs": {"type": "array", "items": ref("Input")},
-    }
-    uptime = {"uptime_seconds": POSITIVE}
-    return {
-        "/health": closed({"status": {"const": "ok"}, "model": TEXT, "version": TEXT, **uptime}),
-        "/healthz": closed({"status": {"const": "alive"}}),
-        "/readyz": closed({"status": {"const": "ready"}, "model_version": TEXT}),
-        "/model/info": closed({**release, **model}),
-        "/admin/status": closed({**release, **uptime, **_status()}),
-    }
-
-
-def _status() -> Schema:
-    caller = closed(
-        {
-            "name": {**TEXT, "pattern": f"^{NAME}$"},
-            "scopes": {"type": "array", "items": {"enum": list(SCOPES)}, "uniqueItems": True},
-        }
-    )
-    nobody = "null where no keys are asked for."
-    return {
-        "workers": {"type": "integer", "minimum": 0},
-        "callers": {"type": ["array", "null"], "items": caller, "description": f"Who has a key; {nobody}"},
-        "rate_limit": {**POSITIVE, "description": "Requests a second that one caller may make; 0 is no limit."},
-        "rate_limit_bytes": {**POSITIVE, "description": "Bytes a second that one caller may send; 0 is no limit."},
-        "prediction_log": {"enum": ["sqlite", "postgres", "postgresql", None], "description": "Where it is kept."},
-        "retention_days": {"type": ["number", "null"], "minimum": 0, "description": "For how long; 0 is for ever."},
-    }
-
-
-def _answer(contract: Contract) -> Schema:
-    if contract.task == "regression":
-        return {"value": {"type": "number", "description": f"The predicted {contract.target}."}}
-    classes, last = contract.classes, len(contract.classes) - 1
+def _predictions(contract: Contract) -> list[type]:
+    """The types of the answers to rows, which the fast path writes piece by piece."""
+    words = f"The predicted {contract.target}."
+    place: Any = Annotated[int, Meta(ge=0, le=len(contract.classes) - 1, description="The label's place in classes.")]
     share = {"type": "number", "description": "From 0 to 1, but for rounding, as all of them add up to 1."}
-    return {
-        "label": {"enum": classes, "description": f"The predicted {contract.target}."},
-        "class_id": {"type": "integer", "minimum": 0, "maximum": last, "description": "The label's place in classes."},
-        "probabilities": closed(dict.fromkeys(classes, share)),
+    if contract.task == "regression":
+        one: dict[str, Any] = {"value": Annotated[float, Meta(description=words)]}
+    else:
+        one = {
+            "label": Annotated[str, Meta(description=words, extra_json_schema={"enum": contract.classes})],
+            "class_id": place,
+            "probabilities": _as(_object(dict.fromkeys(contract.classes, share), additionalProperties=False)),
+        }
+    rest: dict[str, Any] = {
+        "model_version": Annotated[str, Meta(description="The version of the model that answered.")],
+        "request_id": Annotated[RequestId, Meta(description="That of the body, else of X-Request-ID, else a new one.")],
+        "latency_ms": Annotated[float, Meta(ge=0, description="Milliseconds that the answer took.")],
     }
+    if Unseen(contract).columns:
+        words = "What the model has answered without knowing it; only where there is any, and the first ten."
+        about = Meta(min_length=1, max_length=MANY, description=words)
+        rest["warnings"] = Annotated[list[answers.UnseenText], about] | UnsetType
+    many = _many(_struct("Answer", one), description="One for each row, in order.")
+    numbers = _many(place if contract.classes else float)
+    return [
+        _struct("Prediction", one | rest),
+        _struct("Predictions", {"predictions": many} | rest),
+        _struct("Invoked", {"predictions": numbers}),
+    ]
 
 
-def _feedback(contract: Contract) -> Schema:
-    limit = LARGEST["float64"]
-    number = {"type": "number", "minimum": -limit, "maximum": limit}
-    outcome = number if contract.task == "regression" else {"enum": contract.classes}
-    return {
-        "request_id": {**REQUEST_ID, "description": "The request_id of the answer that this is about."},
-        "outcome": {**outcome, "description": f"What {contract.target} turned out to be."},
-        "row": {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": LARGEST_BATCH - 1,
-            "default": 0,
-            "description": "Which row of a batch, counting from 0.",
-        },
-    }
+def _struct(name: str, fields: dict[str, Any]) -> type[msgspec.Struct]:
+    """The type of an answer with these fields and no other."""
+    given = [(field, kind, UNSET if field == "warnings" else msgspec.NODEFAULT) for field, kind in fields.items()]
+    return msgspec.defstruct(name, given, forbid_unknown_fields=True)
 
 
-def _list(contract: Contract) -> Schema:
-    """A row as a list."""
-    return {
-        "type": "array",
-        "description": "The features in the order of the contract.",
-        "prefixItems": [feature(column, contract.largest) for column in contract.inputs],
-        "items": False,
-        "minItems": len(contract.inputs),
-    }
+def _record(contract: Contract) -> type[msgspec.Struct]:
+    """The type of a row by name in MLflow's protocol: unknown names are left out, as is what may be null."""
+    fields: list[tuple[str, Any, Any]] = []
+    for number, column in enumerate(contract.inputs):
+        field = msgspec.field(name=column.name, default=None if column.nullable else msgspec.NODEFAULT)
+        fields.append((f"f{number}", column.kind(contract.largest), field))
+    return msgspec.defstruct("Record", fields, kw_only=True)
 
 
-def _rows(contract: Contract) -> Schema:
-    """Rows of /invocations, by name or as lists."""
-    forms = [_record(contract), _list(contract)]
-    if len(contract.inputs) == 1:
-        forms.append(feature(contract.inputs[0], contract.largest))
-    return many({"anyOf": forms})
-
-
-def _columns(contract: Contract) -> Schema:
-    """Rows as a list for each name; a value alone is a list of one."""
-    record = _record(contract)
-    return {
+def _invocation(contract: Contract, record: Schema) -> Schema:
+    """The body of /invocations: one of MLflow's four forms."""
+    one = record["properties"]
+    rows = _batch({"anyOf": [ref("Record"), ref("List"), *(one.values() if len(one) == 1 else ())]})
+    columns = {
         **record,
-        "description": "Each name has the same number of values, unknown ones, too.",
-        "properties": {name: {"anyOf": [one, many(one)]} for name, one in record["properties"].items()},
+        "description": "Each name has the same number of values, unknown ones, too; a value alone is a list of one.",
+        "properties": {name: {"anyOf": [schema, _batch(schema)]} for name, schema in one.items()},
         "additionalProperties": {"minItems": 1, "maxItems": LARGEST_BATCH},
         "minProperties": 1,
     }
-
-
-def _record(contract: Contract) -> Schema:
-    """A row by name: unknown names are left out, as is what may be null."""
-    one = {column.name: feature(column, contract.largest) for column in contract.inputs}
-    needed = [column.name for column in contract.inputs if not column.nullable]
-    return {"type": "object", "properties": one, **({"required": needed} if needed else {})}
-
-
-def _split(contract: Contract) -> Schema:
-    names = {
-        "const": list(contract.names),
-        "description": "They may come in another order, and unknown ones among them.",
+    words = "They may come in another order, and unknown ones among them."
+    names = {"const": list(contract.names), "description": words}
+    in_order = {**_batch(ref("List")), "description": "Rows in the order of columns."}
+    bare = _object({"columns": {"type": "null"}, "data": _batch(ref("Row"))}, ["data"])
+    either = {"anyOf": [rows, columns]}
+    forms = {
+        "dataframe_split": {"anyOf": [_object({"columns": names, "data": in_order}), bare]},
+        "dataframe_records": rows,
+        "instances": either,
+        "inputs": either,
     }
-    bare = {
-        "type": "object",
-        "required": ["data"],
-        "properties": {"columns": {"type": "null"}, "data": many(ref("Row"))},
+    params = {"description": "Taken and not used."}
+    return {
+        "oneOf": [
+            _object({form: schema, "params": params}, [form], additionalProperties=False)
+            for form, schema in forms.items()
+        ]
     }
-    full = {
-        "type": "object",
-        "required": ["columns", "data"],
-        "properties": {"columns": names, "data": many(_list(contract), "Rows in the order of columns.")},
-    }
-    return {"anyOf": [full, bare]}
 
 
-def _warnings() -> Schema:
-    warning = closed(
-        {
-            "feature": {**TEXT, "description": "The feature whose text the training never saw."},
-            "row": {"type": "integer", "minimum": 0, "description": "The row of a batch, counting from 0."},
-            "detail": TEXT,
-        },
-        ["feature", "detail"],
-    )
-    words = "What the model has answered without knowing it; only where there is any, and the first ten."
-    return {"type": "array", "items": warning, "minItems": 1, "maxItems": MANY, "description": words}
+def _batch(items: Schema) -> Schema:
+    """The schema of as many as a batch may have."""
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": LARGEST_BATCH}
 
 
-def _problem() -> Schema:
-    error = closed(
-        {
-            "feature": {**TEXT, "description": "The feature that is wrong."},
-            "row": {"type": "integer", "minimum": 0, "description": "The row of a batch, counting from 0."},
-            "detail": TEXT,
-        },
-        ["detail"],
-    )
-    fields = {
-        "type": {"const": "about:blank"},
-        "title": {**TEXT, "description": "The status in words."},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": {**TEXT, "description": "What is wrong, and what is allowed."},
-        "request_id": REQUEST_ID,
-        "errors": {"type": "array", "items": error, "minItems": 1, "description": "Each fault of the row."},
-    }
-    return closed(fields, [name for name in fields if name != "errors"])
+def _object(properties: Schema, required: list[str] | None = None, **more: Any) -> Schema:
+    """The schema of an object; all properties are required, unless `required` names some."""
+    needed = list(properties) if required is None else required
+    return {"type": "object", "properties": properties, "required": needed, **more}

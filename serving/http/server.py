@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from serving.http.endpoints import POSTS
 from serving.http.fast_path import FastPath, Response
 from serving.http.headers import by_name
 from serving.http.listening import take_no_more
@@ -35,7 +36,7 @@ ROOM = (
     64,
     1024,
 )  # file descriptors, at least and at most, that connections leave for all else, and for telling more of them
-DIRECT = {path.encode(): path for path in FastPath.PATHS}
+DIRECT = {endpoint.path.encode(): endpoint.path for endpoint in POSTS}
 HEADERS = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),

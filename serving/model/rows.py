@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.model.contract import Contract, shown
+from serving.model.contract import Contract
+from serving.model.features import shown
 
 Row = Sequence[float | str | None]  # checked, in contract order
 MANY = 10  # faults reported at once; more would make the response larger than the request

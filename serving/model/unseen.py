@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from serving.model.contract import Contract, shown
+from serving.model.contract import Contract
+from serving.model.features import shown
 from serving.model.rows import MANY, Row
 
 

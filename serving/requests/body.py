@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from serving.model.contract import Contract, Input, shown
+from serving.model.contract import Contract
+from serving.model.features import Input, shown
 from serving.problems import Problem
 from serving.requests import other_forms
 from serving.requests.request_ids import REQUEST_ID

@@ -7,18 +7,17 @@ What these types take is right, and it is most of what ever comes. What they ref
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from serving.model.contract import Contract, Input
+from serving.model.contract import Contract
 from serving.model.rows import Row, read_row, read_rows
 from serving.requests import other_forms
 from serving.requests.body import (
     LARGEST_BATCH,
     LONGEST_SUBJECT,
-    REQUEST_ID,
     Body,
     check_batch,
     check_number,
@@ -27,6 +26,7 @@ from serving.requests.body import (
 )
 from serving.requests.mlflow_protocol import read_invocation
 from serving.requests.other_forms import FORMS
+from serving.requests.request_ids import RequestId
 
 REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 PIECE = 32_768  # bytes of rows that are read in one go; while msgspec reads, no other thread runs
@@ -50,8 +50,11 @@ class Named(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 _NONE = msgspec.Raw()
-# What msgspec calls the bounds of JSON Schema.
-_BOUNDS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+_Subject = Annotated[str, Meta(min_length=1, max_length=LONGEST_SUBJECT, examples=["customer-4711"])]
+_ABOUT_ID = Meta(description="Comes back in the answer and its header; feedback names the request by it.")
+_ABOUT_SUBJECT = Meta(
+    description="Whom the rows are about. Only a hash of it is kept, so that the records can be deleted."
+)
 
 
 class _Split(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -74,9 +77,9 @@ class Decoder:
         self._contract, self._names = contract, list(contract.names)
         # Places of texts that may be null, which the model takes as "".
         self._texts = [n for n, column in enumerate(contract.inputs) if column.nullable and column.type == "text"]
-        listed, named = _rows(contract)
-        self._one = _decoder(listed | named)
-        self._many = _decoder(msgspec.Raw)
+        listed, named = row_types(contract)
+        self._one = msgspec.json.Decoder(request_type("Request", listed | named))
+        self._many = msgspec.json.Decoder(request_type("Batch", msgspec.Raw))
         self._listed = msgspec.json.Decoder(list[listed])  # type: ignore[valid-type]  # made at run time
         self._invocation = msgspec.json.Decoder(_Invocation)
         self._any = msgspec.json.Decoder(list[listed | named])  # type: ignore[valid-type]
@@ -225,47 +228,22 @@ def _text(raw: bytes) -> bytes:
     return raw
 
 
-def _decoder(features: Any) -> msgspec.json.Decoder:
-    name = Annotated[str, Meta(pattern=rf"\A{REQUEST_ID}\Z")]
-    subject = Annotated[str, Meta(min_length=1, max_length=LONGEST_SUBJECT)]
+def request_type(name: str, features: Any) -> Any:
+    """The type of a body, called so, whose `features` are of this type."""
     fields: list[tuple[str, Any, Any]] = [
         ("features", features, msgspec.NODEFAULT),
-        ("request_id", name | None, None),
-        ("subject", subject | None, None),
+        ("request_id", Annotated[RequestId | None, _ABOUT_ID], None),
+        ("subject", Annotated[_Subject | None, _ABOUT_SUBJECT], None),
     ]
-    return msgspec.json.Decoder(msgspec.defstruct("Request", fields, gc=False, forbid_unknown_fields=True))
+    return msgspec.defstruct(name, fields, gc=False, forbid_unknown_fields=True)
 
 
-def _rows(contract: Contract) -> tuple[Any, Any]:
+def row_types(contract: Contract) -> tuple[Any, Any]:
     """The types of a row as a list in contract order and by name."""
-    kinds = [_kind(column, contract.largest) for column in contract.inputs]
+    kinds = [column.kind(contract.largest) for column in contract.inputs]
     fields = [
         (f"f{number}", kind, msgspec.field(name=column.name))
         for number, (kind, column) in enumerate(zip(kinds, contract.inputs, strict=True))
     ]
-    named = msgspec.defstruct("Row", fields, bases=(Named,), gc=False, forbid_unknown_fields=True)
+    named = msgspec.defstruct("Features", fields, bases=(Named,), gc=False, forbid_unknown_fields=True)
     return tuple[tuple(kinds)], named  # type: ignore[misc]
-
-
-def _kind(column: Input, largest: float) -> Any:
-    """A type that takes nothing that the contract refuses; null is left to the model's dtype as NaN."""
-    if column.values is not None:
-        kind: Any = _one_of(column)
-    elif column.type == "text":
-        kind = str
-    elif column.type == "boolean":
-        kind = bool
-    else:
-        bounds: dict[str, Any] = {_BOUNDS[name]: bound for name, bound in column.bounds(largest).items()}
-        kind = Annotated[float, Meta(**bounds, multiple_of=1.0 if column.type == "integer" else None)]
-    return kind | None if column.nullable else kind
-
-
-def _one_of(column: Input) -> Any:
-    """The listed values; other numbers than whole ones cannot be listed in a type: such a body is always read slowly."""
-    values = [value for value in column.values or [] if value is not None]
-    if values and all(isinstance(value, str) for value in values):
-        return Literal[tuple(values)]
-    if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return Literal[tuple(values)]
-    return Literal["\0 never"]

@@ -1,13 +1,33 @@
 """What turned out to be true: POST /feedback, for a request that was answered before."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from serving.model.contract import LARGEST, Contract, is_number, listed, shown
+import msgspec
+from msgspec import Meta
+
+from serving.model.contract import Contract
+from serving.model.features import LARGEST, is_number, listed, shown
 from serving.problems import Problem
-from serving.requests.body import LARGEST_BATCH, REQUEST_ID, parse_json
+from serving.requests.body import LARGEST_BATCH, parse_json
+from serving.requests.request_ids import REQUEST_ID, RequestId
 
 FIELDS = {"request_id", "outcome", "row"}
+
+
+def feedback_type(contract: Contract, name: str, row: Any = msgspec.NODEFAULT) -> type[msgspec.Struct]:
+    """The type of what is told, called so, for the document; `row` is what stands for it when it is left out."""
+    limit, target = LARGEST["float64"], f"What {contract.target} turned out to be."
+    number = Annotated[float, Meta(ge=-limit, le=limit, description=target)]
+    label = Annotated[str, Meta(description=target, extra_json_schema={"enum": contract.classes})]
+    place = Meta(ge=0, le=LARGEST_BATCH - 1, description="Which row of a batch, counting from 0.")
+    about = Meta(description="The request_id of the answer that this is about.")
+    fields: list[tuple[str, Any, Any]] = [
+        ("request_id", Annotated[RequestId, about], msgspec.NODEFAULT),
+        ("outcome", number if contract.task == "regression" else label, msgspec.NODEFAULT),
+        ("row", Annotated[int, place], row),
+    ]
+    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
 
 
 def read_feedback(contract: Contract, raw: bytes) -> tuple[str, int, Any]:

@@ -10,7 +10,8 @@ import io
 import re
 from typing import Any
 
-from serving.model.contract import Contract, Input, shown
+from serving.model.contract import Contract
+from serving.model.features import Input, shown
 from serving.model.rows import Fault, Row, RowError, read_rows
 from serving.problems import Problem
 from serving.requests.body import LARGEST_BATCH, check_batch, check_number, parse_json

@@ -3,8 +3,12 @@
 import itertools
 import os
 import re
+from typing import Annotated
 
-REQUEST_ID = r"[\x21-\x7e]{1,128}"  # what can stand in a header as it is
+from msgspec import Meta
+
+REQUEST_ID = r"[!-~]{1,128}"  # what can stand in a header as it is
+RequestId = Annotated[str, Meta(pattern=rf"\A{REQUEST_ID}\Z", min_length=1, max_length=128, examples=["b2a7c0"])]
 
 _USABLE = re.compile(REQUEST_ID)
 _NUMBER = itertools.count()

@@ -9,8 +9,7 @@ from prometheus_client import REGISTRY
 from delivery.canary.verdict import Counts, Side, judge, lost, read, spread
 from pipeline.errors import DeployError
 from pipeline.settings import Canary
-from serving.app import PATHS
-from serving.http.fast_path import FastPath
+from serving.http.endpoints import PATHS
 from serving.model.bundle import open_bundle
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.prometheus import exposition
@@ -45,7 +44,7 @@ def verdict(stable: Side, canary: Side, waited: float = 1.0, differs: str | None
 def metrics(tmp_path):
     """Metrics of a service, without the service."""
 
-    return Metrics(open_bundle(make_bundle("binary", tmp_path / "bundle")), [*FastPath.PATHS, *PATHS])
+    return Metrics(open_bundle(make_bundle("binary", tmp_path / "bundle")), PATHS)
 
 
 def test_what_the_service_counts_is_read_by_path_without_its_probes(metrics):

@@ -9,11 +9,12 @@ from functools import cache
 import jsonschema
 import pytest
 
-from serving.app import PATHS
+from serving.http.endpoints import GETS
 from tests.serving.bundles import KINDS, make_bundle
 from tests.serving.service import HEADERS, serving, with_keys
 
 POSTS = {"/predict", "/predict/batch", "/invocations"}
+PATHS = {endpoint.path for endpoint in GETS}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from serving.model.contract import Contract, Input, name_fault
+from serving.model.contract import Contract, name_fault
+from serving.model.features import Input
 from serving.requests.decoder import Decoder
 
 ODD = ["", " ", "Umsatz\n(EUR)", 'a"b', "a\\b", "\ud800", "größe.cm", "f0", "self", "x" * 10_000]

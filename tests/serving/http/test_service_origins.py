@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from serving.app import PATHS
 from serving.config import ConfigError, read_config
+from serving.http.endpoints import PAGES, PATHS
 from tests.serving.bundles import make_bundle
 from tests.serving.service import HEADERS, serving, with_keys
 
@@ -120,7 +120,7 @@ def test_cors_is_off_by_default(binary, path):
     assert answers[0].status_code == (404 if path == "/nothing" else 405)
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/invocations", "/feedback", *PATHS])
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in PAGES])
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000"])
 def test_preflight_is_told_what_is_allowed(shared, path, origin):
     """Without a key, on the fast path and in the framework alike."""

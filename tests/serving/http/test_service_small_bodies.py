@@ -6,7 +6,7 @@ import time
 import pytest
 
 from serving.model.bundle import open_bundle
-from serving.model.contract import Input
+from serving.model.features import Input
 from serving.model.rows import RowError, read_row
 from serving.problems import Problem
 from serving.requests.feedback import read_feedback
