@@ -6,7 +6,6 @@ reads requests and writes their schema.
 
 import json
 import math
-import operator
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -16,13 +15,7 @@ from msgspec import Meta
 
 # The largest finite value; anything beyond would silently become infinity inside the model.
 LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
-# The bounds by msgspec's names: the words for each, and its comparison.
-BOUNDS = {
-    "ge": ("at least", operator.ge),
-    "gt": ("above", operator.gt),
-    "le": ("at most", operator.le),
-    "lt": ("below", operator.lt),
-}
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}  # msgspec's names, in words
 # The key of a type's schema that lists its values. msgspec would sort those of a Literal, and has no type for 0.5 or for true alone.
 VALUES = "x-values"
 NEVER = Literal["\0 never"]  # a type that accepts nothing that a client sends
@@ -157,13 +150,12 @@ class Input(Part, frozen=True, kw_only=True):
             return False
         if self.type == "integer" and value != math.floor(value):
             return False
-        (above, low), (below, high) = self._limits
-        return above(value, low) and below(value, high)
-
-    @cached_property
-    def _limits(self) -> list[tuple[Any, float]]:
-        """The two bounds as comparisons; a missing bound is infinite."""
-        return [(BOUNDS[name][1], bound) for name, bound in self.bounds(math.inf).items()]
+        return (
+            (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+            and (self.exclusive_minimum is None or value > self.exclusive_minimum)
+            and (self.exclusive_maximum is None or value < self.exclusive_maximum)
+        )
 
     @property
     def _range(self) -> str:
@@ -171,7 +163,7 @@ class Input(Part, frozen=True, kw_only=True):
         low, high = bounds.get("ge", -math.inf), bounds.get("le", math.inf)
         if -math.inf < low and high < math.inf:
             return f" from {low:.12g} to {high:.12g}"
-        said = " and ".join(f"{BOUNDS[name][0]} {bound:.12g}" for name, bound in bounds.items() if math.isfinite(bound))
+        said = " and ".join(f"{BOUNDS[name]} {bound:.12g}" for name, bound in bounds.items() if math.isfinite(bound))
         return (" of " if said.startswith("at ") else " ") + said if said else ""
 
 
