@@ -27,6 +27,7 @@ from pipeline.errors import PortabilityError, ProjectError, RegistryError, Slipw
 from pipeline.evaluation import gate, metrics, plots, report
 from pipeline.formats import bundle, choose, onnx_model
 from pipeline.registry import run_title, versions
+from pipeline.registry.deployment_record import last_deployment
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import TRAINING, Settings, load_settings
 
@@ -259,12 +260,12 @@ def in_production(
     the user chose to start anew.
     """
     version = versions.by_alias(client, settings.name, "production")
-    last = versions.last_deployment(client, settings.name, "production")
+    last = last_deployment(client, settings.name, "production")
     if version is None:
-        if last is None or anew or not versions.was_promoted(client, settings.name, last["version"]):
+        if last is None or anew or not versions.was_promoted(client, settings.name, last.version):
             return None
         raise RegistryError(
-            f"alias production of {settings.name} is on no version, but version {last['version']} was in production: "
+            f"alias production of {settings.name} is on no version, but version {last.version} was in production: "
             "was it deleted in MLflow?",
             "`make rollback VERSION=n` puts an existing version into production; "
             "`python evaluate.py --first` or `make ship FIRST=yes` starts anew",
@@ -273,7 +274,7 @@ def in_production(
         "version": version.number,
         "run_id": version.run_id,
         "commit": version.commit,
-        "since": versions.timestamp(last["started"]) if last else "",
+        "since": versions.timestamp(last.since) if last else "",
     }
     contract, files, reference = content(client, version)
     rows = unseen(version, settings, dataset)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from delivery import keys, targets
+from delivery.release import CurrentRelease
 from pipeline import container_registry, preload
 from pipeline.artifacts import BUILD, ROOT, read_json, write_json
 from pipeline.errors import SlipwayError
@@ -106,8 +107,8 @@ def begin_mlflow(settings: Settings) -> None:
 
 def serves(settings: Settings, version: str) -> bool:
     """Whether production serves this version now; after a restart of the machine nothing does."""
-    record = targets.serving("production", settings)
-    return record is not None and record["version"] == version
+    served = targets.serving("production", settings)
+    return served is not None and served.version == version
 
 
 class Progress:
@@ -214,30 +215,30 @@ def shown(stage: Stage) -> str:
 def show_end(settings: Settings, verdict: str, seconds: float, console: Console) -> None:
     """The verdict, the addresses, and a request to paste."""
     evaluation = read_json(BUILD / "evaluation.json")
-    record = targets.serving("production", settings)
+    served = targets.serving("production", settings)
     colour = {"accept": "green", "keep": "yellow", "refuse": "red"}[verdict]
     console.print(f"\n[bold {colour}]{verdict}[/]  after {seconds:.1f} s", highlight=False)
     for line in [*evaluation["reasons"], *(notes() if verdict == "accept" else [])]:
         say(console, f"  {line}")
     lines = [("report", str(BUILD / "report.html")), ("MLflow", mlflow_server.shown(mlflow_server.uri(settings)))]
-    if record:
+    if served:
         lines = [
-            ("production", f"{record['url']}  (version {record['version']}, since {record['since']})"),
-            ("docs", f"{record['url']}/docs"),
+            ("production", f"{served.url}  (version {served.version}, since {served.since})"),
+            ("docs", f"{served.url}/docs"),
             *lines,
-            ("try it", curl(record, targets.choose(settings).key_in_shell("production", settings))),
+            ("try it", curl(served, targets.choose(settings).key_in_shell("production", settings))),
         ]
     console.print()
     for name, value in lines:
         say(console, f"{name + ':':<12}{value}")
 
 
-def curl(record: dict, key: str) -> str:
+def curl(served: CurrentRelease, key: str) -> str:
     """A command line that asks production for the contract's example; `key` is how the shell gets a key, or ""."""
-    if not record["bundle"]:
-        return f"{record['url']}/docs has an example"
-    example = [field["example"] for field in read_json(Path(record["bundle"]) / "contract.json")["inputs"]]
+    if not served.local_bundle:
+        return f"{served.url}/docs has an example"
+    example = [field["example"] for field in read_json(served.local_bundle / "contract.json")["inputs"]]
     body = json.dumps({"features": example}, ensure_ascii=False)
-    line = f"curl -s {record['url']}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    line = f"curl -s {served.url}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     # By standard input: what is an argument can be seen by everybody on the machine.
     return f"printf '{keys.HEADER}: %s' \"{key}\" | {line} -H @-" if key else line

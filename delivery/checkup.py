@@ -193,16 +193,16 @@ def served(settings: Settings, environment: str) -> Finding:
     """What serves in an environment, and on this machine whether its port is free or its own."""
     try:
         chosen = targets.choose(settings)
-        record = chosen.serving(environment, settings)
+        serving = chosen.serving(environment, settings)
     except SlipwayError as error:
         return Finding(environment, "fault", error.what)
     number = settings.deploy.port(environment)
     here = chosen.NAME != "kubernetes"
-    if record and record.get("port", number) == number:
-        says = f"serves version {record['version']} at {record['url']}"
-        if record["name"] != settings.name:
-            return Finding(environment, "note", f"{says}, of the model {record['name']}: the next release replaces it")
-        note = record.get("note")
+    if serving and serving.port in (None, number):
+        says = f"serves version {serving.version} at {serving.url}"
+        if serving.name != settings.name:
+            return Finding(environment, "note", f"{says}, of the model {serving.name}: the next release replaces it")
+        note = serving.note
         return Finding(environment, "note" if note else "ok", f"{says}; {note}" if note else says)
     for target in (docker, process) if here else ():
         if target.holds(environment, settings):

@@ -3,17 +3,18 @@
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from delivery import targets
 from delivery.images import attestation, build
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from pipeline.artifacts import STATE, read_json, replace_directory
-from pipeline.ci import lineage, outputs, repository_settings
+from pipeline.ci import outputs, repository_settings
 from pipeline.errors import DeployError, RegistryError
 from pipeline.formats import bundle
 from pipeline.registry import deployments, promotion, versions
+from pipeline.registry.deployment_record import DEPLOYED, DUE, MARKS, Deployment, last_deployment
 from pipeline.registry.model_version import NOTHING, ModelVersion
 from pipeline.settings import Settings
 
@@ -26,12 +27,12 @@ def settle(client, settings: Settings, environment: str) -> None:
     deployments.settle(client, settings.name, environment, lambda: last_served(client, settings, environment))
 
 
-def last_served(client, settings: Settings, environment: str) -> dict[str, Any] | None:
+def last_served(client, settings: Settings, environment: str) -> CurrentRelease | Deployment | None:
     """What an environment serves. In a workflow a container ends with its job: there it is what was deployed last."""
     served = targets.serving(environment, settings)
     if served or not outputs.is_workflow() or targets.choose(settings).NAME == "kubernetes":
         return served
-    return versions.last_deployment(client, settings.name, environment)
+    return last_deployment(client, settings.name, environment)
 
 
 def chosen(client, settings: Settings, environment: str, number: str | None) -> ModelVersion:
@@ -43,10 +44,10 @@ def chosen(client, settings: Settings, environment: str, number: str | None) -> 
         if found is None:
             raise RegistryError(f"{settings.name} has no candidate in MLflow", "`make register` makes one")
         return found
-    record = targets.serving("staging", settings)
-    if record is None:
+    served = targets.serving("staging", settings)
+    if served is None:
         raise DeployError("staging serves nothing that could go to production", "`make deploy ENVIRONMENT=staging`")
-    return versions.by_number(client, settings.name, record["version"])
+    return versions.by_number(client, settings.name, served.version)
 
 
 def approved(client, settings: Settings, environment: str, version: ModelVersion) -> None:
@@ -80,7 +81,7 @@ def deploy(
     action: str,
     moves: bool = False,
     left: str | None = None,
-) -> dict[str, Any]:
+) -> CurrentRelease:
     """Release a version on the target of this machine; what serves now.
 
     The record in MLflow is begun before and ended after. What MLflow cannot record is not deployed; once the release serves,
@@ -89,65 +90,61 @@ def deploy(
     """
     target = targets.choose(settings)
     before = target.serving(environment, settings)
-    about = {
-        "version": version.number,
-        "before": before["version"] if before else None,
-        "digest": version.digest,
-        "image": version.image or "none",
-        "action": action,
-        "target": target.NAME,
-        "link": lineage.link(),
-    }
-    now = versions.by_alias(client, settings.name, environment) if moves else None
-    moves_from = (now.number if now else "none") if moves else None
-    run = deployments.begin(client, settings.name, environment, about, moves_from, left)
+    deployment = Deployment.of(version, environment, action, target.NAME, before)
+    if moves:
+        now = versions.by_alias(client, settings.name, environment)
+        deployment = replace(deployment, bookkeeping=DUE, alias_from=now.number if now else None, left=left or "")
+    elif left is not None:
+        deployment = replace(deployment, bookkeeping=MARKS, left=left)
+    deployment = deployments.begin(client, settings.name, deployment)
+    image = deployment.image
     try:
         refuse_another_place(client, settings, environment, target, before, action)
         if target.IMAGES and repository_settings.switch(os.environ, "SLIPWAY_ATTESTED") == "true":
             attestation.verify(settings, version)
         release = prepared(client, settings, environment, version, images=target.IMAGES, again=action not in FORWARD)
-        about["image"] = release.image or "none"
-        record = target.release(environment, release, settings, at_once=action not in FORWARD)
+        image = release.image
+        served = target.release(environment, release, settings, at_once=action not in FORWARD)
     except BaseException as error:
-        deployments.fail(client, run, error, image=about["image"])
+        deployments.fail(client, deployment, error, image=image)
         raise
     forced = promotion.forced(version)
     detail = f"forced: {forced}" if forced else ""
     if version.judged_by == "limits" and action in FORWARD:
         detail = detail or "judged by its limits alone: the columns changed"
     with deployments.afterwards(f"{environment} serves version {version.number}, but that could not be recorded"):
-        deployments.end(client, run, deployments.DEPLOYED, image=about["image"], detail=detail)
+        deployments.end(client, deployment, DEPLOYED, image=image, detail=detail)
     if moves:
         with deployments.afterwards(f"{environment} serves version {version.number}, but its alias was not moved"):
-            deployments.complete(client, settings.name, environment, run)
+            deployments.complete(client, settings.name, deployment)
     elif left is not None:
         with deployments.afterwards(
             f"{environment} serves version {version.number}, but the marks on versions were not set"
         ):
-            deployments.mark(client, settings.name, version.number, run)
-    tidy(environment, keep={release.bundle, *([Path(before["bundle"])] if before and before["bundle"] else [])})
-    return record
+            deployments.mark(client, settings.name, deployment)
+    tidy(environment, keep={release.bundle, *([before.bundle] if before else [])})
+    return served
 
 
-def refuse_another_place(client, settings: Settings, environment: str, target, before, action: str) -> None:
+def refuse_another_place(
+    client, settings: Settings, environment: str, target, before: CurrentRelease | None, action: str
+) -> None:
     """Refuse to deploy quietly somewhere else than last time: another target, or a cluster that knows of nothing."""
-    last = versions.last_deployment(client, settings.name, environment)
+    last = last_deployment(client, settings.name, environment)
     if last is None and before is not None:
-        print(
-            f"note: this MLflow does not know what {environment} serves, {before['name']} version {before['version']}"
-        )
+        print(f"note: this MLflow does not know what {environment} serves, {before.name} version {before.version}")
     if action not in FORWARD or last is None:
         return
-    if settings.deploy.target == "auto" and last["target"] != target.NAME:
+    if settings.deploy.target == "auto" and last.target != target.NAME:
         raise DeployError(
-            f"{environment} was last deployed to target {last['target']}, and `auto` means {target.NAME} here",
-            f"`make doctor` says why; set {last['target']} up, or name a target in pipeline.toml [deploy]",
+            f"{environment} was last deployed to target {last.target}, and `auto` means {target.NAME} here",
+            f"`make doctor` says why; set {last.target} up, or name a target in pipeline.toml [deploy]",
         )
-    if before is None and target.NAME == last["target"] == "kubernetes" and not target.known(environment, settings):
+    if before is None and target.NAME == last.target == "kubernetes" and not target.known(environment, settings):
         raise DeployError(
-            f"{environment} was last deployed as version {last['version']}, but this cluster and namespace know of nothing",
+            f"{environment} was last deployed as version {last.version}, but this cluster and namespace know of nothing",
             f"is the context the right one? In a new cluster, `make rollback ENVIRONMENT={environment} "
-            f"VERSION={last['version']}` puts that version there first",
+            f"VERSION={last.version}` puts that version there first",
         )
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from delivery import keys, smoke, targets
 from pipeline.artifacts import ROOT
@@ -19,20 +18,20 @@ def integration(environment: str) -> int:
     """Ask what serves in an environment; pytest's exit status. Raises DeployError when nothing is deployed there."""
     settings = load_settings()
     target = targets.choose(settings)
-    record = target.serving(environment, settings)
-    if record is None:
+    served = target.serving(environment, settings)
+    if served is None:
         raise DeployError(
             f"{environment} serves nothing to test",
             f"`make deploy ENVIRONMENT={environment}`",
         )
-    if not record["bundle"]:
+    if not served.local_bundle:
         raise DeployError(
-            f"the bundle of version {record['version']} is not on this machine",
-            f"`make deploy ENVIRONMENT={environment} VERSION={record['version']}` fetches it",
+            f"the bundle of version {served.version} is not on this machine",
+            f"`make deploy ENVIRONMENT={environment} VERSION={served.version}` fetches it",
         )
     command = [sys.executable, "-m", "pytest", "-q", "tests/integration"]
     with target.reach(environment, settings) as url:
-        about = {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": record["bundle"]}
+        about = {"SLIPWAY_URL": url, "SLIPWAY_BUNDLE": str(served.local_bundle)}
         about[keys.VARIABLE] = target.key(environment, settings)
         return subprocess.run(command, cwd=ROOT, env=PLAIN | os.environ | about).returncode
 
@@ -43,11 +42,11 @@ def smoke_test(environment: str) -> smoke.SmokeResult:
 
     settings = load_settings()
     target = targets.choose(settings)
-    record = target.serving(environment, settings)
+    served = target.serving(environment, settings)
     again = f"`make deploy ENVIRONMENT={environment}`"
-    if record is None:
+    if served is None:
         raise DeployError(f"nothing is deployed to {environment}", again)
-    if record["bundle"] is None:
-        raise DeployError(f"the bundle of version {record['version']} is not on this machine", f"{again} fetches it")
+    if not served.local_bundle:
+        raise DeployError(f"the bundle of version {served.version} is not on this machine", f"{again} fetches it")
     with target.reach(environment, settings) as url:
-        return smoke.replay(url, Path(record["bundle"]), record["version"], target.key(environment, settings))
+        return smoke.replay(url, served.local_bundle, served.version, target.key(environment, settings))

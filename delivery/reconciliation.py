@@ -4,13 +4,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from delivery import proof, smoke, targets
 from delivery.deployment import deploy, last_served
 from pipeline.ci import chat, lineage
 from pipeline.errors import DeployError, RegistryError, reason
 from pipeline.registry import deployments, promotion, versions
+from pipeline.registry.deployment_record import Deployment, Identified, last_deployment
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
@@ -18,7 +18,6 @@ WAIT_SECONDS = (
     1800  # for another delivery on this machine: it may build an image, and then there is perhaps nothing to do
 )
 DELIVERY_SECONDS = 1800  # within which a delivery promotes what it has deployed, if it lives
-Served = dict[str, Any] | None
 
 
 def follow(client, settings: Settings, environment: str) -> ModelVersion | None:
@@ -65,27 +64,27 @@ def difference(client, settings: Settings, environment: str) -> ModelVersion | N
         return None
     if environment == "production" and served and is_about_to_be_promoted(client, settings, served):
         print(
-            f"nothing to do yet: a delivery has just put version {served['version']} into production, and promotes it next"
+            f"nothing to do yet: a delivery has just put version {served.version} into production, and promotes it next"
         )
         return None
-    now = f"version {served['version']}" if served else "nothing"
+    now = f"version {served.version}" if served else "nothing"
     print(f"MLflow's alias {environment} is on version {version.number}, and {environment} serves {now}", flush=True)
     return version
 
 
-def is_about_to_be_promoted(client, settings: Settings, served: dict[str, Any]) -> bool:
+def is_about_to_be_promoted(client, settings: Settings, served: Identified) -> bool:
     """Whether what serves was put there by a delivery that tests it now and moves the alias then, or died on the way just now."""
-    last = versions.last_deployment(client, settings.name, "production")
-    if last is None or (last["version"], last["action"]) != (served["version"], "deploy"):
+    last = last_deployment(client, settings.name, "production")
+    if last is None or (last.version, last.action) != (served.version, "deploy"):
         return False
-    recent = time.time() - last["started"] < DELIVERY_SECONDS
-    return recent and not versions.was_promoted(client, settings.name, served["version"])
+    recent = time.time() - last.since < DELIVERY_SECONDS
+    return recent and not versions.was_promoted(client, settings.name, served.version)
 
 
 def reconcile(client, settings: Settings, version: ModelVersion) -> None:
     """Bring a version through staging into production, and MLflow in line with that; raises when it fails, all undone."""
     served = last_served(client, settings, "production")
-    served = served or versions.last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
+    served = served or last_deployment(client, settings.name, "production")  # it has stopped, or is not ready
     before = in_mlflow(client, settings.name, served)
     with given_back(client, settings, version, before):
         with recorded(client, settings, "production", version, served), wish_kept(client, settings):
@@ -96,9 +95,9 @@ def reconcile(client, settings: Settings, version: ModelVersion) -> None:
             client.set_registered_model_alias(settings.name, "previous", before.number)
         goes_back = version.promoted is not None and before is not None and before.is_newer_than(version)
         left = before.number if before and goes_back else ""
-        record = deploy(client, settings, "production", version, "reconcile", left=left)
+        now = deploy(client, settings, "production", version, "reconcile", left=left)
     still_wanted(client, settings.name, version)
-    print(f"production serves version {record['version']} at {record['url']}, as MLflow's alias says")
+    print(f"production serves version {now.version} at {now.url}, as MLflow's alias says")
 
 
 def stage(client, settings: Settings, version: ModelVersion) -> None:
@@ -129,13 +128,13 @@ def wish_kept(client, settings: Settings) -> Iterator[None]:
         client.set_registered_model_alias(settings.name, "staging", wish.number)
 
 
-def in_mlflow(client, name: str, served: Served) -> ModelVersion | None:
+def in_mlflow(client, name: str, served: Identified | None) -> ModelVersion | None:
     """The version in MLflow that served; None when nothing did, or MLflow no longer has it, or another of its number."""
     try:
-        found = versions.by_number(client, name, served["version"]) if served else None
+        found = versions.by_number(client, name, served.version) if served else None
     except RegistryError:
         return None
-    return found if found and served and found.digest == served["digest"] else None
+    return found if found and served and found.digest == served.digest else None
 
 
 @contextmanager
@@ -167,21 +166,15 @@ def move_back(client, name: str, wanted: str, before: ModelVersion | None, previ
 
 
 @contextmanager
-def recorded(client, settings: Settings, environment: str, version: ModelVersion, served: Served) -> Iterator[None]:
+def recorded(
+    client, settings: Settings, environment: str, version: ModelVersion, served: Identified | None
+) -> Iterator[None]:
     """Append what fails on the way to an environment to the deployment records; what fails there, `deploy` records itself."""
-    about = {
-        "version": version.number,
-        "before": served["version"] if served else None,
-        "digest": version.digest,
-        "image": version.image or "none",
-        "action": "reconcile",
-        "target": targets.choose(settings).NAME,
-        "link": lineage.link(),
-    }
+    deployment = Deployment.of(version, environment, "reconcile", targets.choose(settings).NAME, served)
     try:
         yield
     except BaseException as error:
-        deployments.record_failure(client, settings.name, environment, about, error)
+        deployments.record_failure(client, settings.name, deployment, error)
         raise
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,13 +14,13 @@ from typing import Any
 import requests
 
 from delivery import keys
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.smoke import smoke_test
 from pipeline.artifacts import STATE, read_json, write_json
-from pipeline.ci import lineage
 from pipeline.errors import SlipwayError, SmokeTestError
 from pipeline.formats.bundle import digest, seal
 from pipeline.registry import deployments
+from pipeline.registry.deployment_record import REHEARSAL, Deployment
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
@@ -86,16 +86,8 @@ def record(
     client, settings: Settings, target: ModuleType, version: ModelVersion, before, result: str, detail: str
 ) -> None:
     """Append the rehearsal to the deployment records."""
-    about = {
-        "version": version.number,
-        "before": before["version"],
-        "digest": version.digest,
-        "image": before["image"] or "none",
-        "action": "rehearsal",
-        "target": target.NAME,
-        "link": lineage.link(),
-    }
-    deployments.append(client, settings.name, "staging", about, result, detail)
+    deployment = Deployment.of(version, "staging", REHEARSAL, target.NAME, before)
+    deployments.append(client, settings.name, replace(deployment, image=before.image, result=result, detail=detail))
 
 
 @contextmanager
@@ -131,12 +123,12 @@ def ask(url: str, key: str, example: list[Any], caller: Caller, over: threading.
             time.sleep(PAUSE)
 
 
-def show(before, after, refusal: str | None, caller: Caller) -> int:
+def show(before: CurrentRelease, after: CurrentRelease | None, refusal: str | None, caller: Caller) -> int:
     """Print what was seen; the exit status."""
-    same = after is not None and (after["version"], after["digest"]) == (before["version"], before["digest"])
+    same = after is not None and (after.version, after.digest) == (before.version, before.digest)
     said = refusal or "nothing: it was put into staging, and is taken away again"
     print(f"refused by      {said}")
-    print(f"staging serves  version {after['version'] if after else 'none'}, before it was version {before['version']}")
+    print(f"staging serves  version {after.version if after else 'none'}, before it was version {before.version}")
     lost = f", of them lost: {len(caller.lost)}" + (f" (first: {caller.lost[0]})" if caller.lost else "")
     print(f"requests made   {caller.asked} meanwhile{lost}")
     undone = bool(refusal) and same and caller.asked > 0 and not caller.lost

@@ -30,19 +30,19 @@ def main(argv: list[str] | None = None) -> None:
         deployment.settle(client, settings, options.environment)
         version = deployment.chosen(client, settings, options.environment, options.version)
         deployment.approved(client, settings, options.environment, version)
-        record = deployment.deploy(
+        served = deployment.deploy(
             client, settings, options.environment, version, "deploy", moves=options.environment == "staging"
         )
     with deployments.afterwards(
         f"the alias {options.environment} could not be looked up", then="`make status` shows it"
     ):
         alias = versions.by_alias(client, settings.name, options.environment)
-        if alias is None or alias.number != record["version"]:
+        if alias is None or alias.number != served.version:
             print(
-                f"MLflow's alias {options.environment} is not on version {record['version']} yet: `make promote` moves it"
+                f"MLflow's alias {options.environment} is not on version {served.version} yet: `make promote` moves it"
             )
     # The last line is what `make ship` shows of this stage, and there promote follows by itself.
-    print(f"{options.environment} serves version {record['version']} at {record['url']}")
+    print(f"{options.environment} serves version {served.version} at {served.url}")
 
 
 if __name__ == "__main__":

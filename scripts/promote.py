@@ -13,7 +13,7 @@ from delivery import targets
 from delivery.deployment import WAIT_SECONDS, deploy, settle
 from pipeline import processes
 from pipeline.errors import DeployError, RegistryError, edge
-from pipeline.registry import deployments, versions
+from pipeline.registry import deployments, promotion, versions
 from pipeline.registry.model_version import NOTHING
 from pipeline.settings import load_settings
 
@@ -25,17 +25,17 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     client = versions.connect(settings)
     with processes.lock("delivery", "promote", WAIT_SECONDS):
-        record = targets.serving("production", settings)
-        if record is None:
+        served = targets.serving("production", settings)
+        if served is None:
             raise DeployError(
                 "production serves nothing that could be promoted", "`make deploy ENVIRONMENT=production`"
             )
         with deployments.afterwards("the record of the last deployment could not be brought up to date"):
             settle(client, settings, "production")
-        version = versions.by_number(client, settings.name, record["version"])
+        version = versions.by_number(client, settings.name, served.version)
         expected = None if version.compared_with in (NOTHING, "") else version.compared_with
         try:
-            before = versions.promote(client, settings.name, version.number, expected, "make promote")
+            before = promotion.promote(client, settings.name, version.number, expected, "make promote")
         except RegistryError:
             now = versions.by_alias(client, settings.name, "production")
             if now and now.number != version.number:

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
             raise DeployError(
                 "staging serves nothing that a rehearsal could endanger", "`make deploy ENVIRONMENT=staging`"
             )
-        version = versions.by_number(client, settings.name, before["version"])
+        version = versions.by_number(client, settings.name, before.version)
         good = prepared(client, settings, "staging", version, images=target.IMAGES, again=True)
         with rehearsal.calling(target, settings, good) as caller:
             refusal = rehearsal.rehearse(client, settings, target, version, good, before)

@@ -7,13 +7,13 @@ make rollback ENVIRONMENT=staging VERSION=3
 
 import argparse
 import sys
-from typing import Any
 
 from delivery import targets
 from delivery.deployment import WAIT_SECONDS, deploy, last_served, settle
 from pipeline import processes
 from pipeline.errors import RegistryError, edge
 from pipeline.registry import deployments, promotion, versions
+from pipeline.registry.deployment_record import Identified
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings, load_settings
 
@@ -32,17 +32,17 @@ def main(argv: list[str] | None = None) -> None:
         served = last_served(client, settings, options.environment)
         version = earlier(client, settings, options.environment, options.version, served)
         now = versions.by_alias(client, settings.name, "production")
-        left = served["version"] if served else now.number if now else ""
-        record = deploy(client, settings, options.environment, version, "rollback", moves=True, left=left)
+        left = served.version if served else now.number if now else ""
+        now_served = deploy(client, settings, options.environment, version, "rollback", moves=True, left=left)
         said = ""
         with deployments.afterwards(f"the alias {options.environment} could not be looked up"):
             alias = versions.by_alias(client, settings.name, options.environment)
             said = ", and the alias says so" if alias and alias.number == version.number else ""
-    print(f"{options.environment} serves version {record['version']} at {record['url']}{said}")
+    print(f"{options.environment} serves version {now_served.version} at {now_served.url}{said}")
 
 
 def earlier(
-    client, settings: Settings, environment: str, number: str | None, served: dict[str, Any] | None
+    client, settings: Settings, environment: str, number: str | None, served: Identified | None
 ) -> ModelVersion:
     """The version to go back to: by number, else the one before; raises RegistryError when there is none.
 
@@ -53,7 +53,7 @@ def earlier(
     found = None
     if environment == "production":
         found = versions.by_alias(client, settings.name, "production")
-        if served is None or found is None or found.number == served["version"]:
+        if served is None or found is None or found.number == served.version:
             found = not_left(versions.by_alias(client, settings.name, "previous"), found)
     if found is None:
         raise RegistryError(

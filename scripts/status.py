@@ -63,19 +63,19 @@ def settle(client, settings: Settings) -> None:
 
 def state(client, settings: Settings, environment: str) -> dict[str, Any]:
     """What an environment serves, and what its alias says."""
-    record = targets.choose(settings).serving(environment, settings) or {}
+    served = targets.choose(settings).serving(environment, settings)
     found = versions.by_alias(client, settings.name, environment)
     alias = found.number if found else None
     return {
         "environment": environment,
-        "version": record.get("version"),
-        "since": record.get("since"),
-        "url": record.get("url"),
-        "digest": record.get("digest"),
+        "version": served.version if served else None,
+        "since": served.since if served else None,
+        "url": served.url if served else None,
+        "digest": served.digest if served else None,
         "alias": alias,
-        "name": record.get("name"),
-        "note": record.get("note"),
-        "agree": record.get("version") == alias and record.get("name", settings.name) == settings.name,
+        "name": served.name if served else None,
+        "note": (served.note or None) if served else None,
+        "agree": (served.version, served.name) == (alias, settings.name) if served else alias is None,
     }
 
 

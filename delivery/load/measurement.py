@@ -109,14 +109,14 @@ def _address(options: argparse.Namespace) -> Iterator[tuple[str, Path | None, st
 
     settings, environment = load_settings(), options.environment or "production"
     target = targets.choose(settings)
-    record = target.serving(environment, settings)
-    if record is None:
+    served = target.serving(environment, settings)
+    if served is None:
         raise DeployError(
             f"nothing is deployed to {environment}",
             f"`make deploy ENVIRONMENT={environment}`, or `make load URL=http://…`",
         )
     with target.reach(environment, settings, as_callers=True) as url:
-        yield url, Path(record["bundle"]) if record["bundle"] else None, target.key(environment, settings)
+        yield url, served.local_bundle, target.key(environment, settings)
 
 
 async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Answer:

@@ -12,8 +12,8 @@ machine.
 import os
 from argparse import ArgumentTypeError
 from types import ModuleType
-from typing import Any
 
+from delivery.release import CurrentRelease
 from delivery.targets import docker, process
 from delivery.targets.kubernetes import target as kubernetes
 from pipeline.errors import DeployError
@@ -23,10 +23,10 @@ TARGETS = (kubernetes, docker, process)  # "auto" takes the first that is set up
 ENVIRONMENTS = ("staging", "production")
 
 
-def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
+def serving(environment: str, settings: Settings) -> CurrentRelease | None:
     """The model's current release in an environment, on the present target; None for another model's release."""
-    record = choose(settings).serving(environment, settings)
-    return record if record and record["name"] == settings.name else None
+    served = choose(settings).serving(environment, settings)
+    return served if served and served.name == settings.name else None
 
 
 def environment(name: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from delivery import keys, networks
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.smoke import smoke_test
 from delivery.targets.ready import answers
 from pipeline import container_registry
@@ -72,13 +72,13 @@ def _no_engine() -> str | None:
     return None if client.api.base_url.startswith("http+docker") else "DOCKER_HOST is another machine"
 
 
-def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
-    """The current release: {name, version, digest, image, url, port, bundle, since}; None when nothing is running."""
+def serving(environment: str, settings: Settings) -> CurrentRelease | None:
+    """The current release; None when nothing is running."""
     with _engine() as engine:
         # A release that was killed between the two renames leaves `before`, which the proxy still finds.
         live = _find(engine, environment, "live") or _find(engine, environment, "before")
         doors = [door for door in _doors(engine, environment) if door.status == "running"]
-        return _record(live, doors[0]) if live and live.status == "running" and doors else None
+        return _served(environment, live, doors[0]) if live and live.status == "running" and doors else None
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def forget(environment: str, settings: Settings, subject: str) -> str:
     return words
 
 
-def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
+def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> CurrentRelease:
     """Replace the current release; when that fails, restore it and raise DeployError."""
     address, ours = _address(), keys.ours()
     with _engine() as engine:
@@ -142,7 +142,7 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
         for old in (_find(engine, environment, "before"), *(one for one in doors if one != door)):
             _retire(old)
         new.reload()
-        return _record(new, door)
+        return _served(environment, new, door)
 
 
 def holds(environment: str, settings: Settings) -> bool:
@@ -441,7 +441,7 @@ def _switch(engine, environment: str, new, door, release: Release, ours: str) ->
         live.rename(_name(environment, "before"))
     try:
         new.rename(_name(environment, "live"))
-        smoke_test(_record(new, door)["url"], release.bundle, release.version, ours)
+        smoke_test(_published(door), release.bundle, release.version, ours)
     except BaseException as error:
         if live is None:
             raise
@@ -469,16 +469,21 @@ def _retire(container) -> None:
         print(f"container {container.name} is left to the next release: {why}", flush=True)
 
 
-def _record(live, door) -> dict[str, Any]:
+def _published(door) -> str:
+    """The address of a proxy, for this machine."""
+    return _url(door.labels.get(ADDRESS, LOOPBACK), int(door.labels[PUBLISHED]))
+
+
+def _served(environment: str, live, door) -> CurrentRelease:
     """The current release from its labels; `since` in local time."""
-    port = int(door.labels[PUBLISHED])
-    about = {key: live.labels[f"slipway.release.{key}"] for key in ("name", "version", "digest", "image", "bundle")}
-    there = Path(about["bundle"]).is_dir()
+    about = {key: live.labels[f"slipway.release.{key}"] for key in ("name", "version", "digest", "image")}
     started = time.strptime(live.attrs["Created"][:19], "%Y-%m-%dT%H:%M:%S")
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(calendar.timegm(started)))
-    return about | {
-        "bundle": about["bundle"] if there else None,
-        "url": _url(door.labels.get(ADDRESS, LOOPBACK), port),
-        "port": port,
-        "since": since,
-    }
+    return CurrentRelease(
+        environment=environment,
+        **about,
+        url=_published(door),
+        bundle=Path(live.labels["slipway.release.bundle"]),
+        since=since,
+        port=int(door.labels[PUBLISHED]),
+    )

@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from delivery import keys
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.smoke import smoke_test
 from delivery.targets.ready import answers
 from pipeline import processes, state
@@ -43,17 +42,16 @@ def record_file(environment: str) -> Path:
     return STATE / f"{environment}.json"
 
 
-def recorded(environment: str) -> dict[str, Any] | None:
+def recorded(environment: str) -> state.Serving | None:
     """The record of the last release, running or not."""
     then = f"what serves goes on; `make deploy ENVIRONMENT={environment}` or `make rollback` writes it anew"
-    found = state.read(record_file(environment), state.Serving, then)
-    return dict(found) if found else None
+    return state.read(record_file(environment), state.Serving, then)
 
 
-def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
-    """The current release: {name, version, digest, url, bundle, since, address, pid, …}; None when nothing is running."""
-    record = recorded(environment)
-    return record if record and processes.find(record) and _doors(environment, record["port"]) else None
+def serving(environment: str, settings: Settings) -> CurrentRelease | None:
+    """The current release; None when nothing is running."""
+    record = _running_now(environment)
+    return _served(environment, record) if record else None
 
 
 def key(environment: str, settings: Settings) -> str:
@@ -90,10 +88,10 @@ def reach(environment: str, settings: Settings, as_callers: bool = False) -> Ite
     yield _url(f"127.0.0.1:{settings.deploy.port(environment)}")
 
 
-def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
+def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> CurrentRelease:
     """Replace the current release; when that fails, restore it and raise DeployError."""
     port = settings.deploy.port(environment)
-    before = serving(environment, settings)
+    before = _running_now(environment)
     ours = keys.ours()
     if before:  # else a running process may be the current release whose record was lost
         _end(process for process in _services(environment) if process.pid != before["pid"])
@@ -113,7 +111,7 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
     if not before:
         time.sleep(UNNOTICED)
         _end(other for other in _services(environment) if other.pid != process.pid)
-    return record
+    return _served(environment, record)
 
 
 def holds(environment: str, settings: Settings) -> bool:
@@ -129,7 +127,27 @@ def stop(environment: str) -> bool:
     return bool(found)
 
 
-def _switch(environment: str, record: dict[str, Any], before: dict[str, Any] | None, ours: str) -> None:
+def _running_now(environment: str) -> state.Serving | None:
+    """The record of the current release, while its process and its proxy are running."""
+    record = recorded(environment)
+    return record if record and processes.find(record) and _doors(environment, record["port"]) else None
+
+
+def _served(environment: str, record: state.Serving) -> CurrentRelease:
+    return CurrentRelease(
+        environment=environment,
+        name=record["name"],
+        version=record["version"],
+        digest=record["digest"],
+        image=record["image"],
+        url=record["url"],
+        bundle=Path(record["bundle"]),
+        since=record["since"],
+        port=record["port"],
+    )
+
+
+def _switch(environment: str, record: state.Serving, before: state.Serving | None, ours: str) -> None:
     """Switch the proxy to a release and test through it; raises DeployError after switching back."""
     write_json(record_file(environment), record)
     try:
@@ -144,7 +162,7 @@ def _switch(environment: str, record: dict[str, Any], before: dict[str, Any] | N
         raise DeployError(f"{error.what}; version {before['version']} was restored", error.then) from error
 
 
-def _retire(before: dict[str, Any] | None) -> None:
+def _retire(before: state.Serving | None) -> None:
     """Send SIGTERM to the old release; it drains and exits by itself."""
     old = processes.find(before) if before else None
     if old:
@@ -153,7 +171,7 @@ def _retire(before: dict[str, Any] | None) -> None:
         old.terminate()
 
 
-def _record(release: Release, port: int, address: str, process: psutil.Process) -> dict[str, Any]:
+def _record(release: Release, port: int, address: str, process: psutil.Process) -> state.Serving:
     return {
         "name": release.name,
         "version": release.version,

@@ -1,22 +1,18 @@
-"""The model registry: versions, aliases and deployment records in MLflow.
+"""The model registry in MLflow: the connection, versions by number, alias and build, and the experiments.
 
 Aliases, never stages: `production` is what serves, `previous` what served before, `candidate` what was registered last,
-`staging` what staging runs. Each deployment is a run of the experiment NAME-deployments, so its history is append-only.
+`staging` what staging runs.
 """
 
 import contextlib
 import getpass
 import os
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline import processes
-from pipeline.errors import RegistryError, reason
-from pipeline.evaluation import model_card, report
-from pipeline.registry import mlflow_server, model_version
+from pipeline.errors import RegistryError
+from pipeline.registry import mlflow_server
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
@@ -175,74 +171,6 @@ def check_experiments(client, name: str) -> None:
     """Raise RegistryError when the experiment of the runs, or that of the deployments, was deleted in MLflow."""
     for each in (name, f"{name}-deployments"):
         find_experiment(client, each)
-
-
-def last_deployment(client, name: str, environment: str) -> dict[str, Any] | None:
-    """The tags of the newest successful deployment to an environment, and since when it serves (`started`, seconds); or None.
-
-    Raises RegistryError when the experiment of the records was deleted.
-    """
-    found = find_experiment(client, f"{name}-deployments")
-    if found is None:
-        return None
-    runs = client.search_runs(
-        [found.experiment_id],
-        f"tags.environment = '{environment}' and tags.result = 'deployed'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    if not runs:
-        return None
-    info = runs[0].info
-    return dict(
-        runs[0].data.tags,
-        started=(info.end_time or info.start_time) / 1000,  # a canary may take an hour from the one to the other
-        run_id=info.run_id,
-        experiment_id=info.experiment_id,
-    )
-
-
-def told(record: Mapping[str, str]) -> str:
-    """A deployment record as Markdown, for the page of its run: who, what, from where to where, how it ended and why."""
-    who, target = report.code(record["actor"]), report.code(record["target"])
-    before = "nothing" if record["before"] == "none" else f"version {report.prose(record['before'])}"
-    lines = [
-        f"**{record['environment']}: {before} → version {report.prose(record['version'])}, {record['result']}**",
-        f"{report.code(record['action'])} by {who} on {report.code(record['host'])}, to target {target}",
-        f"image {report.code(record['image'])}" if record["image"] != "none" else "",
-        report.line_of(report.clean(record["detail"], 1000)),
-        report.code(record["link"]) if record["link"] else "",
-    ]
-    return "\n\n".join(line for line in lines if line)
-
-
-def promote(client, name: str, version: str, expected: str | None, how: str) -> str | None:
-    """Move `production` to a version if it is on `expected`, and `previous` to where it was; return that version."""
-    before = move_alias(client, name, "production", version, expected, left="previous")
-    promoted(client, name, version, how)
-    return before
-
-
-def promoted(client, name: str, version: str, how: str) -> None:
-    """Mark a version as one that was in production, and say in its description who put it there, when and how.
-
-    A description that cannot be written is told and no more: it must not undo what serves.
-    """
-    from mlflow.exceptions import MlflowException
-
-    now = timestamp(time.time())
-    model_version.set_tags(client, name, version, promoted=now)
-    try:
-        record = last_deployment(client, name, "production")
-        record = record if record and record["version"] == version else None
-        before = client.get_model_version(name, version).description or ""
-        # GitHub's name for a scheduled run is that of whoever last changed the schedule, who approved nothing.
-        who = "the schedule" if os.environ.get("GITHUB_EVENT_NAME") == "schedule" else actor()
-        after = model_card.approved(before, now[:16], who, how, record)
-        if after != before:
-            client.update_model_version(name, version, after)
-    except (MlflowException, RegistryError) as error:
-        print(f"note: the description of version {version} could not be written: {reason(error)}", file=sys.stderr)
 
 
 def actor() -> str:

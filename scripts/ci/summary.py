@@ -18,7 +18,9 @@ from pipeline.pull_request import comment
 from pipeline.pull_request import report as pull_request_report
 from pipeline.registry import history as ages
 from pipeline.registry import mlflow_server, versions
+from pipeline.registry.deployment_record import last_deployment
 from pipeline.registry.embedded import snapshot
+from pipeline.registry.model_version import NOTHING
 from pipeline.settings import Settings, load_settings
 
 MOST = 1_000_000  # characters are at most so many bytes: GitHub takes 1 MiB of a step
@@ -82,14 +84,14 @@ def environments(client, name: str) -> list[str]:
     """What each environment serves, by the record of its last deployment, and whether the alias agrees."""
     rows: list[tuple[Cell, ...]] = []
     for environment in ENVIRONMENTS:
-        last = versions.last_deployment(client, name, environment) or {}
+        last = last_deployment(client, name, environment)
         found = versions.by_alias(client, name, environment)
         alias = found.number if found else None
-        serves = f"version {last['version']}" if last else "nothing"
-        if alias != last.get("version"):
+        serves = f"version {last.version}" if last else "nothing"
+        if alias != (last.version if last else None):
             serves += f", its alias is on {f'version {alias}' if alias else 'none'}"
-        since = versions.timestamp(last["started"]) if last else "–"
-        rows.append((environment, serves, since, Name(last["image"]) if last.get("image") else "–"))
+        since = versions.timestamp(last.since) if last else "–"
+        rows.append((environment, serves, since, Name(last.image or NOTHING) if last else "–"))
     table = Table(("environment", "serves", "since", "image"), rows, words=range(4))
     return comment.section(Section("Environments", (), table))
 

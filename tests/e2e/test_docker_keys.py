@@ -10,7 +10,7 @@ import requests
 
 from delivery.images import docker_engine as builder
 from delivery.images import recipe
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.targets import docker
 from pipeline.artifacts import ROOT
 from pipeline.errors import DeployError
@@ -48,7 +48,7 @@ def settings():
 
 @pytest.fixture
 def released(engine, releases, settings, monkeypatch, tmp_path):
-    """Release a version to staging, with a separate checkout and network; returns its record. Everything is removed at the end."""
+    """Release a version to staging, with a separate checkout and network; returns it as it serves. Everything is removed at the end."""
     for name in SET:
         monkeypatch.delenv(name, raising=False)
     network = f"slipway-test-{uuid.uuid4().hex[:8]}"
@@ -56,17 +56,17 @@ def released(engine, releases, settings, monkeypatch, tmp_path):
     monkeypatch.setattr(docker, "ROOT", tmp_path)
     monkeypatch.setattr(docker, "STATE", tmp_path / ".slipway")
     monkeypatch.setattr(docker, "USED", tmp_path / ".slipway" / "docker")
-    yield lambda version: docker.release("staging", releases[version], settings) | {"bundle": releases[version].bundle}
+    yield lambda version: docker.release("staging", releases[version], settings)
     docker.stop("staging")
     for made in engine.networks.list(names=[network]):
         made.remove()
 
 
-def ask(record: dict, key: str = "", path: str = "/predict") -> requests.Response:
+def ask(served: CurrentRelease, key: str = "", path: str = "/predict") -> requests.Response:
     """One prediction."""
-    golden = json.loads((record["bundle"] / "golden.json").read_text(encoding="utf-8"))
+    golden = json.loads((served.bundle / "golden.json").read_text(encoding="utf-8"))
     body, headers = {"features": golden["inputs"][0]}, {"X-API-Key": key} if key else {}
-    return requests.post(record["url"] + path, json=body | {"subject": "customer-17"}, headers=headers, timeout=10)
+    return requests.post(served.url + path, json=body | {"subject": "customer-17"}, headers=headers, timeout=10)
 
 
 def logged(engine) -> list[str]:
@@ -100,7 +100,7 @@ def test_published_container_requires_keys(released, settings, monkeypatch):
     key, file = docker.key("staging", settings), docker._key_file("staging")
     assert ask(record).status_code == 401 and ask(record, key).status_code == 200
     assert file.stat().st_mode & 0o077 == 0 and str(file) in docker.key_in_shell("staging", settings)
-    assert released("2")["version"] == "2"
+    assert released("2").version == "2"
     assert docker.key("staging", settings) == key
 
 
@@ -141,7 +141,7 @@ def test_change_of_the_published_address_needs_a_stop(released, settings, monkey
     monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
     with pytest.raises(DeployError, match=r"the door of staging is published on 127\.0\.0\.1, not on 0\.0\.0\.0"):
         released("2")
-    assert docker.serving("staging", settings)["version"] == "1"
+    assert docker.serving("staging", settings).version == "1"
 
 
 def test_invalid_address_is_refused_before_anything_starts(released, monkeypatch):

@@ -1,5 +1,7 @@
 """The version that a rollback restores."""
 
+from types import SimpleNamespace
+
 import pytest
 from mlflow import MlflowClient
 
@@ -16,12 +18,12 @@ def test_second_rollback_does_not_undo_the_first(tmp_path):
     for _ in range(2):
         client.create_model_version(settings.name, "file:///nowhere", tags={"rolled_back": "never"})
 
-    def went(to: str, left: str) -> dict:
+    def went(to: str, left: str) -> SimpleNamespace:
         client.set_registered_model_alias(settings.name, "production", to)
         client.set_registered_model_alias(settings.name, "previous", left)
         client.delete_model_version_tag(settings.name, to, "rolled_back")
         client.set_model_version_tag(settings.name, left, "rolled_back", "then")
-        return {"version": to}
+        return SimpleNamespace(version=to, digest="")
 
     served = went("1", left="2")
     with pytest.raises(RegistryError, match="version 2 was rolled back") as refused:

@@ -5,6 +5,7 @@ from mlflow import MlflowClient
 
 from pipeline import artifacts
 from pipeline.registry import deployments, mlflow_server
+from pipeline.registry.deployment_record import DEPLOYED, Deployment
 from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings
 from scripts.ci import summary
@@ -35,8 +36,8 @@ def client(tmp_path):
 
 def deployed(client, environment, version, image=""):
     """Record a deployment as `make deploy` does, and move the alias."""
-    about = {"version": version, "before": None, "digest": "d" * 64, "image": image, "action": "deploy"}
-    deployments.append(client, NAME, environment, about | {"target": "docker", "link": ""}, deployments.DEPLOYED)
+    about = Deployment(environment, version, "d" * 64, "deploy", "docker", image=image or None, result=DEPLOYED)
+    deployments.append(client, NAME, about)
     client.set_registered_model_alias(NAME, environment, version)
 
 

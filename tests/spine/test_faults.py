@@ -190,8 +190,8 @@ def test_ship_continues_after_a_killed_first_promotion(new_fork):
     fork = new_fork()
     fork.edit(
         "scripts/promote.py",
-        "    client = registry.connect(settings)\n",
-        "    __import__('os').kill(__import__('os').getpid(), 9)\n    client = registry.connect(settings)\n",
+        "    client = versions.connect(settings)\n",
+        "    __import__('os').kill(__import__('os').getpid(), 9)\n    client = versions.connect(settings)\n",
     )
     assert fork.run("-m", "scripts.ship").returncode == 1
     fork.edit("scripts/promote.py", "    __import__('os').kill(__import__('os').getpid(), 9)\n", "")

@@ -5,13 +5,12 @@ so that restoring brings all of them back, also when the manifests have changed 
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from delivery import signals
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.targets.kubernetes import kubectl, manifests, pods, rollout
 from delivery.targets.kubernetes.kubectl import Cluster
 from delivery.targets.kubernetes.pods import Delivery
@@ -21,17 +20,18 @@ NAME = "slipway-release"
 FIRST = "first"  # a marker in the ConfigMap until there is a record
 SCALER = "horizontalpodautoscaler/model"
 TRACES = ("deployment/model", "deployment/model-canary", SCALER)  # objects that show whether a run was interrupted
+RECORDED = ("environment", "name", "version", "digest", "image", "url", "since", "bundle")  # fields of CurrentRelease
 REPLICAS = "slipway/stable-replicas"  # annotation of the canary: the number of stable pods before it
 
 
-def remembered(cluster: Cluster) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+def remembered(cluster: Cluster) -> tuple[CurrentRelease | None, list[dict[str, Any]]]:
     """The record and the objects of the last successful release; None when there is none."""
     record, objects = read(kubectl.find(cluster, f"configmap/{NAME}").get(f"configmap/{NAME}"))
     _refuse_strangers(cluster, objects)
     return record, objects
 
 
-def begin(cluster: Cluster) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+def begin(cluster: Cluster) -> tuple[CurrentRelease | None, list[dict[str, Any]]]:
     """The last successful release, before anything is changed; without one, note that a first release began.
 
     Raises DeployError when a service runs that we did not start: it could not be restored, and is not ours to delete.
@@ -64,13 +64,14 @@ def _unrecorded(cluster: Cluster) -> DeployError:
     )
 
 
-def read(config_map: dict[str, Any] | None) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+def read(config_map: dict[str, Any] | None) -> tuple[CurrentRelease | None, list[dict[str, Any]]]:
     """Record and objects from the ConfigMap; raises DeployError when it is damaged."""
     if config_map is None or FIRST in (config_map.get("data") or {}):
         return None, []
     try:
         record, objects = json.loads(config_map["data"]["record"]), json.loads(config_map["data"]["objects"])
-        return msgspec.convert(record, dict[str, Any]), msgspec.convert(objects, list[dict[str, Any]])
+        current = msgspec.convert(record, CurrentRelease, dec_hook=lambda kind, value: kind(value))
+        return current, msgspec.convert(objects, list[dict[str, Any]])
     except (KeyError, TypeError, ValueError, RecursionError, msgspec.ValidationError) as error:
         where = f"--namespace {config_map['metadata'].get('namespace')}"
         raise DeployError(
@@ -80,12 +81,13 @@ def read(config_map: dict[str, Any] | None) -> tuple[dict[str, Any] | None, list
         ) from error
 
 
-def remember(cluster: Cluster, record: dict[str, Any], objects: list[dict[str, Any]]) -> None:
+def remember(cluster: Cluster, served: CurrentRelease, objects: list[dict[str, Any]]) -> None:
     """Delete objects that only the previous release needed, and record the new one."""
     _, earlier = remembered(cluster)
     kubectl.delete(cluster, without(earlier, objects))
+    record = {key: getattr(served, key) for key in RECORDED}
     stored = [item for item in objects if item["kind"] not in manifests.KEPT]
-    _write(cluster, {"record": json.dumps(record), "objects": json.dumps(stored)})
+    _write(cluster, {"record": json.dumps(record, default=str), "objects": json.dumps(stored)})
 
 
 def _write(cluster: Cluster, data: dict[str, str]) -> None:
@@ -103,7 +105,7 @@ def _name(item: dict[str, Any]) -> tuple[str, str]:
     return item["kind"], item["metadata"]["name"]
 
 
-def repair(delivery: Delivery, before: dict[str, Any] | None, objects: list[dict[str, Any]]) -> bool:
+def repair(delivery: Delivery, before: CurrentRelease | None, objects: list[dict[str, Any]]) -> bool:
     """Repair what a killed run left; when the previous release cannot be restored, say so and return False."""
     left = leftovers(kubectl.find(delivery.cluster, *TRACES), before, objects)
     if not left:
@@ -112,26 +114,26 @@ def repair(delivery: Delivery, before: dict[str, Any] | None, objects: list[dict
     if before is None:
         rollout.remove_canary(delivery)
         return True
-    print(f"going back to version {before['version']} first", flush=True)
+    print(f"going back to version {before.version} first", flush=True)
     try:
         restore(delivery, before, objects, [])
     except BusyError:
         raise
     except SlipwayError as error:
-        print(f"version {before['version']} cannot be restored ({error.what}); going on to the new release", flush=True)
+        print(f"version {before.version} cannot be restored ({error.what}); going on to the new release", flush=True)
         return False
     return True
 
 
 def leftovers(
-    found: dict[str, dict[str, Any]], before: dict[str, Any] | None, objects: list[dict[str, Any]]
+    found: dict[str, dict[str, Any]], before: CurrentRelease | None, objects: list[dict[str, Any]]
 ) -> list[str]:
     """What a finished run would not have left among the TRACES found, in words."""
     left = ["canary pods"] if "deployment/model-canary" in found else []
     if before is None:
         return left
     live = manifests.image_of([found["deployment/model"]]) if "deployment/model" in found else None
-    if live != before["image"]:
+    if live != before.image:
         left.append("a half finished rollout" if live else "no stable pods")
     wanted = manifests.find(objects, "HorizontalPodAutoscaler")
     if wanted and SCALER in found and _range(found[SCALER]) != _range(wanted):
@@ -145,7 +147,7 @@ def _range(scaler: dict[str, Any]) -> tuple[int, int]:
 
 def undo(
     delivery: Delivery,
-    before: dict[str, Any] | None,
+    before: CurrentRelease | None,
     earlier: list[dict[str, Any]],
     objects: list[dict[str, Any]],
     cause: BaseException,
@@ -161,13 +163,13 @@ def undo(
             if before is None:
                 kubectl.delete(delivery.cluster, without(objects, []))
                 return DeployError(f"{what}; {environment} served nothing before, so it was taken away again", then)
-            print(f"going back to version {before['version']}", flush=True)
+            print(f"going back to version {before.version}", flush=True)
             restore(delivery, before, earlier, objects)
-            return DeployError(f"{what}; version {before['version']} was restored", then)
+            return DeployError(f"{what}; version {before.version} was restored", then)
     except BusyError:
         raise
     except Exception as error:
-        served = f"version {before['version']} could not be restored" if before else "it could not be taken away"
+        served = f"version {before.version} could not be restored" if before else "it could not be taken away"
         return DeployError(
             f"{what}; and {served}: {_in_words(error)[0]}",
             f"mend that; then the next `make deploy` or `make rollback` of {environment} puts the rest right",
@@ -195,7 +197,7 @@ def _in_words(cause: BaseException) -> tuple[str, str]:
 
 def restore(
     delivery: Delivery,
-    before: dict[str, Any],
+    before: CurrentRelease,
     earlier: list[dict[str, Any]],
     objects: list[dict[str, Any]],
 ) -> None:
@@ -221,6 +223,6 @@ def all_pods(cluster: Cluster) -> None:
         kubectl.run(cluster, "scale", "deployment/model", f"--replicas={replicas}")
 
 
-def released(record: dict[str, Any]) -> Release:
-    """The release described by a record."""
-    return Release(record["name"], record["version"], record["digest"], Path(record["bundle"]), record["image"])
+def released(served: CurrentRelease) -> Release:
+    """The release that is current."""
+    return Release(served.name, served.version, served.digest, served.bundle, served.image)

@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.targets.kubernetes import canary, cluster_keys, kubectl, lease, manifests, pods, restore, rollout
 from delivery.targets.kubernetes.kubectl import Cluster, KubectlError
 from delivery.targets.kubernetes.pods import Delivery
@@ -47,8 +46,8 @@ def asked_for() -> bool:
     return any(os.environ.get(name) for name in CONTEXTS.values())
 
 
-def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
-    """The current release: {name, version, digest, image, url, since, bundle …}; None when nothing is running.
+def serving(environment: str, settings: Settings) -> CurrentRelease | None:
+    """The current release; None when nothing is running.
 
     After a killed run, `note` says so: this is then the release that the next deployment restores first.
     """
@@ -60,10 +59,9 @@ def serving(environment: str, settings: Settings) -> dict[str, Any] | None:
         owner = kubectl.find(cluster, "rollout/model", patient=False).get("rollout/model")
     if record is None or owner is None or not owner.get("status", {}).get("readyReplicas"):
         return None
-    there = record["bundle"] if Path(record["bundle"]).is_dir() else None
     left = restore.leftovers(found, record, objects)
-    note = {"note": f"a deployment is under way, or ended midway and left {', '.join(left)}"} if left else {}
-    return record | {"bundle": there} | note
+    note = f"a deployment is under way, or ended midway and left {', '.join(left)}" if left else ""
+    return replace(record, note=note)
 
 
 def known(environment: str, settings: Settings) -> bool:
@@ -71,7 +69,7 @@ def known(environment: str, settings: Settings) -> bool:
     return restore.remembered(_cluster(environment, settings))[0] is not None
 
 
-def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> dict[str, Any]:
+def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> CurrentRelease:
     """Replace the current release; when that fails, restore it and raise DeployError.
 
     In production it takes over step by step, except with `at_once`, as for a rollback.
@@ -88,7 +86,7 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
         return _release(Delivery(cluster, settings, api, each_poll, still_ours), release, at_once)
 
 
-def _release(delivery: Delivery, release: Release, at_once: bool) -> dict[str, Any]:
+def _release(delivery: Delivery, release: Release, at_once: bool) -> CurrentRelease:
     """The same, while holding the lease."""
     before, earlier = restore.begin(delivery.cluster)
     _refuse_other_environment(delivery.cluster, before)
@@ -104,14 +102,14 @@ def _release(delivery: Delivery, release: Release, at_once: bool) -> dict[str, A
             canary.take_over(delivery, release, objects, earlier)
         else:
             _take_over(delivery, release, objects, at_once)
-        record = _record(delivery.cluster, release, objects, since)
+        served = _served(delivery.cluster, release, objects, since)
         delivery.still_ours()
-        restore.remember(delivery.cluster, record, objects)
+        restore.remember(delivery.cluster, served, objects)
     except BusyError:
         raise  # another run holds the environment now, and repairs it
     except BaseException as error:  # also KeyboardInterrupt
         raise restore.undo(delivery, before, earlier, objects, error) from error
-    return record
+    return served
 
 
 def _take_over(delivery: Delivery, release: Release, objects: list[dict[str, Any]], at_once: bool) -> None:
@@ -126,10 +124,10 @@ def _take_over(delivery: Delivery, release: Release, objects: list[dict[str, Any
 
 
 def _deserves_canary(
-    cluster: Cluster, release: Release, objects: list[dict[str, Any]], before: dict[str, Any] | None
+    cluster: Cluster, release: Release, objects: list[dict[str, Any]], before: CurrentRelease | None
 ) -> bool:
     """Whether production has stable pods of another image to compare the release with."""
-    if cluster.environment != "production" or before is None or before["image"] == release.image:
+    if cluster.environment != "production" or before is None or before.image == release.image:
         return False
     return not manifests.rolled_out_by_argo(objects) and any(map(pods.ready, pods.of_track(cluster, "stable")))
 
@@ -212,9 +210,9 @@ def _enter(cluster: Cluster) -> None:
         raise _other(cluster, owner)
 
 
-def _refuse_other_environment(cluster: Cluster, before: dict[str, Any] | None) -> None:
-    if before and before["environment"] != cluster.environment:
-        raise _other(cluster, before["environment"])
+def _refuse_other_environment(cluster: Cluster, before: CurrentRelease | None) -> None:
+    if before and before.environment != cluster.environment:
+        raise _other(cluster, before.environment)
 
 
 def _other(cluster: Cluster, owner: str) -> DeployError:
@@ -229,17 +227,17 @@ def _rendered(delivery: Delivery, release: Release, since: str) -> list[dict[str
     return manifests.render(delivery.cluster.environment, delivery.settings.name, str(release.image), about)
 
 
-def _record(cluster: Cluster, release: Release, objects: list[dict[str, Any]], since: str) -> dict[str, Any]:
-    return {
-        "environment": cluster.environment,
-        "name": release.name,
-        "version": release.version,
-        "digest": release.digest,
-        "image": release.image,
-        "url": _address(cluster, objects),
-        "since": since,
-        "bundle": str(release.bundle),
-    }
+def _served(cluster: Cluster, release: Release, objects: list[dict[str, Any]], since: str) -> CurrentRelease:
+    return CurrentRelease(
+        environment=cluster.environment,
+        name=release.name,
+        version=release.version,
+        digest=release.digest,
+        image=release.image,
+        url=_address(cluster, objects),
+        bundle=release.bundle,
+        since=since,
+    )
 
 
 def _address(cluster: Cluster, objects: list[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from delivery import checkup
 from delivery.host import passwords
 from pipeline.errors import SlipwayError
 from pipeline.registry import deployments, versions
+from pipeline.registry.deployment_record import DEPLOYED, Deployment, last_deployment
 from pipeline.settings import load_settings
 from scripts.mlflow import mlflow_user
 from tests.delivery.host.mlflow_auth import ADMIN, ROOT, auth_server, server
@@ -105,17 +106,9 @@ def test_editor_can_move_production(admin, monkeypatch, capsys):
     assert on(admin) == "2"
     move(admin, "1")
     client = MlflowClient(admin, admin)
-    about = {
-        "version": "1",
-        "before": "2",
-        "digest": "d",
-        "image": "",
-        "action": "deploy",
-        "target": "process",
-        "link": "",
-    }
-    deployments.end(client, deployments.begin(client, NAME, "production", about), deployments.DEPLOYED)
-    assert versions.last_deployment(client, NAME, "production")["version"] == "1"
+    about = Deployment.of(versions.by_number(client, NAME, "1"), "production", "deploy", "process", None)
+    deployments.end(client, deployments.begin(client, NAME, about), DEPLOYED)
+    assert last_deployment(client, NAME, "production").version == "1"
 
 
 def test_editor_cannot_delete(admin, monkeypatch, capsys):

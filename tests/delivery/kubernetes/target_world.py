@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.targets.kubernetes import canary, kubectl, lease, manifests, pods, rollout, target
 from pipeline.settings import Settings, load_settings
 from tests.delivery.kubernetes.cluster_handle import Cluster
@@ -44,12 +44,14 @@ class World:
         about = read(folder, "release.json")
         return Release(about["name"], str(version), about["digest"], folder, image)
 
-    def deploy(self, version: int, fault: str = "", environment: str = "production", at_once: bool = False) -> dict:
-        """Deploy a version, as `make deploy` does once it has bundle and image."""
+    def deploy(
+        self, version: int, fault: str = "", environment: str = "production", at_once: bool = False
+    ) -> CurrentRelease:
+        """Put a version into an environment, as `make deploy` does once it has bundle and image."""
         return target.release(environment, self.release(version, fault), self.settings, at_once)
 
-    def serving(self, environment: str = "production") -> dict | None:
-        """The target's record of the environment."""
+    def serving(self, environment: str = "production") -> CurrentRelease | None:
+        """The current release of the environment."""
         return target.serving(environment, self.settings)
 
     def namespace(self, environment: str = "production") -> str:
@@ -81,8 +83,8 @@ class World:
     def assert_at_rest(self, version: int) -> None:
         """Assert the state after a finished run: production serves only this version, without canary, and the autoscaler is free."""
         served = self.serving()
-        assert served is not None and served["version"] == str(version) and "note" not in served
-        assert self.images() == {served["image"]}
+        assert served is not None and served.version == str(version) and not served.note
+        assert self.images() == {served.image}
         assert [one["metadata"]["name"] for one in self.get("deployments")["items"]] == ["model"]
         scaler = self.get("hpa", "model")["spec"]
         assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 10)

@@ -33,7 +33,7 @@ def weights(world) -> dict[str, int]:
 def test_route_gives_the_canary_its_exact_share(world, capsys):
     """With the component gateway all stable pods stay; the route gives 10 % to the canary, and nothing afterwards."""
     switch_on(world, "gateway")
-    assert world.deploy(1)["url"] == "https://model.example.com"
+    assert world.deploy(1).url == "https://model.example.com"
     world.wait_for_pods(3)
     seen, ended = set(), threading.Event()
 
@@ -109,14 +109,14 @@ def test_argo_decides_if_enabled(world, capsys):
     try:
         world.deploy(1)
         world.deploy(2)
-        assert world.serving()["image"] == good.image
+        assert world.serving().image == good.image
         assert "canary" not in capsys.readouterr().out
         with pytest.raises(DeployError, match=r"RolloutAborted: metric errors failed; version 2 was restored"):
             world.deploy(3)
         assert world.images() == {good.image}
-        assert world.serving()["version"] == "2"
+        assert world.serving().version == "2"
         paused.add(world.release(1).image)
-        assert world.deploy(1, at_once=True)["version"] == "1"
+        assert world.deploy(1, at_once=True).version == "1"
         assert world.get("rollout", "model")["status"]["promoteFull"] is True
     finally:
         ended.set()

@@ -152,7 +152,7 @@ def test_restoring_without_the_bundle_checks_version_and_digest(world):
     world.kubectl(
         "patch", "configmap", "slipway-release", "--patch", json.dumps({"data": {"record": json.dumps(record)}})
     )
-    assert world.serving()["bundle"] is None
+    assert world.serving().local_bundle is None
     refused(world, 2, "wrong-answers", at_once=True)
 
 

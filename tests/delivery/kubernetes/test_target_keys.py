@@ -78,7 +78,7 @@ def test_next_release_reads_its_key_from_the_cluster(world, capsys):
     """Without settings, canary, smoke test and integration tests use the key, and no output contains it."""
     key = world.secret(OURS, "key")
     world.deploy(2)
-    assert world.serving()["version"] == "2" and world.secret(OURS, "key") == key
+    assert world.serving().version == "2" and world.secret(OURS, "key") == key
     assert target.key("production", world.settings) == key
     said = capsys.readouterr()
     assert key not in said.out + said.err
@@ -124,7 +124,7 @@ def test_missing_delivery_key_is_refused_with_the_line_to_add(empty):
     assert f"add this line to it: {wanted}" in raised.value.then and key not in str(raised.value)
     assert not empty.get("deployments,services", environment="staging")["items"]
     make_secret(empty, KEYS, "keys", f"{line}\n{wanted}\n", "staging")
-    assert empty.deploy(1, environment="staging")["version"] == "1"
+    assert empty.deploy(1, environment="staging").version == "1"
     assert empty.secret(KEYS, "keys", "staging") == f"{line}\n{wanted}\n"
 
 
@@ -168,7 +168,7 @@ def test_secret_store_must_have_the_lines_first(empty):
     names = {one["metadata"]["name"] for one in empty.get("secrets", environment="staging")["items"]}
     assert {OURS, METRICS} <= names and KEYS not in names
     make_secret(empty, KEYS, "keys", "\n".join(lines), "staging")  # as External Secrets would
-    assert empty.deploy(1, environment="staging")["version"] == "1"
+    assert empty.deploy(1, environment="staging").version == "1"
     assert empty.get("externalsecret", KEYS, environment="staging")["metadata"]
 
 

@@ -54,7 +54,7 @@ def killed(world, version: int, at: str, after: float = 0) -> None:
 def test_next_run_repairs_a_killed_one(world, at, after, left, capsys):
     """Wherever it was killed, the next run reports what it found, restores version 1, and then does its own work."""
     killed(world, 2, at, after)
-    assert world.serving()["version"] == "1"
+    assert world.serving().version == "1"
     capsys.readouterr()
     world.deploy(1)
     said = capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_next_run_repairs_a_killed_one(world, at, after, left, capsys):
 def test_status_reports_a_killed_run(world):
     """Until the repair, the current release has a note that a deployment was interrupted."""
     killed(world, 2, "canary: version 2 gets all pods", 2)
-    assert "ended midway" in world.serving()["note"]
+    assert "ended midway" in world.serving().note
     world.deploy(1, at_once=True)
     world.assert_at_rest(1)
 
@@ -75,7 +75,7 @@ def test_status_reports_a_killed_run(world):
 def test_rollback_needs_no_repair(world, capsys):
     """It directly replaces a half-finished canary, which is gone at the end."""
     killed(world, 2, "  go: ")
-    assert "canary pods" in world.serving()["note"]
+    assert "canary pods" in world.serving().note
     world.deploy(3, at_once=True)
     assert "going back to version 1 first" not in capsys.readouterr().out
     world.wait_for_pods(3)
@@ -126,6 +126,6 @@ def test_killed_first_release_blocks_nobody(cluster, tmp_path):
     with new_world(cluster, tmp_path / "world") as made:
         killed(made, 1, "applying version 1", 1)
         assert made.serving() is None
-        assert made.deploy(2)["version"] == "2"
+        assert made.deploy(2).version == "2"
         made.wait_for_pods(3)
         made.assert_at_rest(2)

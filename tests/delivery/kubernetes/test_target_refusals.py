@@ -49,14 +49,14 @@ def test_missing_access_is_explained(world, context, said, monkeypatch):
     monkeypatch.setenv("SLIPWAY_STAGING_CONTEXT", context)
     assert said in refused(world).what
     monkeypatch.setenv("SLIPWAY_STAGING_CONTEXT", world.cluster.staging)
-    assert world.serving("staging")["version"] == "1"
+    assert world.serving("staging").version == "1"
 
 
 @pytest.mark.usefixtures("double")
 def test_permission_in_the_namespace_suffices(world, monkeypatch):
     """An account without any permission outside the namespace can deploy."""
     monkeypatch.setenv("SLIPWAY_STAGING_CONTEXT", "tenant")
-    assert world.deploy(1, environment="staging")["version"] == "1"
+    assert world.deploy(1, environment="staging").version == "1"
 
 
 def test_namespace_of_the_other_environment_is_refused(world):
@@ -136,7 +136,7 @@ def test_concurrent_deployments_are_kept_apart(world):
 def test_expired_lease_is_taken_over(world):
     """After its duration a lease can be taken, and it is freed afterwards."""
     _hold(world, seconds_ago=120)
-    assert world.deploy(1, environment="staging")["version"] == "1"
+    assert world.deploy(1, environment="staging").version == "1"
     assert not _lease(world).get("holderIdentity")
 
 

@@ -30,14 +30,9 @@ def test_first_release_creates_its_namespace(world):
     assert namespace["metadata"]["labels"]["slipway/environment"] == "production"
     expected = world.release(1)
     served = world.serving()
-    assert {key: served[key] for key in ("name", "version", "digest", "image", "bundle")} == {
-        "name": expected.name,
-        "version": "1",
-        "digest": expected.digest,
-        "image": expected.image,
-        "bundle": str(expected.bundle),
-    }
-    assert served["url"] == f"http://model.{world.namespace()}"
+    assert (served.name, served.version, served.digest) == (expected.name, "1", expected.digest)
+    assert (served.image, served.local_bundle) == (expected.image, expected.bundle)
+    assert served.url == f"http://model.{world.namespace()}"
     record = json.loads(world.get("configmap", "slipway-release")["data"]["record"])
     assert record["version"] == "1" and record["environment"] == "production"
     assert target.serving("staging", world.settings) is None
@@ -80,7 +75,7 @@ def test_next_release_takes_over_step_by_step(world, capsys):
         for thread in (*callers, watcher):
             thread.start()
         try:
-            record = stepwise.deploy(2)
+            served = stepwise.deploy(2)
         finally:
             ended.set()
             for thread in (*callers, watcher):
@@ -88,7 +83,7 @@ def test_next_release_takes_over_step_by_step(world, capsys):
     said = capsys.readouterr().out
     assert "version 2 gets 1 of 4 pods, 25 %" in said and "version 2 gets 2 of 4 pods, 50 %" in said
     assert said.count("  go: ") == 2 and "version 2 gets all pods" in said
-    assert record["version"] == "2"
+    assert served.version == "2"
     assert set(answers) == {(200, "1"), (200, "2")}, answers
     assert answers[200, "1"] > 50 and answers[200, "2"] > 50
     # During the steps the autoscaler was held at the number of stable pods.
@@ -114,8 +109,8 @@ def _watch_scaler(world, seen: set, ended: threading.Event) -> None:
 
 def test_rollback_is_immediate(world, capsys):
     """It takes no steps: the pods are replaced and tested, and the record says version 1."""
-    record = world.deploy(1, at_once=True)
-    assert record["version"] == "1" and "canary" not in capsys.readouterr().out
+    served = world.deploy(1, at_once=True)
+    assert served.version == "1" and "canary" not in capsys.readouterr().out
     world.assert_at_rest(1)
 
 
@@ -135,7 +130,7 @@ def test_staging_takes_no_steps(world, capsys):
     """It gets all pods at once, and each event is shown once."""
     world.deploy(1, environment="staging")
     capsys.readouterr()
-    assert world.deploy(2, environment="staging")["version"] == "2"
+    assert world.deploy(2, environment="staging").version == "2"
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert any("Pulling image" in line for line in lines)
     assert len(lines) == len(set(lines))

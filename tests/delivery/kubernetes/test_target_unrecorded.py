@@ -48,7 +48,7 @@ def test_advice_for_a_damaged_record_works(cluster, tmp_path):
             made.deploy(2)
         assert f"--namespace {made.namespace()} delete deployment model" in raised.value.then
         made.kubectl("delete", "deployment", "model", "--wait=true")
-        assert made.deploy(2)["version"] == "2"
+        assert made.deploy(2).version == "2"
 
 
 def test_failed_first_release_may_be_retried(cluster, tmp_path):
@@ -61,7 +61,7 @@ def test_failed_first_release_may_be_retried(cluster, tmp_path):
         assert not made.get("deployments", environment="staging")["items"]
         assert made.get("secret", "keys", environment="staging")["metadata"]
         assert made.serving("staging") is None
-        assert made.deploy(1, environment="staging")["version"] == "1"
+        assert made.deploy(1, environment="staging").version == "1"
 
 
 def _uids(world) -> set[str]:

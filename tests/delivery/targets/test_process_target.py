@@ -2,13 +2,12 @@
 
 import json
 import sqlite3
-from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
-from delivery.release import Release
+from delivery.release import CurrentRelease, Release
 from delivery.targets import process
 from pipeline import state
 from pipeline.errors import DeployError
@@ -37,9 +36,9 @@ def settings():
 
 @pytest.fixture
 def released(settings, tmp_path):
-    """Release a version to staging; returns its record."""
+    """Release a version to staging; returns it as it serves."""
 
-    def release(version: str) -> dict:
+    def release(version: str) -> CurrentRelease:
         folder = process.STATE / "staging" / f"version-{version}"
         make_bundle("binary", folder, version)
         about = read(folder, "release.json")
@@ -48,10 +47,15 @@ def released(settings, tmp_path):
     return release
 
 
-def row(record: dict) -> dict:
+def row(served: CurrentRelease) -> dict:
     """A request for one prediction."""
-    golden = json.loads((Path(record["bundle"]) / "golden.json").read_text(encoding="utf-8"))
+    golden = json.loads((served.bundle / "golden.json").read_text(encoding="utf-8"))
     return {"features": golden["inputs"][0], "subject": "customer-17"}
+
+
+def recorded() -> psutil.Process:
+    """The process that serves in staging, as this machine remembers it."""
+    return psutil.Process(process.recorded("staging")["pid"])
 
 
 def versions() -> list[str]:
@@ -64,8 +68,8 @@ def versions() -> list[str]:
 def test_default_release_is_open_and_its_log_is_kept(released):
     """Without settings, two releases in a row write into one database, which no other user may read."""
     for version in ("1", "2"):
-        record = released(version)
-        assert requests.post(f"{record['url']}/predict", json=row(record), timeout=5).status_code == 200
+        served = released(version)
+        assert requests.post(f"{served.url}/predict", json=row(served), timeout=5).status_code == 200
     found = versions()
     assert {"1", "2"} == set(found) and found == sorted(found)
     assert (process.STATE / "predictions-staging.db").stat().st_mode & 0o077 == 0
@@ -76,10 +80,10 @@ def test_configured_keys_are_required(released, monkeypatch):
     key, line = make_key("pipeline", "predict,metrics")
     monkeypatch.setenv("SLIPWAY_API_KEYS", line)
     monkeypatch.setenv("SLIPWAY_KEY", key)
-    record = released("1")
-    url = f"{record['url']}/predict"
-    assert requests.post(url, json=row(record), timeout=5).status_code == 401
-    assert requests.post(url, json=row(record), headers={"X-API-Key": key}, timeout=5).status_code == 200
+    served = released("1")
+    url = f"{served.url}/predict"
+    assert requests.post(url, json=row(served), timeout=5).status_code == 401
+    assert requests.post(url, json=row(served), headers={"X-API-Key": key}, timeout=5).status_code == 200
 
 
 def test_delivery_key_is_not_leaked(released, monkeypatch):
@@ -87,7 +91,8 @@ def test_delivery_key_is_not_leaked(released, monkeypatch):
     key, line = make_key("pipeline", "predict,metrics")
     monkeypatch.setenv("SLIPWAY_API_KEYS", line)
     monkeypatch.setenv("SLIPWAY_KEY", key)
-    parent = psutil.Process(released("1")["pid"])
+    released("1")
+    parent = recorded()
     for one in (parent, *parent.children(recursive=True)):
         assert not any(key in part for part in one.cmdline()) and key not in one.environ().values()
     written = [path for path in process.STATE.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
@@ -96,17 +101,19 @@ def test_delivery_key_is_not_leaked(released, monkeypatch):
 
 def test_only_the_supervisor_is_stopped(released):
     """Workers and the log's writer have its command line, and do not count as services."""
-    record = released("1")
-    children = psutil.Process(record["pid"]).children()
+    released("1")
+    parent = recorded()
+    children = parent.children()
     assert len(children) == 2  # a worker and the writer
-    assert [one.pid for one in process._services("staging")] == [record["pid"]]
+    assert [one.pid for one in process._services("staging")] == [parent.pid]
     process.stop("staging")
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
 
 def test_orphans_of_a_killed_service_are_stopped(released):
     """After kill -9 of the supervisor, `stop` ends the processes that are left."""
-    parent = psutil.Process(released("1")["pid"])
+    released("1")
+    parent = recorded()
     children = parent.children()
     for child in children:
         child.suspend()
@@ -121,10 +128,10 @@ def test_orphans_of_a_killed_service_are_stopped(released):
 
 def test_subject_is_deleted_from_the_log(released, settings):
     """`forget` deletes the predictions about a subject and nothing else, whether the service runs or not."""
-    record = released("1")
+    served = released("1")
     for subject in ("customer-17", "customer-17", "customer-18"):
-        body = row(record) | {"subject": subject}
-        assert requests.post(f"{record['url']}/predict", json=body, timeout=5).status_code == 200
+        body = row(served) | {"subject": subject}
+        assert requests.post(f"{served.url}/predict", json=body, timeout=5).status_code == 200
     before = len(versions())
     assert process.forget("staging", settings, "customer-17") == "2 predictions deleted"
     assert len(versions()) == before - 2
@@ -134,7 +141,8 @@ def test_subject_is_deleted_from_the_log(released, settings):
 def test_damaged_record_stops_no_service_early(released, monkeypatch, settings, capsys):
     """The present service stays while a release fails; the next good one replaces it, and is then the only one."""
     state._told.clear()
-    first = psutil.Process(released("1")["pid"])
+    released("1")
+    first = recorded()
     process.record_file("staging").write_text("[]", encoding="utf-8")
     with monkeypatch.context() as patch, pytest.raises(DeployError):
         patch.setattr(process, "smoke_test", lambda *_: (_ for _ in ()).throw(DeployError("it answers otherwise")))
@@ -143,4 +151,4 @@ def test_damaged_record_stops_no_service_early(released, monkeypatch, settings, 
     assert "staging.json is damaged" in capsys.readouterr().err
     third = released("3")
     assert process.serving("staging", settings) == third
-    assert [one.pid for one in process._services("staging")] == [third["pid"]]
+    assert [one.pid for one in process._services("staging")] == [recorded().pid]

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from pipeline.evaluation import model_card, report
-from pipeline.registry import versions
 from pipeline.settings import load_settings
 from tests.pipeline.evaluation.evaluations import DATA, RUN, evaluation
 
@@ -165,31 +164,7 @@ def test_a_name_cannot_forge_an_approval():
     assert len(model_card.OURS.findall(said)) == 1
 
 
-# --- deployment records ---
-
-
-def test_a_deployment_record_reads_as_a_sentence():
-    """Who put what where, in place of what, how it ended, why and where to read on; texts from elsewhere are no markup."""
-    record = {
-        "environment": "production",
-        "version": "4",
-        "before": "3",
-        "result": "failed",
-        "action": "reconcile",
-        "actor": "octocat",
-        "host": "runner",
-        "target": "kubernetes",
-        "image": "ghcr.io/octo/model@sha256:" + "0" * 64,
-        "detail": "not ready: <b>boom</b>\n# heading",
-        "link": "https://github.com/octo/model/actions/runs/7",
-    }
-    said = versions.told(record)
-    assert said.startswith("**production: version 3 → version 4, failed**\n\n")
-    assert "`reconcile` by `octocat` on `runner`, to target `kubernetes`" in said
-    assert record["image"] in said and record["link"] in said
-    assert "<b>" not in said and "\n#" not in said
-    assert "**production: nothing → version 4" in versions.told(record | {"before": "none"})
-    assert len(versions.told(record | {"detail": "<" * 4000})) < 8000, "MLflow takes no longer tag"
+# --- the model ---
 
 
 def test_the_registered_model_says_what_its_alias_does():

@@ -2,6 +2,8 @@
 
 import os
 import socket
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
@@ -10,11 +12,11 @@ from mlflow.exceptions import MlflowException
 from pipeline import processes
 from pipeline.errors import RegistryError
 from pipeline.registry import deployments, mlflow_server, once, versions
+from pipeline.registry.deployment_record import DUE, MARKS, Deployment, last_deployment
 from pipeline.registry.model_version import ModelVersion
 from tests.pipeline.registry.embedded_mlflow import embedded
 from tests.spine.flaky_proxy import AFTER, BEFORE, flaky
 
-ABOUT = {"before": "1", "image": "none", "action": "rollback", "target": "process", "link": ""}
 NUMBERS = iter(range(10_000))
 
 
@@ -46,20 +48,27 @@ def name(client):
     return name
 
 
-def begin(client, name, version="1", moves_from="2", left="2") -> str:
-    """Begin the deployment of a version to production, as a rollback does."""
-    about = ABOUT | {"version": version, "digest": f"d{version}"}
-    return deployments.begin(client, name, "production", about, moves_from, left)
+def about(client, name, version="1", action="rollback", **changed) -> Deployment:
+    """The deployment of a version to production, in place of version 1."""
+    before = versions.by_number(client, name, "1")
+    found = versions.by_number(client, name, version)
+    return replace(Deployment.of(found, "production", action, "process", None), before=before.number, **changed)
+
+
+def begin(client, name, bookkeeping=DUE, alias_from="2", left="2") -> Deployment:
+    """Begin the deployment of version 1, as a rollback does."""
+    books = {"bookkeeping": bookkeeping, "alias_from": alias_from, "left": left}
+    return deployments.begin(client, name, about(client, name, **books))
 
 
 def serving(version):
-    """A record that says that production serves a version."""
-    return lambda: {"version": version, "digest": f"d{version}"}
+    """A function that says that production serves a version."""
+    return lambda: SimpleNamespace(version=version, digest=f"d{version}")
 
 
 def tags(client, record) -> dict[str, str]:
     """The tags of a record."""
-    return client.get_run(record).data.tags
+    return client.get_run(record.run_id).data.tags
 
 
 def records(client, name) -> list:
@@ -75,15 +84,15 @@ def alias(client, name) -> str:
 def test_successful_deployment_is_recorded(client, name):
     """While it runs, the record does not count; afterwards it is the last deployment, and finished."""
     record = begin(client, name)
-    assert versions.last_deployment(client, name, "production") is None
-    assert client.get_run(record).info.status == "RUNNING"
+    assert last_deployment(client, name, "production") is None
+    assert client.get_run(record.run_id).info.status == "RUNNING"
     deployments.end(client, record, "deployed", detail="forced: why")
-    last = versions.last_deployment(client, name, "production")
-    assert (last["run_id"], last["version"], last["detail"]) == (record, "1", "forced: why")
-    run = client.get_run(record)
+    last = last_deployment(client, name, "production")
+    assert (last.run_id, last.version, last.detail) == (record.run_id, "1", "forced: why")
+    run = client.get_run(record.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "production: version 1 deployed")
     assert "version 1 → version 1, deployed" in run.data.tags["mlflow.note.content"]
-    assert versions.by_number(client, name, "1").last_deployment == record
+    assert versions.by_number(client, name, "1").last_deployment == record.run_id
 
 
 def test_failed_deployment_records_the_reason(client, name):
@@ -92,20 +101,20 @@ def test_failed_deployment_records_the_reason(client, name):
     deployments.fail(client, record, RegistryError("it broke"), image="i")
     assert (tags(client, record)["result"], tags(client, record)["detail"], tags(client, record)["image"]) == (
         "failed", "it broke", "i")  # fmt: skip
-    assert client.get_run(record).info.status == "FAILED"
-    assert versions.last_deployment(client, name, "production") is None
+    assert client.get_run(record.run_id).info.status == "FAILED"
+    assert last_deployment(client, name, "production") is None
 
 
 def test_deleted_experiment_is_refused_with_the_command_to_restore_it(client, name, server):
     """A deployment cannot begin, and the command in the message restores the experiment."""
     deployments.end(client, begin(client, name), "deployed")
     client.delete_experiment(client.get_experiment_by_name(f"{name}-deployments").experiment_id)
-    for ask in (lambda: begin(client, name), lambda: versions.last_deployment(client, name, "production")):
+    for ask in (lambda: begin(client, name), lambda: last_deployment(client, name, "production")):
         with pytest.raises(RegistryError, match=f"experiment {name}-deployments was deleted in MLflow") as refused:
             ask()
     command = refused.value.then.split("`")[1]
     assert os.system(f"{command} > /dev/null 2>&1") == 0
-    assert versions.last_deployment(client, name, "production")["version"] == "1"
+    assert last_deployment(client, name, "production").version == "1"
 
 
 def test_read_only_server_is_refused_before_a_deployment(client, name, server, monkeypatch):
@@ -161,8 +170,7 @@ def test_running_deployment_of_another_machine_is_left_alone(client, name, monke
 
 def test_missing_promotion_tag_is_added(client, name):
     """If the alias names the current release, whose deployment promotes later, the version is tagged as promoted."""
-    about = ABOUT | {"version": "2", "digest": "d2", "action": "deploy"}
-    deployments.end(client, deployments.begin(client, name, "production", about), "deployed")
+    deployments.end(client, deployments.begin(client, name, about(client, name, "2", "deploy")), "deployed")
     deployments.settle(client, name, "production", serving("2"))
     assert "promoted" in client.get_model_version(name, "2").tags
 
@@ -170,7 +178,7 @@ def test_missing_promotion_tag_is_added(client, name):
 def test_missing_tags_after_following_an_alias_are_added(client, name):
     """Production went back to a version by its alias, but the other version was not tagged: the next command does it."""
     client.set_registered_model_alias(name, "production", "1")
-    record = begin(client, name, moves_from=None, left="2")
+    record = begin(client, name, bookkeeping=MARKS)
     deployments.end(client, record, "deployed")
     deployments.settle(client, name, "production", serving("1"))
     assert "rolled_back" in client.get_model_version(name, "2").tags
@@ -209,16 +217,16 @@ def test_retries_create_nothing_twice(client, server, every, kinds):
             ),
             lambda: versions.by_digest(shaky, name, "d1"),
         )
-        record = begin(shaky, name, moves_from="none", left="")
+        record = begin(shaky, name, alias_from=None, left="")
         deployments.end(shaky, record, "deployed")
-        deployments.complete(shaky, name, "production", record)
+        deployments.complete(shaky, name, record)
         assert len(proxy.failed) >= 4
     assert version.number == "1" and [one.number for one in versions.versions(client, name)] == ["1"]
     runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
     assert [one.info.run_id for one in runs] == [run.info.run_id] and runs[0].data.tags["a"] == "b"
     assert [one.model_id for one in client.get_run(run.info.run_id).outputs.model_outputs] == [model.model_id]
     assert len(client.search_logged_models([run.info.experiment_id])) == 1
-    assert [one.info.run_id for one in records(client, name)] == [record]
+    assert [one.info.run_id for one in records(client, name)] == [record.run_id]
     assert tags(client, record)["result"] == "deployed" and alias(client, name) == "1"
 
 

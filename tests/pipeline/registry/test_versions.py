@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -14,7 +15,8 @@ from mlflow import MlflowClient
 from pipeline import processes
 from pipeline.ci import lineage
 from pipeline.errors import RegistryError
-from pipeline.registry import deployments, mlflow_server, versions
+from pipeline.registry import deployments, mlflow_server, promotion, versions
+from pipeline.registry.deployment_record import Deployment, last_deployment
 from tests.pipeline.registry.embedded_mlflow import embedded
 
 
@@ -113,28 +115,32 @@ def test_version_is_found_by_number_or_digest(client):
     assert refused.value.then == "versions in MLflow: 3, 2, 1"
 
 
+def append(client, version, environment, result):
+    """Record a deployment that has ended."""
+    about = Deployment.of(versions.by_number(client, "m", version), environment, "deploy", "process", None)
+    deployments.append(client, "m", replace(about, result=result))
+
+
 def test_newest_successful_deployment_is_found(client):
     """Each deployment is a run; the last successful one in an environment is found with its time."""
-    assert versions.last_deployment(client, "m", "production") is None
-    about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
-    deployments.append(client, "m", "production", about | {"version": "1"}, "deployed")
-    deployments.append(client, "m", "production", about | {"version": "2"}, "failed", "why")
-    deployments.append(client, "m", "staging", about | {"version": "3"}, "deployed")
-    found = versions.last_deployment(client, "m", "production")
-    assert found["version"] == "1" and found["before"] == "none" and found["actor"] == versions.actor()
-    assert found["started"] > 1.7e9
-    assert versions.timestamp(found["started"])[:2] == "20"
+    assert last_deployment(client, "m", "production") is None
+    append(client, "1", "production", "deployed")
+    append(client, "2", "production", "failed")
+    append(client, "3", "staging", "deployed")
+    found = last_deployment(client, "m", "production")
+    assert found.version == "1" and found.before is None and found.actor == versions.actor()
+    assert found.since > 1.7e9
+    assert versions.timestamp(found.since)[:2] == "20"
 
 
 def test_promotion_is_added_to_the_description_once(client):
     """A tag, and one line with the deployment record below a person's text; a second call adds nothing."""
-    about = {"before": None, "digest": "d", "image": "none", "action": "deploy", "target": "process", "link": ""}
-    deployments.append(client, "m", "production", about | {"version": "3"}, "deployed")
+    append(client, "3", "production", "deployed")
     client.update_model_version("m", "3", "A person's words.")
     for _ in range(2):
-        versions.promoted(client, "m", "3", "make promote")
+        promotion.promoted(client, "m", "3", "make promote")
     found = client.get_model_version("m", "3")
-    record = versions.last_deployment(client, "m", "production")["run_id"]
+    record = last_deployment(client, "m", "production").run_id
     assert "promoted" in found.tags and found.description.startswith("A person's words.\n\n### Approvals\n\n- 20")
     assert found.description.count("put into production by") == 1 and record in found.description
     assert "nothing → version 3, deployed" in client.get_run(record).data.tags["mlflow.note.content"]
@@ -144,7 +150,7 @@ def test_scheduled_run_names_no_approver(client, monkeypatch):
     """GitHub gives a scheduled run some user's name, who did not approve it."""
     monkeypatch.setenv("GITHUB_EVENT_NAME", "schedule")
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
-    versions.promoted(client, "m", "1", "MLflow alias")
+    promotion.promoted(client, "m", "1", "MLflow alias")
     said = client.get_model_version("m", "1").description
     assert "put into production by `the schedule` (MLflow alias)" in said and "octocat" not in said
 
