@@ -165,9 +165,9 @@ def test_rehearsal_shows_a_broken_release_undone(two, client):
 def test_rehearsal_fails_when_nothing_refuses(two, client):
     """With a smoke test that ignores answers, the rehearsal says so and exits red; then staging has the good release."""
     line = "        expected = self.expected[number]\n"
-    two.edit("scripts/smoke_test.py", line, f"        return\n{line}")
+    two.edit("delivery/smoke.py", line, f"        return\n{line}")
     done = two.run("-m", "scripts.rehearse")
-    two.edit("scripts/smoke_test.py", f"        return\n{line}", line)
+    two.edit("delivery/smoke.py", f"        return\n{line}", line)
     assert done.returncode == 1 and "NOT undone as it should be" in done.stdout
     assert two.status()["staging"]["agree"]
     assert "passed" in two.ok("-m", "scripts.integration_test", "--environment", "staging")
