@@ -7,11 +7,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS COLUMNS
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
-option = $(if $(filter $1,$(GIVEN)),$2 "$$$1")
+option = $(if $(filter $1,$(GIVEN)),"$2=$$$1")
 flag = $(if $(filter $1,$(GIVEN)),$(if $(filter yes,$($1)),$2))
 text = $(if $(filter $1,$(GIVEN)),$($1))
 
@@ -40,7 +40,7 @@ COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-by
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Tests that ship nothing; of those of the service, these files do.
 SHIP := log/test_service_log requests/test_service_mlflow http/test_service_page requests/test_service_schemathesis runtime/test_service_workers
-UNIT := tests/project tests/pipeline tests/repository tests/serving tests/delivery/canary tests/delivery/load/test_latencies.py $(SHIP:%=--ignore=tests/serving/%.py)
+UNIT := $(wildcard tests/project tests/pipeline tests/repository tests/serving tests/delivery/canary tests/delivery/load/test_latencies.py) $(SHIP:%=--ignore=tests/serving/%.py)
 
 # Headings and verbs, from the comments of this file.
 LIST := awk -F ':.*\#\# ' '/^\# --- / {gsub(/^\# --- | -+$$/, ""); printf "\n%s\n", $$0} /^[a-z0-9-]+:.*\#\# / {printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,7 +52,7 @@ help-all:  ## list every verb, those of workflows and of the template too
 	@$(LIST) Makefile
 
 # --- Every day --------------------------------------------------------------------------------------------------------
-.PHONY: ship test check fix status doctor stop clean
+.PHONY: ship test check fix status doctor stop clean adopt
 
 ship: .venv/pipeline.ready  ## data to a model in production: every stage below; FIRST=yes when production was deleted, COLUMNS=changed
 	@$(PY) -m scripts.ship $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
@@ -79,6 +79,9 @@ clean:  ## remove all local state: environment, builds, MLflow, deployments
 	@[ ! -e .venv/pipeline.ready ] || $(PY) -m scripts.stop
 	rm -rf .venv build .mlflow .slipway .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+adopt:  ## once: make this copy of the template your project NAME=churn, without what only the template needs; EXAMPLE=remove
+	@$(if $(wildcard dev/adopt.py),$(PYTHON) -m dev.adopt $(call option,NAME,--name) $(call option,EXAMPLE,--example),echo "nothing to do: this is a project of its own (.github/template-version)")
 
 # --- Your model, stage by stage, through files in build/ --------------------------------------------------------------
 .PHONY: checks validate validate-model train evaluate gate register

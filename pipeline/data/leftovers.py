@@ -16,7 +16,11 @@ WORDS = {
     "not_for": "Diagnosis, or any decision about a patient: it is no medical device, and 569 rows stand for no other hospital.",
 }
 LIMITS = {"log_loss": 0.25, "roc_auc": 0.95}
-CHECKS_SHA256 = "454d67afb5f4fdafb0ac9c6532e3131ca3b459436a38ae73a289ff442d4242c3"  # of project/checks.py as it is shipped, read as text
+# Of project/checks.py, read as text: as it is shipped, and as `make adopt EXAMPLE=remove` leaves it.
+CHECKS_SHA256 = (
+    "454d67afb5f4fdafb0ac9c6532e3131ca3b459436a38ae73a289ff442d4242c3",
+    "aa1ec4abce075cb673da9e055361d500b14267d2f6779e6a214fa18939d2c733",
+)
 
 
 def is_example(columns: Any) -> bool:
@@ -25,12 +29,12 @@ def is_example(columns: Any) -> bool:
 
 
 def is_shipped(file: Path) -> bool:
-    """Whether a file is project/checks.py as it is shipped."""
+    """Whether a file is project/checks.py as it is shipped, or the empty form of it."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
-    return hashlib.sha256(text.encode()).hexdigest() == CHECKS_SHA256
+    return hashlib.sha256(text.encode()).hexdigest() in CHECKS_SHA256
 
 
 def found(frame: pd.DataFrame, settings: Settings, checks_file: Path) -> list[tuple[str, str]]:

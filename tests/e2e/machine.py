@@ -162,15 +162,16 @@ class Machine:
 
 
 def link_environment(folder: Path) -> None:
-    """Make a .venv of links with its own ready mark: emptying it removes only links."""
+    """Make a .venv of links with ready marks of its own, newer than the clone: nothing is installed, and emptying it removes only links."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
     for path in Path(sys.prefix).iterdir():
-        if path.name not in ("ready", "bin"):
+        if path.suffix != ".ready" and path.name != "bin":
             (folder / path.name).symlink_to(path)
     for path in Path(sys.prefix, "bin").iterdir():
         (programs / path.name).symlink_to(preload.python() if path.name == "python" else path)
-    (folder / "ready").touch()
+    for name in ("installer", "pipeline", "test", "dev", "audit"):  # what adds to another is no older
+        (folder / f"{name}.ready").touch()
 
 
 def _pairs(path: Path) -> dict[str, str]:

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from great_expectations import ExpectationSuite, expectations
 
 from serving.access.keys import SCOPES
@@ -14,35 +13,15 @@ from serving.config import Config
 from serving.http.endpoints import PATHS
 from serving.log.store import Outcome, Prediction
 from tests.repository.test_house import LAYERS
+from tests.repository.test_links import ACTIONS, TEXTS, linked, said_by, verbs
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
-ACTIONS = "../../actions/workflows/"  # from the page of a repository, GitHub's pages of its workflows
-TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
-
-
-def linked(page: str) -> list[str]:
-    """What a page links to or shows, within the repository."""
-    found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\"]+)\"", TEXTS[page])
-    return [target for pair in found for target in pair if target and "://" not in target]
-
-
-def verbs() -> dict[str, str]:
-    """The verbs of the Makefile with their help."""
-    return dict(re.findall(r"^([a-z0-9-]+):.*?## (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
 
 def test_every_verb_is_documented():
     """docs/verbs.md has a row for each verb of the Makefile; a verb without one is a verb that nobody finds."""
     rows = "".join(re.findall(r"^\| (`make [^|]+) \|", TEXTS["docs/verbs.md"], re.M))
     assert set(re.findall(r"`make ([a-z0-9-]+)", rows)) == set(verbs())
-
-
-@pytest.mark.parametrize("page", TEXTS)
-def test_every_named_verb_exists(page):
-    """A page that says `make x` names a verb of the Makefile."""
-    spoken = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", TEXTS[page], re.M))
-    assert spoken <= set(verbs())
 
 
 def test_words_of_commands_name_existing_verbs():
@@ -55,40 +34,11 @@ def test_words_of_commands_name_existing_verbs():
     assert said and said <= set(verbs())
 
 
-def said_by(*command: str) -> dict[str, str]:
-    """The verbs that a help lists, with their lines."""
-    listed = subprocess.run(["make", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return dict(re.findall(r"^  make ([a-z0-9-]+) +(.+)$", listed, re.M))
-
-
-def test_make_help_all_lists_every_verb():
-    """`make help-all` prints each verb with its line."""
-    assert said_by("help-all") == verbs()
-
-
 def test_make_alone_lists_what_people_use_every_day():
     """`make` prints about twenty verbs, and among them the ones that a first day needs."""
     everyday = said_by()
     assert {"ship", "test", "check", "status", "rollback", "help-all"} <= everyday.keys() <= verbs().keys()
     assert len(everyday) <= 25
-
-
-def test_no_verb_is_taken_for_a_file():
-    """Each verb is declared phony: a file or folder of its name does not keep it from running."""
-    declared = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    assert set(" ".join(declared).split()) == set(verbs())
-
-
-@pytest.mark.parametrize("page", TEXTS)
-def test_every_link_leads_somewhere(page):
-    """A relative link or picture leads to a file of the repository, and a link to GitHub Actions to a workflow's file."""
-    for target in linked(page):
-        if not target.startswith(ACTIONS):
-            assert ((ROOT / page).parent / target).exists(), target
-        else:
-            assert (ROOT / ".github/workflows" / target.removeprefix(ACTIONS).removesuffix("/badge.svg")).exists(), (
-                target
-            )
 
 
 def test_the_readme_is_read_in_three_minutes():

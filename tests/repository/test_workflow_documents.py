@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.repository.test_documentation import TEXTS
+from tests.repository.test_links import TEXTS
 from tests.repository.workflow_files import NAMES, ROOT, called, commands, jobs, text
 
 WORKFLOWS, RED = TEXTS["docs/workflows.md"], TEXTS["docs/when-a-check-is-red.md"]

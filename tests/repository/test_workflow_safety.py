@@ -225,9 +225,9 @@ def test_only_words_of_the_command_line_reach_a_verb():
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (["rollback", "VERSION=3"], '--environment "${ENVIRONMENT:-production}" --version "$VERSION"'),
+        (["rollback", "VERSION=3"], '--environment "${ENVIRONMENT:-production}" "--version=$VERSION"'),
         (["rollback", "VERSION="], '--environment "${ENVIRONMENT:-production}"'),
-        (["ship", "FIRST=yes", "COLUMNS=changed"], '--first --columns "$COLUMNS"'),
+        (["ship", "FIRST=yes", "COLUMNS=changed"], '--first "--columns=$COLUMNS"'),
         (["ship", "FIRST=no"], "scripts.ship"),
         (["reconcile", "ARGS=--compare"], "scripts.reconcile --compare"),
     ],

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.repository.test_documentation import verbs
+from tests.repository.test_links import verbs
 from tests.repository.workflow_files import NAMES, ROOT, all_steps, called, commands, jobs, load, text, triggers
 
 
