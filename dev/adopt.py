@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         (ROOT / file).write_text(skeleton[file].replace("# NAME", f"# {options.name}"), encoding="utf-8")
     edit("Makefile", without_template_verbs)
     edit("pyproject.toml", lambda text: own_project(text, options.name))
-    edit("pipeline.toml", lambda text: re.sub(r'^name = "[^"]*"', f'name = "{options.name}"', text, flags=re.M))
+    edit("pipeline.toml", lambda text: with_value(text, "name", r'"[^"\n]*"', f'"{options.name}"'))
     edit(".github/workflows/checks.yml", lambda text: text.replace("requirements: dev\n", "requirements: test\n"))
     if without_example:
         edit("pipeline.toml", without_settings_of_example)
@@ -167,12 +167,20 @@ def own_project(text: str, name: str) -> str:
 
 def without_settings_of_example(text: str) -> str:
     """pipeline.toml without texts, slices, limits and parameters of the example."""
-    text = re.sub(r'^(purpose|not_for) = ".*?"(?=\s+#)', r'\1 = ""', text, flags=re.M)
-    text = re.sub(r'^target = "diagnosis"', 'target = "target"', text, flags=re.M)
-    text = re.sub(r'^positive = "malignant"', 'positive = "yes"', text, flags=re.M)
-    text = re.sub(r'^slices = \["mean_radius"\]', "slices = []", text, flags=re.M)
-    text = re.sub(r"^(log_loss = 0\.25|roc_auc = 0\.95|C = 0\.5 .*)\n", "", text, flags=re.M)
-    return text
+    text = with_value(text, "purpose", '"Shows how a model goes to production.*?"', '""')
+    text = with_value(text, "not_for", '"Diagnosis, or any decision about a patient.*?"', '""')
+    text = with_value(with_value(text, "target", '"diagnosis"', '"target"'), "positive", '"malignant"', '"yes"')
+    text = with_value(text, "slices", r'\["mean_radius"\]', "[]")
+    return re.sub(r"^(log_loss = 0\.25|roc_auc = 0\.95|C = 0\.5 .*)\n", "", text, flags=re.M)
+
+
+def with_value(text: str, key: str, old: str, new: str) -> str:
+    """A key with another value; the comment behind it stays in its column."""
+
+    def line(match: re.Match) -> str:
+        return f"{key} = {new}  ".ljust(min(len(match[0]), 32)) if match[0].endswith(" ") else f"{key} = {new}"
+
+    return re.sub(rf"^{key} = {old} *", line, text, flags=re.M)
 
 
 def without_gone(text: str, page: Path, verbs: set[str]) -> str:
