@@ -14,7 +14,7 @@ from pipeline.registry.embedded import heartbeat
 
 @edge
 def main(argv: list[str] | None = None) -> None:
-    """Stop services and server; what they stored stays."""
+    """Stop services and server; their data is kept."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     ended, failed = [], None
     for target in targets.TARGETS:

@@ -28,7 +28,7 @@ def number_kept() -> int:
     """How many backups are kept; raises SettingsError unless that is a number above 0."""
     chosen = os.environ.get("SLIPWAY_BACKUPS_KEPT") or "7"
     if not chosen.isascii() or not chosen.isdecimal() or int(chosen) == 0:
-        raise SettingsError(f"SLIPWAY_BACKUPS_KEPT is {chosen!r}", "it is how many backups are kept, 1 or more")
+        raise SettingsError(f"SLIPWAY_BACKUPS_KEPT is {chosen!r}", "the number of backups to keep must be 1 or more")
     return int(chosen)
 
 
@@ -147,19 +147,17 @@ def read_artifacts(path: Path) -> int:
 
 def checked(backup: Path) -> dict:
     """A backup's description, after verifying all checksums; raises OneHostError when something differs."""
-    damaged = "take another one: BACKUP=NAME, of those that this folder holds"
+    damaged = "take another one from this folder: BACKUP=NAME"
     try:
         manifest = read_json(backup / MANIFEST)
         files = {name: (said["bytes"], said["sha256"]) for name, said in manifest["files"].items()}
         manifest["artifacts"], manifest["webhook_key"]
     except (SlipwayError, KeyError, TypeError, AttributeError):
-        raise OneHostError(
-            f"backup {backup.name} is damaged: {MANIFEST} does not say what belongs to it", damaged
-        ) from None
+        raise OneHostError(f"backup {backup.name} is damaged: {MANIFEST} does not list its files", damaged) from None
     if DUMP not in files or not set(files) <= {DUMP, ARTIFACTS}:
         raise OneHostError(f"backup {backup.name} is damaged: {MANIFEST} names other files", damaged)
     for name, (size, digest) in files.items():
         path = backup / name
         if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
-            raise OneHostError(f"backup {backup.name} is damaged: {name} is not what was written", damaged)
+            raise OneHostError(f"backup {backup.name} is damaged: {name} differs from its checksum", damaged)
     return manifest

@@ -59,7 +59,7 @@ def require_engine() -> None:
         ) from None
     if "permission denied" in version.stderr:
         raise OneHostError(
-            "this account may not use the Docker engine", "put it into the group docker, then log in anew"
+            "this account may not use the Docker engine", "add it to the group docker, then log in again"
         )
     done(
         version, "no Docker engine answers", "start it (systemctl start docker, or Docker Desktop), then run this again"
@@ -91,7 +91,7 @@ def without_passwords() -> dict[str, str]:
 def containers() -> dict[str, dict]:
     """The engine's description of each of our containers, by service."""
     said = compose("ps", "--all", "--quiet", env=without_passwords())
-    ids = done(said, "the engine does not say what runs", "see `docker compose ls`").split()
+    ids = done(said, "the engine does not list its containers", "see `docker compose ls`").split()
     found = json.loads(docker("inspect", *ids).stdout) if ids else []
     return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
 

@@ -30,5 +30,7 @@ def keep_password(model: dict, address: str) -> None:
     if requests.get(api, auth=("admin", password), headers=as_localhost, timeout=30).status_code == 401:
         said = compose("exec", "-T", "mlflow", "python", "-", input=SET_PASSWORD)
         done(
-            said, "MLflow's admin does not take its password", "`docker compose -f monitoring/compose.yaml logs mlflow`"
+            said,
+            "the password of MLflow's admin could not be set",
+            "`docker compose -f monitoring/compose.yaml logs mlflow`",
         )

@@ -9,7 +9,7 @@ from delivery.host.passwords import make_metrics_key, make_passwords
 from pipeline.errors import OneHostError
 
 PSQL = ("exec", "-T", "postgres", "psql", "--quiet", "--no-psqlrc", "--username=mlflow", "--set=ON_ERROR_STOP=1")
-AGAIN = "run it again: what MLflow holds is as it was"
+AGAIN = "run it again: MLflow is unchanged"
 # One transaction: at no moment is there no database, or two.
 SWAP = """
 DROP DATABASE IF EXISTS mlflow_before;
@@ -90,13 +90,13 @@ def restore(backup: Path, manifest: dict) -> None:
     here = ARTIFACTS in manifest["files"]
     done(compose("stop", "mlflow"), "MLflow cannot be stopped", "`make down`, then run this again")
     if here:
-        print("filling in the artifacts", flush=True)
+        print("restoring the artifacts", flush=True)
         fill(backup / ARTIFACTS, "run", "--rm", "--no-deps", "-T", "mlflow", "sh", "-c", UNPACK)
-    print("filling in the database", flush=True)
+    print("restoring the database", flush=True)
     maintain("DROP DATABASE IF EXISTS mlflow_restored;\nCREATE DATABASE mlflow_restored;")
     load = ("pg_restore", "--username=mlflow", "--dbname=mlflow_restored", "--exit-on-error", "--no-owner")
     fill(backup / DUMP, "exec", "-T", "postgres", *load)
-    print("putting both in place", flush=True)
+    print("switching to the restored data", flush=True)
     if here:
         in_mlflow(LINK)
     maintain(SWAP)
@@ -108,7 +108,7 @@ def restore(backup: Path, manifest: dict) -> None:
 def fill(source: Path, *command: str) -> None:
     """Pipe a file into a compose command."""
     with source.open("rb") as file:
-        done(compose(*command, stdin=file), f"{source.name} could not be filled in", f"is the disk full? {AGAIN}")
+        done(compose(*command, stdin=file), f"{source.name} could not be restored", f"is the disk full? {AGAIN}")
 
 
 def maintain(sql: str) -> None:

@@ -49,8 +49,8 @@ def up() -> dict:
 def down() -> None:
     """Stop and remove the containers, never their volumes: no option of ours deletes stored data."""
     ended = sorted(containers())
-    done(compose("down", env=without_passwords()), "not everything could be ended", f"`{LOGS}` may say why")
-    print(f"ended: {', '.join(ended)}; what they stored stays" if ended else "nothing was running")
+    done(compose("down", env=without_passwords()), "not everything could be stopped", f"`{LOGS}` may say why")
+    print(f"ended: {', '.join(ended)}; their data is kept" if ended else "nothing was running")
 
 
 def refuse_taken_ports(model: dict) -> None:
@@ -60,7 +60,7 @@ def refuse_taken_ports(model: dict) -> None:
         for port in (int(port["published"]) for port in one.get("ports", [])):
             if port not in ours and processes.port_taken(port):
                 raise OneHostError(
-                    f"port {port}, on which {service} would be reached, is taken by something else",
+                    f"port {port}, which {service} needs, is in use by another program",
                     f"end that, or write SLIPWAY_{service.upper()}_PORT={port + 1} into monitoring/.env",
                 )
 
@@ -158,7 +158,7 @@ def ill(container: dict) -> str:
     """Why a container cannot become healthy by waiting, else ""."""
     state = container["State"]
     if container["RestartCount"] >= 3 and not healthy(container):
-        return "ends again and again"
+        return "exits again and again"
     if state["Status"] in ("exited", "dead"):
         return f"has ended (exit status {state['ExitCode']})"
     unhealthy = state.get("Health", {}).get("Status") == "unhealthy"
@@ -182,7 +182,7 @@ def set_password(model: dict) -> None:
         )
     psql = ("psql", "--quiet", "--no-psqlrc", "--username=mlflow", "--dbname=mlflow", "--set=ON_ERROR_STOP=1")
     said = compose("exec", "-T", "postgres", *psql, input=f"ALTER ROLE mlflow PASSWORD '{password}'")
-    done(said, "PostgreSQL does not take its password", f"`{LOGS} postgres`")
+    done(said, "PostgreSQL's password could not be set", f"`{LOGS} postgres`")
 
 
 def reached(port: dict) -> str:
@@ -210,10 +210,10 @@ def say_next(model: dict, settings) -> None:
     print("  make ship")
     if mlflow_admin.asks(model):
         print(
-            "\nMLflow asks who one is; this gives somebody an account (READ, EDIT or MANAGE: docs/mlflow-server.md):\n"
+            "\nMLflow requires a login; this creates an account for somebody (READ, EDIT or MANAGE: docs/mlflow-server.md):\n"
         )
         print("  make mlflow-user NAME=anna PERMISSION=READ")
-    print("\nwhere the service asks for keys, this line among them lets Prometheus in:\n")
+    print("\nif the service requires API keys, add this line to them for Prometheus:\n")
     print(f"  prometheus metrics {hashlib.sha256(metrics_key().encode()).hexdigest()}")
     target = targets.choose(settings).NAME
     if target != "docker":

@@ -59,7 +59,7 @@ def attempt(address: str, webhook: str, seconds: float = TRY_SECONDS) -> dict[st
         return mlflow("POST", address, f"webhooks/{quote(webhook)}/test", seconds, {"event": EVENTS[0]})["result"]
     except Answer as answer:
         if not answer.status:
-            what = f"no answer to MLflow's own try came within {seconds:g} s"
+            what = f"MLflow's test delivery got no response within {seconds:g} s"
             raise RegistryError(what, "is the relay running, and may MLflow's machine reach it?") from None
         raise refused(answer) from None
 
@@ -70,7 +70,7 @@ def refused(answer: Answer) -> RegistryError:
     if answer.status == 500:
         then = (
             f"it answers so when {KEY} on the MLflow server is not the key that a webhook's secret was stored with; "
-            "docs/promote-in-mlflow.md says how to mend it"
+            "docs/promote-in-mlflow.md says how to fix it"
         )
     elif answer.status == 404:
         then = "that server has no webhooks: they need a newer MLflow, on a database"
@@ -98,11 +98,11 @@ def failure(result: dict[str, Any]) -> tuple[str, str]:
 
 def state(address: str | None, model: str) -> tuple[str, str]:
     """The state of the webhook for `make doctor`: ok or note, and a sentence. MLflow tests it with an event that is ignored."""
-    schedule = "a moved alias is found by the schedule of promote.yml, or by `make reconcile`"
+    schedule = "a moved alias is noticed by the schedule of promote.yml, or by `make reconcile`"
     try:
         there = find(address, model, seconds=3) if address else []
     except Answer as answer:
-        return "note", f"MLflow does not list its webhooks ({answer.what}); {refused(answer).then or schedule}"
+        return "note", f"MLflow cannot list its webhooks ({answer.what}); {refused(answer).then or schedule}"
     if not address or not there:
         return "ok", f"schedule only: {schedule}; `make webhook` makes it immediate"
     url = mlflow_server.shown(there[0].get("url", ""))
@@ -111,8 +111,8 @@ def state(address: str | None, model: str) -> tuple[str, str]:
     try:
         result = attempt(address, there[0]["webhook_id"], LOOK_SECONDS)
     except RegistryError as error:
-        return "note", f"MLflow is to tell {url}, but {error.what}; {error.then or schedule}"
+        return "note", f"MLflow should notify {url}, but {error.what}; {error.then or schedule}"
     if not result.get("success"):
         what, then = failure(result)
-        return "note", f"MLflow is to tell {url}, but {what}; {then}"
-    return "ok", f"MLflow tells {url}, and the relay takes it"
+        return "note", f"MLflow should notify {url}, but {what}; {then}"
+    return "ok", f"MLflow notifies {url}, and the relay accepts it"

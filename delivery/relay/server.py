@@ -73,7 +73,7 @@ def check(config: Config, reconciles: bool) -> None:
     if not reconciles and not re.fullmatch(r"[\w.-]+/[\w.-]+", config.repository):
         raise SettingsError("SLIPWAY_RELAY_REPOSITORY is not OWNER/NAME", "an example is octo/model")
     if not reconciles and (problem := chat.wrong(config.api)):
-        raise SettingsError(f"GITHUB_API_URL {problem}", "the token would travel in the open")
+        raise SettingsError(f"GITHUB_API_URL {problem}", "the token would be sent unencrypted")
 
 
 def secret(value: str) -> str:
@@ -98,7 +98,7 @@ def model(folder: Path = ROOT) -> str:
 def port(value: str) -> int:
     """A port number; raises SettingsError."""
     if not (value.isascii() and value.isdecimal() and 0 < int(value[:6]) < 65536):
-        raise SettingsError("SLIPWAY_RELAY_PORT is no port: a number from 1 to 65535", f"without it {PORT} is taken")
+        raise SettingsError("SLIPWAY_RELAY_PORT is no port: a number from 1 to 65535", f"the default is {PORT}")
     return int(value)
 
 
@@ -154,7 +154,7 @@ def cancel() -> None:
 
 def tell(what: str) -> None:
     """Send one message to SLIPWAY_WEBHOOK, if it is set."""
-    chat.tell(f"webhook relay says that a promotion failed: {what}")
+    chat.tell(f"webhook relay: a promotion failed: {what}")
 
 
 def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:

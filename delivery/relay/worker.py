@@ -10,10 +10,8 @@ from delivery.relay.metrics import Metrics
 from delivery.relay.remote import Answer
 from pipeline.errors import SlipwayError
 
-LATER = "a promotion was not finished; the schedule of promote.yml, or `make reconcile`, brings it about"
-UNDONE = (
-    "a promotion was undone, and what served serves on: move the alias again, or `make reconcile` if it is still there"
-)
+LATER = "a promotion was not finished; the schedule of promote.yml, or `make reconcile`, does it"
+UNDONE = "a promotion was undone, and the previous release continues: move the alias again, or `make reconcile` if it is still there"
 
 
 @dataclass(frozen=True)

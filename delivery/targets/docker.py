@@ -127,7 +127,7 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
         _tidy(engine, environment)
         if not ours and not _is_loopback(address):
             ours = _generated(environment)
-            print(f"others than this machine can call {environment}: it asks for keys (docs/service.md)", flush=True)
+            print(f"{environment} is reachable from other machines: it requires API keys (docs/service.md)", flush=True)
         new = _start(engine, environment, release, ours)
         port, doors = settings.deploy.port(environment), _doors(engine, environment)
         try:
@@ -160,7 +160,7 @@ def stop(environment: str) -> bool:
         if not USED.exists():
             return False
         raise DeployError(
-            f"containers of {environment} may go on: {why}",
+            f"containers of {environment} may still run: {why}",
             f"`make stop` again when it does, with DOCKER_HOST as it was; if they are gone, delete {USED.relative_to(ROOT)}",
         )
     with _engine() as engine:
@@ -375,13 +375,13 @@ def _open_door(engine, environment: str, release: Release, address: str, port: i
         if not networks.holds(door, network):
             others = ", ".join(networks.of(engine, door))
             raise DeployError(
-                f"the door of {environment} stands on the network {others}, not on {network.name}",
-                "set SLIPWAY_NETWORK as it was; to change it, `make stop`, which ends what serves, then `make ship`",
+                f"the proxy of {environment} is on the network {others}, not on {network.name}",
+                "set SLIPWAY_NETWORK as it was; to change it, `make stop`, which stops the running release, then `make ship`",
             )
         if address != (bound := door.labels.get(ADDRESS, LOOPBACK)):
             raise DeployError(
-                f"the door of {environment} is published on {bound}, not on {address}",
-                "set SLIPWAY_SERVICE_ADDRESS as it was; to change it, `make stop`, which ends what serves, then `make ship`",
+                f"the proxy of {environment} is published on {bound}, not on {address}",
+                "set SLIPWAY_SERVICE_ADDRESS as it was; to change it, `make stop`, which stops the running release, then `make ship`",
             )
         return door
     if door:
@@ -428,7 +428,7 @@ def _wait_until_open(door) -> None:
             said = door.logs(tail=5).decode(errors="replace").strip()
             door.remove(force=True)
             raise DeployError(
-                f"the door did not open: {said or 'it wrote nothing'}", "`docker info` shows the engine's state"
+                f"the proxy did not start: {said or 'it wrote nothing'}", "`docker info` shows the engine's state"
             )
         time.sleep(0.05)
     door.reload()
@@ -466,7 +466,7 @@ def _retire(container) -> None:
         container.remove(force=True)
     except (docker.errors.DockerException, KeyboardInterrupt) as error:
         why = error or "stopped by the keyboard or a signal"
-        print(f"container {container.name} is left to the next release: {why}", flush=True)
+        print(f"container {container.name} will be removed by the next release: {why}", flush=True)
 
 
 def _published(door) -> str:

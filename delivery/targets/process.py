@@ -44,7 +44,7 @@ def record_file(environment: str) -> Path:
 
 def recorded(environment: str) -> state.Serving | None:
     """The record of the last release, running or not."""
-    then = f"what serves goes on; `make deploy ENVIRONMENT={environment}` or `make rollback` writes it anew"
+    then = f"the running service continues; `make deploy ENVIRONMENT={environment}` or `make rollback` writes it again"
     return state.read(record_file(environment), state.Serving, then)
 
 
@@ -196,7 +196,7 @@ def _open_door(environment: str, port: int) -> None:
     while not (processes.port_taken(port) and processes.listens(process, port)):
         if not process.is_running() or time.monotonic() > deadline:
             raise DeployError(
-                f"the door on port {port} did not open", f"its log is {_log(environment).relative_to(ROOT)}"
+                f"the proxy on port {port} did not start", f"its log is {_log(environment).relative_to(ROOT)}"
             )
         time.sleep(0.02)
 

@@ -220,7 +220,7 @@ def test_delivery_left_by_a_cancelled_step_is_stopped_before_the_save(machine):
     while not (one.root / "at-work").exists():
         assert left.poll() is None
         time.sleep(0.05)
-    assert "ending what a cancelled step left" in one.save()
+    assert "stopping the command that a cancelled step left" in one.save()
     assert left.wait(timeout=1) == 130
     other.restore()
     assert (other.home / "artifacts/1/one/artifacts/undone").exists()
@@ -292,7 +292,7 @@ def test_read_only_restore_holds_nothing(machine, repository):
     holder.save()
     holder.restore()
     before = tag(repository, "lease")["annotations"]["slipway.holder"]
-    assert "MLflow is as" in reader.run("-m", "scripts.ci.restore_mlflow", "--read-only")
+    assert "MLflow was fetched from" in reader.run("-m", "scripts.ci.restore_mlflow", "--read-only")
     reader.write("mine")
     assert "nothing was saved" in reader.save()
     assert tag(repository, "lease")["annotations"]["slipway.holder"] == before
@@ -328,7 +328,7 @@ def test_registry_with_tokens(machine, repository, proxy):
     one.write("one")
     assert "MLflow is saved" in one.save()
     proxy.tokens = lambda login, scope: login == "octo:secret" and "push" not in scope
-    assert "MLflow is as" in one.run("-m", "scripts.ci.restore_mlflow", "--read-only")
+    assert "MLflow was fetched from" in one.run("-m", "scripts.ci.restore_mlflow", "--read-only")
     assert "refuses" in one.restore(status=1)
 
 

@@ -139,7 +139,7 @@ def test_change_of_the_published_address_needs_a_stop(released, settings, monkey
     """Until `make stop` the environment keeps its address, and is open to nobody else."""
     released("1")
     monkeypatch.setenv("SLIPWAY_SERVICE_ADDRESS", "0.0.0.0")
-    with pytest.raises(DeployError, match=r"the door of staging is published on 127\.0\.0\.1, not on 0\.0\.0\.0"):
+    with pytest.raises(DeployError, match=r"the proxy of staging is published on 127\.0\.0\.1, not on 0\.0\.0\.0"):
         released("2")
     assert docker.serving("staging", settings).version == "1"
 

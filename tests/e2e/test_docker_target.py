@@ -285,7 +285,7 @@ def test_another_network_is_refused_before_any_change(two):
     said = two.refused("-m", "scripts.deploy", "--environment", "staging", "--version", "2")
     del two.environment["SLIPWAY_NETWORK"]
     two.engine.networks.get(other).remove()
-    assert f"the door of staging stands on the network {NETWORK}, not on {other}" in said
+    assert f"the proxy of staging is on the network {NETWORK}, not on {other}" in said
     assert two.container("staging").id == before and requests.get(f"{url}/readyz", timeout=5).status_code == 200
 
 

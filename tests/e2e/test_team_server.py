@@ -243,10 +243,10 @@ def test_killed_restore_changes_nothing_or_can_be_repeated(host, before, tmp_pat
     """Killed while it loads, `make up` starts the previous MLflow; run again, the backup replaces it, and later data is gone."""
     known, copy = before
     chosen = ("--backup", copy.name, "--replace")
-    killed(host, "restore_backup", "filling in the database", *chosen)
+    killed(host, "restore_backup", "restoring the database", *chosen)
     host.up()
     assert client(host).get_registered_model(NAME).aliases["production"] == "2"
-    killed(host, "restore_backup", "putting both in place", *chosen)
+    killed(host, "restore_backup", "switching to the restored data", *chosen)
     time.sleep(2)  # until the engine has finished what the killed command requested
     host.restore(*chosen)
     assert everything(host, tmp_path) == known

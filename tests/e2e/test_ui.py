@@ -294,7 +294,7 @@ def test_session_continues_after_a_kill(seeded, repository, machine):
     person = Person(seeded)
     person.looks().set_registered_model_alias(NAME, "production", "1")
     person.ends(status=-signal.SIGKILL, by=signal.SIGKILL)
-    assert "`make ui` puts back what was changed here" in seeded.restore(status=1), "it is not overwritten"
+    assert "`make ui` saves changes made" in seeded.restore(status=1), "it is not overwritten"
     person = Person(seeded)
     person.looks()
     said = person.ends()

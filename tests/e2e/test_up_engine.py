@@ -83,7 +83,7 @@ def test_mlflow_stores_its_rows_in_postgresql(host, version):
 def test_data_survives_down_and_up(host, client, version, tmp_path):
     """`make down` removes every container and no volume; after the next `make up` everything is there again."""
     said = host.down()
-    assert "ended: grafana, mlflow, postgres, prometheus; what they stored stays" in said
+    assert "ended: grafana, mlflow, postgres, prometheus; their data is kept" in said
     assert host.containers() == {}
     assert "nothing was running" in host.down()
     host.up()
@@ -166,7 +166,7 @@ def test_service_that_does_not_start_is_shown_with_its_log(host):
     """A service that exits repeatedly is named, with the end of its log; once corrected, it starts with the next `make up`."""
     postgres = host.containers()["postgres"]["Config"]["Image"]  # it exits at once without a password
     said = host.refused(SLIPWAY_GRAFANA_IMAGE=postgres)
-    assert "grafana ends again and again: its last lines are above" in said
+    assert "grafana exits again and again: its last lines are above" in said
     assert re.search(r"^  grafana \| .*password", said, re.M | re.I)
     host.up()
     assert host.containers()["grafana"]["State"]["Health"]["Status"] == "healthy"

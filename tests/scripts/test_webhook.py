@@ -160,10 +160,10 @@ def test_doctor_describes_the_webhook(mlflow, relay):
     assert finding(mlflow) == {
         "what": "webhook",
         "state": "ok",
-        "says": f"MLflow tells {relay.url}/webhook, and the relay takes it",
+        "says": f"MLflow notifies {relay.url}/webhook, and the relay accepts it",
     }
     remote = finding(mlflow, MLFLOW_TRACKING_URI=uri(mlflow))
-    assert remote["state"] == "ok" and "the relay takes it" in remote["says"]
+    assert remote["state"] == "ok" and "the relay accepts it" in remote["says"]
     assert not relay.github.got
     client = mlflow.mlflow()
     (there,) = client.list_webhooks()

@@ -38,7 +38,7 @@ def prepared(cluster: Cluster, objects: list[dict[str, Any]]) -> str:
         where, whence = f"Secret {KEYS} in namespace {cluster.namespace}", f"Secret {OURS}"
         keys.prove(key, _text(cluster, found, KEYS, LINES), where, whence)
     elif not elsewhere:
-        print(f"making Secret {KEYS}: callers are asked for keys (docs/service.md)", flush=True)
+        print(f"making Secret {KEYS}: clients need API keys (docs/service.md)", flush=True)
         _create(cluster, KEYS, LINES, "".join(f"{line}\n" for line in lines))
     elif f"secret/{METRICS}" not in found:  # first time: the lines were never printed
         raise DeployError(
@@ -67,7 +67,7 @@ def _text(cluster: Cluster, found: dict[str, dict[str, Any]], name: str, entry: 
     except (KeyError, TypeError, ValueError):
         raise DeployError(
             f"Secret {name} in namespace {cluster.namespace} has no text under {entry!r}",
-            "docs/kubernetes.md says what it holds; one that is deleted is made anew",
+            "docs/kubernetes.md says what it holds; a deleted one is created again",
         ) from None
 
 

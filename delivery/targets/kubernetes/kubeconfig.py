@@ -32,7 +32,7 @@ CREDENTIALS = (
     "username",
 )
 GITHUB = "github-oidc"  # the user of a context that names none
-FLAT = "`kubectl config view --raw --flatten --minify` prints one that is whole and stands alone"
+FLAT = "`kubectl config view --raw --flatten --minify` prints one that is complete"
 Config = dict[str, Any]
 
 
@@ -40,7 +40,7 @@ def asked_for() -> None:
     """Raise SettingsError unless production in a cluster was requested."""
     if repository_settings.switch(os.environ, "SLIPWAY_DEPLOY_PRODUCTION") != "true":
         raise SettingsError(
-            "production in a cluster is deployed to only when it is asked for",
+            "production in a cluster must be requested",
             "give the environment `production` required reviewers, then set the repository variable "
             "SLIPWAY_DEPLOY_PRODUCTION to true",
         )
@@ -52,14 +52,14 @@ def parsed(text: str) -> Config:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise refused(f"is not YAML{f' (line {mark.line + 1})' if mark else ''}: is it whole?") from None
+        raise refused(f"is not YAML{f' (line {mark.line + 1})' if mark else ''}: is it complete?") from None
     if isinstance(config, str) and _is_base64(config):
         raise refused("is base64", "decode it first: the secret holds the file as it is")
     if not isinstance(config, dict):
         raise refused("is not a kubeconfig: it is no YAML mapping")
     for kind in ("clusters", "contexts"):
         if not entries(config, kind):
-            raise refused(f"has no {kind}: is it whole?")
+            raise refused(f"has no {kind}: is it complete?")
     return config
 
 
@@ -80,10 +80,10 @@ def entries(config: Config, kind: str) -> dict[str, Config]:
     """Clusters, contexts or users by name."""
     found = config.get(kind) or []
     if not isinstance(found, list) or not all(isinstance(one, dict) and "name" in one for one in found):
-        raise refused(f"has {kind} that are no list of names: is it whole?")
+        raise refused(f"has {kind} that are no list of names: is it complete?")
     bodies = {str(one["name"]): one.get(KINDS[kind]) or {} for one in found}
     if not all(isinstance(body, dict) for body in bodies.values()):
-        raise refused(f"has {kind} that say nothing: is it whole?")
+        raise refused(f"has {kind} that say nothing: is it complete?")
     return bodies
 
 
@@ -110,12 +110,12 @@ def log_in(config: Config, context: str) -> None:
     about = entries(config, "contexts")[context]
     where = entries(config, "clusters").get(str(about.get("cluster")))
     if where is None or not where.get("server"):
-        raise refused(f"has a context {context} whose cluster has no address: is it whole?")
+        raise refused(f"has a context {context} whose cluster has no address: is it complete?")
     check(where)
     users = entries(config, "users") | ({} if about.get("user") else {GITHUB: {}})
     user = users.get(str(about.get("user") or GITHUB))
     if user is None:
-        raise refused(f"has a context {context} whose user is not in it: is it whole?")
+        raise refused(f"has a context {context} whose user is not in it: is it complete?")
     check(user)
     if not any(user.get(name) for name in CREDENTIALS):
         use_token(config, context)

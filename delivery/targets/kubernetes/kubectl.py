@@ -89,7 +89,7 @@ def _call(command: list[str], stdin: str = "") -> subprocess.CompletedProcess:
 def in_words(stderr: str, cluster: Cluster) -> KubectlError:
     """kubectl's standard error as an error with advice."""
     lines = dict.fromkeys(line.strip() for line in stderr.splitlines() if line.strip() and not NOISE.match(line))
-    said = shorten(" ".join(lines), 400) or "kubectl failed without a word"
+    said = shorten(" ".join(lines), 400) or "kubectl failed without a message"
     by_hand = f"try by hand: `kubectl --context {cluster.context} --namespace {cluster.namespace} get pods`"
     for reason, marks, then in _KINDS:
         if any(mark in said for mark in marks):

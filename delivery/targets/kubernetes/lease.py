@@ -49,7 +49,7 @@ def held(cluster: Cluster, holder: str) -> Iterator[Callable[[], None]]:
         if (ago := time.time() - renewed) > SECONDS:
             raise BusyError(
                 f"the lease of {cluster.environment} ran out: not renewed for {ago:.0f} s{trouble and f' ({trouble})'}",
-                "another run may be at work there; run this again, which puts right what was left half-way",
+                "another run may be at work there; run this again, which repairs what was left",
             )
 
     renewal = threading.Thread(target=renew, daemon=True)
@@ -118,7 +118,8 @@ def _free(lease: dict[str, Any]) -> bool:
 def _moved(cluster: Cluster, lease: dict[str, Any]) -> dict[str, Any] | None:
     """Watch the lease for a moment; return it when its holder renews it, None when nobody does."""
     print(
-        f"{lease['spec']['holderIdentity']} seems to have left {cluster.environment}; watching for a moment", flush=True
+        f"{lease['spec']['holderIdentity']} seems to have stopped deploying to {cluster.environment}; watching its lease for a moment",
+        flush=True,
     )
     time.sleep(STILL_SECONDS)
     now = kubectl.find(cluster, f"lease/{NAME}").get(f"lease/{NAME}", lease)

@@ -51,15 +51,15 @@ def _refuse_strangers(cluster: Cluster, objects: list[dict[str, Any]]) -> None:
     """Raise DeployError for foreign objects: write access to the ConfigMap must not give the deploying account's rights."""
     if found := manifests.strangers(objects, cluster.namespace):
         raise DeployError(
-            f"ConfigMap {NAME} in namespace {cluster.namespace} holds {', '.join(found)}, which no release of ours brought",
-            "somebody changed it: find out who, and take that out of it",
+            f"ConfigMap {NAME} in namespace {cluster.namespace} holds {', '.join(found)}, which no release created",
+            "somebody changed it: find out who, and remove that from it",
         )
 
 
 def _unrecorded(cluster: Cluster) -> DeployError:
     return DeployError(
-        f"something serves in namespace {cluster.namespace} of which there is no record (ConfigMap {NAME})",
-        "put the ConfigMap back where you have a copy; else the service must end there before it can be made anew: "
+        f"a service without a record (ConfigMap {NAME}) runs in namespace {cluster.namespace}",
+        "restore the ConfigMap if you have a copy; otherwise delete the service and deploy it again: "
         f"`kubectl --context {cluster.context} --namespace {cluster.namespace} delete deployment model`, then deploy again",
     )
 
@@ -76,7 +76,7 @@ def read(config_map: dict[str, Any] | None) -> tuple[CurrentRelease | None, list
         where = f"--namespace {config_map['metadata'].get('namespace')}"
         raise DeployError(
             f"ConfigMap {NAME} is damaged: {error}",
-            "put it back where you have a copy; else the service must end there before it can be made anew: "
+            "restore it if you have a copy; otherwise delete the service and deploy it again: "
             f"`kubectl --context CONTEXT {where} delete deployment/model configmap/{NAME}`, then deploy again",
         ) from error
 
@@ -110,7 +110,7 @@ def repair(delivery: Delivery, before: CurrentRelease | None, objects: list[dict
     left = leftovers(kubectl.find(delivery.cluster, *TRACES), before, objects)
     if not left:
         return True
-    print(f"a run before this one ended midway and left {', '.join(left)}", flush=True)
+    print(f"an earlier run was interrupted and left {', '.join(left)}", flush=True)
     if before is None:
         rollout.remove_canary(delivery)
         return True
@@ -134,10 +134,10 @@ def leftovers(
         return left
     live = manifests.image_of([found["deployment/model"]]) if "deployment/model" in found else None
     if live != before.image:
-        left.append("a half finished rollout" if live else "no stable pods")
+        left.append("a half-finished rollout" if live else "no stable pods")
     wanted = manifests.find(objects, "HorizontalPodAutoscaler")
     if wanted and SCALER in found and _range(found[SCALER]) != _range(wanted):
-        left.append("the autoscaler held fast")
+        left.append("an autoscaler with fixed bounds")
     return left
 
 
@@ -157,22 +157,22 @@ def undo(
     environment = delivery.cluster.environment
     signals.say(f"the release failed: {what}")
     try:
-        with signals.ignored("what served before is being put back; this ends by itself"):
+        with signals.ignored("the previous release is being restored; please wait"):
             _show_why(delivery, objects)
             delivery.still_ours()
             if before is None:
                 kubectl.delete(delivery.cluster, without(objects, []))
-                return DeployError(f"{what}; {environment} served nothing before, so it was taken away again", then)
+                return DeployError(f"{what}; {environment} served nothing before, so the release was removed", then)
             print(f"going back to version {before.version}", flush=True)
             restore(delivery, before, earlier, objects)
             return DeployError(f"{what}; version {before.version} was restored", then)
     except BusyError:
         raise
     except Exception as error:
-        served = f"version {before.version} could not be restored" if before else "it could not be taken away"
+        served = f"version {before.version} could not be restored" if before else "it could not be removed"
         return DeployError(
             f"{what}; and {served}: {_in_words(error)[0]}",
-            f"mend that; then the next `make deploy` or `make rollback` of {environment} puts the rest right",
+            f"fix that; then the next `make deploy` or `make rollback` of {environment} repairs the rest",
         )
 
 
@@ -184,7 +184,7 @@ def _show_why(delivery: Delivery, objects: list[dict[str, Any]]) -> None:
     except BusyError:
         raise
     except Exception as error:
-        print(f"its pods cannot be asked why: {_in_words(error)[0]}", flush=True)
+        print(f"the reason cannot be read from its pods: {_in_words(error)[0]}", flush=True)
 
 
 def _in_words(cause: BaseException) -> tuple[str, str]:

@@ -110,7 +110,7 @@ def _patience(ready_seconds: float) -> Callable[[dict[str, Any], list[dict[str, 
             moved, numbers = now, present
         limit = deployment["spec"].get("progressDeadlineSeconds", 600) + ready_seconds
         if now - moved > limit:
-            raise DeployError(f"nothing moved in {name} for {limit:g} s{_why(found)}", "the events above say why")
+            raise DeployError(f"no progress in {name} for {limit:g} s{_why(found)}", "the events above say why")
 
     return refuse_late
 
@@ -162,7 +162,7 @@ def _refuse_hopeless(pod: dict[str, Any]) -> None:
                 "`make image` pushes it; the cluster must be allowed to pull from that registry",
             )
         if reason == "CrashLoopBackOff":
-            raise DeployError(f"pod {name} falls over again and again: {message}", "its last lines are above")
+            raise DeployError(f"pod {name} crashes again and again: {message}", "its last lines are above")
 
 
 def _waiting(container: dict[str, Any]) -> tuple[str, str]:
@@ -233,7 +233,7 @@ def _wait_for_argo(delivery: Delivery, at_once: bool) -> None:
             at_once = False
         if _seen_by_argo(found) and phase == "Degraded":
             raise DeployError(
-                f"Argo took the release away: {said}", "its AnalysisRun says why: `kubectl get analysisruns`"
+                f"Argo aborted the release: {said}", "its AnalysisRun says why: `kubectl get analysisruns`"
             )
         if time.monotonic() > deadline:
             raise DeployError(

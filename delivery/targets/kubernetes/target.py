@@ -60,7 +60,7 @@ def serving(environment: str, settings: Settings) -> CurrentRelease | None:
     if record is None or owner is None or not owner.get("status", {}).get("readyReplicas"):
         return None
     left = restore.leftovers(found, record, objects)
-    note = f"a deployment is under way, or ended midway and left {', '.join(left)}" if left else ""
+    note = f"a deployment is in progress, or was interrupted and left {', '.join(left)}" if left else ""
     return replace(record, note=note)
 
 

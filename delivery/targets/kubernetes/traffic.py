@@ -74,7 +74,7 @@ def counters(delivery: Delivery) -> Counted:
             for pod in pods.of_track(delivery.cluster, track):
                 name = pod["metadata"]["name"]
                 if track == "canary" and pods.restarts(pod):
-                    raise DeployError(f"canary pod {name} fell over", "its last lines are above")
+                    raise DeployError(f"canary pod {name} crashed", "its last lines are above")
                 text = _metrics(session, delivery.url("pods", name))
                 if text is None and track == "canary":
                     raise DeployError(f"canary pod {name} does not answer", "its last lines are above")

@@ -22,7 +22,7 @@ LOG = STATE / "lease.log"
 
 def held() -> state.Lease | None:
     """The record of the lease that this folder holds, or believes to hold; else None."""
-    return state.read(RECORD, state.Lease, "the lease that it was about ends by itself; delete the file")
+    return state.read(RECORD, state.Lease, "its lease expires by itself; delete the file")
 
 
 def begin(claimant: Claimant) -> None:
@@ -58,7 +58,7 @@ def end() -> bool:
         Claimant(record["repository"], record["who"], record["holder"]).release()
     except SlipwayError as error:
         print(
-            f"the lease on MLflow could not be freed and ends by itself in {TIMING.dead:.0f} s: {error.what}",
+            f"the lease on MLflow could not be freed and expires in {TIMING.dead:.0f} s: {error.what}",
             flush=True,
         )
     return True
@@ -72,9 +72,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--beat", type=float, required=True)
     parser.add_argument("--longest", type=float, required=True)
     options = parser.parse_args(argv)
-    record = state.read(options.record, state.Lease, "it names no lease")
+    record = state.read(options.record, state.Lease, "it does not name a lease")
     if record is None:
-        raise RegistryError(f"{options.record} names no lease that could be kept")
+        raise RegistryError(f"{options.record} names no lease that could be renewed")
     timing = Timing(beat=options.beat, longest=options.longest)
     claimant = Claimant(record["repository"], record["who"], record["holder"], timing)
     _beat(claimant, options.record)
@@ -84,9 +84,7 @@ def _beat(claimant: Claimant, record: Path) -> None:
     began = last = time.monotonic()
     while _ours(record, claimant.holder):
         if time.monotonic() - began > claimant.timing.longest:
-            raise RegistryError(
-                f"the lease was held for {claimant.timing.longest:.0f} s, which is the longest there is"
-            )
+            raise RegistryError(f"the lease was held for {claimant.timing.longest:.0f} s, the maximum")
         time.sleep(min(1, claimant.timing.beat))
         if time.monotonic() - last < claimant.timing.beat:
             continue
@@ -97,7 +95,7 @@ def _beat(claimant: Claimant, record: Path) -> None:
 
 
 def _ours(record: Path, holder: str) -> bool:
-    now = state.read(record, state.Lease, "the lease is no longer kept")
+    now = state.read(record, state.Lease, "the lease is no longer renewed")
     return now is not None and now["holder"] == holder
 
 

@@ -79,7 +79,7 @@ class Claimant:
             if time.monotonic() > deadline:
                 raise BusyError(
                     f"{self.other} still holds the MLflow of {self.store.name}",
-                    f"wait for it to end, or end it; what it leaves behind is free after {self.timing.dead:g} s",
+                    f"wait for it to end, or stop it; its lease expires after {self.timing.dead:g} s",
                 )
             if faults == 0 and time.monotonic() - told > self.timing.tell:
                 print(f"waiting: {self.other} holds the MLflow", flush=True)

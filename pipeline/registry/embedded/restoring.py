@@ -60,6 +60,6 @@ def restore(repository: str, timing: Timing = TIMING) -> None:
 
 def _say(repository: str, found: bool) -> None:
     print(
-        f"MLflow is as {repository} has it" if found else f"{repository} holds no MLflow yet: it begins empty",
+        f"MLflow was fetched from {repository}" if found else f"{repository} holds no MLflow yet: it starts empty",
         flush=True,
     )

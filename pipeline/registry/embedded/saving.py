@@ -28,8 +28,8 @@ def end_cancelled() -> None:
         with processes.lock("delivery", "make save-mlflow"):
             return
     except BusyError:
-        print("ending what a cancelled step left at work", flush=True)
-    holder = state.read(STATE / "delivery.lock", state.Holder, "the command that holds it is not told to end")
+        print("stopping the command that a cancelled step left running", flush=True)
+    holder = state.read(STATE / "delivery.lock", state.Holder, "the command that holds it is not stopped")
     if holder:
         with suppress(OSError):  # it has just exited
             os.kill(holder["pid"], signal.SIGTERM)

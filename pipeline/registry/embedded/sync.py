@@ -46,7 +46,7 @@ def who() -> str:
 
 def record() -> dict[str, Any]:
     """Where the local MLflow was fetched from: {"base", "holder", "content"}, or {} when it was not."""
-    then = "this MLflow counts as one that was made here: `make stop`, and move .mlflow away, to fetch it again"
+    then = "this MLflow counts as a local one: `make stop`, and move .mlflow away, to fetch it again"
     return dict(state.read(mlflow_server.HOME / snapshot.RECORD, state.Fetched, then) or {})
 
 
@@ -66,7 +66,7 @@ def check_overwrite(store: Repository) -> None:
     if found is None or here != sorted(snapshot.contents(found[1]["layers"])):
         raise RegistryError(
             f"the MLflow in {mlflow_server.HOME} holds something that {store.name} does not, and would be overwritten",
-            "`make ui` puts back what was changed here since it opened this, `make save-mlflow` what was restored to be changed; "
+            "`make ui` saves changes made since it opened this MLflow, `make save-mlflow` those made after a restore; "
             "else `make stop`, and move that folder away",
         )
 

@@ -72,7 +72,7 @@ def test_malformed_manifest_is_reported_as_damage(folder, manifest):
 def test_changed_file_is_reported_as_damage(folder, name, spoil):
     """A missing, empty or different file is named."""
     spoil(folder / "2026-01-31T134500Z" / name)
-    with pytest.raises(SlipwayError, match=f"{name} is not what was written"):
+    with pytest.raises(SlipwayError, match=f"{name} differs from its checksum"):
         backups.checked(folder / "2026-01-31T134500Z")
 
 

@@ -175,7 +175,7 @@ def state(status: str, health: str = "starting", restarts: int = 0) -> dict:
         (state("running"), ""),
         (state("running", restarts=2), ""),
         (state("restarting", "unhealthy", restarts=1), ""),
-        (state("restarting", "unhealthy", restarts=3), "ends again and again"),
+        (state("restarting", "unhealthy", restarts=3), "exits again and again"),
         (state("running", "healthy", restarts=7), ""),
         (state("running", "unhealthy"), "is unhealthy"),
         (state("exited"), "has ended (exit status 2)"),

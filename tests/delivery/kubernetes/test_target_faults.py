@@ -48,13 +48,13 @@ def test_release_that_is_never_ready_times_out(world, capsys):
 
 def test_crashing_release_is_given_up_with_its_log(world, capsys):
     """A pod that crashes repeatedly is given up at once, and its last log lines are shown."""
-    assert "falls over again and again" in refused(world, 2, "crash", at_once=True)
+    assert "crashes again and again" in refused(world, 2, "crash", at_once=True)
     assert "  | error: the model of this image cannot be loaded" in capsys.readouterr().out
 
 
 def test_binary_log_does_not_prevent_restoring(world, capsys):
     """A pod may log any bytes; the readable part is shown, and the previous release restored."""
-    assert "falls over again and again" in refused(world, 2, "crash-garbled", at_once=True)
+    assert "crashes again and again" in refused(world, 2, "crash-garbled", at_once=True)
     assert "  | broken: \ufffd" in capsys.readouterr().out
 
 
@@ -65,7 +65,7 @@ def test_failing_explanation_does_not_prevent_restoring(world, monkeypatch):
         raise ValueError("not a log")
 
     monkeypatch.setattr(pods, "explain", fail)
-    assert "falls over again and again" in refused(world, 2, "crash", at_once=True)
+    assert "crashes again and again" in refused(world, 2, "crash", at_once=True)
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -110,7 +110,7 @@ def test_crashing_canary_is_aborted(world, monkeypatch):
     """A canary whose pod crashes while it is judged is aborted, though the pod comes back."""
     real = pods.restarts
     monkeypatch.setattr(pods, "restarts", lambda pod: 1 if "canary" in pod["metadata"]["name"] else real(pod))
-    assert "fell over" in refused(world, 2, "")
+    assert "crashed" in refused(world, 2, "")
 
 
 def test_ctrl_c_undoes_a_release(world, capsys):
@@ -158,7 +158,7 @@ def test_restoring_without_the_bundle_checks_version_and_digest(world):
 
 def test_failed_first_release_is_removed(world):
     """Without a previous release nothing remains, and the error says so."""
-    with pytest.raises(DeployError, match="staging served nothing before, so it was taken away again"):
+    with pytest.raises(DeployError, match="staging served nothing before, so the release was removed"):
         world.deploy(2, "wrong-answers", environment="staging")
     assert not world.get("deployments,services,hpa,pdb", environment="staging")["items"]
     assert world.serving("staging") is None

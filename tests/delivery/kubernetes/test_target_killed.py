@@ -46,9 +46,9 @@ def killed(world, version: int, at: str, after: float = 0) -> None:
     ("at", "after", "left"),
     [
         ("canary: version 2 gets 2 of 4", 1, "canary pods"),
-        ("  hold: ", 0, "the autoscaler held fast"),
-        ("  go: ", 0, "the autoscaler held fast"),
-        ("canary: version 2 gets all pods", 2, "a half finished rollout"),
+        ("  hold: ", 0, "an autoscaler with fixed bounds"),
+        ("  go: ", 0, "an autoscaler with fixed bounds"),
+        ("canary: version 2 gets all pods", 2, "a half-finished rollout"),
     ],
 )
 def test_next_run_repairs_a_killed_one(world, at, after, left, capsys):
@@ -58,7 +58,7 @@ def test_next_run_repairs_a_killed_one(world, at, after, left, capsys):
     capsys.readouterr()
     world.deploy(1)
     said = capsys.readouterr().out
-    assert "a run before this one ended midway and left" in said and left in said
+    assert "an earlier run was interrupted and left" in said and left in said
     assert said.index("going back to version 1 first") < said.index("applying version 1")
     world.assert_at_rest(1)
     world.wait_for_pods(3)
@@ -67,7 +67,7 @@ def test_next_run_repairs_a_killed_one(world, at, after, left, capsys):
 def test_status_reports_a_killed_run(world):
     """Until the repair, the current release has a note that a deployment was interrupted."""
     killed(world, 2, "canary: version 2 gets all pods", 2)
-    assert "ended midway" in world.serving().note
+    assert "was interrupted" in world.serving().note
     world.deploy(1, at_once=True)
     world.assert_at_rest(1)
 
@@ -98,7 +98,7 @@ def test_undoing_cannot_be_interrupted(world, closed):
         process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=90)
     assert "stopped by the keyboard or a signal; version 1 was restored" in told
-    assert ("what served before is being put back" in told) is not closed
+    assert ("the previous release is being restored" in told) is not closed
     world.assert_at_rest(1)
 
 

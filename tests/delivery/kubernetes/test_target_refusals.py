@@ -107,7 +107,7 @@ def test_foreign_objects_in_the_record_are_not_applied(world):
     for stranger, said in ((role, "RoleBinding mine"), (away, "Service dns")):
         _patch(world, "configmap", "slipway-release", {"data": {"objects": json.dumps([*objects, stranger])}})
         try:
-            assert f"holds {said}, which no release of ours brought" in refused(world).what
+            assert f"holds {said}, which no release created" in refused(world).what
         finally:
             _patch(world, "configmap", "slipway-release", {"data": data})
     assert world.images("staging") == {world.release(1).image}

@@ -26,7 +26,7 @@ def test_service_without_a_record_is_not_touched(world, at_once):
     config = world.get("configmap", restore.NAME)
     world.kubectl("delete", "configmap", restore.NAME)
     uids = _uids(world)
-    with pytest.raises(DeployError, match=f"something serves in namespace {world.namespace()} of which there is no"):
+    with pytest.raises(DeployError, match=f"a service without a record .* runs in namespace {world.namespace()}"):
         world.deploy(2, "wrong-answers", at_once=at_once)
     assert _uids(world) == uids and world.images() == {world.release(1).image}
     with pytest.raises(DeployError):
@@ -44,7 +44,7 @@ def test_advice_for_a_damaged_record_works(cluster, tmp_path):
             made.deploy(2)
         assert f"delete deployment/model configmap/{restore.NAME}" in raised.value.then
         made.kubectl("delete", "configmap", restore.NAME)
-        with pytest.raises(DeployError, match="something serves") as raised:
+        with pytest.raises(DeployError, match="a service without a record") as raised:
             made.deploy(2)
         assert f"--namespace {made.namespace()} delete deployment model" in raised.value.then
         made.kubectl("delete", "deployment", "model", "--wait=true")
@@ -56,7 +56,7 @@ def test_failed_first_release_may_be_retried(cluster, tmp_path):
     with new_world(cluster, tmp_path / "world") as made:
         (made.root / "k8s" / "overlays" / "staging" / "keys.yaml").write_text(SECRET, encoding="utf-8")
         made.edit("overlays/staging/kustomization.yaml", "addresses.yaml]", "addresses.yaml, keys.yaml]")
-        with pytest.raises(DeployError, match="staging served nothing before, so it was taken away again"):
+        with pytest.raises(DeployError, match="staging served nothing before, so the release was removed"):
             made.deploy(2, "wrong-answers", environment="staging")
         assert not made.get("deployments", environment="staging")["items"]
         assert made.get("secret", "keys", environment="staging")["metadata"]
