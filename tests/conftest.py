@@ -84,9 +84,9 @@ class Fork:
         )
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        """Start one of its commands and go on."""
+        """Start one of its commands and go on; whoever kills the process kills the command."""
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            [preload.python(), *arguments],
             cwd=self.root,
             env=clean_environment() | environment,
             stdout=subprocess.PIPE,
@@ -162,6 +162,7 @@ def as_shipped(root: Path) -> None:
 @contextmanager
 def forked(folder: Path) -> Iterator[Fork]:
     """Copy what belongs to the template, under a name with a space and letters beyond ASCII; stop its processes at the end."""
+    preload.python()  # now, not within what a test measures
     root = folder / "größere Gabel"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*LEFT_OUT))
     as_shipped(root)

@@ -54,7 +54,8 @@ class Machine:
 
     def start_restore(self, timing: str = QUICK) -> subprocess.Popen:
         """Start a restore in the background."""
-        return subprocess.Popen(**self.command("-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow"))
+        arguments = ["-c", RESTORE.format(timing=timing), f"{self.repository}/mlflow"]
+        return subprocess.Popen(**self.command(*arguments) | {"args": [preload.python(), *arguments]})
 
     def save(self, status: int = 0) -> str:
         """Save."""

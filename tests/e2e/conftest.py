@@ -57,7 +57,10 @@ def machine(tmp_path, repository):
 
     yield make
     for one in made:
-        one.run("-c", "from pipeline import heartbeat, mlflow_server; heartbeat.end(); mlflow_server.stop()")
+        one.run(
+            "-c",
+            "from pipeline.registry import mlflow_server; from pipeline.registry.embedded import heartbeat; heartbeat.end(); mlflow_server.stop()",
+        )
 
 
 @pytest.fixture

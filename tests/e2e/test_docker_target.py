@@ -5,14 +5,13 @@ import json
 import re
 import socket
 import subprocess
-import sys
 import time
 import uuid
 
 import pytest
 import requests
 
-from tests.conftest import clean_environment, free_port
+from tests.conftest import free_port
 from tests.serving.load import constant_load
 from tests.tools import NETWORK
 
@@ -255,14 +254,13 @@ def test_deployment_killed_between_renames_is_repaired(two):
 
 def test_deployment_killed_during_its_test_is_repaired(two):
     """kill -9 while the new container starts: the current release is unchanged, and the next deployment removes the rest."""
-    command = [sys.executable, "-m", "scripts.deploy", "--environment", "staging", "--version", "2"]
-    environment = clean_environment() | two.environment
-    process = subprocess.Popen(command, cwd=two.fork.root, env=environment, stdout=subprocess.DEVNULL)
+    command = ["-m", "scripts.deploy", "--environment", "staging", "--version", "2"]
+    process = two.fork.start(*command, **two.environment)
     deadline = time.monotonic() + 60
     while two.container("staging", "next") is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
-    process.wait()
+    process.communicate()
     assert two.status()["staging"]["version"] == "2"
     two.ok("-m", "scripts.deploy", "--environment", "staging", "--version", "2")
     assert two.container("staging", "next") is None and two.status()["staging"]["agree"]

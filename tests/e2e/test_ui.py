@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from pipeline.evaluation import model_card
 from pipeline.settings import load_settings
+from tests import preload
 from tests.conftest import ROOT, free_port
 from tests.delivery.images.registry_page import give_alias
 from tests.e2e.carried_machine import Machine, tag
@@ -33,8 +34,10 @@ class Person:
 
     def __init__(self, machine: Machine, **environment: str):
         self.machine, self.said, self.ready = machine, "", threading.Event()
-        command = machine.command("-u", "-m", "scripts.mlflow.ui", "--no-browser")
-        self.process = subprocess.Popen(**command | {"stdin": subprocess.PIPE, "env": command["env"] | environment})
+        command = machine.command("-m", "scripts.mlflow.ui", "--no-browser")
+        environment |= command["env"] | {"PYTHONUNBUFFERED": "1"}
+        command["args"][0] = preload.python()
+        self.process = subprocess.Popen(**command | {"stdin": subprocess.PIPE, "env": environment})
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()
 
@@ -107,7 +110,7 @@ def database(tmp_path_factory):
     for _ in range(3):
         client.create_model_version(NAME, f"runs:/{run}/model", run)
     client.set_registered_model_alias(NAME, "production", "2")
-    one.run("-c", "from pipeline import mlflow_server; mlflow_server.stop()")
+    one.run("-c", "from pipeline.registry import mlflow_server; mlflow_server.stop()")
     return one.home / "mlflow.db"
 
 

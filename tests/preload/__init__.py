@@ -13,6 +13,10 @@ HERE = Path(__file__).resolve().parent
 # What the verbs set before they import these libraries (pipeline/registry/mlflow_server.py, pipeline/data/expectations.py).
 BEFORE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR", "GX_ANALYTICS_ENABLED": "false"}
 
+ROOM = (
+    "x" * 4096
+)  # in the memory where the system looks for a command line or an environment, for those of what is forked
+
 
 @cache
 def python() -> str:
@@ -24,9 +28,9 @@ def python() -> str:
     folder = Path(tempfile.mkdtemp(prefix="slipway-python-"))
     socket, program = folder / "socket", folder / "python"
     server = subprocess.Popen(
-        [sys.executable, HERE / "server.py", socket],
+        [sys.executable, HERE / "server.py", socket, ROOM],
         cwd=folder,
-        env=os.environ | BEFORE,
+        env=os.environ | BEFORE | {"ROOM": ROOM * 8},
         stdin=subprocess.PIPE,  # once it is closed, by us or because we were killed, the server ends
         stdout=subprocess.PIPE,
         text=True,

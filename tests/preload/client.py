@@ -11,12 +11,15 @@ import sys
 
 PYTHON, SOCKET = "", ""
 VERBS = ("train.py", "evaluate.py", "register_model.py", "-c")
+POD = "/cluster/cluster_service.py"  # the process of a pod of the cluster double
 THEIRS = {"PYTHONPATH", "PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONIOENCODING", "PYTHONUTF8"}
 
 
 def is_verb(command):
-    """Whether the server may run it: services and MLflow are processes that are known by their own command line."""
-    return command[:1] and (command[0] in VERBS or (command[0] == "-m" and command[1].startswith("scripts.")))
+    """Whether the server may run it: what is known by its own command line is started by a verb (server.py) or by Python."""
+    if command[:1] == ["-m"]:
+        return command[1] == "pytest" or command[1].startswith("scripts.")
+    return command[:1] and (command[0] in VERBS or command[0].endswith(POD))
 
 
 def ask(command):
@@ -25,14 +28,23 @@ def ask(command):
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
         server.connect(SOCKET)
         os.umask(umask := os.umask(0))
-        request = {"command": command, "environment": dict(os.environ), "umask": umask}
+        request = {"command": command, "environment": dict(os.environ), "umask": umask, "stays": False}
         # Importing pathlib would take as long as all else here.
         request |= {"folder": os.getcwd(), "client": os.path.abspath(__file__)}  # noqa: PTH100, PTH109
         socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
         pid = int(server.recv(32))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: os.kill(pid, number))
-        return int(server.recv(32))
+        if not command[0].endswith(POD):
+            return int(server.recv(32))
+        parent = os.getppid()
+        server.settimeout(0.5)
+        while os.getppid() == parent:
+            try:
+                return int(server.recv(32))
+            except TimeoutError:
+                continue
+        return signal.SIGKILL  # a pod ends with its cluster, even with one that was killed
 
 
 def main():

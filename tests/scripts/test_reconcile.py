@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import requests
 
 from delivery.rehearsal import otherwise
 from pipeline.formats.bundle import digest, seal
+from tests import preload
 from tests.conftest import clean_environment
 from tests.scripts.test_notify import webhook
 from tests.serving.load import constant_load
@@ -299,7 +299,7 @@ def test_concurrent_runs_deploy_once(two, mlflow):
     mlflow.set_registered_model_alias(NAME, "production", "1")
     before = len(records(mlflow))
     both = [
-        subprocess.Popen([sys.executable, "-m", "scripts.reconcile"], cwd=two.root, env=clean_environment(),
+        subprocess.Popen([preload.python(), "-m", "scripts.reconcile"], cwd=two.root, env=clean_environment(),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)
     ]  # fmt: skip
     said = [process.communicate(timeout=120)[0] for process in both]

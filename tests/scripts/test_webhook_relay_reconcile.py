@@ -3,7 +3,6 @@
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 import requests
 
 from pipeline.processes import free_port
+from tests import preload
 from tests.conftest import clean_environment
 from tests.delivery.images.registry_page import give_alias
 from tests.delivery.relay.relays import metric, wait
@@ -26,7 +26,7 @@ def relay(two):
     """The relay, registered as MLflow's webhook."""
     port = free_port()
     environment = {"SLIPWAY_RELAY_SECRET": secrets.token_hex(16), "SLIPWAY_RELAY_PORT": str(port)}
-    command = [sys.executable, "-m", "scripts.mlflow.webhook_relay", "--reconcile"]
+    command = [preload.python(), "-m", "scripts.mlflow.webhook_relay", "--reconcile"]
     with (two.root / "relay.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, cwd=two.root, env=clean_environment() | environment, stdout=log, stderr=subprocess.STDOUT
@@ -35,7 +35,7 @@ def relay(two):
         try:
             wait(lambda: _healthy(url), 60)
             assert "answered 202" in two.ok("-m", "scripts.mlflow.webhook", "--url", f"{url}/webhook", **environment)
-            time.sleep(8)  # for the imports of the process that reconciles
+            time.sleep(2)  # for the imports of the process that reconciles
             yield SimpleNamespace(url=url, process=process)
         finally:
             process.send_signal(signal.SIGTERM)

@@ -150,7 +150,7 @@ def test_every_stage_can_be_killed_and_run_again(new_fork):
     fork = new_fork()
     fork.ok("-m", "scripts.mlflow.start_mlflow")
     for command in STAGES.values():
-        for seconds in (0.4, 1.2, 2.4):
+        for seconds in (0.1, 0.4, 1.2):
             process = fork.start(*command)
             time.sleep(seconds)
             process.kill()

@@ -1,9 +1,12 @@
 """A verb in a forked, preloaded process behaves as in a new Python process."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from tests import preload
@@ -46,3 +49,27 @@ def test_signal_reaches_the_command():
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(300) == 7
+
+
+STAYS = """
+import os, subprocess, sys
+with open("log", "wb") as log:
+    command = [sys.executable, "-m", "stays", "größer"]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=os.environ | {"HERE": "yes"})
+print(child.pid)
+"""
+
+
+def test_background_process_looks_like_python_s(tmp_path):
+    """It has its own command line, environment, folder and session, outlives the command, and leaves no zombie."""
+    (tmp_path / "stays.py").write_text("import os, time; print(os.environ['HERE'], flush=True); time.sleep(60)")
+    process = psutil.Process(int(run(preload.python(), STAYS, cwd=tmp_path)[1]))
+    assert [word for word in process.cmdline() if word] == [sys.executable, "-m", "stays", "größer"]
+    assert process.environ()["HERE"] == "yes" and process.cwd() == str(tmp_path)
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+    deadline = time.monotonic() + 60
+    while (tmp_path / "log").read_text() != "yes\n" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "log").read_text() == "yes\n" and process.is_running()
+    process.terminate()
+    process.wait(60)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import write_json
+from tests import preload
 
 ROOT = Path(__file__).resolve().parents[3]
 DOUBLE = Path(__file__).with_name("cluster")
@@ -117,7 +118,8 @@ def open_cluster() -> Iterator[Cluster]:
 def started(folder: Path) -> Iterator[subprocess.Popen]:
     """The double in a separate process; it exits when its standard input closes, so also when we are killed."""
     command = [sys.executable, str(DOUBLE), "--folder", str(folder), "--until-end-of-input"]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pods = os.environ | {"SLIPWAY_TEST_PYTHON": preload.python()}  # which need not make the heavy imports again
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=pods)
     try:
         yield process
     finally:

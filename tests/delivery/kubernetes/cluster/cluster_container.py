@@ -90,7 +90,7 @@ class Container:
         port = self.node.free_port()
         with (self._folder / f"{self._restarts}.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, str(SERVICE), image.fault, "--bundle", image.bundle, "--port", str(port),
+                os.environ.get("SLIPWAY_TEST_PYTHON", sys.executable), str(SERVICE), image.fault, "--bundle", image.bundle, "--port", str(port),
                 cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ) | given | {"PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
         self.address = f"127.0.0.1:{port}"
