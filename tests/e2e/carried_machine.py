@@ -17,7 +17,7 @@ from tests.conftest import ROOT, clean_environment
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 QUICK = "Timing(settle=0.5, beat=0.3, poll=0.2, dead=3, tell=0.5, patience=60)"
-RESTORE = "import sys; from pipeline.errors import edge; from pipeline.registry.embedded.lease import Timing; from scripts.ci.restore_mlflow import restore; sys.exit(edge(restore)(sys.argv[1], {timing}))"  # fmt: skip
+RESTORE = "import sys; from pipeline.errors import edge; from pipeline.registry.embedded.lease import Timing; from pipeline.registry.embedded.restoring import restore; sys.exit(edge(restore)(sys.argv[1], {timing}))"  # fmt: skip
 
 
 class Machine:

@@ -408,9 +408,9 @@ def test_saving_is_idempotent(seeded, repository):
     person.process.wait()
     before = json.loads((seeded.root / ".slipway/ui.json").read_text())
     save = (
-        "from scripts import save_mlflow, ui; from pipeline.registry import mlflow_server; from pipeline.registry.embedded import sync; from pipeline.registry.embedded.oci import Repository\n"
+        "from delivery import mlflow_ui as ui; from pipeline.settings import load_settings; from pipeline.registry import mlflow_server; from pipeline.registry.embedded import sync; from pipeline.registry.embedded.oci import Repository\n"
         "from pathlib import Path; import shutil; mlflow_server.stop(); record = Path('.mlflow/carried.json')\n"
-        "shutil.copy(record, 'record'); store = Repository(sync.place(ui.load_settings())[0])\n"
+        "shutil.copy(record, 'record'); store = Repository(sync.place(load_settings())[0])\n"
         "ui.put_back(store, ui.unfinished(store), []); shutil.copy('record', record)"
     )
     seeded.run("-c", save)
