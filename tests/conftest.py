@@ -1,12 +1,14 @@
 """Fixtures for tests that use the template as a fork does: in a copy of its own, through its commands."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from json import loads
 from pathlib import Path
 
@@ -54,9 +56,22 @@ def _place(parts: tuple[str, ...]) -> int:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test by the tools of its fixtures."""
+    """Mark a test by the tools of its fixtures, and as quick where it ships nothing."""
+    quick, others = _quick()
+    if item.nodeid.startswith(quick) and not item.nodeid.startswith(others):
+        item.add_marker(pytest.mark.quick)
     for fixture in tools.OF_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.needs(tools.OF_FIXTURES[fixture]))
+
+
+@cache
+def _quick() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What `make unit` runs, and what of it ships all the same, by the Makefile."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    quick, others = (
+        re.search(pattern, text, re.M)[1].split() for pattern in (r"^UNIT := \$\(wildcard (.+?)\)", r"^SHIP := (.+)$")
+    )
+    return tuple(quick), tuple(f"tests/serving/{name}.py" for name in others)
 
 
 @pytest.hookimpl(tryfirst=True)
