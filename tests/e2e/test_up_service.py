@@ -13,13 +13,15 @@ from tests.e2e.one_host import Host
 pytestmark = pytest.mark.needs("engine", "compose")
 
 A_DAY_LATER = "Shift against the day before"  # the panel without data on the first day
-PATIENCE = 150  # seconds: a rate needs two scrapes, 15 s apart, and a machine may be busy
+PATIENCE = 150  # seconds: a rate needs two scrapes, and a machine may be busy
 
 
 @pytest.fixture(scope="module")
 def host(engine, tmp_path_factory):
     """A host on which `make up` and then `make ship` have run."""
     with forked(tmp_path_factory.mktemp("up")) as fork:
+        for name in ("scrape", "evaluation"):
+            fork.edit("monitoring/prometheus/prometheus.yml", f"{name}_interval: 15s", f"{name}_interval: 2s")
         made = Host(fork)
         try:
             made.up()
