@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -95,7 +96,9 @@ def to_png(figure: Figure) -> bytes:
         # Laid out once: the engine would move things a little each time, and the bytes with them.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        # Straight to the canvas: figure.savefig() would draw everything once more, only to measure it.
+        figure.set(dpi=DPI, facecolor=matplotlib.rcParams["savefig.facecolor"])
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 
