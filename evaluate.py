@@ -19,12 +19,26 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.artifacts import BUILD, read_json, write_json, write_text
+from pipeline.artifacts import BUILD, read_json, write_text
 from pipeline.data import drift
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.data.split import is_holdout
 from pipeline.errors import PortabilityError, ProjectError, RegistryError, SlipwayError, StageError, edge, reason
-from pipeline.evaluation import gate, metrics, plots, report
+from pipeline.evaluation import gate, metrics, plots, record, report
+from pipeline.evaluation.record import (
+    BestSoFar,
+    Candidate,
+    CheckRow,
+    Compared,
+    Comparison,
+    DataChange,
+    Evaluation,
+    Format,
+    InProduction,
+    LimitRow,
+    MetricRow,
+    SliceRow,
+)
 from pipeline.formats import bundle, choose, onnx_model
 from pipeline.registry import run_title, versions
 from pipeline.registry.deployment_record import last_deployment
@@ -38,10 +52,10 @@ COMMON_ROWS = 20  # below this the rows that neither model trained on say nothin
 class Production:
     """The model in production and its answers: on `rows` (mask over the hold-out) or, with `problem`, none."""
 
-    facts: dict
+    facts: InProduction
     rows: np.ndarray
     prediction: np.ndarray
-    data: dict
+    data: DataChange
     problem: gate.Problem | None = None
     best: str = ""  # the number of the best version so far; "": it is this one
 
@@ -68,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
 
     # The candidate: what train.py left, on the data it was trained on.
-    (BUILD / "evaluation.json").unlink(missing_ok=True)  # an older verdict must not speak for this candidate
+    (BUILD / record.NAME).unlink(missing_ok=True)  # an older verdict must not speak for this candidate
     settings = load_settings()
     dataset = load_dataset(settings)
     run, data = read_json(BUILD / "run.json"), read_json(BUILD / "data.json")
@@ -134,39 +148,44 @@ def main(argv: list[str] | None = None) -> None:
     contract = read_json(BUILD / "model" / "contract.json")
 
     # What people and later stages read.
-    evaluation = {
-        "name": settings.name,
-        "task": settings.data.task,
-        "metric": metric.name,
-        "higher_is_better": metric.higher_is_better,
-        "verdict": verdict.verdict,
-        "reasons": list(verdict.reasons),
-        "first": production is None,
-        "judged_by": "limits" if by_limits else "comparison" if production else "first",
-        "settings_hash": settings.fingerprint(*TRAINING, "gate"),
-        "candidate": {key: run[key] for key in ("run_id", "run_url", "commit", "model_digest", "data_hash", "metrics")},
-        "production": production.facts if production else None,
-        "data": production.data if production else None,
-        "next_version": next_version(client, settings, run),
-        "rows": int(common.sum()),
-        "distinct_rows": distinct(common, repeats),
-        "policy": settings.gate.policy,
-        "margin": settings.gate.margin,
-        "confidence": settings.gate.confidence,
-        "resamples": settings.gate.resamples,
-        "comparison": {"metric": metric.name} | comparisons[metric.name].plain() if both else None,
-        "metrics": [
-            metric_row(one, values[name], comparisons.get(name))
-            | {"interval": gate.interval(one, y[common], answers[common], **drawn), "baseline": or_none(dummy[name])}
+    evaluation = Evaluation(
+        name=settings.name,
+        task=settings.data.task,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        verdict=verdict.verdict,
+        reasons=list(verdict.reasons),
+        first=production is None,
+        judged_by="limits" if by_limits else "comparison" if production else "first",
+        settings_hash=settings.fingerprint(*TRAINING, "gate"),
+        candidate=Candidate(**{key: run[key] for key in Candidate.__struct_fields__}),
+        production=production.facts if production else None,
+        data=production.data if production else None,
+        next_version=next_version(client, settings, run),
+        rows=int(common.sum()),
+        distinct_rows=distinct(common, repeats),
+        policy=settings.gate.policy,
+        margin=settings.gate.margin,
+        confidence=settings.gate.confidence,
+        resamples=settings.gate.resamples,
+        comparison=Comparison(metric=metric.name, **comparisons[metric.name].plain()) if both else None,
+        metrics=[
+            metric_row(
+                one,
+                values[name],
+                comparisons.get(name),
+                gate.interval(one, y[common], answers[common], **drawn),
+                dummy[name],
+            )
             for name, one in known.items()
         ],
-        "best": best_row(best, beside_best) if best else None,
-        "best_version": best_afterwards(production, beside_best, comparisons.get(metric.name), rules),
-        "slices": [slice_row(one, rules) for one in slices],
-        "limits": [asdict(one) | {"value": or_none(one.value), "success": one.success} for one in limits],
-        "checks": [asdict(one) | {"success": one.success} for one in checks],
-        "format": {key: contract[key] for key in ("format", "format_reason")},
-    }
+        best=best_row(best, beside_best) if best else None,
+        best_version=best_afterwards(production, beside_best, comparisons.get(metric.name), rules),
+        slices=[slice_row(one, rules) for one in slices],
+        limits=[LimitRow(**asdict(one) | {"value": or_none(one.value), "success": one.success}) for one in limits],
+        checks=[CheckRow(**asdict(one), success=one.success) for one in checks],
+        format=Format(contract["format"], contract["format_reason"]),
+    )
     figures = plots.figures_for(
         settings.data.task, dataset.classes, positive, y[common], answers[common],
         production=both[1] if both else None, importance=read_json(BUILD / "model" / "feature_importance.json"),
@@ -176,16 +195,16 @@ def main(argv: list[str] | None = None) -> None:
     pictures = {name: plots.to_png(figure) for name, figure in figures.items()}
     write_text(BUILD / "report.md", report.markdown(evaluation, data))
     write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
-    write_json(BUILD / "evaluation.json", evaluation)
+    record.write(BUILD, evaluation)
     remember(client, run["run_id"], production.data if production else None)
-    client.set_tag(run["run_id"], "judged_by", evaluation["judged_by"])
+    client.set_tag(run["run_id"], "judged_by", evaluation.judged_by)
     registered = versions.by_digest(client, settings.name, run["model_digest"])
     run_title.tell(client, run["run_id"], verdict.verdict, registered.number if registered else None)
     print("report: build/report.html")
     if distinct(common, repeats) < common.sum():
         print(f"  {report.repeated_rows(evaluation)}")
-    if best and best.problem:
-        print(f"  {report.best_not_compared(evaluation)}")
+    if evaluation.best and evaluation.best.problem:
+        print(f"  {report.best_not_compared(evaluation.best)}")
     for why in verdict.reasons:
         print(f"  {why}")
     if contract["format_reason"]:
@@ -270,12 +289,12 @@ def in_production(
             "`make rollback VERSION=n` puts an existing version into production; "
             "`python evaluate.py --first` or `make ship FIRST=yes` starts anew",
         )
-    facts = {
-        "version": version.number,
-        "run_id": version.run_id,
-        "commit": version.commit,
-        "since": versions.timestamp(last.since) if last else "",
-    }
+    facts = InProduction(
+        version=version.number,
+        run_id=version.run_id,
+        commit=version.commit,
+        since=versions.timestamp(last.since) if last else "",
+    )
     contract, files, reference = content(client, version)
     rows = unseen(version, settings, dataset)
     data = data_change(client, version, contract, reference, dataset)
@@ -355,12 +374,17 @@ def compare_with_best(
     return gate.Best(best.version, comparison, gate.identical(answers[rows], best.prediction))
 
 
-def best_row(best: BestVersion, compared: gate.Best | None) -> dict:
+def best_row(best: BestVersion, compared: gate.Best | None) -> BestSoFar:
     """The best version so far as the report and later stages read it."""
     values = compared.comparison.plain() if compared else {}
     figures = {key: values.get(key) for key in ("candidate", "difference", "lower", "upper")}
-    about = {"version": best.version, "rows": int(best.rows.sum()), "problem": best.problem}
-    return about | {"best": values.get("production")} | figures
+    return BestSoFar(
+        version=best.version,
+        rows=int(best.rows.sum()),
+        problem=best.problem,
+        best=values.get("production"),
+        **figures,
+    )
 
 
 def best_afterwards(
@@ -374,10 +398,10 @@ def best_afterwards(
         return None
     if best is not None:
         return None if gate.surely_better(best.comparison, rules) else best.version
-    return None if gate.surely_better(comparison, rules) else production.facts["version"]
+    return None if gate.surely_better(comparison, rules) else production.facts.version
 
 
-def data_change(client, version: ModelVersion, contract: dict, reference: dict, dataset: Dataset) -> dict:
+def data_change(client, version: ModelVersion, contract: dict, reference: dict, dataset: Dataset) -> DataChange:
     """How the data differs from what production was trained on: rows, columns, and the drift of each column.
 
     Which rows came or went is known only when the data is the same: production's ids are not kept.
@@ -386,17 +410,17 @@ def data_change(client, version: ModelVersion, contract: dict, reference: dict, 
     counts = [was.get(f"rows.{side}", "") for side in ("train", "holdout")]
     names = [field["name"] for field in contract["inputs"]]
     same = contract["data_hash"] == dataset.hash
-    return {
-        "version": version.number,
-        "same": same,
-        "rows": len(dataset.ids),
-        "rows_before": sum(map(int, counts)) if all(count.isdecimal() for count in counts) else None,
-        "rows_added": 0 if same else None,
-        "rows_removed": 0 if same else None,
-        "columns_added": [name for name in dataset.kinds if name not in names],
-        "columns_removed": [name for name in names if name not in dataset.kinds],
-        "drift": drift.compare(reference, dataset, ~dataset.holdout),
-    }
+    return DataChange(
+        version=version.number,
+        same=same,
+        rows=len(dataset.ids),
+        rows_before=sum(map(int, counts)) if all(count.isdecimal() for count in counts) else None,
+        rows_added=0 if same else None,
+        rows_removed=0 if same else None,
+        columns_added=[name for name in dataset.kinds if name not in names],
+        columns_removed=[name for name in names if name not in dataset.kinds],
+        drift=record.drift_of(drift.compare(reference, dataset, ~dataset.holdout)),
+    )
 
 
 def next_version(client, settings: Settings, run: dict) -> int:
@@ -408,13 +432,13 @@ def next_version(client, settings: Settings, run: dict) -> int:
     return int(newest[0].number) + 1 if newest else 1
 
 
-def remember(client, run_id: str, data: dict | None) -> None:
+def remember(client, run_id: str, data: DataChange | None) -> None:
     """Tag the run with its largest drift, so that MLflow knows when data was last compared with production's."""
-    if data and data["drift"]:
-        worst = data["drift"][0]
-        client.set_tag(run_id, "drift_from", data["version"])
-        client.set_tag(run_id, "drift_column", worst["column"][:500])
-        client.set_tag(run_id, "drift_psi", str(worst["psi"]))
+    if data and data.drift:
+        worst = data.drift[0]
+        client.set_tag(run_id, "drift_from", data.version)
+        client.set_tag(run_id, "drift_column", worst.column[:500])
+        client.set_tag(run_id, "drift_psi", str(worst.psi))
 
 
 def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
@@ -500,25 +524,35 @@ def slice_masks(settings: Settings, dataset: Dataset, common: np.ndarray) -> lis
     return masks
 
 
-def metric_row(metric: metrics.Metric, value: float, comparison: gate.Comparison | None) -> dict:
+def metric_row(
+    metric: metrics.Metric,
+    value: float,
+    comparison: gate.Comparison | None,
+    interval: tuple[float, float] | None,
+    baseline: float,
+) -> MetricRow:
     """A line of the report's table of metrics."""
-    row = {"metric": metric.name, "higher_is_better": metric.higher_is_better}
-    if comparison is None:
-        return row | {"candidate": or_none(value)} | dict.fromkeys(("production", "difference", "lower", "upper"))
-    return row | {key: value for key, value in comparison.plain().items() if key != "detectable"}
+    figures = comparison.plain() if comparison else {"candidate": or_none(value)}
+    return MetricRow(
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        interval=interval,
+        baseline=or_none(baseline),
+        **{key: figures.get(key) for key in Compared.__struct_fields__},  # type: ignore[arg-type]
+    )
 
 
-def slice_row(one: gate.Slice, rules: gate.Rules) -> dict:
+def slice_row(one: gate.Slice, rules: gate.Rules) -> SliceRow:
     """A line of the report's table of slices."""
-    row = {
-        "slice": one.slice,
-        "rows": one.rows,
-        "distinct_rows": one.rows if one.distinct is None else one.distinct,
-        "judged": one.judged,
-        "worse": one.judged and gate.is_worse(one, rules),
-    }
-    plain = one.comparison.plain() if one.comparison else {}
-    return row | {key: plain.get(key) for key in ("candidate", "production", "difference", "lower", "upper")}
+    figures = one.comparison.plain()
+    return SliceRow(
+        slice=one.slice,
+        rows=one.rows,
+        distinct_rows=one.rows if one.distinct is None else one.distinct,
+        judged=one.judged,
+        worse=one.judged and gate.is_worse(one, rules),
+        **{key: figures[key] for key in Compared.__struct_fields__},
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from delivery.images import trial
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.ci import outputs
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
-from pipeline.evaluation import model_card
+from pipeline.evaluation import model_card, record, report
+from pipeline.evaluation.record import Evaluation
 from pipeline.formats import bundle
 from pipeline.registry import model_version, once, run_title, versions
 from pipeline.registry.model_version import NOTHING, ModelVersion, Split
@@ -24,12 +25,12 @@ from pipeline.settings import TRAINING, Settings, load_settings
 def main() -> None:
     """Register what evaluate.py accepted."""
     settings = load_settings()
-    run, evaluation, data = (read_json(BUILD / name) for name in ("run.json", "evaluation.json", "data.json"))
+    run, data, evaluation = read_json(BUILD / "run.json"), read_json(BUILD / "data.json"), record.read(BUILD)
     digest = accepted(settings, run, evaluation)
 
     # The version: its tags come with its creation, so there is none without them.
     client = versions.connect(settings)
-    compared = evaluation["production"]["version"] if evaluation["production"] else NOTHING
+    compared = evaluation.production.version if evaluation.production else NOTHING
     version = versions.by_digest(client, settings.name, digest)
     if version is None:
         tried = trial.before_registration(settings, BUILD / "model", digest)
@@ -41,8 +42,8 @@ def main() -> None:
         settings.name,
         version.number,
         compared_with=compared,
-        best_version=evaluation.get("best_version") or version.number,
-        judged_by=evaluation.get("judged_by", "comparison"),
+        best_version=evaluation.best_version or version.number,
+        judged_by=evaluation.judged_by,
     )
 
     # The bundle: with the version inside, kept beside the run, and named by a tag once it is complete.
@@ -63,7 +64,7 @@ def main() -> None:
         model_version.set_tags(client, settings.name, version.number, bundle=f"runs:/{version.run_id}/{folder}")
     replace_directory(work, BUILD / "bundle")
     client.set_registered_model_alias(settings.name, "candidate", version.number)
-    run_title.tell(client, version.run_id, evaluation["verdict"], version.number)
+    run_title.tell(client, version.run_id, evaluation.verdict, version.number)
     write_json(
         BUILD / "registered.json",
         {"name": settings.name, "version": version.number, "digest": digest, "run_id": version.run_id},
@@ -72,29 +73,29 @@ def main() -> None:
     print(f"registered {settings.name} version {version.number} (digest {digest[:12]})")
 
 
-def accepted(settings: Settings, run: dict, evaluation: dict) -> str:
+def accepted(settings: Settings, run: dict, evaluation: Evaluation) -> str:
     """The digest of the build, if the verdict in evaluation.json is about it and accepts it."""
     digest = bundle.digest(BUILD / "model")
-    if not digest == run["model_digest"] == evaluation["candidate"]["model_digest"]:
+    if not digest == run["model_digest"] == evaluation.candidate.model_digest:
         raise StageError("build/evaluation.json is about another build than build/model", "run `make evaluate`")
-    if evaluation["settings_hash"] != settings.fingerprint(*TRAINING, "gate"):
+    if evaluation.settings_hash != settings.fingerprint(*TRAINING, "gate"):
         raise StageError("pipeline.toml was changed since the evaluation", "run `make train` and `make evaluate`")
-    failed = [check for check in evaluation["checks"] if not check["success"]]
+    failed = [check for check in evaluation.checks if not check.success]
     if failed:
         raise PortabilityError(
-            f"the portable model fails: {failed[0]['check']} is {failed[0]['observed']:.3g}, at most "
-            f"{failed[0]['limit']:.3g} is allowed",
+            f"the portable model fails: {failed[0].check} is {report.setting(failed[0].observed)}, at most "
+            f"{report.setting(failed[0].limit)} is allowed",
             "change the model in project/model.py, or the limit in pipeline.toml [gate]",
         )
-    if evaluation["verdict"] != "accept":
+    if evaluation.verdict != "accept":
         raise StageError(
-            f"the verdict on this candidate is {evaluation['verdict']}: {evaluation['reasons'][0]}",
+            f"the verdict on this candidate is {evaluation.verdict}: {evaluation.reasons[0]}",
             "only an accepted candidate is registered; build/report.html has the reasons",
         )
     return digest
 
 
-def create(client, settings: Settings, run: dict, evaluation: dict, data: dict) -> ModelVersion:
+def create(client, settings: Settings, run: dict, evaluation: Evaluation, data: dict) -> ModelVersion:
     """A new version of the registered model, which is made if this is its first."""
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -114,8 +115,8 @@ def create(client, settings: Settings, run: dict, evaluation: dict, data: dict) 
         digest=run["model_digest"],
         format=run["format"],
         model_hash=bundle.model_hash(BUILD / "model"),
-        verdict=evaluation["verdict"],
-        reason=evaluation["reasons"][0][:1000],
+        verdict=evaluation.verdict,
+        reason=evaluation.reasons[0][:1000],
         run_url=run["run_url"],
         mlflow=mlflow.__version__,
         split=Split(run["split"]["id"], run["split"]["salt"], run["split"]["holdout"]),

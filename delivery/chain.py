@@ -20,6 +20,7 @@ from delivery.release import CurrentRelease
 from pipeline import container_registry, preload
 from pipeline.artifacts import BUILD, ROOT, read_json, write_json
 from pipeline.errors import SlipwayError
+from pipeline.evaluation import record
 from pipeline.registry import mlflow_server
 from pipeline.settings import Settings
 
@@ -64,13 +65,13 @@ def run(settings: Settings, asked: list[str], progress: "Progress") -> str:
         progress.run("validate", "validate-model")
         progress.run("train")
         progress.run("evaluate", extra=asked)
-        evaluation = read_json(BUILD / "evaluation.json")
-        if evaluation["verdict"] == "accept":
+        evaluation = record.read(BUILD)
+        if evaluation.verdict == "accept":
             deliver(settings, progress)
-        elif evaluation["production"] and not serves(settings, evaluation["production"]["version"]):
-            progress.run("deploy production", extra=["--version", evaluation["production"]["version"]])
+        elif evaluation.production and not serves(settings, evaluation.production.version):
+            progress.run("deploy production", extra=["--version", evaluation.production.version])
     write_json(BUILD / "ship.json", {stage.verb: round(stage.seconds, 2) for stage in progress.stages})
-    return evaluation["verdict"]
+    return evaluation.verdict
 
 
 def check_target(settings: Settings) -> None:
@@ -214,11 +215,11 @@ def shown(stage: Stage) -> str:
 
 def show_end(settings: Settings, verdict: str, seconds: float, console: Console) -> None:
     """The verdict, the addresses, and a request to paste."""
-    evaluation = read_json(BUILD / "evaluation.json")
+    evaluation = record.read(BUILD)
     served = targets.serving("production", settings)
     colour = {"accept": "green", "keep": "yellow", "refuse": "red"}[verdict]
     console.print(f"\n[bold {colour}]{verdict}[/]  after {seconds:.1f} s", highlight=False)
-    for line in [*evaluation["reasons"], *(notes() if verdict == "accept" else [])]:
+    for line in [*evaluation.reasons, *(notes() if verdict == "accept" else [])]:
         say(console, f"  {line}")
     lines = [("report", str(BUILD / "report.html")), ("MLflow", mlflow_server.shown(mlflow_server.uri(settings)))]
     if served:

@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.errors import StageError
 
+Record = TypeVar("Record")
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 STATE = ROOT / ".slipway"  # this machine's state: bundles, logs, locks
@@ -53,23 +54,42 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a file of an earlier stage; raises StageError naming the verb to run."""
-    import msgspec  # not at the top: the relay's image reads no stage's file and has neither
+    from pipeline import stage_files  # not at the top: the relay's image reads no stage's file and has no msgspec
 
-    from pipeline import stage_files
-
-    verb = MADE_BY.get(path.name, "the stage that writes it")
-    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(f"{shown} is missing", f"run `{verb}`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StageError(f"{shown} is damaged: {error}", f"run `{verb}` again") from error
-    try:
-        msgspec.convert(value, stage_files.HOLDS.get(path.name, Any))
-    except msgspec.ValidationError as error:
-        raise StageError(f"{shown} is damaged: {error}", f"run `{verb}` again") from None
+    value, kind = _parsed(path), stage_files.HOLDS.get(path.name, Any)
+    _converted(path, value, kind)
     return value
+
+
+def read_as(path: Path, kind: type[Record]) -> Record:
+    """Read a file of an earlier stage as a typed record; raises StageError that names the verb to run."""
+    return _converted(path, _parsed(path), kind)
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(f"{_shown(path)} is missing", f"run `{_verb(path)}`") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StageError(f"{_shown(path)} is damaged: {error}", f"run `{_verb(path)}` again") from error
+
+
+def _converted(path: Path, value: Any, kind: Any) -> Any:
+    import msgspec
+
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise StageError(f"{_shown(path)} is damaged: {error}", f"run `{_verb(path)}` again") from None
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+def _verb(path: Path) -> str:
+    return MADE_BY.get(path.name, "the stage that writes it")
 
 
 def replace_directory(source: Path, destination: Path) -> None:

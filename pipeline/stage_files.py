@@ -1,4 +1,4 @@
-"""The schemas of the files in build/, as far as later stages rely on them; more keys are allowed."""
+"""The schemas of the files in build/, as far as later stages rely on them; more keys are allowed. Not evaluation.json: pipeline/evaluation/record.py."""
 
 from typing import Any, TypedDict
 
@@ -74,31 +74,6 @@ class Run(TypedDict):
     trials: list[Trial]
 
 
-class Candidate(TypedDict):
-    """The evaluated run."""
-
-    run_id: str
-    model_digest: str
-
-
-class Production(TypedDict):
-    """The version that the candidate was compared with."""
-
-    version: str
-
-
-class Evaluation(TypedDict):
-    """evaluation.json, by `make evaluate`."""
-
-    verdict: str
-    reasons: list[str]
-    judged_by: str
-    settings_hash: str
-    candidate: Candidate
-    production: Production | None
-    checks: list[Check]
-
-
 class Registered(TypedDict):
     """registered.json, by `make register`."""
 
@@ -118,7 +93,6 @@ class Image(TypedDict):
 HOLDS: dict[str, Any] = {
     "data.json": Data,
     "run.json": Run,
-    "evaluation.json": Evaluation,
     "registered.json": Registered,
     "image.json": Image,
 }

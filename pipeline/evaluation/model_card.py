@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline import mlflow_pages
 from pipeline.evaluation import report
+from pipeline.evaluation.record import Evaluation, Format
 from pipeline.evaluation.report import Cell, Name, Table
 from pipeline.settings import Settings
 
@@ -24,8 +25,8 @@ EARLIER = "- earlier ones are in the experiment of the deployments"
 OURS = re.compile(r"^- \d{4}-\d\d-\d\d \d\d:\d\d: put into production by .*$", re.MULTILINE)
 
 
-def markdown(evaluation: Mapping, run: Mapping, data: Mapping, settings: Settings) -> str:
-    """The card, from build/evaluation.json, build/run.json, build/data.json and the settings; what a team wrote is text."""
+def markdown(evaluation: Evaluation, run: Mapping, data: Mapping, settings: Settings) -> str:
+    """The card, from the evaluation, build/run.json, build/data.json and the settings; what a team wrote is text."""
     word = report.headline(evaluation).word
     parts = {
         "Purpose": [_line(settings.model.purpose or "Not said: [model] purpose in pipeline.toml.", WORDS), ""],
@@ -37,7 +38,7 @@ def markdown(evaluation: Mapping, run: Mapping, data: Mapping, settings: Setting
         "Where it comes from": _lineage(evaluation, run),
     }
     # No emphasis: MLflow's list of versions shows the beginning of this line as it is.
-    first = [f"{word}: {_summary(evaluation)}", "", *_reasons(evaluation["reasons"]), ""]
+    first = [f"{word}: {_summary(evaluation)}", "", *_reasons(evaluation.reasons), ""]
     return _fitted(first, {heading: lines for heading, lines in parts.items() if lines}, [APPROVALS, "", NOBODY])
 
 
@@ -58,14 +59,13 @@ def of_model(settings: Settings, deployments: str) -> str:
     )
 
 
-def _summary(evaluation: Mapping) -> str:
-    decides = next(row for row in evaluation["metrics"] if row["metric"] == evaluation["metric"])
-    production = evaluation["production"]
-    beside = f", compared with version {production['version']} in production" if production else ", the first model"
-    if evaluation.get("judged_by") == "limits":
-        beside = f", judged by its limits alone: version {production['version']} in production has other columns"
+def _summary(evaluation: Evaluation) -> str:
+    decides, production = evaluation.decisive(), evaluation.production
+    beside = f", compared with version {production.version} in production" if production else ", the first model"
+    if production and evaluation.judged_by == "limits":
+        beside = f", judged by its limits alone: version {production.version} in production has other columns"
     return report.line_of(
-        f"{report.in_words(decides['metric'])} {report.number(decides['candidate'])} on {evaluation['rows']:,} rows{beside}"
+        f"{report.in_words(evaluation.metric)} {report.number(decides.candidate if decides else None)} on {evaluation.rows:,} rows{beside}"
     )
 
 
@@ -81,20 +81,20 @@ def _line(text: str, most: int) -> str:
     return line
 
 
-def _metrics(evaluation: Mapping) -> list[str]:
+def _metrics(evaluation: Evaluation) -> list[str]:
     """Each metric with its interval, beside production's where there was one; the one that decides comes first."""
-    compared = evaluation["comparison"] is not None
-    shown = sorted(evaluation["metrics"], key=lambda row: row["metric"] != evaluation["metric"])[:MOST]
+    compared = evaluation.comparison is not None
+    shown = sorted(evaluation.metrics, key=lambda row: row.metric != evaluation.metric)[:MOST]
     heads = ("metric", "this model", "interval", *(("production", "change") if compared else ()))
     rows: list[Sequence[Cell]] = []
     for row in shown:
-        low, high = row.get("interval") or (None, None)
-        digits = report.places(row["candidate"], high, figures=4)
-        between = f"{report.number(low, digits)} to {report.number(high, digits)}" if row.get("interval") else "–"
-        after = (report.number(row["production"], digits), report.change(row)) if compared else ()
-        rows.append((report.in_words(row["metric"]), report.number(row["candidate"], digits), between, *after))
-    sure = report.number(100 * evaluation["confidence"], 1).removesuffix(".0")
-    sentence = f"On {evaluation['rows']:,} rows that no training saw; {sure} % confidence in each end of an interval."
+        low, high = row.interval or (None, None)
+        digits = report.places(row.candidate, high, figures=4)
+        between = f"{report.number(low, digits)} to {report.number(high, digits)}" if row.interval else "–"
+        after = (report.number(row.production, digits), report.change(row, row.higher_is_better)) if compared else ()
+        rows.append((report.in_words(row.metric), report.number(row.candidate, digits), between, *after))
+    sure = report.number(100 * evaluation.confidence, 1).removesuffix(".0")
+    sentence = f"On {evaluation.rows:,} rows that no training saw; {sure} % confidence in each end of an interval."
     return [report.line_of(sentence), "", *_table(heads, rows, strong=0)]
 
 
@@ -112,18 +112,18 @@ def _data(run: Mapping, data: Mapping, target: str) -> list[str]:
     return _table(("what", "value"), cells)
 
 
-def _limits(evaluation: Mapping) -> list[str]:
+def _limits(evaluation: Evaluation) -> list[str]:
     """The limits of the gate, and of the model as it is served: parity, latency, size; and in which format that is."""
     found = report.findings(evaluation)
     tables = [found[about].table for about in ("limits", "portable") if about in found]
     rows = [row for table in tables if table for row in table.rows]
-    form = evaluation["format"]
-    why = f", for this reason: {form['format_reason']}" if form["format_reason"] else ""
+    form = evaluation.format or Format("onnx")
+    why = f", for this reason: {form.format_reason}" if form.format_reason else ""
     table = _table(("what", "observed", "limit", "result"), rows[: 2 * MOST])
-    return [report.line_of(f"Served as {form['format']}{why}."), "", *table]
+    return [report.line_of(f"Served as {form.format}{why}."), "", *table]
 
 
-def _slices(evaluation: Mapping) -> list[str]:
+def _slices(evaluation: Evaluation) -> list[str]:
     """The slices beside production, those that are worse first; nothing where there was no production model."""
     found = report.findings(evaluation).get("slices")
     if found is None or found.table is None:
@@ -132,16 +132,16 @@ def _slices(evaluation: Mapping) -> list[str]:
         (name, rows, candidate, production, mark) for name, rows, candidate, production, *_, mark in found.table.rows
     ]
     heads = ("slice", "rows", "this model", "production", "this model is")
-    sentence = f"By {report.in_words(evaluation['metric'])}."
+    sentence = f"By {report.in_words(evaluation.metric)}."
     return [report.line_of(sentence), "", *_table(heads, rows[:MOST])]
 
 
-def _lineage(evaluation: Mapping, run: Mapping) -> list[str]:
+def _lineage(evaluation: Evaluation, run: Mapping) -> list[str]:
     rows: list[tuple[str, Cell]] = [
         ("commit", Name(run["commit"] + (" with uncommitted changes" if run["dirty"] else ""))),
         ("trained", Name(f"{run['trained_at']} by {run['trained_by']}")),
         ("requirements, SHA-256", Name(run["lock_hash"])),
-        ("gate", f"policy “{evaluation['policy'].replace('_', ' ')}”, margin {evaluation['margin']:g}"),
+        ("gate", f"policy “{evaluation.policy.replace('_', ' ')}”, margin {evaluation.margin:g}"),
     ]
     return [f"Run {run_link(run['experiment_id'], run['run_id'])}.", "", *_table(("what", "value"), rows)]
 

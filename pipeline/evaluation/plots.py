@@ -11,6 +11,7 @@ import tempfile
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from pipeline.evaluation.record import Compared, Evaluation, MetricRow
 from pipeline.evaluation.report import change, gain, in_words, number, places, signed
 
 # Okabe and Ito's colours keep apart for colour-blind readers; dashes and markers say the same a second time.
@@ -408,66 +410,92 @@ def feature_importance(importance: Mapping[str, float], score: str = "score") ->
     return figure
 
 
+@dataclass(frozen=True)
+class _Gain:
+    """A row of a forest plot: what the candidate gains, and between which bounds."""
+
+    label: str
+    estimate: float
+    lower: float | None
+    upper: float | None
+    tone: str
+    filled: bool = True
+
+    @staticmethod
+    def of(row: Compared, label: str, higher_is_better: bool, filled: bool = True) -> "_Gain":
+        """The row of an evaluation as a row of a forest plot."""
+        return _Gain(label, *gain(row, higher_is_better), change(row, higher_is_better).tone, filled)
+
+    def reach(self, margin: float) -> float:
+        """How far from zero the row reaches."""
+        return max(abs(each) for each in (self.estimate, self.lower, self.upper, margin) if each is not None) or 1.0
+
+
 @_styled
-def comparison(evaluation: Mapping) -> Figure:
+def comparison(evaluation: Evaluation) -> Figure:
     """What the candidate gains on production, with its interval: per metric, and per slice by the gate's.
 
     Right of the line is better, whichever way the metric counts. Metrics have units of their own, so each of
     their rows is scaled to its interval; slices share one axis. Needs an evaluation with a comparison.
     """
-    metrics = [row for row in evaluation["metrics"] if row["difference"] is not None]
-    slices = [row | {"higher_is_better": evaluation["higher_is_better"]} for row in evaluation["slices"]]
-    slices = [row for row in slices if row["difference"] is not None]
-    shown = sorted(sorted(slices, key=lambda row: gain(row)[0])[:MOST_SLICES], key=slices.index)
+    defined = [row for row in evaluation.metrics if row.difference is not None]
+    metrics = [_Gain.of(row, in_words(row.metric), row.higher_is_better) for row in defined]
+    slices = [
+        _Gain.of(row, f"{_plain(row.slice, 38)}, {row.rows:,} rows", evaluation.higher_is_better, row.judged)
+        for row in evaluation.slices
+        if row.difference is not None
+    ]
+    shown = sorted(sorted(slices, key=lambda row: row.estimate)[:MOST_SLICES], key=slices.index)
     heights = [len(metrics) + 1.5] + ([len(shown) + 1.5] if shown else [])
     figure = Figure(figsize=(8.2, 0.34 * sum(heights) + 0.9), dpi=DPI, layout=_layout())
     figure.suptitle("What the candidate gains on production", x=0.01, ha="left")
     panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-
-    scales = [_extent(row, evaluation["margin"] if row["metric"] == evaluation["metric"] else 0) for row in metrics]
-    labels = [in_words(row["metric"]) for row in metrics]
-    _forest(panels[0], labels, metrics, scales)
-    for position, (row, scale) in enumerate(zip(metrics, scales, strict=True)):
-        if row["metric"] == evaluation["metric"]:
-            panels[0].get_yticklabels()[position].set_fontweight("bold")
-            _margin(panels[0], evaluation["margin"] / scale, position - 0.4, position + 0.4)
-    panels[0].set(xlim=(-1.12, 1.12), xticks=[], title="metrics, each on its own scale; dotted: the gate's margin")
-    panels[0].set_xlabel("◂ worse      better ▸")
+    _metrics_panel(panels[0], evaluation, defined, metrics)
     if shown:
-        metric = in_words(evaluation["metric"])
-        labels = [f"{_plain(row['slice'], 38)}, {row['rows']:,} rows" for row in shown]
-        _forest(panels[1], labels, shown, [1.0] * len(shown))
-        some = f", the {len(shown)} least favourable of {len(slices)}" if len(shown) < len(slices) else ""
-        _margin(panels[1], evaluation["margin"], -0.6, len(shown) - 0.4)
-        reach = 1.12 * max(_extent(row, evaluation["margin"]) for row in shown)
-        panels[1].set(xlim=(-reach, reach), title=f"slices{some}; dotted: the margin")
-        panels[1].set_xlabel(f"◂ worse      gain in {metric}      better ▸")
-        panels[1].xaxis.set_major_locator(MaxNLocator(5))
+        _slices_panel(panels[1], evaluation, shown, len(slices))
     return figure
 
 
-def _forest(axes: Axes, labels: list[str], rows: list[dict], scales: list[float]) -> None:
+def _metrics_panel(axes: Axes, evaluation: Evaluation, defined: list[MetricRow], metrics: list[_Gain]) -> None:
+    """Each metric on its own scale; the one that decides is bold and has the margin."""
+    decides = [row.metric == evaluation.metric for row in defined]
+    scales = [row.reach(evaluation.margin if decisive else 0) for row, decisive in zip(metrics, decides, strict=True)]
+    _forest(axes, metrics, scales)
+    if any(decides):
+        position = decides.index(True)
+        axes.get_yticklabels()[position].set_fontweight("bold")
+        _margin(axes, evaluation.margin / scales[position], position - 0.4, position + 0.4)
+    axes.set(xlim=(-1.12, 1.12), xticks=[], title="metrics, each on its own scale; dotted: the gate's margin")
+    axes.set_xlabel("◂ worse      better ▸")
+
+
+def _slices_panel(axes: Axes, evaluation: Evaluation, shown: list[_Gain], count: int) -> None:
+    """Slices on one scale; `count` is how many there are, of which some may not be shown."""
+    _forest(axes, shown, [1.0] * len(shown))
+    some = f", the {len(shown)} least favourable of {count}" if len(shown) < count else ""
+    _margin(axes, evaluation.margin, -0.6, len(shown) - 0.4)
+    reach = 1.12 * max(row.reach(evaluation.margin) for row in shown)
+    axes.set(xlim=(-reach, reach), title=f"slices{some}; dotted: the margin")
+    axes.set_xlabel(f"◂ worse      gain in {in_words(evaluation.metric)}      better ▸")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _forest(axes: Axes, rows: list[_Gain], scales: list[float]) -> None:
     """A marker and an interval per row, divided by the row's scale, with the numbers at the right."""
     markers = {"better": ("^", CANDIDATE), "worse": ("v", PRODUCTION)}
     for position, (row, scale) in enumerate(zip(rows, scales, strict=True)):
-        estimate, lower, upper = gain(row)
-        marker, colour = markers.get(change(row).tone, ("o", QUIET))
-        fill = colour if row.get("judged", True) else "white"
-        digits = places(estimate, lower, upper)
-        text = f"{signed(estimate, digits)}"
-        if lower is not None and upper is not None:
-            axes.plot(
-                [lower / scale, upper / scale],
-                [position] * 2,
-                color=colour,
-                linewidth=2,
-                solid_capstyle="butt",
-            )
-            text += f"   ({signed(lower, digits)} to {signed(upper, digits)})"
-        axes.plot(estimate / scale, position, marker=marker, color=colour, markerfacecolor=fill, markersize=7)
+        marker, colour = markers.get(row.tone, ("o", QUIET))
+        digits = places(row.estimate, row.lower, row.upper)
+        text = signed(row.estimate, digits)
+        if row.lower is not None and row.upper is not None:
+            ends = [row.lower / scale, row.upper / scale]
+            axes.plot(ends, [position] * 2, color=colour, linewidth=2, solid_capstyle="butt")
+            text += f"   ({signed(row.lower, digits)} to {signed(row.upper, digits)})"
+        fill = colour if row.filled else "white"
+        axes.plot(row.estimate / scale, position, marker=marker, color=colour, markerfacecolor=fill, markersize=7)
         axes.text(1.02, position, text, transform=axes.get_yaxis_transform(), va="center", size=8.5, color="#374151")
     axes.axvline(0, color="#4B5563", linewidth=1)
-    axes.set_yticks(range(len(rows)), labels)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -477,11 +505,6 @@ def _margin(axes: Axes, margin: float, low: float, high: float) -> None:
     """Where a loss of the gate's margin is."""
     if margin:
         axes.plot([-margin] * 2, [low, high], color=QUIET, linewidth=1.2, linestyle=(0, (1.5, 1.5)))
-
-
-def _extent(row: dict, margin: float) -> float:
-    """How far from zero a row of the forest reaches."""
-    return max([abs(value) for value in (*gain(row), margin) if value is not None]) or 1.0
 
 
 # --- common -------------------------------------------------------------------------------------------------

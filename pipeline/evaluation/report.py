@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
 
+from pipeline.evaluation.record import BestSoFar, Compared, Evaluation, LimitRow, MetricRow, SliceRow
+
 WORDS = {
     "f1": "F1",
     "f1_macro": "macro F1",
@@ -73,10 +75,10 @@ def _known(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def gain(row: Mapping) -> tuple[float, float | None, float | None]:
-    """Difference and bounds of a row as what the candidate gains: positive is better, for every metric."""
-    difference, lower, upper = row["difference"], row["lower"], row["upper"]
-    if row["higher_is_better"]:
+def gain(row: Compared, higher_is_better: bool) -> tuple[float, float | None, float | None]:
+    """Difference and bounds of a row that has them as what the candidate gains: positive is better, for every metric."""
+    difference, lower, upper = row.difference or 0.0, row.lower, row.upper
+    if higher_is_better:
         return difference, lower, upper
     return 0 - difference, None if upper is None else 0 - upper, None if lower is None else 0 - lower
 
@@ -90,11 +92,11 @@ class Mark:
     tone: str
 
 
-def change(row: Mapping) -> Mark:
+def change(row: Compared, higher_is_better: bool) -> Mark:
     """Whether the candidate is better by a row of the evaluation, and whether its whole interval says so."""
-    if not _known(row["difference"]):
+    if not _known(row.difference):
         return Mark("–", "not defined", "quiet")
-    estimate, lower, upper = gain(row)
+    estimate, lower, upper = gain(row, higher_is_better)
     if _known(lower) and lower > 0:
         return Mark("▲", "better", "better")
     if _known(upper) and upper < 0:
@@ -152,33 +154,31 @@ class Headline:
     icon: str
 
 
-def headline(evaluation: Mapping) -> Headline:
+def headline(evaluation: Evaluation) -> Headline:
     """The verdict in words."""
-    production = evaluation["production"]
-    match evaluation["verdict"]:
-        case "accept" if production is None:
+    version = f"version {evaluation.production.version}" if evaluation.production else ""
+    match evaluation.verdict:
+        case "accept" if not version:
             return Headline("Accepted", "The first model: nothing was in production to compare it with.", "✓", "✅")
-        case "accept" if evaluation.get("judged_by") == "limits":
-            meaning = f"The candidate may replace version {production['version']}, with which it was not compared: "
+        case "accept" if evaluation.judged_by == "limits":
+            meaning = f"The candidate may replace {version}, with which it was not compared: "
             return Headline("Accepted", meaning + "the columns changed, and the limits alone decided.", "✓", "✅")
         case "accept":
-            return Headline("Accepted", f"The candidate may replace version {production['version']}.", "✓", "✅")
+            return Headline("Accepted", f"The candidate may replace {version}.", "✓", "✅")
         case "keep":
-            stays = f"Version {production['version']} stays" if production else "What serves stays"
+            stays = f"{version.capitalize()} stays" if version else "What serves stays"
             return Headline("Kept", f"{stays} in production. Nothing is wrong with the candidate.", "=", "⏸️")
         case _:
-            stays = (
-                f"Version {production['version']} stays in production." if production else "Nothing goes to production."
-            )
+            stays = f"{version.capitalize()} stays in production." if version else "Nothing goes to production."
             return Headline("Refused", f"The candidate must not be deployed. {stays}", "✕", "❌")
 
 
-def sections(evaluation: Mapping, data: Mapping | None, run: Mapping | None = None) -> list[Section]:
+def sections(evaluation: Evaluation, data: Mapping | None, run: Mapping | None = None) -> list[Section]:
     """Everything under the headline except the plots, in reading order."""
     return [*findings(evaluation).values(), _data(data), _lineage(evaluation, data, run)]
 
 
-def findings(evaluation: Mapping) -> dict[str, Section]:
+def findings(evaluation: Evaluation) -> dict[str, Section]:
     """What the evaluation found, by what it is about; what there is nothing to say of is left out."""
     parts = {
         "metrics": _metrics(evaluation),
@@ -190,25 +190,23 @@ def findings(evaluation: Mapping) -> dict[str, Section]:
     return {about: part for about, part in parts.items() if part is not None}
 
 
-def _metrics(evaluation: Mapping) -> Section:
-    rows, decides = evaluation["metrics"], evaluation["metric"]
-    names = [in_words(row["metric"]) + (", decides" if row["metric"] == decides else "") for row in rows]
-    strong = next((place for place, row in enumerate(rows) if row["metric"] == decides), None)
-    held = f"{evaluation['rows']:,} rows of the hold-out"
-    copies = (
-        [repeated_rows(evaluation)] if evaluation.get("distinct_rows", evaluation["rows"]) < evaluation["rows"] else []
-    )
-    if evaluation["comparison"] is None:
-        alone = "Nothing is in production yet." if evaluation["first"] else "It could not be compared with production."
+def _metrics(evaluation: Evaluation) -> Section:
+    rows, decides = evaluation.metrics, evaluation.metric
+    names = [in_words(row.metric) + (", decides" if row.metric == decides else "") for row in rows]
+    strong = next((place for place, row in enumerate(rows) if row.metric == decides), None)
+    held = f"{evaluation.rows:,} rows of the hold-out"
+    copies = [repeated_rows(evaluation)] if distinct(evaluation) < evaluation.rows else []
+    if evaluation.comparison is None:
+        alone = "Nothing is in production yet." if evaluation.first else "It could not be compared with production."
         cells = [(name, *_alone(row)) for name, row in zip(names, rows, strict=True)]
-        if any("baseline" in row for row in rows):
+        if any(row.interval or row.baseline is not None for row in rows):
             table = Table(("metric", "candidate", "interval", "baseline"), cells, strong=strong)
             return Section("The candidate", [f"On {held}. {alone}", *copies], table, _notes_alone(evaluation))
         table = Table(("metric", "candidate"), [cell[:2] for cell in cells], strong=strong)
         return Section("The candidate", [f"On {held}. {alone}", *copies], table)
     table = Table(
         ("metric", "candidate", "production", "difference", "interval", "candidate is"),
-        [(name, *_compared(row), change(row)) for name, row in zip(names, rows, strict=True)],
+        [(name, *_compared(row), change(row, row.higher_is_better)) for name, row in zip(names, rows, strict=True)],
         words=(0, 5),
         strong=strong,
     )
@@ -217,74 +215,77 @@ def _metrics(evaluation: Mapping) -> Section:
         f"Interval: {_sure(evaluation)} % confidence in each bound, by a paired bootstrap over the rows.",
         "▲ ▼ the whole interval says so. △ ▽ the estimate says so, the interval does not.",
     ]
-    best = [best_not_compared(evaluation)] if (evaluation.get("best") or {}).get("problem") else []
+    best = [best_not_compared(evaluation.best)] if evaluation.best and evaluation.best.problem else []
     return Section("Candidate beside production", [f"Both models on the same {held}.", *copies, *best], table, notes)
 
 
-def _sure(evaluation: Mapping) -> str:
+def _sure(evaluation: Evaluation) -> str:
     """The confidence of each bound, in percent."""
-    return number(100 * evaluation["confidence"], 1).removesuffix(".0")
+    return number(100 * evaluation.confidence, 1).removesuffix(".0")
 
 
-def _alone(row: Mapping) -> tuple[str, str, str]:
+def _alone(row: MetricRow) -> tuple[str, str, str]:
     """Candidate, its interval and the baseline, all with as many decimals as the candidate needs."""
-    low, high = row.get("interval") or (None, None)
-    baseline = row.get("baseline")
-    digits = places(row["candidate"], low, high, figures=4)
+    low, high = row.interval or (None, None)
+    digits = places(row.candidate, low, high, figures=4)
     interval = f"{number(low, digits)} to {number(high, digits)}" if _known(low) and _known(high) else "–"
-    return number(row["candidate"], digits), interval, number(baseline, digits)
+    return number(row.candidate, digits), interval, number(row.baseline, digits)
 
 
-def _notes_alone(evaluation: Mapping) -> list[str]:
+def _notes_alone(evaluation: Evaluation) -> list[str]:
     """What interval and baseline of a model without a production model beside it mean."""
-    answer = "the mean of the target" if evaluation.get("task") == "regression" else "the share of each class"
+    answer = "the mean of the target" if evaluation.task == "regression" else "the share of each class"
     return [
         f"Interval: {_sure(evaluation)} % confidence in each bound, by a bootstrap over the rows.",
         f"Baseline: a model that knows no feature and answers with {answer} in the training data.",
     ]
 
 
-def repeated_rows(evaluation: Mapping) -> str:
+def distinct(part: Evaluation | SliceRow) -> int:
+    """How many of its rows are no copy of another."""
+    return part.rows if part.distinct_rows is None else part.distinct_rows
+
+
+def repeated_rows(evaluation: Evaluation) -> str:
     """How many rows of the hold-out are distinct, and what follows."""
     return (
-        f"Only {evaluation['distinct_rows']:,} of the {evaluation['rows']:,} rows are distinct. Copies of a row tell no more "
+        f"Only {distinct(evaluation):,} of the {evaluation.rows:,} rows are distinct. Copies of a row tell no more "
         'than the row, so they count together. If rows are alike by chance, set [gate] repeated_rows = "each".'
     )
 
 
-def best_not_compared(evaluation: Mapping) -> str:
+def best_not_compared(best: BestSoFar) -> str:
     """Why the candidate stands beside production alone, though an earlier version is the best so far."""
-    best = evaluation["best"]
-    return f"Version {best['version']}, the best so far, could not be compared as well: {clean(best['problem'], 300)}."
+    return f"Version {best.version}, the best so far, could not be compared as well: {clean(best.problem, 300)}."
 
 
-def _compared(row: Mapping) -> tuple[str, str, str, str]:
+def _compared(row: Compared) -> tuple[str, str, str, str]:
     """Candidate, production, difference and interval, all with as many decimals as the difference needs."""
-    digits = places(row["candidate"], row["production"], figures=4)
-    if row["difference"] or row["lower"] or row["upper"]:
-        digits = max(digits, places(row["difference"], row["lower"], row["upper"]))
-    lower, upper = signed(row["lower"], digits), signed(row["upper"], digits)
-    interval = f"{lower} to {upper}" if _known(row["lower"]) and _known(row["upper"]) else "–"
+    digits = places(row.candidate, row.production, figures=4)
+    if row.difference or row.lower or row.upper:
+        digits = max(digits, places(row.difference, row.lower, row.upper))
+    lower, upper = signed(row.lower, digits), signed(row.upper, digits)
+    interval = f"{lower} to {upper}" if _known(row.lower) and _known(row.upper) else "–"
     return (
-        number(row["candidate"], digits),
-        number(row["production"], digits),
-        signed(row["difference"], digits),
+        number(row.candidate, digits),
+        number(row.production, digits),
+        signed(row.difference, digits),
         interval,
     )
 
 
-def _power(evaluation: Mapping) -> Section | None:
-    comparison = evaluation["comparison"]
-    if comparison is None or not _known(comparison["difference"]):
+def _power(evaluation: Evaluation) -> Section | None:
+    comparison = evaluation.comparison
+    if comparison is None or not _known(comparison.difference):
         return None
-    metric, rows = in_words(evaluation["metric"]), f"{evaluation['rows']:,} rows"
+    metric, rows = in_words(evaluation.metric), f"{evaluation.rows:,} rows"
     heading = "What this hold-out can show"
-    if comparison["difference"] == 0 and not comparison["detectable"]:
+    if comparison.difference == 0 and not comparison.detectable:
         return Section(heading, [f"Both models score alike in {metric} on these {rows}: no difference to measure."])
-    if not _known(comparison["detectable"]):
+    if not _known(comparison.detectable):
         return Section(heading, [f"With {rows}, no difference in {metric} could have been shown: there are too few."])
-    detectable = number(comparison["detectable"], places(comparison["detectable"], figures=2))
-    seen = signed(comparison["difference"], places(comparison["difference"]))
+    detectable = number(comparison.detectable, places(comparison.detectable, figures=2))
+    seen = signed(comparison.difference, places(comparison.difference))
     sentence = (
         f"With {rows}, a true difference in {metric} of {detectable} "
         f"would have been shown four times in five. The difference seen is {seen}."
@@ -292,80 +293,82 @@ def _power(evaluation: Mapping) -> Section | None:
     return Section(heading, [sentence])
 
 
-def _slices(evaluation: Mapping) -> Section | None:
-    rows = evaluation["slices"]
+def _slices(evaluation: Evaluation) -> Section | None:
+    rows = evaluation.slices
     if not rows:
         return None
-    shown = sorted(rows, key=lambda row: not row["worse"])[:MOST_ROWS]
+    shown = sorted(rows, key=lambda row: not row.worse)[:MOST_ROWS]
     cells = [
         (
-            Name(row["slice"]),
+            Name(row.slice),
             _counted(row),
             *_compared(row),
-            _slice_mark(row, evaluation["higher_is_better"]),
+            _slice_mark(row, evaluation.higher_is_better),
         )
         for row in shown
     ]
     heads = ("slice", "rows", "candidate", "production", "difference", "interval", "candidate is")
-    worse = sum(row["worse"] for row in rows)
+    worse = sum(row.worse for row in rows)
     verdict = f"Worse on {worse} of {len(rows)}." if worse else f"Surely worse on none of {len(rows)}."
     notes = ["The more slices are judged, the wider each interval, so that the whole is as sure as one alone."]
     if len(shown) < len(rows):
         notes.append(f"{len(rows) - len(shown)} more are in evaluation.json.")
-    sentence = f"The same comparison by {in_words(evaluation['metric'])}, on parts of the hold-out. {verdict}"
+    sentence = f"The same comparison by {in_words(evaluation.metric)}, on parts of the hold-out. {verdict}"
     return Section("Slices", [sentence], Table(heads, cells, words=(0, 6)), notes)
 
 
-def _counted(row: Mapping) -> str:
+def _counted(row: SliceRow) -> str:
     """The rows of a slice, and where some are copies how many are not."""
-    distinct = row.get("distinct_rows", row["rows"])
-    return f"{row['rows']:,}" if distinct == row["rows"] else f"{row['rows']:,} ({distinct:,} distinct)"
+    return f"{row.rows:,}" if distinct(row) == row.rows else f"{row.rows:,} ({distinct(row):,} distinct)"
 
 
-def _slice_mark(row: Mapping, higher_is_better: bool) -> Mark:
-    mark = change(dict(row) | {"higher_is_better": higher_is_better})
-    if row["worse"]:
+def _slice_mark(row: SliceRow, higher_is_better: bool) -> Mark:
+    mark = change(row, higher_is_better)
+    if row.worse:
         return Mark("▼", "worse", "worse")
-    if not row["judged"]:
+    if not row.judged:
         return Mark("·", "not judged: too few rows", "quiet")
     return Mark("▼", "worse, within the margin", "warn") if mark.tone == "worse" else mark
 
 
-def _limits(evaluation: Mapping) -> Section | None:
-    if not evaluation["limits"]:
+def _limits(evaluation: Evaluation) -> Section | None:
+    if not evaluation.limits:
         return None
-    ways = {row["metric"]: row["higher_is_better"] for row in evaluation["metrics"]}
+    ways = {row.metric: row.higher_is_better for row in evaluation.metrics}
     rows = []
-    for limit in evaluation["limits"]:
-        way = limit.get("higher_is_better", ways.get(limit["metric"], False))
-        most = f"at {'least' if way else 'most'} {_setting(limit['limit'])}"
+    for limit in evaluation.limits:
+        most = f"at {'least' if counts_up(limit, ways) else 'most'} {setting(limit.limit)}"
         rows.append(
             (
-                in_words(limit["metric"]),
-                number(limit["value"]),
+                in_words(limit.metric),
+                number(limit.value),
                 most,
-                _holds(limit["success"], "holds", "broken"),
+                _holds(limit.success, "holds", "broken"),
             )
         )
     return Section("Absolute limits", [], Table(("metric", "candidate", "limit", "result"), rows, words=(0, 3)))
 
 
-def _portable(evaluation: Mapping) -> Section | None:
-    if not evaluation["checks"]:
+def counts_up(limit: LimitRow, ways: Mapping[str, bool]) -> bool:
+    """Whether a limit is a least value; `ways` has the direction of each metric, for a limit that does not say its own."""
+    return ways.get(limit.metric, False) if limit.higher_is_better is None else limit.higher_is_better
+
+
+def _portable(evaluation: Evaluation) -> Section | None:
+    if not evaluation.checks:
         return None
     rows = []
-    for check in evaluation["checks"]:
-        unit = f" {check['unit']}" if check.get("unit") else ""
-        seen, most = _setting(check["observed"]), _setting(check["limit"])
-        rows.append((check["check"], f"{seen}{unit}", f"{most}{unit}", _holds(check["success"], "passed", "failed")))
+    for check in evaluation.checks:
+        unit = f" {check.unit}" if check.unit else ""
+        seen, most = setting(check.observed), setting(check.limit)
+        rows.append((check.check, f"{seen}{unit}", f"{most}{unit}", _holds(check.success, "passed", "failed")))
     sentences = ["The model as the service will run it, beside the trained one."]
-    chosen = evaluation.get("format")  # versions that were judged earlier have none: all of them are ONNX
-    if chosen and chosen["format_reason"]:
-        sentences.append(f"It is served by scikit-learn itself, not as ONNX. {chosen['format_reason']}.")
+    if evaluation.format and evaluation.format.format_reason:
+        sentences.append(f"It is served by scikit-learn itself, not as ONNX. {evaluation.format.format_reason}.")
     return Section("Portable model", sentences, Table(("check", "observed", "at most", "result"), rows, words=(0, 3)))
 
 
-def _setting(value: float | None) -> str:
+def setting(value: float | None) -> str:
     """A number as a person would write it in a settings file."""
     if not _known(value):
         return "–"
@@ -416,12 +419,12 @@ def _example(row: Mapping) -> str:
     return f"row {row['row']}: {'empty' if row['value'] is None else row['value']}"
 
 
-def _lineage(evaluation: Mapping, data: Mapping | None, run: Mapping | None) -> Section:
-    candidate, production, run = evaluation["candidate"], evaluation["production"], run or {}
-    data_hash = run.get("data_hash") or candidate.get("data_hash") or (data or {}).get("data_hash")
+def _lineage(evaluation: Evaluation, data: Mapping | None, run: Mapping | None) -> Section:
+    candidate, production, run = evaluation.candidate, evaluation.production, run or {}
+    data_hash = run.get("data_hash") or candidate.data_hash or (data or {}).get("data_hash")
     rows: list[tuple[str, Cell]] = [
-        ("candidate, run", Link(candidate["run_id"], candidate.get("run_url") or "")),
-        ("candidate, commit", Name(candidate["commit"] + (" with changes" if run.get("dirty") else ""))),
+        ("candidate, run", Link(candidate.run_id, candidate.run_url)),
+        ("candidate, commit", Name(candidate.commit + (" with changes" if run.get("dirty") else ""))),
     ]
     rows += [("data, SHA-256", Name(data_hash))] if data_hash else []
     rows += [("locked requirements, SHA-256", Name(run["lock_hash"]))] if run.get("lock_hash") else []
@@ -433,13 +436,13 @@ def _lineage(evaluation: Mapping, data: Mapping | None, run: Mapping | None) -> 
         rows.append(
             ("feature importance", f"{drawn['rows']:,} held-out rows, {drawn['shuffles']} shuffles of each column")
         )
-    margin = f"margin {_setting(evaluation['margin'])} {in_words(evaluation['metric'])}"
-    rows.append(("gate", f"policy “{evaluation['policy'].replace('_', ' ')}”, {margin}"))
+    margin = f"margin {setting(evaluation.margin)} {in_words(evaluation.metric)}"
+    rows.append(("gate", f"policy “{evaluation.policy.replace('_', ' ')}”, {margin}"))
     if production:
-        since = f", since {production['since']}" if production.get("since") else ""
-        rows.append(("production", f"version {production['version']}{since}"))
-        rows.append(("production, run", Name(production["run_id"])))
-        rows += [("production, commit", Name(production["commit"]))] if production.get("commit") else []
+        since = f", since {production.since}" if production.since else ""
+        rows.append(("production", f"version {production.version}{since}"))
+        rows.append(("production, run", Name(production.run_id)))
+        rows += [("production, commit", Name(production.commit))] if production.commit else []
     return Section("Where this comes from", [], Table(("what", "value"), rows, words=(0, 1)))
 
 
@@ -455,11 +458,11 @@ def clean(text: object, most: int = 1500) -> str:
 # --- Markdown -----------------------------------------------------------------------------------------------
 
 
-def markdown(evaluation: Mapping, data: Mapping | None, plots: Mapping[str, str] | None = None) -> str:
+def markdown(evaluation: Evaluation, data: Mapping | None, plots: Mapping[str, str] | None = None) -> str:
     """The report for a pull request or a job's summary; `plots` maps a plot's name to its address."""
     head = headline(evaluation)
-    lines = [f"## {head.icon} {head.word}: {code(evaluation['name'])}", "", line_of(head.meaning), ""]
-    lines += [f"- {line_of(reason)}" for reason in evaluation["reasons"]] + [""]
+    lines = [f"## {head.icon} {head.word}: {code(evaluation.name)}", "", line_of(head.meaning), ""]
+    lines += [f"- {line_of(reason)}" for reason in evaluation.reasons] + [""]
     for section in sections(evaluation, data):
         lines += [f"### {section.heading}", "", *markdown_section(section)]
     pictures = [(name, address) for name, address in (plots or {}).items() if _web(address)]
@@ -562,15 +565,15 @@ def _alt(name: str) -> str:
 
 
 def html(
-    evaluation: Mapping,
+    evaluation: Evaluation,
     data: Mapping | None,
     run: Mapping | None = None,
     plots: Mapping[str, bytes] | None = None,
 ) -> str:
     """The report as one file: no script, nothing from another host; `plots` maps a plot's name to its PNG."""
-    head, name = headline(evaluation), markup.escape(clean(evaluation["name"]))
+    head, name = headline(evaluation), markup.escape(clean(evaluation.name))
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    reasons = "".join(f"<li>{_text(reason)}</li>" for reason in evaluation["reasons"])
+    reasons = "".join(f"<li>{_text(reason)}</li>" for reason in evaluation.reasons)
     body = "".join(_html_section(section) for section in sections(evaluation, data, run))
     return f"""<!doctype html>
 <html lang="en">
@@ -585,7 +588,7 @@ def html(
 </head>
 <body>
 <main>
-<header class="verdict {_text(evaluation["verdict"])}">
+<header class="verdict {_text(evaluation.verdict)}">
 <p class="name">{name}</p>
 <h1><span class="sign" aria-hidden="true">{head.sign}</span> {head.word}</h1>
 <p class="meaning">{_text(head.meaning)}</p>
@@ -599,14 +602,14 @@ def html(
 """
 
 
-def _tiles(evaluation: Mapping) -> str:
+def _tiles(evaluation: Evaluation) -> str:
     """The three figures that one wants first."""
-    row = next((row for row in evaluation["metrics"] if row["metric"] == evaluation["metric"]), None)
-    metric = in_words(evaluation["metric"])
-    tiles = [("hold-out", f"{evaluation['rows']:,} rows", "")]
-    if row and evaluation["comparison"]:
+    row = evaluation.decisive()
+    metric = in_words(evaluation.metric)
+    tiles = [("hold-out", f"{evaluation.rows:,} rows", "")]
+    if row and evaluation.comparison:
         candidate, production, difference, interval = _compared(row)
-        mark = change(row)
+        mark = change(row, row.higher_is_better)
         word = f"{mark.word}: {interval}" if interval != "–" else mark.word
         tiles = [(f"{metric}, candidate", candidate, ""), (f"{metric}, production", production, ""),
                  ("difference", difference, word), *tiles]  # fmt: skip

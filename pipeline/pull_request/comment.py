@@ -3,10 +3,11 @@
 Every text of the report is shown letter by letter: the report may be a stranger's. The HTML tags are ours only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pipeline.data import drift
-from pipeline.evaluation import report
+from pipeline.evaluation import record, report
+from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.report import Cell, Mark, Name, Section, Table
 from pipeline.pull_request.schema import Change, Data, PullRequest
 
@@ -43,7 +44,7 @@ def findings(found: PullRequest) -> list[list[str]]:
     """Everything that was found, in blocks that are shown whole or not at all."""
     blocks = [_reasons(found)]
     if found.evaluation:
-        evaluation = found.evaluation.model_dump()
+        evaluation = record.of_plain(found.evaluation.model_dump())
         parts = report.findings(evaluation)
         blocks += [section(parts["metrics"]), _scores(evaluation)]
         blocks += [section(parts[about]) for about in ("power", "limits") if about in parts]
@@ -76,7 +77,7 @@ def title(found: PullRequest) -> str:
         return "❌ Failed"
     if found.production_unknown and found.evaluation.verdict != "refuse":
         return "⚠️ Not compared"
-    head = report.headline(found.evaluation.model_dump())
+    head = report.headline(record.of_plain(found.evaluation.model_dump()))
     return f"{head.icon} {head.word}"
 
 
@@ -185,15 +186,15 @@ def _footer(found: PullRequest, link: str, head: str | None) -> list[str]:
 # --- charts -----------------------------------------------------------------------------------------------------------
 
 
-def _scores(evaluation: Mapping) -> list[str]:
+def _scores(evaluation: Evaluation) -> list[str]:
     """Candidate and production by metric, side by side, as a chart of those metrics that are between 0 and 1."""
-    rows = [row for row in evaluation["metrics"] if _between(row["candidate"]) and _between(row["production"])][:12]
+    rows = [row for row in evaluation.metrics if _between(row.candidate) and _between(row.production)][:12]
     if not rows:
         return []
     # Bars of two series would cover each other, so each has places of its own; one below the axis is not drawn.
-    names = [f"{label(report.in_words(row['metric']), 30)}{side}" for row in rows for side in ("", ", new")]
-    production = [value for row in rows for value in (row["production"], -1.0)]
-    candidate = [value for row in rows for value in (-1.0, row["candidate"])]
+    names = [f"{label(report.in_words(row.metric), 30)}{side}" for row in rows for side in ("", ", new")]
+    production = [value for row in rows for value in (row.production or 0.0, -1.0)]
+    candidate = [value for row in rows for value in (-1.0, row.candidate or 0.0)]
     return chart("production (grey) and candidate (blue)", names, (0, 1), [production, candidate])
 
 

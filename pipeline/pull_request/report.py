@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline import artifacts
 from pipeline.ci import lineage
-from pipeline.evaluation import report
+from pipeline.errors import StageError
+from pipeline.evaluation import record, report
+from pipeline.evaluation.record import DataChange, Evaluation
 from pipeline.pull_request import schema
 from pipeline.pull_request.schema import MOST_COLUMNS, MOST_METRICS, MOST_REASONS, MOST_ROWS, TEXT, WORDS, PullRequest
 from pipeline.registry import mlflow_server
@@ -19,17 +23,18 @@ STAGES = {
     "data.json": "validate",
     "model_checks.json": "validate-model",
     "run.json": "train",
-    "evaluation.json": "evaluate",
+    record.NAME: "evaluate",
 }
 
 
 def document(settings: Settings) -> PullRequest:
     """The report on what is in build/ now. Missing files are no error: the stage that should have written one has failed."""
     files = {name: _read(artifacts.BUILD / name) for name in STAGES}
-    stage, failures = failed(files)
+    evaluation = _evaluated()
+    stage, failures = failed(files, evaluation)
     number, head = event()
     commit, _ = lineage.commit()
-    evaluation = None if stage else files["evaluation.json"]
+    evaluation = None if stage else evaluation
     data = files["data.json"]
     return PullRequest.model_validate(
         {
@@ -43,7 +48,7 @@ def document(settings: Settings) -> PullRequest:
             "failures": [_text(failure, WORDS) for failure in failures[:MOST_REASONS]],
             "production_unknown": production_unknown(),
             "evaluation": _evaluation(evaluation) if evaluation else None,
-            "data": _data(data, (evaluation or {}).get("data")) if data else None,
+            "data": _data(data, evaluation.data if evaluation else None) if data else None,
         }
     )
 
@@ -60,12 +65,12 @@ def production_unknown() -> bool:
     return not mlflow_server.remote_uri() and (mlflow_server.HOME / snapshot.UNKNOWN).exists()
 
 
-def failed(files: Mapping[str, dict | None]) -> tuple[str | None, list[str]]:
+def failed(files: Mapping[str, dict | None], evaluation: Evaluation | None) -> tuple[str | None, list[str]]:
     """The first stage that failed, by its verb, and what it found; None when all passed.
 
     Files of other data or of another build were left by an older run, so their stage has not run this time.
     """
-    data, checks, run, evaluation = (files[name] for name in STAGES)
+    data, checks, run = (files[name] for name in ("data.json", "model_checks.json", "run.json"))
     if not data or not data.get("success"):
         return "validate", [_data_failure(one) for one in _critical(data)]
     if not checks or not checks.get("success"):
@@ -73,7 +78,7 @@ def failed(files: Mapping[str, dict | None]) -> tuple[str | None, list[str]]:
         return "validate-model", [f"{one['check']}: {one['observed']}" for one in broken]
     if not run or run.get("data_hash") != data["data_hash"]:
         return "train", []
-    if not evaluation or evaluation["candidate"]["model_digest"] != run["model_digest"]:
+    if not evaluation or evaluation.candidate.model_digest != run["model_digest"]:
         return "evaluate", []
     return None, []
 
@@ -95,29 +100,40 @@ def _read(path: Path) -> dict | None:
     return found if isinstance(found, dict) else None
 
 
+def _evaluated() -> Evaluation | None:
+    """What evaluate.py found, or None: what is damaged counts as not written."""
+    try:
+        return record.read(artifacts.BUILD)
+    except StageError:
+        return None
+
+
 def _text(text: object, most: int = TEXT) -> str:
     """Text that the reader of the report accepts: on one line, visible, not endless."""
     return report.clean(text, most)
 
 
-def _evaluation(found: dict) -> dict[str, Any]:
-    production = found["production"]
-    slices = sorted(found["slices"], key=lambda row: not row["worse"])[:MOST_ROWS]
-    ways = {row["metric"]: row["higher_is_better"] for row in found["metrics"]}
+def _evaluation(found: Evaluation) -> dict[str, Any]:
+    """As much of a record as the report has, with texts that its reader accepts."""
+    plain = record.plain(found)
+    ways = {row.metric: row.higher_is_better for row in found.metrics}
+    limits = [
+        row | {"higher_is_better": report.counts_up(limit, ways)}
+        for row, limit in zip(plain["limits"], found.limits, strict=True)
+    ]
+    production = found.production and _kept(plain["production"], schema.Production)
     return {
-        **{key: found[key] for key in ("verdict", "higher_is_better", "first", "rows", "confidence")},
-        "reasons": [_text(reason, WORDS) for reason in found["reasons"][:MOST_REASONS]],
-        "metric": _text(found["metric"]),
-        "production": {"version": production["version"], "since": production["since"]} if production else None,
-        "next_version": found.get("next_version"),
-        "comparison": found["comparison"] and _kept(found["comparison"], schema.Comparison),
-        "metrics": [_kept(row, schema.Metric) for row in found["metrics"][:MOST_METRICS]],
-        "slices": [_kept(row, schema.Slice) for row in slices],
-        "limits": [
-            _kept({"higher_is_better": ways.get(row["metric"], False)} | row, schema.Limit)
-            for row in found["limits"][:MOST_METRICS]
+        **{key: plain[key] for key in ("verdict", "higher_is_better", "first", "next_version", "rows", "confidence")},
+        "reasons": [_text(reason, WORDS) for reason in found.reasons[:MOST_REASONS]],
+        "metric": _text(found.metric),
+        "production": production,
+        "comparison": found.comparison and _kept(plain["comparison"], schema.Comparison),
+        "metrics": [_kept(row, schema.Metric) for row in plain["metrics"][:MOST_METRICS]],
+        "slices": [
+            _kept(row, schema.Slice) for row in sorted(plain["slices"], key=lambda row: not row["worse"])[:MOST_ROWS]
         ],
-        "checks": [_kept({"unit": ""} | row, schema.Check) for row in found["checks"][:MOST_METRICS]],
+        "limits": [_kept(row, schema.Limit) for row in limits[:MOST_METRICS]],
+        "checks": [_kept(row, schema.Check) for row in plain["checks"][:MOST_METRICS]],
     }
 
 
@@ -126,7 +142,7 @@ def _kept(row: Mapping, part: type[schema.Part]) -> dict[str, Any]:
     return {key: _text(row[key]) if isinstance(row[key], str) else row[key] for key in part.model_fields}
 
 
-def _data(data: dict, change: dict | None) -> dict[str, Any]:
+def _data(data: dict, change: DataChange | None) -> dict[str, Any]:
     broken = sorted((one for one in data["checks"] if not one["success"]), key=lambda one: one["severity"])
     return {
         "rows": data["rows"],
@@ -146,7 +162,8 @@ def _data(data: dict, change: dict | None) -> dict[str, Any]:
     }
 
 
-def _change(change: dict) -> dict[str, Any]:
+def _change(found: DataChange) -> dict[str, Any]:
+    change = msgspec.to_builtins(found)
     columns = {
         key: [_text(name) for name in change[key][:MOST_COLUMNS]] for key in ("columns_added", "columns_removed")
     }

@@ -96,15 +96,10 @@ class Production(Part):
     since: Name
 
 
-class Comparison(Part):
+class Comparison(Compared):
     """How far apart the two are by the metric that decides, and what the hold-out could have shown."""
 
     metric: Name
-    candidate: Number | None
-    production: Number | None
-    difference: Number | None
-    lower: Number | None
-    upper: Number | None
     detectable: Number | None
 
 

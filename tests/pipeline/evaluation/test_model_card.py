@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipeline.evaluation import model_card, report
+from pipeline.evaluation import model_card, record, report
 from pipeline.settings import load_settings
 from tests.pipeline.evaluation.evaluations import DATA, RUN, evaluation
 
@@ -23,7 +23,7 @@ def settings_of(**words):
 
 def card(task: str = "binary", run: dict | None = None, words: dict | None = None, **changes) -> str:
     """The card of a real evaluation, with keys changed."""
-    return model_card.markdown(evaluation(task, **changes), RUN | (run or {}), DATA, settings_of(**(words or {})))
+    return model_card.markdown(record.of_plain(evaluation(task, **changes)), RUN | (run or {}), DATA, settings_of(**(words or {})))
 
 
 def section(text: str, heading: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 import sklearn.metrics
 from evaluations import SOURCES, evaluation, held
 
-from pipeline.evaluation import metrics, plots
+from pipeline.evaluation import metrics, plots, record
 
 CLASSIFICATION = {"confusion_matrix", "roc", "precision_recall", "calibration", "feature_importance"}
 REGRESSION = {"predicted_against_actual", "residuals", "feature_importance"}
@@ -20,6 +20,11 @@ def figures(task, production=True):
     return plots.figures_for(
         task, data.classes, data.positive, data.y, data.good, data.bad if production else None, data.importance
     )
+
+
+def comparison(one):
+    """The figure of candidate and production, of plain data."""
+    return plots.comparison(record.of_plain(one))
 
 
 def texts(axes):
@@ -82,7 +87,7 @@ def test_same_data_gives_the_same_bytes_whatever_the_machine_is_set_to():
 
 def test_a_figure_can_be_saved_twice():
     """Saving does not move anything: the second PNG of one figure equals the first."""
-    for figure in (figures("binary")["roc"], plots.comparison(evaluation("multiclass"))):
+    for figure in (figures("binary")["roc"], comparison(evaluation("multiclass"))):
         assert plots.to_png(figure) == plots.to_png(figure)
 
 
@@ -306,8 +311,8 @@ def markers(axes):
 @pytest.mark.parametrize("task", list(SOURCES))
 def test_right_is_better_for_losses_and_scores_alike(task):
     """A better candidate's markers stand right of the line in every row, a worse one's left, with other markers."""
-    better = plots.comparison(evaluation(task, "good", "bad")).axes
-    worse = plots.comparison(evaluation(task, "bad", "good")).axes
+    better = comparison(evaluation(task, "good", "bad")).axes
+    worse = comparison(evaluation(task, "bad", "good")).axes
     for ahead, behind in zip(better, worse, strict=True):
         for label, (gain, marker) in markers(ahead).items():
             assert gain >= 0
@@ -328,7 +333,7 @@ def test_forest_draws_interval_and_numbers_of_each_slice():
         {"slice": "x: high", "rows": 9, "judged": False, "worse": False, "candidate": 0.3, "production": 0.3,
          "difference": 0.1, "lower": None, "upper": None},
     ]  # fmt: skip
-    axes = plots.comparison(changed).axes[1]
+    axes = comparison(changed).axes[1]
     interval = next(line for line in axes.lines if len(line.get_xdata()) == 2 and list(line.get_ydata()) == [0, 0])
     assert list(interval.get_xdata()) == [0.1, 0.3]
     assert texts(axes) == ["+0.200   (+0.100 to +0.300)", "−0.100"]
@@ -349,7 +354,7 @@ def test_forest_keeps_the_least_favourable_of_very_many_slices():
         "upper": 70.0,
     }
     changed["slices"] = [one | {"slice": f"s{n}", "difference": float(n)} for n in range(60)]
-    axes = plots.comparison(changed).axes[1]
+    axes = comparison(changed).axes[1]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == [f"s{n}, 40 rows" for n in range(36, 60)]
     assert "the 24 least favourable of 60" in axes.get_title(loc="left")
@@ -360,6 +365,6 @@ def test_forest_of_nothing_defined_is_empty_not_an_error():
     changed = evaluation("binary")
     changed["metrics"] = [row | {"difference": None, "lower": None, "upper": None} for row in changed["metrics"]]
     changed["slices"] = []
-    figure = plots.comparison(changed)
+    figure = comparison(changed)
     assert markers(figure.axes[0]) == {}
     assert plots.to_png(figure)

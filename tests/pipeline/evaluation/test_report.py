@@ -11,7 +11,7 @@ import pytest
 from evaluations import DATA, RUN, SOURCES, evaluation
 from markdown_it import MarkdownIt
 
-from pipeline.evaluation import report
+from pipeline.evaluation import record, report
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (200).to_bytes(4) + (100).to_bytes(4) + b"rest"
 TALL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (100).to_bytes(4) + (100).to_bytes(4) + b"rest"
@@ -80,9 +80,19 @@ def page_of_markdown(text):
     return Page(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
 
 
+def markdown(one, data, plots=None):
+    """The report of plain data in Markdown."""
+    return report.markdown(record.of_plain(one), data, plots)
+
+
+def html(one, *rest):
+    """The same as a page."""
+    return report.html(record.of_plain(one), *rest)
+
+
 def pages(one, data=DATA, run=RUN):
     """Both forms of a report."""
-    return [page_of_markdown(report.markdown(one, data)), Page(report.html(one, data, run, {"roc": PNG}))]
+    return [page_of_markdown(markdown(one, data)), Page(html(one, data, run, {"roc": PNG}))]
 
 
 def value(cell):
@@ -136,17 +146,17 @@ def test_every_state_opens_with_its_verdict_and_reasons(name, word, meaning):
         assert meaning in page.text
         for reason in one["reasons"]:
             assert reason in page.text
-    html = Page(report.html(one, DATA, RUN, {}))
-    assert html.of("header")[0]["class"] == f"verdict {one['verdict']}"
+    page = Page(html(one, DATA, RUN, {}))
+    assert page.of("header")[0]["class"] == f"verdict {one['verdict']}"
 
 
 @pytest.mark.parametrize("name", STATES)
 def test_a_keep_without_production_facts_is_still_a_sentence(name):
     """Data, run and plots may all be missing."""
-    for page in (page_of_markdown(report.markdown(state(name), None)), Page(report.html(state(name), None))):
+    for page in (page_of_markdown(markdown(state(name), None)), Page(html(state(name), None))):
         assert "The checks of the data were not recorded." in page.text
         assert "None" not in page.text
-    assert "What serves stays in production." in report.markdown(state("first") | {"verdict": "keep"}, None)
+    assert "What serves stays in production." in markdown(state("first") | {"verdict": "keep"}, None)
 
 
 # --- numbers in their cells -----------------------------------------------------------------------------------------
@@ -197,7 +207,7 @@ def test_a_rule_about_the_table_shows_rows_and_no_value():
          "unexpected_count": 1, "examples": [{"id": "b", "row": 7, "value": None}]},
     ]  # fmt: skip
     data = DATA | {"checks": checks}
-    for text in (report.markdown(evaluation("binary"), data), report.html(evaluation("binary"), data)):
+    for text in (markdown(evaluation("binary"), data), html(evaluation("binary"), data)):
         assert "row 234" in text and "row 7: empty" in text
         assert "None" not in text
 
@@ -230,8 +240,8 @@ def test_direction_follows_the_metric_and_the_whole_interval(higher, difference,
 def test_the_deciding_metric_stands_out_without_colour():
     """The gate's metric is bold and says that it decides, in both forms."""
     one = state("accept")
-    assert "| **log loss, decides** |" in report.markdown(one, DATA)
-    strong = [row for row in Page(report.html(one, DATA)).of("tr") if row.get("class") == "strong"]
+    assert "| **log loss, decides** |" in markdown(one, DATA)
+    strong = [row for row in Page(html(one, DATA)).of("tr") if row.get("class") == "strong"]
     assert len(strong) == 1
 
 
@@ -275,12 +285,12 @@ def test_the_report_says_what_this_holdout_could_have_shown():
         )
         assert "The difference seen is −0.0155." in page.text
     one["comparison"] = one["comparison"] | {"detectable": None}
-    assert "no difference in log loss could have been shown: there are too few" in report.markdown(one, DATA)
+    assert "no difference in log loss could have been shown: there are too few" in markdown(one, DATA)
     for detectable in (0.0, None):
         one["comparison"] = one["comparison"] | {"detectable": detectable, "difference": 0.0}
-        assert "Both models score alike in log loss" in report.markdown(one, DATA)
+        assert "Both models score alike in log loss" in markdown(one, DATA)
     one["comparison"] = one["comparison"] | {"difference": None}
-    assert "What this hold-out can show" not in report.markdown(one, DATA)
+    assert "What this hold-out can show" not in markdown(one, DATA)
 
 
 # --- slices, limits, portable model ---------------------------------------------------------------------------------
@@ -331,7 +341,7 @@ def test_limits_say_which_way_they_count():
             ["log loss", "–", "at most 0.25", "✕ broken"],
             ["accuracy", "0.9000", "at least 0.5", "✓ holds"],
         ]
-    assert "Absolute limits" not in report.markdown(state("accept") | {"limits": []}, DATA)
+    assert "Absolute limits" not in markdown(state("accept") | {"limits": []}, DATA)
 
 
 def test_checks_of_the_portable_model_have_units():
@@ -347,7 +357,7 @@ def test_checks_of_the_portable_model_have_units():
             ["latency", "31.25 ms", "20 ms", "✕ failed"],
             ["bundle size", "12,000", "–", "✓ passed"],
         ]
-    assert "Portable model" not in report.markdown(state("accept") | {"checks": []}, DATA)
+    assert "Portable model" not in markdown(state("accept") | {"checks": []}, DATA)
 
 
 # --- data and lineage -----------------------------------------------------------------------------------------------
@@ -381,7 +391,7 @@ def test_clean_data_is_one_sentence_and_very_dirty_data_is_cut():
 
 def test_lineage_names_commits_data_and_runs():
     """Commit, data hash, seed, rows and the production version are there; the run is a link."""
-    page = Page(report.html(state("accept"), DATA, RUN | {"dirty": True}, {}))
+    page = Page(html(state("accept"), DATA, RUN | {"dirty": True}, {}))
     lineage = dict(page.table("what")[1:])
     assert lineage["candidate, commit"] == "1" * 40 + " with changes"
     assert lineage["data, SHA-256"] == "d" * 64
@@ -390,7 +400,7 @@ def test_lineage_names_commits_data_and_runs():
     assert lineage["gate"] == "policy “better”, margin 0.01 log loss"
     assert lineage["production"] == "version 3, since 2026-11-02 09:15 UTC"
     assert page.of("a")[0]["href"] == state("accept")["candidate"]["run_url"]
-    assert dict(page_of_markdown(report.markdown(state("accept"), DATA)).table("what")[1:])["data, SHA-256"] == "d" * 64
+    assert dict(page_of_markdown(markdown(state("accept"), DATA)).table("what")[1:])["data, SHA-256"] == "d" * 64
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "", "http://a b", "//evil.example"])
@@ -458,7 +468,7 @@ def test_a_hostile_name_adds_no_element(name):
 
 def test_markdown_mentions_nobody_and_refers_to_nothing():
     """Outside code, a name with @ or # has something between sign and word, for GitHub resolves entities first."""
-    text = page_of_markdown(report.markdown(*named("@someone #12"))).text
+    text = page_of_markdown(markdown(*named("@someone #12"))).text
     prose = text[text.index("worse on") : text.index("Candidate beside production")]
     assert "@someone" not in prose and "#12" not in prose
     assert "someone" in prose
@@ -467,7 +477,7 @@ def test_markdown_mentions_nobody_and_refers_to_nothing():
 @pytest.mark.parametrize("reason", ["see http://evil.example now", "see WWW.evil.example", "costs $5$ and $x^2$"])
 def test_prose_makes_no_link_and_no_formula_by_itself(reason):
     """GitHub turns bare addresses into links and dollar signs into formulas: neither is left in the source as it is."""
-    source = report.markdown(state("accept") | {"reasons": [reason]}, DATA)
+    source = markdown(state("accept") | {"reasons": [reason]}, DATA)
     (line,) = (line for line in source.splitlines() if line.startswith("- "))
     assert not re.search(r"://|www\.|\$", line, flags=re.IGNORECASE)
     assert reason in page_of_markdown(source).text
@@ -476,7 +486,7 @@ def test_prose_makes_no_link_and_no_formula_by_itself(reason):
 @pytest.mark.parametrize("reason", ["- a", "1. a", "12) a", "# a", "+ a", "=== a", "    a", "> a", "* a"])
 def test_a_reason_cannot_begin_a_block(reason):
     """A reason that begins like a list, heading or quotation stays the text of its line."""
-    page = page_of_markdown(report.markdown(state("accept") | {"reasons": [reason]}, DATA))
+    page = page_of_markdown(markdown(state("accept") | {"reasons": [reason]}, DATA))
     assert len(page.of("li")) == 1
     assert not page.of("h1") and not page.of("ol") and not page.of("blockquote") and not page.of("pre")
     assert reason.strip() in page.text.replace("\u2060", "")
@@ -499,7 +509,7 @@ def test_names_with_control_characters_stay_on_their_line():
     ]:
         for page in pages(*named(name)):
             assert page.table("slice")[1][0] == shown
-        report.html(*named(name), RUN, {}).encode("utf-8")
+        html(*named(name), RUN, {}).encode("utf-8")
     for page in pages(*named("")):
         assert page.table("slice")[1][0] == "(empty)"
 
@@ -510,7 +520,7 @@ def test_names_with_control_characters_stay_on_their_line():
 @pytest.mark.parametrize("name", STATES)
 def test_html_needs_nothing_from_anywhere(name):
     """No script, no stylesheet or picture of another place; web addresses only where one may click."""
-    text = report.html(state(name), DATA, RUN, {"roc": PNG, "comparison": TALL})
+    text = html(state(name), DATA, RUN, {"roc": PNG, "comparison": TALL})
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "form", "base"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
@@ -526,14 +536,14 @@ def test_html_needs_nothing_from_anywhere(name):
 
 def test_html_is_the_same_text_every_time():
     """The page holds no date and no random identifier."""
-    assert report.html(state("accept"), DATA, RUN, {"roc": PNG}) == report.html(
+    assert html(state("accept"), DATA, RUN, {"roc": PNG}) == html(
         state("accept"), DATA, RUN, {"roc": PNG}
     )
 
 
 def test_every_picture_has_words_and_wide_ones_get_the_width():
     """Each plot is embedded whole with an alternative text; two panels side by side span the gallery."""
-    page = Page(report.html(state("accept"), DATA, RUN, {"roc": TALL, "confusion_matrix": PNG, "own_plot": TALL}))
+    page = Page(html(state("accept"), DATA, RUN, {"roc": TALL, "confusion_matrix": PNG, "own_plot": TALL}))
     pictures = page.of("img")
     assert [picture["alt"] for picture in pictures] == [
         report.PICTURES["roc"],
@@ -541,24 +551,24 @@ def test_every_picture_has_words_and_wide_ones_get_the_width():
         "own plot",
     ]
     assert [figure["class"] for figure in page.of("figure")] == ["plot", "wide", "plot"]
-    assert "Plots" not in Page(report.html(state("accept"), DATA, RUN, {})).text
+    assert "Plots" not in Page(html(state("accept"), DATA, RUN, {})).text
 
 
 def test_first_figures_are_those_that_decide():
     """Above the tables stand the deciding metric of both models and their difference; without production only one."""
-    text = Page(report.html(state("accept"), DATA, RUN, {})).text
+    text = Page(html(state("accept"), DATA, RUN, {})).text
     row = next(row for row in state("accept")["metrics"] if row["metric"] == "log_loss")
     for label, key in (("log loss, candidate", "candidate"), ("log loss, production", "production")):
         shown = re.search(rf"{label} (\S+)", text)[1]
         assert value(shown) == pytest.approx(row[key], rel=0.01)
-    assert "log loss, production" not in Page(report.html(state("first"), DATA, RUN, {})).text
-    unknown = Page(report.html(state("first") | {"metric": "gone"}, DATA, RUN, {})).text
+    assert "log loss, production" not in Page(html(state("first"), DATA, RUN, {})).text
+    unknown = Page(html(state("first") | {"metric": "gone"}, DATA, RUN, {})).text
     assert "gone, candidate" not in unknown
 
 
 def test_tables_keep_their_meaning_on_a_phone():
     """Cells carry the head of their column, since a phone shows rows as cards, and the table's roles are named."""
-    page = Page(report.html(state("accept"), DATA, RUN, {}))
+    page = Page(html(state("accept"), DATA, RUN, {}))
     assert all(table["role"] == "table" and table["aria-label"] for table in page.of("table"))
     assert all(cell["data-head"] and cell["role"] == "cell" for cell in page.of("td"))
     heads = {cell["data-head"] for cell in page.of("td")}
@@ -595,10 +605,10 @@ def test_text_has_contrast_in_light_and_in_dark(theme):
 def test_markdown_shows_plots_of_the_web_only():
     """A plot with an address is shown with its words; a path of this machine would be a broken picture."""
     addresses = {"roc": 'https://example.org/roc.png?a=1&b="2', "calibration": "build/plots/calibration.png"}
-    page = page_of_markdown(report.markdown(state("accept"), DATA, addresses))
+    page = page_of_markdown(markdown(state("accept"), DATA, addresses))
     (picture,) = page.of("img")
     assert picture == {"src": addresses["roc"], "alt": report.PICTURES["roc"]}
-    assert "<details>" not in report.markdown(state("accept"), DATA, {})
+    assert "<details>" not in markdown(state("accept"), DATA, {})
 
 
 @pytest.mark.parametrize("production", ["bad", None])
@@ -606,18 +616,18 @@ def test_copies_of_rows_are_counted_and_said(production):
     """How many rows are distinct, why that matters, and what to set where they are alike by chance."""
     found = evaluation("binary", production=production)
     found |= {"distinct_rows": 31, "slices": [row | {"distinct_rows": 12} for row in found["slices"]]}
-    text = report.markdown(found, DATA)
+    text = markdown(found, DATA)
     assert f"Only 31 of the {found['rows']} rows are distinct" in text
     assert "repeated_rows" in text
     assert (production is None) or f"{found['slices'][0]['rows']} (12 distinct)" in text
-    assert "distinct" not in report.markdown(found | {"distinct_rows": found["rows"], "slices": []}, DATA)
+    assert "distinct" not in markdown(found | {"distinct_rows": found["rows"], "slices": []}, DATA)
 
 
 def test_a_best_version_that_could_not_be_compared_is_a_note():
     """Which version, and why; without such a problem there is nothing to say."""
     found = evaluation("binary") | {"best": {"version": "2", "problem": "it needs other columns than the data has"}}
     said = "Version 2, the best so far, could not be compared as well: it needs other columns than the data has."
-    assert said in report.markdown(found, DATA)
-    assert said in report.html(found, DATA, RUN, {})
+    assert said in markdown(found, DATA)
+    assert said in html(found, DATA, RUN, {})
     compared = found | {"best": {"version": "2", "problem": ""}}
-    assert "could not be compared as well" not in report.markdown(compared, DATA)
+    assert "could not be compared as well" not in markdown(compared, DATA)

@@ -6,7 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 from pull_requests import CHANGE, plain, report_of
 
-from pipeline.evaluation import report
+from pipeline.evaluation import record, report
 from pipeline.pull_request import comment
 from pipeline.pull_request.schema import PullRequest
 
@@ -97,9 +97,9 @@ def test_each_metric_has_its_row(task):
 
 def test_the_chart_has_two_bars_for_each_metric_between_0_and_1():
     """Names, values of production and values of the candidate are three lists of one length; rmse stays out."""
-    text = "\n".join(comment._scores(plain("regression")["evaluation"]))
+    text = "\n".join(comment._scores(record.of_plain(plain("regression")["evaluation"])))
     assert "R²" in text and "RMSE" not in text
-    text = "\n".join(comment._scores(plain()["evaluation"]))
+    text = "\n".join(comment._scores(record.of_plain(plain()["evaluation"])))
     names = re.findall(r'"([^"]+)"', re.search(r"x-axis \[(.*)\]", text)[1])
     bars = [found.split(", ") for found in re.findall(r"bar \[(.*)\]", text)]
     assert len(names) == len(set(names)) == len(bars[0]) == len(bars[1]) and len(bars) == 2

@@ -1,0 +1,201 @@
+"""The record of an evaluation: what build/evaluation.json holds. It is written and read here and nowhere else.
+
+A key that an older release did not write has the value that was true then; a key that is not known here is left out. None stands
+where there is no such number: JSON has neither NaN nor infinity.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.artifacts import read_as, write_json
+
+NAME = "evaluation.json"
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """Candidate and production by one metric; `difference` is candidate - production, between `lower` and `upper`."""
+
+    candidate: float | None = None
+    production: float | None = None
+    difference: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+class Comparison(Compared, frozen=True, kw_only=True):
+    """The comparison by the metric that decides, and the true difference that the hold-out could have shown."""
+
+    metric: str
+    detectable: float | None = None
+
+
+class MetricRow(Compared, frozen=True, kw_only=True):
+    """One metric on the hold-out; `interval` is of the candidate alone, `baseline` a model that knows no feature."""
+
+    metric: str
+    higher_is_better: bool
+    interval: tuple[float, float] | None = None
+    baseline: float | None = None
+
+
+class SliceRow(Compared, frozen=True, kw_only=True):
+    """The metric that decides, on a part of the hold-out."""
+
+    slice: str
+    rows: int
+    distinct_rows: int | None = None  # rows that are no copy of another; None: all of them
+    judged: bool
+    worse: bool
+
+
+class LimitRow(Struct, frozen=True, kw_only=True):
+    """An absolute limit of the candidate; `higher_is_better` None: as the metric of that name."""
+
+    metric: str
+    limit: float
+    value: float | None
+    higher_is_better: bool | None = None
+    success: bool
+
+
+class CheckRow(Struct, frozen=True, kw_only=True):
+    """A check of the model as the service runs it."""
+
+    check: str
+    observed: float | None
+    limit: float | None
+    unit: str = ""
+    success: bool
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """The run that was judged."""
+
+    run_id: str = ""
+    run_url: str = ""
+    commit: str = ""
+    model_digest: str = ""
+    data_hash: str = ""
+    metrics: dict[str, float] = {}
+
+
+class InProduction(Struct, frozen=True, kw_only=True):
+    """The version that served when the candidate was judged."""
+
+    version: str
+    run_id: str = ""
+    commit: str = ""
+    since: str = ""
+
+
+class BestSoFar(Struct, frozen=True, kw_only=True):
+    """The second comparison, with the best version so far where another is in production; `problem`: why there is none."""
+
+    version: str
+    rows: int = 0
+    problem: str = ""
+    best: float | None = None
+    candidate: float | None = None
+    difference: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+class Missing(Struct, frozen=True):
+    """The share of empty cells of a column, when production was trained and now."""
+
+    before: float
+    now: float
+
+
+class ColumnDrift(Struct, frozen=True):
+    """How far a column has moved from what production was trained on: its population stability index."""
+
+    column: str
+    psi: float
+    missing: Missing
+
+
+class DataChange(Struct, frozen=True, kw_only=True):
+    """The data beside that of the production version; None where a number is not known."""
+
+    version: str
+    same: bool
+    rows: int
+    rows_before: int | None = None
+    rows_added: int | None = None
+    rows_removed: int | None = None
+    columns_added: list[str] = []
+    columns_removed: list[str] = []
+    drift: list[ColumnDrift] = []
+
+
+class Format(Struct, frozen=True):
+    """The format in which the candidate is served, and why it is not ONNX where it is not."""
+
+    format: str
+    format_reason: str | None = None
+
+
+class Evaluation(Struct, frozen=True, kw_only=True):
+    """The verdict on a candidate, and all that it rests on."""
+
+    name: str = ""
+    task: str = ""
+    metric: str  # that decides
+    higher_is_better: bool
+    verdict: Literal["accept", "keep", "refuse"]
+    reasons: list[str]
+    first: bool  # there is nothing in production
+    judged_by: Literal["first", "comparison", "limits"] = "comparison"
+    settings_hash: str = ""
+    candidate: Candidate = Candidate()
+    production: InProduction | None
+    data: DataChange | None = None
+    next_version: int | None = None
+    rows: int
+    distinct_rows: int | None = None  # rows that are no copy of another; None: all of them
+    policy: str = ""
+    margin: float = 0.0
+    confidence: float
+    resamples: int = 0
+    comparison: Comparison | None = None
+    metrics: list[MetricRow]
+    best: BestSoFar | None = None
+    best_version: str | None = None
+    slices: list[SliceRow] = []
+    limits: list[LimitRow] = []
+    checks: list[CheckRow] = []
+    format: Format | None = None  # None: ONNX, when there was no other
+
+    def decisive(self) -> MetricRow | None:
+        """The row of the metric that decides."""
+        return next((row for row in self.metrics if row.metric == self.metric), None)
+
+
+def read(folder: Path) -> Evaluation:
+    """The record in a folder; raises StageError that names the verb to run where it is missing or damaged."""
+    return read_as(folder / NAME, Evaluation)
+
+
+def write(folder: Path, evaluation: Evaluation) -> None:
+    """Write the record, whole or not at all."""
+    write_json(folder / NAME, plain(evaluation))
+
+
+def plain(evaluation: Evaluation) -> dict[str, Any]:
+    """The record as JSON holds it."""
+    return msgspec.to_builtins(evaluation)
+
+
+def drift_of(columns: list[dict[str, Any]]) -> list[ColumnDrift]:
+    """What pipeline/data/drift.py found of each column, as the record holds it."""
+    return msgspec.convert(columns, list[ColumnDrift])
+
+
+def of_plain(value: Any) -> Evaluation:
+    """The record that such plain data is; raises msgspec.ValidationError where it is none."""
+    return msgspec.convert(value, Evaluation)
