@@ -54,7 +54,7 @@ class Production:
 
     facts: InProduction
     rows: np.ndarray
-    prediction: np.ndarray
+    y_pred: np.ndarray
     data: DataChange
     problem: gate.Problem | None = None
     best: str = ""  # the number of the best version so far; "": it is this one
@@ -66,7 +66,7 @@ class BestVersion:
 
     version: str
     rows: np.ndarray
-    prediction: np.ndarray
+    y_pred: np.ndarray
     problem: str = ""
 
 
@@ -86,41 +86,43 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     dataset = load_dataset(settings)
     run, data = read_json(BUILD / "run.json"), read_json(BUILD / "data.json")
-    answers, checks = candidate(settings, dataset, run)
-    y = dataset.y[dataset.holdout]
+    y_pred, checks = candidate(settings, dataset, run)
+    y_true = dataset.y[dataset.holdout]
     together = settings.gate.repeated_rows == "together"
-    repeats = gate.repeated(dataset.features[dataset.holdout], y) if together else None
+    repeats = gate.repeated(dataset.features[dataset.holdout], y_true) if together else None
 
     # The production model, on the same rows.
     client = versions.connect(settings)
     production = in_production(client, settings, dataset, options.first, repeats)
-    common = production.rows if production and not production.problem else np.ones(len(y), dtype=bool)
+    common = production.rows if production and not production.problem else np.ones(len(y_true), dtype=bool)
 
     # Every metric with its interval, the slices, and the verdict.
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
     metrics.check_names(settings, list(dataset.features), metrics.of_project())
     known = metrics.metrics_for(settings.data.task, positive, metrics.of_project())
     metric = metrics.named(known, settings.gate.metric)
-    values = {name: one.value(y, answers) for name, one in known.items()}
-    dummy = {name: of_baseline(one, y, baseline(dataset)) for name, one in known.items()}
+    values = {name: one.value(y_true, y_pred) for name, one in known.items()}
+    dummy = {name: of_baseline(one, y_true, baseline(dataset)) for name, one in known.items()}
     drawn: dict[str, Any] = {
         "confidence": settings.gate.confidence,
         "resamples": settings.gate.resamples,
         "seed": settings.train.seed,
         "repeats": None if repeats is None else repeats[common],
     }
-    both = (answers[common], production.prediction) if production and not production.problem else None
-    comparisons = {name: gate.compare(one, y[common], *both, **drawn) for name, one in known.items()} if both else {}
+    both = (y_pred[common], production.y_pred) if production and not production.problem else None
+    comparisons = (
+        {name: gate.compare(one, y_true[common], *both, **drawn) for name, one in known.items()} if both else {}
+    )
     slices = (
         gate.compare_slices(
-            metric, y[common], *both, slice_masks(settings, dataset, common),
+            metric, y_true[common], *both, slice_masks(settings, dataset, common),
             minimum_rows=settings.gate.slice_rows, **drawn,
         )
         if both
         else []
     )  # fmt: skip
     best = best_version(client, settings, dataset, production, repeats) if both and production else None
-    beside_best = compare_with_best(best, metric, y, answers, repeats, drawn) if best and not best.problem else None
+    beside_best = compare_with_best(best, metric, y_true, y_pred, repeats, drawn) if best and not best.problem else None
     limits = gate.judge_limits(settings.gate.limits, values, known)
     rules = gate.Rules(
         metric.name,
@@ -174,7 +176,7 @@ def main(argv: list[str] | None = None) -> None:
                 one,
                 values[name],
                 comparisons.get(name),
-                gate.interval(one, y[common], answers[common], **drawn),
+                gate.interval(one, y_true[common], y_pred[common], **drawn),
                 dummy[name],
             )
             for name, one in known.items()
@@ -187,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
         format=Format(contract["format"], contract["format_reason"]),
     )
     figures = plots.figures_for(
-        settings.data.task, dataset.classes, positive, y[common], answers[common],
+        settings.data.task, dataset.classes, positive, y_true[common], y_pred[common],
         production=both[1] if both else None, importance=read_json(BUILD / "model" / "feature_importance.json"),
     )  # fmt: skip
     if both:
@@ -222,10 +224,10 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarr
         raise StageError("pipeline.toml was changed since the model was trained", "run `make train`")
     if run["data_hash"] != dataset.hash or bundle.digest(folder) != run["model_digest"]:
         raise StageError("build/model is not of build/run.json and the present data", "run `make train`")
-    trained = np.load(folder / "holdout.npy", allow_pickle=False)
+    trained = bundle.predictions(folder)
     contract, rows = read_json(folder / "contract.json"), dataset.features[dataset.holdout]
-    answers, latency = choose.predict(bundle.model_files(folder), contract, rows, choose.CALLS)
-    parity = onnx_model.parity(trained, answers, settings.gate.parity)
+    y_pred, latency = choose.predict(bundle.model_files(folder), contract, rows, choose.CALLS)
+    parity = onnx_model.parity(trained, y_pred, settings.gate.parity)
     elsewhere = [one for one in run["trials"] if one["where"] != choose.HOLDOUT]
     labels = [gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows")]
     checks = [
@@ -235,7 +237,7 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarr
         gate.Check("latency", latency, settings.gate.max_latency_ms, "ms"),
         gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
     ]
-    return answers, checks
+    return y_pred, checks
 
 
 def baseline(dataset: Dataset) -> np.ndarray:
@@ -247,10 +249,10 @@ def baseline(dataset: Dataset) -> np.ndarray:
     return np.tile(shares, (rows, 1))
 
 
-def of_baseline(metric: metrics.Metric, y: np.ndarray, prediction: np.ndarray) -> float:
+def of_baseline(metric: metrics.Metric, y_true: np.ndarray, y_pred: np.ndarray) -> float:
     """The metric of the baseline; NaN where a team's own metric cannot take the same answer for every row."""
     try:
-        return metric.value(y, prediction)
+        return metric.value(y_true, y_pred)
     except ProjectError:
         return math.nan
 
@@ -362,16 +364,16 @@ def best_misfit(problem: gate.Problem) -> str:
 def compare_with_best(
     best: BestVersion,
     metric: metrics.Metric,
-    y: np.ndarray,
-    answers: np.ndarray,
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
     repeats: np.ndarray | None,
     drawn: dict[str, Any],
 ) -> gate.Best:
-    """The gate's metric of candidate and best version; `y`, `answers` and `repeats` are of the whole hold-out."""
+    """The gate's metric of candidate and best version; `y_true`, `y_pred` and `repeats` are of the whole hold-out."""
     rows = best.rows
     drawn = drawn | {"repeats": None if repeats is None else repeats[rows]}
-    comparison = gate.compare(metric, y[rows], answers[rows], best.prediction, **drawn)
-    return gate.Best(best.version, comparison, gate.identical(answers[rows], best.prediction))
+    comparison = gate.compare(metric, y_true[rows], y_pred[rows], best.y_pred, **drawn)
+    return gate.Best(best.version, comparison, gate.identical(y_pred[rows], best.y_pred))
 
 
 def best_row(best: BestVersion, compared: gate.Best | None) -> BestSoFar:

@@ -48,7 +48,7 @@ def main() -> None:
     # Fit, and let the trained model answer for the hold-out.
     model = fit(settings, dataset)
     allowed(model, settings.train.trusted_types)
-    prediction = answers(model, dataset)
+    y_pred = answers(model, dataset)
 
     # The portable model, and what the service must know of it.
     from pipeline.evaluation import plots
@@ -59,7 +59,7 @@ def main() -> None:
         named = f"{commit}-dirty" if dirty else commit
         return bundle.contract(dataset, form, checks, named, settings.gate.parity)
 
-    tried = choose.prepare(model, dataset, dataset.features[holdout], prediction, contract_for({})["inputs"])
+    tried = choose.prepare(model, dataset, dataset.features[holdout], y_pred, contract_for({})["inputs"])
     contradiction = consistent(model, dataset, tried)
     chosen = choose.choose(model, dataset, tried, contract_for)
     print(
@@ -68,7 +68,7 @@ def main() -> None:
     )
     servable(contract_for(chosen.form))
     positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
-    every = metrics.evaluate(settings.data.task, dataset.y[holdout], prediction, positive, metrics.of_project())
+    every = metrics.evaluate(settings.data.task, dataset.y[holdout], y_pred, positive, metrics.of_project())
     scores = {name: value for name, value in every.items() if math.isfinite(value)}
     rows, shuffles = shuffled(int(holdout.sum()), len(dataset.kinds))
     if rows < holdout.sum() or shuffles < 5:
@@ -83,17 +83,17 @@ def main() -> None:
         (content / name).write_bytes(data)
     write_json(content / "contract.json", contract_for(chosen.form))
     firm = choose.firm(model, dataset, tried)
-    golden = bundle.golden(dataset, prediction, settings.gate.parity, firm, partial(choose.alone, model, dataset))
+    golden = bundle.golden(dataset, y_pred, settings.gate.parity, firm, partial(choose.alone, model, dataset))
     write_json(content / "golden.json", golden)
-    write_json(content / "reference.json", drift.reference(dataset, training, prediction))
+    write_json(content / "reference.json", drift.reference(dataset, training, y_pred))
     write_json(content / "feature_importance.json", importance)
-    np.save(content / "holdout.npy", prediction)
+    bundle.save_predictions(content, y_pred)
 
     pictures = BUILD / ".plots"
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
     drawn = plots.figures_for(
-        settings.data.task, dataset.classes, positive, dataset.y[holdout], prediction, importance=importance
+        settings.data.task, dataset.classes, positive, dataset.y[holdout], y_pred, importance=importance
     )
     for name, figure in drawn.items():
         plots.save_png(figure, pictures / f"{name}.png")
@@ -124,7 +124,7 @@ def main() -> None:
         "contradiction": asdict(contradiction),
         "model_digest": bundle.digest(content),
     }
-    facts |= log_run(settings, dataset, model, prediction, facts, content, pictures)
+    facts |= log_run(settings, dataset, model, y_pred, facts, content, pictures)
 
     replace_directory(content, BUILD / "model")
     replace_directory(pictures, BUILD / "plots")
@@ -243,7 +243,7 @@ def feature_importance(model, dataset: Dataset, seed: int, rows: int, shuffles: 
     return {name: round(float(value), 9) for name, value in ranked}
 
 
-def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict, content, pictures) -> dict:
+def log_run(settings: Settings, dataset: Dataset, model, y_pred, facts: dict, content, pictures) -> dict:
     """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
     from importlib.metadata import version
 
@@ -287,7 +287,7 @@ def log_run(settings: Settings, dataset: Dataset, model, prediction, facts: dict
         model_id=empty.model_id,
         serialization_format="skops",
         skops_trusted_types=sklearn_model.types_beyond(sklearn_model.dumps(model)),  # all of them were judged
-        signature=infer_signature(sample, prediction[:3]),
+        signature=infer_signature(sample, y_pred[:3]),
         input_example=sample,
         pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
     )

@@ -13,7 +13,7 @@ TOP_VALUES = 20
 MODERATE, LARGE = 0.1, 0.25  # stability indices from which a column has changed somewhat, and much
 
 
-def reference(dataset: Dataset, rows: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
+def reference(dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray) -> dict[str, Any]:
     """Shares per bin of each feature over `rows` (bool mask), and of the prediction on the hold-out.
 
     Numbers: inner edges at the deciles and the share of rows in each of the bins they make; text: the share of each of the
@@ -21,7 +21,7 @@ def reference(dataset: Dataset, rows: np.ndarray, prediction: np.ndarray) -> dic
     """
     training = dataset.features[rows]
     features = {name: _column(training[name], dataset.kinds[name]) for name in training}
-    outputs = prediction if prediction.ndim == 2 else prediction[:, None]
+    outputs = y_pred if y_pred.ndim == 2 else y_pred[:, None]
     names = dataset.classes or [dataset.settings.data.target]
     return {
         "rows": len(training),

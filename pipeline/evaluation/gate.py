@@ -1,7 +1,7 @@
 """May the candidate replace the production model? A paired bootstrap over the hold-out, a verdict, and its reasons.
 
 Pure functions over arrays and plain data. docs/decisions/0001-gate.md gives the reasons and the measured error rates.
-Shapes as in pipeline/evaluation/metrics.py: y (n,), predictions (n, k) probabilities or (n,) values.
+Shapes as in pipeline/evaluation/metrics.py: y_true (n,), predictions (n, k) probabilities or (n,) values.
 """
 
 import math
@@ -59,7 +59,7 @@ def identical(candidate: np.ndarray, production: np.ndarray, tolerance: float = 
 
 def compare(
     metric: Metric,
-    y: np.ndarray,
+    y_true: np.ndarray,
     candidate: np.ndarray,
     production: np.ndarray,
     *,
@@ -81,17 +81,17 @@ def compare(
     Nothing is claimed, and the bounds are infinite, when the metric does not move at all (the models differ in nothing
     it can see) or is undefined on more than a tenth of the resamples.
     """
-    reported = metric.value(y, candidate), metric.value(y, production)
+    reported = metric.value(y_true, candidate), metric.value(y_true, production)
     difference = reported[0] - reported[1]
     if math.isnan(difference):
         return Comparison(*reported, math.nan, math.nan, math.nan, math.nan)
     first, sizes = _groups(repeats)
-    y, candidate, production = y[first], candidate[first], production[first]
-    drawn = min(resamples, max(FEWEST, BUDGET // len(y)))
-    differences = _resampled_differences(metric, _pool(metric, y, candidate, production, sizes), drawn, seed)
+    y_true, candidate, production = y_true[first], candidate[first], production[first]
+    drawn = min(resamples, max(FEWEST, BUDGET // len(y_true)))
+    differences = _resampled_differences(metric, _pool(metric, y_true, candidate, production, sizes), drawn, seed)
     known = differences[~np.isnan(differences)]
     unbounded = Comparison(*reported, difference, -math.inf, math.inf, math.inf)
-    telling = _telling(metric, y, sizes)
+    telling = _telling(metric, y_true, sizes)
     if telling < 2 or len(known) < (1 - UNDEFINED) * drawn:
         return unbounded
     error = float(known.std(ddof=1))
@@ -104,8 +104,8 @@ def compare(
 
 def interval(
     metric: Metric,
-    y: np.ndarray,
-    prediction: np.ndarray,
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
     *,
     confidence: float,
     resamples: int,
@@ -117,15 +117,15 @@ def interval(
     None, where the rows allow no statement: the metric is undefined on them or on more than a tenth of the resamples, or
     the same on all. It is for people to read; the verdict rests on `compare`.
     """
-    value = metric.value(y, prediction)
+    value = metric.value(y_true, y_pred)
     if math.isnan(value):
         return None
     first, sizes = _groups(repeats)
-    y, prediction = y[first], prediction[first]
-    drawn = min(resamples, max(FEWEST, BUDGET // len(y)))
-    pool = _Pool(y, prediction, prediction, rows=len(y), slots=1, sizes=sizes)
+    y_true, y_pred = y_true[first], y_pred[first]
+    drawn = min(resamples, max(FEWEST, BUDGET // len(y_true)))
+    pool = _Pool(y_true, y_pred, y_pred, rows=len(y_true), slots=1, sizes=sizes)
     with np.errstate(divide="ignore", invalid="ignore"):
-        of_model = metric.on(y, prediction)
+        of_model = metric.on(y_true, y_pred)
         values = np.concatenate([of_model(weights) for weights in _draws(pool, drawn, seed)])
     known = values[~np.isnan(values)]
     if len(known) < (1 - UNDEFINED) * drawn or known.min() == known.max():
@@ -134,12 +134,12 @@ def interval(
     return min(value, float(lower)), max(value, float(upper))
 
 
-def repeated(features: "pd.DataFrame", y: np.ndarray) -> np.ndarray | None:
+def repeated(features: "pd.DataFrame", y_true: np.ndarray) -> np.ndarray | None:
     """The number of each row's group, 0 … groups - 1, shape (n,); None when all rows are distinct.
 
     Rows with the same features and target are one group: copies of one row, or rows that cannot be told from copies.
     """
-    rows = features.assign(**{_unused(features): y})
+    rows = features.assign(**{_unused(features): y_true})
     if not rows.duplicated().any():
         return None
     return rows.groupby(list(rows.columns), dropna=False, sort=False).ngroup().to_numpy()
@@ -158,14 +158,14 @@ def _groups(repeats: np.ndarray | None) -> tuple[np.ndarray | slice, np.ndarray 
     return first, sizes
 
 
-def _telling(metric: Metric, y: np.ndarray, sizes: np.ndarray | None) -> float:
+def _telling(metric: Metric, y_true: np.ndarray, sizes: np.ndarray | None) -> float:
     """How many observations the bounds rest on.
 
     An area under a curve compares classes: it is known no better than the rarest of them. Groups of unlike sizes are worth
     fewer of one size (Kish 1965): one that is half of the rows is not half of the evidence.
     """
-    ones = np.ones(len(y), dtype=int) if sizes is None else sizes
-    classes = [ones[y == position] for position in np.unique(y)] if metric.kind == "rank" else [ones]
+    ones = np.ones(len(y_true), dtype=int) if sizes is None else sizes
+    classes = [ones[y_true == position] for position in np.unique(y_true)] if metric.kind == "rank" else [ones]
     return min(float(each.sum() ** 2 / (each**2).sum()) for each in classes)
 
 
@@ -176,7 +176,7 @@ class _Pool:
     `sizes` is how many rows each of them stands for; None: each for one.
     """
 
-    y: np.ndarray
+    y_true: np.ndarray
     candidate: np.ndarray
     production: np.ndarray
     rows: int
@@ -185,7 +185,7 @@ class _Pool:
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """How often each row was drawn, (count, rows with the virtual ones), multinomial; copies are counted."""
-        columns, real = len(self.y), self.rows * self.slots
+        columns, real = len(self.y_true), self.rows * self.slots
         filled = real + columns - self.rows
         index = rng.integers(0, filled, size=(count, filled // self.slots))
         if self.slots > 1:
@@ -197,7 +197,7 @@ class _Pool:
 
 
 def _pool(
-    metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.ndarray, sizes: np.ndarray | None
+    metric: Metric, y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray, sizes: np.ndarray | None
 ) -> _Pool:
     """The rows, and virtual ones: what the hold-out, being small, may have missed.
 
@@ -217,56 +217,56 @@ def _pool(
         typical = (
             None if sizes is None else np.full(2 * k, (sizes**2).sum() / sizes.sum())
         )  # as a row of the hold-out finds it
-        return _with_virtual_rows(y, candidate, production, virtual, k, sizes, typical)
-    groups = [np.arange(len(y))]
+        return _with_virtual_rows(y_true, candidate, production, virtual, k, sizes, typical)
+    groups = [np.arange(len(y_true))]
     if metric.kind == "rank":
         # Scores of two models have no common scale; ranks have, and an area under a curve depends on nothing else.
         candidate, production = _ranks(candidate), _ranks(production)
-        groups = [np.flatnonzero(y == position) for position in np.unique(y)]
-    gap = _gap(metric, y, candidate, production) * (1 if sizes is None else sizes)
+        groups = [np.flatnonzero(y_true == position) for position in np.unique(y_true)]
+    gap = _gap(metric, y_true, candidate, production) * (1 if sizes is None else sizes)
     widest = np.array([rows[gap[rows].argmax()] for rows in groups])
     virtual = (
-        np.concatenate([y[widest], y[widest]]),
+        np.concatenate([y_true[widest], y_true[widest]]),
         np.concatenate([candidate[widest], production[widest]]),
         np.concatenate([production[widest], candidate[widest]]),
     )
     widest_sizes = None if sizes is None else np.concatenate([sizes[widest], sizes[widest]])
-    return _with_virtual_rows(y, candidate, production, virtual, 1, sizes, widest_sizes)
+    return _with_virtual_rows(y_true, candidate, production, virtual, 1, sizes, widest_sizes)
 
 
-def _with_virtual_rows(y, candidate, production, virtual, slots: int, sizes, virtual_sizes) -> _Pool:
-    together = [np.concatenate(pair) for pair in zip((y, candidate, production), virtual, strict=True)]
+def _with_virtual_rows(y_true, candidate, production, virtual, slots: int, sizes, virtual_sizes) -> _Pool:
+    together = [np.concatenate(pair) for pair in zip((y_true, candidate, production), virtual, strict=True)]
     repeats = None if sizes is None else np.concatenate([sizes, virtual_sizes])
-    return _Pool(together[0], together[1], together[2], rows=len(y), slots=slots, sizes=repeats)
+    return _Pool(together[0], together[1], together[2], rows=len(y_true), slots=slots, sizes=repeats)
 
 
-def _gap(metric: Metric, y: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> np.ndarray:
+def _gap(metric: Metric, y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> np.ndarray:
     """How far the models are apart on each row, shape (n,): in the metric's own terms, else in their answers."""
     if metric.per_row is not None:
-        return np.abs(metric.per_row(y, candidate) - metric.per_row(y, production))
-    return np.abs(candidate - production).reshape(len(y), -1).max(axis=1)
+        return np.abs(metric.per_row(y_true, candidate) - metric.per_row(y_true, production))
+    return np.abs(candidate - production).reshape(len(y_true), -1).max(axis=1)
 
 
-def _ranks(prediction: np.ndarray) -> np.ndarray:
+def _ranks(y_pred: np.ndarray) -> np.ndarray:
     """The rank of each value in its column, equal values sharing the middle one."""
-    ranks = np.empty(prediction.shape)
-    for column in range(prediction.shape[1]):
-        _, inverse, counts = np.unique(prediction[:, column], return_inverse=True, return_counts=True)
+    ranks = np.empty(y_pred.shape)
+    for column in range(y_pred.shape[1]):
+        _, inverse, counts = np.unique(y_pred[:, column], return_inverse=True, return_counts=True)
         ranks[:, column] = (counts.cumsum() - (counts - 1) / 2)[inverse]
     return ranks
 
 
 def _resampled_differences(metric: Metric, pool: _Pool, resamples: int, seed: int) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        of_candidate = metric.on(pool.y, pool.candidate)
-        of_production = metric.on(pool.y, pool.production)
+        of_candidate = metric.on(pool.y_true, pool.candidate)
+        of_production = metric.on(pool.y_true, pool.production)
         parts = [of_candidate(weights) - of_production(weights) for weights in _draws(pool, resamples, seed)]
     return np.concatenate(parts)
 
 
 def _draws(pool: _Pool, resamples: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
-    step = max(1, CHUNK // len(pool.y))
+    step = max(1, CHUNK // len(pool.y_true))
     for start in range(0, resamples, step):
         yield pool.draw(min(step, resamples - start), rng)
 
@@ -322,7 +322,7 @@ def _by_thirds(held: np.ndarray, name: str) -> list[tuple[str, np.ndarray]]:
 
 def compare_slices(
     metric: Metric,
-    y: np.ndarray,
+    y_true: np.ndarray,
     candidate: np.ndarray,
     production: np.ndarray,
     masks: Sequence[tuple[str, np.ndarray]],
@@ -340,13 +340,13 @@ def compare_slices(
     distinct = [None if repeats is None else len(np.unique(repeats[mask])) for _, mask in masks]
     judged = [
         (int(mask.sum()) if groups is None else groups) >= minimum_rows
-        and not any(math.isnan(metric.value(y[mask], model[mask])) for model in (candidate, production))
+        and not any(math.isnan(metric.value(y_true[mask], model[mask])) for model in (candidate, production))
         for (_, mask), groups in zip(masks, distinct, strict=True)
     ]
     surer = 1 - (1 - confidence) / max(1, sum(judged))
     slices = []
     for (label, mask), is_judged, groups in zip(masks, judged, distinct, strict=True):
-        rows = y[mask], candidate[mask], production[mask]
+        rows = y_true[mask], candidate[mask], production[mask]
         copies = None if repeats is None else repeats[mask]
         comparison = compare(metric, *rows, confidence=surer, resamples=resamples, seed=seed, repeats=copies)
         slices.append(Slice(label, int(mask.sum()), is_judged, comparison, surer, groups))

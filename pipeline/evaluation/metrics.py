@@ -1,6 +1,6 @@
 """What is measured on the hold-out, per task, and how each figure moves when the hold-out is drawn again.
 
-Shapes, here and in the gate. `y`: (n,) class positions or values. `prediction`: (n, k) probabilities in sorted
+Shapes, here and in the gate. `y_true`: (n,) class positions or values. `y_pred`: (n, k) probabilities in sorted
 class order, or (n,) values. `weights`: (B, n), one row per resample, how often each row of the hold-out was drawn.
 A metric that is not defined (ROC AUC without a positive row, say) is NaN; so is every metric of a prediction that
 is not finite.
@@ -25,9 +25,9 @@ Extra = Mapping[str, tuple[Callable[[np.ndarray, np.ndarray], float], bool]]
 class Metric:
     """One figure.
 
-    `on(y, prediction)` does what is common to all resamples (sorting, say) and returns a function from weights (B, n)
+    `on(y_true, y_pred)` does what is common to all resamples (sorting, say) and returns a function from weights (B, n)
     to values (B,). `kind` is what a single row can change: its loss, whether it is a hit, its rank, or, for a team's
-    own metric, nobody knows what. `per_row(y, prediction)` says how each row fares, shape (n,), in units that are the
+    own metric, nobody knows what. `per_row(y_true, y_pred)` says how each row fares, shape (n,), in units that are the
     same for two models.
     """
 
@@ -37,16 +37,16 @@ class Metric:
     kind: Literal["loss", "hit", "rank", "own"]
     per_row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
-    def value(self, y: np.ndarray, prediction: np.ndarray) -> float:
+    def value(self, y_true: np.ndarray, y_pred: np.ndarray) -> float:
         """The metric over all rows, each once."""
-        return float(self.values(y, prediction, np.ones((1, len(y))))[0])
+        return float(self.values(y_true, y_pred, np.ones((1, len(y_true))))[0])
 
-    def values(self, y: np.ndarray, prediction: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def values(self, y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The metric under each row of weights, shape (B,)."""
-        if len(y) == 0 or not np.isfinite(prediction).all():
+        if len(y_true) == 0 or not np.isfinite(y_pred).all():
             return np.full(len(weights), np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.on(y, np.asarray(prediction, dtype=np.float64))(weights)
+            return self.on(y_true, np.asarray(y_pred, dtype=np.float64))(weights)
 
 
 def metrics_for(task: str, positive: int | None = None, extra: Extra | None = None) -> dict[str, Metric]:
@@ -67,7 +67,7 @@ def metrics_for(task: str, positive: int | None = None, extra: Extra | None = No
         if not (isinstance(own, tuple) and len(own) == 2 and callable(own[0]) and isinstance(own[1], bool)):
             raise ProjectError(
                 f"METRICS in project/model.py: {name} must be (function, higher_is_better), not {own!r}",
-                'write METRICS = {"cost": (cost, False)} with a function of (y, prediction)',
+                'write METRICS = {"cost": (cost, False)} with a function of (y_true, y_pred)',
             )
         metrics[name] = Metric(name, own[1], partial(_own, name, own[0]), "own")
     return metrics
@@ -83,10 +83,10 @@ def named(metrics: Mapping[str, Metric], name: str, where: str = "[gate] metric"
 
 
 def evaluate(
-    task: str, y: np.ndarray, prediction: np.ndarray, positive: int | None = None, extra: Extra | None = None
+    task: str, y_true: np.ndarray, y_pred: np.ndarray, positive: int | None = None, extra: Extra | None = None
 ) -> dict[str, float]:
     """Every metric of the task over all rows."""
-    return {name: metric.value(y, prediction) for name, metric in metrics_for(task, positive, extra).items()}
+    return {name: metric.value(y_true, y_pred) for name, metric in metrics_for(task, positive, extra).items()}
 
 
 def _of_task(task: str, positive: int | None) -> list[Metric]:
@@ -130,42 +130,42 @@ def _one_hot(positions: np.ndarray, k: int) -> np.ndarray:
 # --- a figure per row, and its mean ---
 
 
-def _mean(per_row: Callable, y: np.ndarray, prediction: np.ndarray) -> Resampled:
-    figures = per_row(y, prediction)
+def _mean(per_row: Callable, y_true: np.ndarray, y_pred: np.ndarray) -> Resampled:
+    figures = per_row(y_true, y_pred)
     return lambda weights: weights @ figures / weights.sum(axis=1)
 
 
-def _hits(y, probabilities):
-    return (probabilities.argmax(axis=1) == y).astype(np.float64)
+def _hits(y_true, y_pred):
+    return (y_pred.argmax(axis=1) == y_true).astype(np.float64)
 
 
-def _log_losses(y, probabilities):
+def _log_losses(y_true, y_pred):
     # A sure and wrong answer costs 36, not infinity; scikit-learn clips at the same place.
     tiny = np.finfo(np.float64).eps
-    return -np.log(np.clip(probabilities[np.arange(len(y)), y], tiny, 1 - tiny))
+    return -np.log(np.clip(y_pred[np.arange(len(y_true)), y_true], tiny, 1 - tiny))
 
 
-def _brier_losses(y, probabilities):
-    k = probabilities.shape[1]
-    squares = ((probabilities - _one_hot(y, k)) ** 2).sum(axis=1)
+def _brier_losses(y_true, y_pred):
+    k = y_pred.shape[1]
+    squares = ((y_pred - _one_hot(y_true, k)) ** 2).sum(axis=1)
     return squares / 2 if k == 2 else squares  # two classes: customarily the squared error of one probability
 
 
-def _absolute_errors(y, values):
-    return np.abs(y - values)
+def _absolute_errors(y_true, y_pred):
+    return np.abs(y_true - y_pred)
 
 
-def _squared_errors(y, values):
-    return (y - values) ** 2
+def _squared_errors(y_true, y_pred):
+    return (y_true - y_pred) ** 2
 
 
 # --- counts of the confusion matrix ---
 
 
-def _confusion(score: Callable, position: int | None, y: np.ndarray, probabilities: np.ndarray) -> Resampled:
+def _confusion(score: Callable, position: int | None, y_true: np.ndarray, y_pred: np.ndarray) -> Resampled:
     """A score of hits, predicted and actual rows: of one class, or the mean over the classes that occur."""
-    k = probabilities.shape[1]
-    truth, answer = _one_hot(y, k), _one_hot(probabilities.argmax(axis=1), k)
+    k = y_pred.shape[1]
+    truth, answer = _one_hot(y_true, k), _one_hot(y_pred.argmax(axis=1), k)
     if position is not None:
         truth, answer = truth[:, [position]], answer[:, [position]]
 
@@ -193,13 +193,13 @@ def _f1(hits, predicted, actual):
 # --- ranks ---
 
 
-def _rank(position: int | None, area: Callable, y: np.ndarray, probabilities: np.ndarray) -> Resampled:
+def _rank(position: int | None, area: Callable, y_true: np.ndarray, y_pred: np.ndarray) -> Resampled:
     """An area under a curve over falling thresholds; rows of equal score pass a threshold together."""
-    score = probabilities[:, position]
+    score = y_pred[:, position]
     order = np.argsort(-score, kind="stable")
-    is_positive = (y[order] == position).astype(np.float64)
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(y) - 1)
-    tied = len(ends) < len(y)
+    is_positive = (y_true[order] == position).astype(np.float64)
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(y_true) - 1)
+    tied = len(ends) < len(y_true)
 
     def resampled(weights):
         drawn = weights[:, order]
@@ -222,37 +222,37 @@ def _average_precision(hits, above):
     return gained / hits[:, -1]
 
 
-def _one_against_rest(y, probabilities):
-    each = [_rank(position, _area, y, probabilities) for position in range(probabilities.shape[1])]
+def _one_against_rest(y_true, y_pred):
+    each = [_rank(position, _area, y_true, y_pred) for position in range(y_pred.shape[1])]
     return lambda weights: np.mean([resampled(weights) for resampled in each], axis=0)
 
 
-def _placements(y, probabilities):
+def _placements(y_true, y_pred):
     """Share of the rows of other classes that a row outranks in its own class's column; a tie counts half."""
-    placements = np.empty(len(y))
-    for position in np.unique(y):
-        score, own = probabilities[:, position], y == position
+    placements = np.empty(len(y_true))
+    for position in np.unique(y_true):
+        score, own = y_pred[:, position], y_true == position
         others = np.sort(score[~own])
         ahead = np.searchsorted(others, score[own], "left") + np.searchsorted(others, score[own], "right")
         placements[own] = ahead / max(1, 2 * len(others))
     return placements
 
 
-def _leverages(position: int | None, y: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def _leverages(position: int | None, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """How average precision would move if a row counted a little more, times the number of positive rows.
 
     The precision at a positive row's own threshold, against the average; and what the row does to the precision at the
     thresholds from there on down, where a positive row is one more hit and a negative one a miss.
     """
-    falling = -probabilities[:, position]
+    falling = -y_pred[:, position]
     order = np.argsort(falling, kind="stable")
-    is_positive, sorted_falling = y[order] == position, falling[order]
+    is_positive, sorted_falling = y_true[order] == position, falling[order]
     first, above = (np.searchsorted(sorted_falling, sorted_falling, side) for side in ("left", "right"))
     hits = is_positive.cumsum()[above - 1]
     precision = hits / above
     per_hit = np.where(is_positive, (above - hits) / above**2, 0)[::-1].cumsum()[::-1][first]
     per_miss = np.where(is_positive, hits / above**2, 0)[::-1].cumsum()[::-1][first]
-    leverages = np.empty(len(y))
+    leverages = np.empty(len(y_true))
     leverages[order] = np.where(is_positive, precision - precision[is_positive].mean() + per_hit, -per_miss)
     return leverages
 
@@ -260,14 +260,14 @@ def _leverages(position: int | None, y: np.ndarray, probabilities: np.ndarray) -
 # --- regression ---
 
 
-def _rmse(y, values):
-    mean = _mean(_squared_errors, y, values)
+def _rmse(y_true, y_pred):
+    mean = _mean(_squared_errors, y_true, y_pred)
     return lambda weights: np.sqrt(mean(weights))
 
 
-def _r2(y, values):
+def _r2(y_true, y_pred):
     # About the mean of all rows, so that the sum of squares can be had from two sums without losing digits.
-    centred, squares = y - y.mean(), _squared_errors(y, values)
+    centred, squares = y_true - y_true.mean(), _squared_errors(y_true, y_pred)
 
     def resampled(weights):
         total = weights @ centred**2 - (weights @ centred) ** 2 / weights.sum(axis=1)
@@ -276,8 +276,8 @@ def _r2(y, values):
     return resampled
 
 
-def _median_absolute_error(y, values):
-    errors = np.abs(y - values)
+def _median_absolute_error(y_true, y_pred):
+    errors = np.abs(y_true - y_pred)
     order = np.argsort(errors, kind="stable")
     errors = errors[order]
 
@@ -292,14 +292,14 @@ def _median_absolute_error(y, values):
 # --- the team's own ---
 
 
-def _own(name: str, function: Callable, y: np.ndarray, prediction: np.ndarray) -> Resampled:
+def _own(name: str, function: Callable, y_true: np.ndarray, y_pred: np.ndarray) -> Resampled:
     """A function that knows no weights is called once per resample, with each row as often as it was drawn."""
 
     def resampled(weights):
-        rows = np.arange(len(y))
+        rows = np.arange(len(y_true))
         with in_project(f"metric {name} in project/model.py"):
             drawn = (np.repeat(rows, counts.astype(int)) for counts in weights)
-            return np.array([float(function(y[index], prediction[index])) for index in drawn])
+            return np.array([float(function(y_true[index], y_pred[index])) for index in drawn])
 
     return resampled
 

@@ -1,6 +1,6 @@
 """Figures of a model on the hold-out, alone or beside production; every function returns a matplotlib Figure.
 
-Shapes as in pipeline/evaluation/metrics.py: y (n,) class positions or values, predictions (n, k) probabilities or (n,)
+Shapes as in pipeline/evaluation/metrics.py: y_true (n,) class positions or values, predictions (n, k) probabilities or (n,)
 values. Nothing here keeps state: figures are made without pyplot, and the same data gives the same PNG bytes.
 """
 
@@ -60,7 +60,7 @@ def figures_for(
     task: str,
     classes: Sequence[str],
     positive: int | None,
-    y: np.ndarray,
+    y_true: np.ndarray,
     candidate: np.ndarray,
     production: np.ndarray | None = None,
     importance: Mapping[str, float] | None = None,
@@ -69,21 +69,21 @@ def figures_for(
 
     `positive` is the position of the positive class (binary only), `classes` is empty for a regression.
     """
-    finite = np.ones(len(y), dtype=bool)
-    for prediction in (candidate, production):
-        if prediction is not None:
-            finite &= np.isfinite(prediction.reshape(len(y), -1)).all(axis=1)
-    y, candidate = y[finite], candidate[finite]
+    finite = np.ones(len(y_true), dtype=bool)
+    for y_pred in (candidate, production):
+        if y_pred is not None:
+            finite &= np.isfinite(y_pred.reshape(len(y_true), -1)).all(axis=1)
+    y_true, candidate = y_true[finite], candidate[finite]
     production = None if production is None else production[finite]
     figures = {}
-    if len(y) and task == "regression":
-        figures["predicted_against_actual"] = predicted_against_actual(y, candidate, production)
-        figures["residuals"] = residuals(y, candidate, production)
-    elif len(y):
-        figures["confusion_matrix"] = confusion_matrix(y, candidate, classes, production)
-        figures["roc"] = roc(y, candidate, classes, positive, production)
-        figures["precision_recall"] = precision_recall(y, candidate, classes, positive, production)
-        figures["calibration"] = calibration(y, candidate, classes, positive, production)
+    if len(y_true) and task == "regression":
+        figures["predicted_against_actual"] = predicted_against_actual(y_true, candidate, production)
+        figures["residuals"] = residuals(y_true, candidate, production)
+    elif len(y_true):
+        figures["confusion_matrix"] = confusion_matrix(y_true, candidate, classes, production)
+        figures["roc"] = roc(y_true, candidate, classes, positive, production)
+        figures["precision_recall"] = precision_recall(y_true, candidate, classes, positive, production)
+        figures["calibration"] = calibration(y_true, candidate, classes, positive, production)
     if importance:
         figures["feature_importance"] = feature_importance(importance, "R²" if task == "regression" else "log loss")
     return figures
@@ -139,7 +139,7 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 @_styled
 def confusion_matrix(
-    y: np.ndarray, candidate: np.ndarray, classes: Sequence[str], production: np.ndarray | None = None
+    y_true: np.ndarray, candidate: np.ndarray, classes: Sequence[str], production: np.ndarray | None = None
 ) -> Figure:
     """Rows of the hold-out by actual and predicted class; a cell's shade is its share of the actual class."""
     k = len(classes)
@@ -147,9 +147,9 @@ def confusion_matrix(
     models = _models(candidate, production)
     figure, panels = _figure("Confusion matrix", side * len(models) + 0.6, side + 0.4, len(models))
     step = -(-k // 25)
-    for axes, (name, prediction) in zip(panels, models.items(), strict=True):
+    for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
         counts = np.zeros((k, k), dtype=int)
-        np.add.at(counts, (y, prediction.argmax(axis=1)), 1)
+        np.add.at(counts, (y_true, y_pred.argmax(axis=1)), 1)
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(k, k) if k <= 25 else ():
@@ -172,14 +172,14 @@ def confusion_matrix(
         axes.set_yticks(range(0, k, step), names[::step])
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set(title=f"{name}, {len(y):,} rows", xlabel="predicted class")
+        axes.set(title=f"{name}, {len(y_true):,} rows", xlabel="predicted class")
     panels[0].set_ylabel("actual class")
     return figure
 
 
 @_styled
 def roc(
-    y: np.ndarray,
+    y_true: np.ndarray,
     candidate: np.ndarray,
     classes: Sequence[str],
     positive: int | None = None,
@@ -191,7 +191,7 @@ def roc(
         false_positive, true_positive, _ = roc_curve(hit, score)
         return false_positive, true_positive, roc_auc_score(hit, score)
 
-    figure, panels = _curves("ROC curve", "area", curve, y, candidate, classes, positive, production)
+    figure, panels = _curves("ROC curve", "area", curve, y_true, candidate, classes, positive, production)
     for axes in panels:
         axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
         axes.set_xlabel("false positive rate")
@@ -201,7 +201,7 @@ def roc(
 
 @_styled
 def precision_recall(
-    y: np.ndarray,
+    y_true: np.ndarray,
     candidate: np.ndarray,
     classes: Sequence[str],
     positive: int | None = None,
@@ -214,34 +214,34 @@ def precision_recall(
         return recall, precision, average_precision_score(hit, score)
 
     title = "Precision and recall"
-    figure, panels = _curves(title, "average precision", curve, y, candidate, classes, positive, production)
+    figure, panels = _curves(title, "average precision", curve, y_true, candidate, classes, positive, production)
     for axes in panels:
         axes.set_xlabel("recall (share of the class that is found)")
     panels[0].set_ylabel("precision (share of the found that is right)")
     return figure
 
 
-def _curves(title, area_name, curve, y, candidate, classes, positive, production) -> tuple[Figure, list[Axes]]:
+def _curves(title, area_name, curve, y_true, candidate, classes, positive, production) -> tuple[Figure, list[Axes]]:
     """Binary: a line per model in one panel. Else: a panel per model with a line per class."""
     models = _models(candidate, production)
     if positive is not None:
         figure, panels = _figure(f"{title} of class {_plain(classes[positive])}", 5, 4.9, 1)
-        for name, prediction in models.items():
-            _curve(panels[0], name, area_name, curve, y == positive, prediction[:, positive], **_line(name))
+        for name, y_pred in models.items():
+            _curve(panels[0], name, area_name, curve, y_true == positive, y_pred[:, positive], **_line(name))
     else:
-        frequent = np.argsort(-np.bincount(y, minlength=len(classes)), kind="stable")[:MOST_CLASSES]
+        frequent = np.argsort(-np.bincount(y_true, minlength=len(classes)), kind="stable")[:MOST_CLASSES]
         some = f", the {MOST_CLASSES} most frequent of {len(classes)}" if len(classes) > MOST_CLASSES else ""
         figure, panels = _figure(
             f"{title}: each class against the rest{some}", 4.6 * len(models) + 0.4, 4.9, len(models)
         )
-        for axes, (name, prediction) in zip(panels, models.items(), strict=True):
+        for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
             for order, position in enumerate(sorted(frequent)):
                 line = {
                     "color": CLASS_COLOURS[order % len(CLASS_COLOURS)],
                     "linestyle": CLASS_DASHES[order % len(CLASS_DASHES)],
                 }
                 label = _plain(classes[position], 20)
-                _curve(axes, label, area_name, curve, y == position, prediction[:, position], **line)
+                _curve(axes, label, area_name, curve, y_true == position, y_pred[:, position], **line)
             axes.set_title(name)
     for axes in panels:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
@@ -261,7 +261,7 @@ def _curve(axes: Axes, label: str, area_name: str, curve: Callable, hit: np.ndar
 
 @_styled
 def calibration(
-    y: np.ndarray,
+    y_true: np.ndarray,
     candidate: np.ndarray,
     classes: Sequence[str],
     positive: int | None = None,
@@ -282,9 +282,9 @@ def calibration(
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     edges = np.linspace(0, 1, 11)
     above.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
-    for name, prediction in models.items():
-        score = prediction.max(axis=1) if positive is None else prediction[:, positive]
-        hit = prediction.argmax(axis=1) == y if positive is None else y == positive
+    for name, y_pred in models.items():
+        score = y_pred.max(axis=1) if positive is None else y_pred[:, positive]
+        hit = y_pred.argmax(axis=1) == y_true if positive is None else y_true == positive
         bins = np.clip(np.digitize(score, edges) - 1, 0, 9)
         rows = np.bincount(bins, minlength=10)
         seen = rows > 0
@@ -311,16 +311,18 @@ def calibration(
 
 
 @_styled
-def predicted_against_actual(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
+def predicted_against_actual(y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: what was predicted over what it was; on the line the two are equal."""
-    logarithmic = skewed(y)
-    models, edge = _positive(_models(candidate, production), y) if logarithmic else (_models(candidate, production), {})
+    logarithmic = skewed(y_true)
+    models, edge = (
+        _positive(_models(candidate, production), y_true) if logarithmic else (_models(candidate, production), {})
+    )
     figure, panels = _figure("Predicted against actual value", 4.6 * len(models) + 0.4, 4.9, len(models))
-    everything = np.concatenate([y, *models.values()])
+    everything = np.concatenate([y_true, *models.values()])
     low, high = everything.min(), everything.max()
     low, high = np.exp(_padded(np.log(low), np.log(high))) if logarithmic else _padded(low, high)
-    for axes, (name, prediction) in zip(panels, models.items(), strict=True):
-        _scatter(axes, name, y, prediction, logarithmic, edge.get(name, 0))
+    for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
+        _scatter(axes, name, y_true, y_pred, logarithmic, edge.get(name, 0))
         axes.plot([low, high], [low, high], color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="actual, in units of the target")
     panels[0].set_ylabel("predicted, in units of the target")
@@ -328,15 +330,17 @@ def predicted_against_actual(y: np.ndarray, candidate: np.ndarray, production: n
 
 
 @_styled
-def residuals(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
+def residuals(y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: the error over what was predicted; a pattern is what the model did not learn."""
-    logarithmic = skewed(y)
-    models, edge = _positive(_models(candidate, production), y) if logarithmic else (_models(candidate, production), {})
+    logarithmic = skewed(y_true)
+    models, edge = (
+        _positive(_models(candidate, production), y_true) if logarithmic else (_models(candidate, production), {})
+    )
     title = "Residuals as ratios" if logarithmic else "Residuals"
     figure, panels = _figure(title, 4.6 * len(models) + 0.4, 4.2, len(models), sharex=True, sharey=True)
-    for axes, (name, prediction) in zip(panels, models.items(), strict=True):
+    for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
         _scatter(
-            axes, name, prediction, y / prediction if logarithmic else y - prediction, logarithmic, edge.get(name, 0)
+            axes, name, y_pred, y_true / y_pred if logarithmic else y_true - y_pred, logarithmic, edge.get(name, 0)
         )
         axes.axhline(1 if logarithmic else 0, color=QUIET, linewidth=1, linestyle=(0, (1, 3)))
         axes.set_xlabel("predicted, in units of the target")
@@ -344,11 +348,11 @@ def residuals(y: np.ndarray, candidate: np.ndarray, production: np.ndarray | Non
     return figure
 
 
-def skewed(y: np.ndarray) -> bool:
+def skewed(y_true: np.ndarray) -> bool:
     """Whether values are all positive and lie more evenly on a logarithmic axis: prices, durations, counts of people."""
-    if len(y) < 3 or y.min() <= 0 or y.min() == y.max():
+    if len(y_true) < 3 or y_true.min() <= 0 or y_true.min() == y_true.max():
         return False
-    plain, logarithmic = _skewness(y), _skewness(np.log(y))
+    plain, logarithmic = _skewness(y_true), _skewness(np.log(y_true))
     return plain > 1.5 and abs(logarithmic) < plain / 2
 
 
@@ -357,9 +361,9 @@ def _skewness(values: np.ndarray) -> float:
     return float((centred**3).mean() / (centred**2).mean() ** 1.5)
 
 
-def _positive(models: Mapping[str, np.ndarray], y: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def _positive(models: Mapping[str, np.ndarray], y_true: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Predictions as a logarithmic axis can show them, and how many of each model were moved to its lower edge."""
-    edge = y.min() / 2
+    edge = y_true.min() / 2
     return {name: np.maximum(answers, edge) for name, answers in models.items()}, {
         name: int((answers < edge).sum()) for name, answers in models.items()
     }

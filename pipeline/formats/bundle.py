@@ -20,6 +20,7 @@ from pipeline.errors import StageError
 
 PAPERS = ("contract.json", "golden.json", "reference.json")
 MODELS = ("model.onnx", "model.skops")
+PREDICTIONS = "holdout_predictions.npy"
 CATEGORIES = 50  # texts of a column that are listed in the contract, which anybody may read
 ROWS_OF_A_CATEGORY = 5  # on average: what stands in fewer rows may be a name, or somebody's words
 LONGEST_CATEGORY = 100  # characters
@@ -53,6 +54,19 @@ def model_files(folder: Path) -> dict[str, bytes]:
         )
     code = sorted(path for path in (folder / "code").rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in [folder / names[0], *code]}
+
+
+def save_predictions(folder: Path, y_pred: np.ndarray) -> None:
+    """Keep the trained model's answers on the hold-out beside the content files, which they are none of."""
+    np.save(folder / PREDICTIONS, y_pred)
+
+
+def predictions(folder: Path) -> np.ndarray:
+    """These answers; raises StageError when they are missing, as where an older release has trained."""
+    try:
+        return np.load(folder / PREDICTIONS, allow_pickle=False)
+    except FileNotFoundError:
+        raise StageError(f"{folder.name}/{PREDICTIONS} is missing", "run `make train` again") from None
 
 
 def model_hash(folder: Path) -> str:
@@ -172,7 +186,7 @@ def _categories(column: pd.Series) -> list[str]:
 
 def golden(
     dataset: Dataset,
-    prediction: np.ndarray,
+    y_pred: np.ndarray,
     tolerance: float,
     more: Sequence[tuple[pd.DataFrame, np.ndarray]] = (),
     alone: Callable[[pd.DataFrame], np.ndarray] | None = None,
@@ -184,15 +198,15 @@ def golden(
     """
     held = np.flatnonzero(dataset.holdout)
     spread = np.linspace(0, len(held) - 1, min(GOLDEN_ROWS, len(held))).astype(int)
-    if prediction.ndim == 2:
-        clear = _clear(prediction, tolerance)
-        lead = _lead(prediction)
+    if y_pred.ndim == 2:
+        clear = _clear(y_pred, tolerance)
+        lead = _lead(y_pred)
         sensitive = clear[np.argsort(lead[clear], kind="stable")[:SENSITIVE_ROWS]]
         spread = np.intersect1d(spread, clear)
     else:
-        sensitive = np.argsort(prediction, kind="stable")[[0, -1]]
+        sensitive = np.argsort(y_pred, kind="stable")[[0, -1]]
     chosen = np.union1d(spread, sensitive)
-    parts = [(dataset.features.iloc[held[chosen]], prediction[chosen])]
+    parts = [(dataset.features.iloc[held[chosen]], y_pred[chosen])]
     for rows, answers in more:
         usable = _clear(answers, tolerance)
         some = usable[np.unique(np.linspace(0, len(usable) - 1, min(MORE_ROWS, len(usable))).astype(int))]
@@ -225,10 +239,10 @@ def _confirmed(rows: pd.DataFrame, answers: np.ndarray, again: np.ndarray, toler
     return rows[near], answers[near]
 
 
-def _answer(dataset: Dataset, prediction: Any) -> dict[str, Any]:
+def _answer(dataset: Dataset, y_pred: Any) -> dict[str, Any]:
     if dataset.classes:
-        return {"label": dataset.classes[int(prediction.argmax())], "probabilities": prediction.tolist()}
-    return {"value": float(prediction)}
+        return {"label": dataset.classes[int(y_pred.argmax())], "probabilities": y_pred.tolist()}
+    return {"value": float(y_pred)}
 
 
 def golden_inputs(dataset: Dataset, rows: np.ndarray) -> list[list[Any]]:

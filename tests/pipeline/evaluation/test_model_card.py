@@ -23,7 +23,9 @@ def settings_of(**words):
 
 def card(task: str = "binary", run: dict | None = None, words: dict | None = None, **changes) -> str:
     """The card of a real evaluation, with keys changed."""
-    return model_card.markdown(record.of_plain(evaluation(task, **changes)), RUN | (run or {}), DATA, settings_of(**(words or {})))
+    return model_card.markdown(
+        record.of_plain(evaluation(task, **changes)), RUN | (run or {}), DATA, settings_of(**(words or {}))
+    )
 
 
 def section(text: str, heading: str) -> str:

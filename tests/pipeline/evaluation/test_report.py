@@ -536,9 +536,7 @@ def test_html_needs_nothing_from_anywhere(name):
 
 def test_html_is_the_same_text_every_time():
     """The page holds no date and no random identifier."""
-    assert html(state("accept"), DATA, RUN, {"roc": PNG}) == html(
-        state("accept"), DATA, RUN, {"roc": PNG}
-    )
+    assert html(state("accept"), DATA, RUN, {"roc": PNG}) == html(state("accept"), DATA, RUN, {"roc": PNG})
 
 
 def test_every_picture_has_words_and_wide_ones_get_the_width():

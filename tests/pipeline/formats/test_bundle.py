@@ -47,7 +47,7 @@ def content(tmp_path):
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f'{{"{name}": 1}}')
-    (folder / "holdout.npy").write_text("stays where it is")
+    (folder / bundle.PREDICTIONS).write_text("stays where it is")
     return folder
 
 
