@@ -4,8 +4,9 @@
     python evaluate.py --first  # start anew after the production version was deleted in MLflow
     make evaluate COLUMNS=changed  # the columns are meant to differ from production's: the limits alone decide
 
-Writes build/evaluation.json (the verdict and all it rests on), build/report.md and build/report.html. Exits 0 whatever it
-decides: `make gate` turns the verdict into an exit status, after the report is out.
+Asks both models as the service asks them. Writes build/evaluation.json (the verdict and all it rests on), build/report.md,
+build/report.html and build/plots/, and adds metrics and figures to the candidate's run in MLflow. Exits 0 whatever it decides:
+`make gate` turns the verdict into an exit status, after the report is out.
 """
 
 import argparse
@@ -13,18 +14,20 @@ import math
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.artifacts import BUILD, read_json, write_text
+from pipeline.artifacts import BUILD, read_json, replace_directory, write_text
 from pipeline.data import drift
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.data.split import is_holdout
 from pipeline.errors import PortabilityError, ProjectError, RegistryError, SlipwayError, StageError, edge, reason
-from pipeline.evaluation import gate, metrics, plots, record, report
+from pipeline.evaluation import gate, importance, metrics, plots, record, report
 from pipeline.evaluation.record import (
     BestSoFar,
     Candidate,
@@ -34,18 +37,29 @@ from pipeline.evaluation.record import (
     DataChange,
     Evaluation,
     Format,
+    Importance,
     InProduction,
     LimitRow,
     MetricRow,
     SliceRow,
 )
-from pipeline.formats import bundle, choose, onnx_model
+from pipeline.formats import bundle, choose
 from pipeline.registry import run_title, versions
 from pipeline.registry.deployment_record import last_deployment
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import TRAINING, Settings, load_settings
 
 COMMON_ROWS = 20  # below this the rows that neither model trained on say nothing
+
+
+@dataclass(frozen=True)
+class Served:
+    """The candidate as the service runs it: its answers on the hold-out, and its checks beside the trained model."""
+
+    files: dict[str, bytes]
+    contract: dict
+    y_pred: np.ndarray
+    checks: list[gate.Check]
 
 
 @dataclass(frozen=True)
@@ -70,152 +84,95 @@ class BestVersion:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Measures:
+    """What is measured on the hold-out, which metric decides, and how bounds are drawn; `repeats` numbers the groups of alike rows."""
+
+    known: dict[str, metrics.Metric]
+    decides: metrics.Metric
+    y_true: np.ndarray
+    repeats: np.ndarray | None
+    bounds: dict[str, Any]
+
+    def drawn(self, rows: np.ndarray) -> dict[str, Any]:
+        """How bounds are drawn on some of the rows (mask over the hold-out)."""
+        return self.bounds | {"repeats": None if self.repeats is None else self.repeats[rows]}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The candidate's metrics; and, on `rows` (mask over the hold-out), both models by every metric and on every slice."""
+
+    values: dict[str, float]
+    rows: np.ndarray
+    production: np.ndarray | None  # y_pred on these rows; None: nothing could be compared
+    identical: bool = False
+    comparisons: Mapping[str, gate.Comparison] = field(default_factory=dict)
+    slices: tuple[gate.Slice, ...] = ()
+    best: BestVersion | None = None
+    beside_best: gate.Best | None = None
+
+
 @edge
 def main(argv: list[str] | None = None) -> None:
     """Judge the candidate of build/ and write the verdict and the report."""
+    options = asked(argv)
+    (BUILD / record.NAME).unlink(missing_ok=True)  # an older verdict must not speak for this candidate
+    settings = load_settings()
+    dataset = load_dataset(settings)
+    run, data = read_json(BUILD / "run.json"), read_json(BUILD / "data.json")
+
+    # The candidate as it will be served, and the production model on the same rows.
+    served = candidate(settings, dataset, run)
+    measures = to_measure(settings, dataset)
+    client = versions.connect(settings)
+    production = in_production(client, settings, dataset, options.first, measures.repeats)
+    found = findings(client, settings, dataset, measures, served.y_pred, production)
+
+    # The verdict.
+    problem = rolled_back(client, settings, run) or (production.problem if production else None)
+    evidence = gate.Evidence(
+        value=found.values[measures.decides.name],
+        first=production is None,
+        limits=gate.judge_limits(settings.gate.limits, found.values, measures.known),
+        checks=served.checks,
+        identical=found.identical,
+        comparison=found.comparisons.get(measures.decides.name),
+        slices=found.slices,
+        best=found.beside_best,
+        production_problem=problem,
+        columns_changed=options.columns == "changed",
+    )
+    evaluation = record_of(
+        settings, dataset, run, served, measures, production, found, evidence, next_version(client, settings, run)
+    )
+
+    # What people and later stages read.
+    columns = column_importance(settings, dataset, served)
+    pictures = draw(settings, dataset, measures, found, served.y_pred, evaluation, columns)
+    tell_mlflow(client, settings, run, evaluation, columns)
+    write_text(BUILD / "report.md", report.markdown(evaluation, data))
+    write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
+    record.write(BUILD, evaluation)
+    say(evaluation, evidence)
+
+
+def asked(argv: list[str] | None) -> argparse.Namespace:
+    """What the user asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--first", action="store_true", help="start anew when production's version was deleted")
     parser.add_argument(
         "--columns", choices=("unchanged", "changed"), default="unchanged",
         help="changed: where production needs columns that the data lacks, [gate.limits] alone decide",
     )  # fmt: skip
-    options = parser.parse_args(argv)
-
-    # The candidate: what train.py left, on the data it was trained on.
-    (BUILD / record.NAME).unlink(missing_ok=True)  # an older verdict must not speak for this candidate
-    settings = load_settings()
-    dataset = load_dataset(settings)
-    run, data = read_json(BUILD / "run.json"), read_json(BUILD / "data.json")
-    y_pred, checks = candidate(settings, dataset, run)
-    y_true = dataset.y[dataset.holdout]
-    together = settings.gate.repeated_rows == "together"
-    repeats = gate.repeated(dataset.features[dataset.holdout], y_true) if together else None
-
-    # The production model, on the same rows.
-    client = versions.connect(settings)
-    production = in_production(client, settings, dataset, options.first, repeats)
-    common = production.rows if production and not production.problem else np.ones(len(y_true), dtype=bool)
-
-    # Every metric with its interval, the slices, and the verdict.
-    positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
-    metrics.check_names(settings, list(dataset.features), metrics.of_project())
-    known = metrics.metrics_for(settings.data.task, positive, metrics.of_project())
-    metric = metrics.named(known, settings.gate.metric)
-    values = {name: one.value(y_true, y_pred) for name, one in known.items()}
-    dummy = {name: of_baseline(one, y_true, baseline(dataset)) for name, one in known.items()}
-    drawn: dict[str, Any] = {
-        "confidence": settings.gate.confidence,
-        "resamples": settings.gate.resamples,
-        "seed": settings.train.seed,
-        "repeats": None if repeats is None else repeats[common],
-    }
-    both = (y_pred[common], production.y_pred) if production and not production.problem else None
-    comparisons = (
-        {name: gate.compare(one, y_true[common], *both, **drawn) for name, one in known.items()} if both else {}
-    )
-    slices = (
-        gate.compare_slices(
-            metric, y_true[common], *both, slice_masks(settings, dataset, common),
-            minimum_rows=settings.gate.slice_rows, **drawn,
-        )
-        if both
-        else []
-    )  # fmt: skip
-    best = best_version(client, settings, dataset, production, repeats) if both and production else None
-    beside_best = compare_with_best(best, metric, y_true, y_pred, repeats, drawn) if best and not best.problem else None
-    limits = gate.judge_limits(settings.gate.limits, values, known)
-    rules = gate.Rules(
-        metric.name,
-        metric.higher_is_better,
-        settings.gate.policy,
-        settings.gate.margin,
-        settings.gate.confidence,
-    )
-    evidence = gate.Evidence(
-        value=values[metric.name],
-        first=production is None,
-        limits=limits,
-        checks=checks,
-        identical=both is not None and gate.identical(*both),
-        comparison=comparisons.get(metric.name),
-        slices=slices,
-        best=beside_best,
-        production_problem=rolled_back(client, settings, run) or (production.problem if production else None),
-        columns_changed=options.columns == "changed",
-    )
-    verdict = gate.decide(evidence, rules)
-    by_limits = gate.judged_by_limits(evidence)
-    if evidence.columns_changed and not by_limits:
-        print("COLUMNS=changed is ignored: the columns are not what stands between the candidate and production")
-    contract = read_json(BUILD / "model" / "contract.json")
-
-    # What people and later stages read.
-    evaluation = Evaluation(
-        name=settings.name,
-        task=settings.data.task,
-        metric=metric.name,
-        higher_is_better=metric.higher_is_better,
-        verdict=verdict.verdict,
-        reasons=list(verdict.reasons),
-        first=production is None,
-        judged_by="limits" if by_limits else "comparison" if production else "first",
-        settings_hash=settings.fingerprint(*TRAINING, "gate"),
-        candidate=Candidate(**{key: run[key] for key in Candidate.__struct_fields__}),
-        production=production.facts if production else None,
-        data=production.data if production else None,
-        next_version=next_version(client, settings, run),
-        rows=int(common.sum()),
-        distinct_rows=distinct(common, repeats),
-        policy=settings.gate.policy,
-        margin=settings.gate.margin,
-        confidence=settings.gate.confidence,
-        resamples=settings.gate.resamples,
-        comparison=Comparison(metric=metric.name, **comparisons[metric.name].plain()) if both else None,
-        metrics=[
-            metric_row(
-                one,
-                values[name],
-                comparisons.get(name),
-                gate.interval(one, y_true[common], y_pred[common], **drawn),
-                dummy[name],
-            )
-            for name, one in known.items()
-        ],
-        best=best_row(best, beside_best) if best else None,
-        best_version=best_afterwards(production, beside_best, comparisons.get(metric.name), rules),
-        slices=[slice_row(one, rules) for one in slices],
-        limits=[LimitRow(**asdict(one) | {"value": or_none(one.value), "success": one.success}) for one in limits],
-        checks=[CheckRow(**asdict(one), success=one.success) for one in checks],
-        format=Format(contract["format"], contract["format_reason"]),
-    )
-    figures = plots.figures_for(
-        settings.data.task, dataset.classes, positive, y_true[common], y_pred[common],
-        production=both[1] if both else None, importance=read_json(BUILD / "model" / "feature_importance.json"),
-    )  # fmt: skip
-    if both:
-        figures["comparison"] = plots.comparison(evaluation)
-    pictures = {name: plots.to_png(figure) for name, figure in figures.items()}
-    write_text(BUILD / "report.md", report.markdown(evaluation, data))
-    write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
-    record.write(BUILD, evaluation)
-    remember(client, run["run_id"], production.data if production else None)
-    client.set_tag(run["run_id"], "judged_by", evaluation.judged_by)
-    registered = versions.by_digest(client, settings.name, run["model_digest"])
-    run_title.tell(client, run["run_id"], verdict.verdict, registered.number if registered else None)
-    print("report: build/report.html")
-    if distinct(common, repeats) < common.sum():
-        print(f"  {report.repeated_rows(evaluation)}")
-    if evaluation.best and evaluation.best.problem:
-        print(f"  {report.best_not_compared(evaluation.best)}")
-    for why in verdict.reasons:
-        print(f"  {why}")
-    if contract["format_reason"]:
-        print(f"  Served by scikit-learn, not as ONNX: {contract['format_reason']}.")
-    print(f"verdict: {verdict.verdict}")
+    return parser.parse_args(argv)
 
 
-def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarray, list[gate.Check]]:
-    """The portable model's answers on the hold-out, and its checks against the trained one.
+# --- the candidate ---
+
+
+def candidate(settings: Settings, dataset: Dataset, run: dict) -> Served:
+    """The candidate's answers on the hold-out, and its checks against the trained model.
 
     What train.py found in its other trials is taken from run.json: it is about these very bytes.
     """
@@ -224,20 +181,77 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> tuple[np.ndarr
         raise StageError("pipeline.toml was changed since the model was trained", "run `make train`")
     if run["data_hash"] != dataset.hash or bundle.digest(folder) != run["model_digest"]:
         raise StageError("build/model is not of build/run.json and the present data", "run `make train`")
-    trained = bundle.predictions(folder)
-    contract, rows = read_json(folder / "contract.json"), dataset.features[dataset.holdout]
-    y_pred, latency = choose.predict(bundle.model_files(folder), contract, rows, choose.CALLS)
-    parity = onnx_model.parity(trained, y_pred, settings.gate.parity)
+    contract, files, tolerance = read_json(folder / "contract.json"), bundle.model_files(folder), settings.gate.parity
+    trial = choose.on_holdout(dataset, bundle.predictions(folder))
+    measured = choose.measure(files, contract, [trial], tolerance, choose.CALLS)
+    (y_pred,), (parity,) = measured.answers, measured.parity
     elsewhere = [one for one in run["trials"] if one["where"] != choose.HOLDOUT]
     labels = [gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows")]
     checks = [
         *(labels if dataset.classes else []),
-        gate.Check("parity", finite(parity.difference), settings.gate.parity),
-        *(gate.Check(f"parity {one['where']}", finite(one["difference"]), settings.gate.parity) for one in elsewhere),
-        gate.Check("latency", latency, settings.gate.max_latency_ms, "ms"),
+        gate.Check("parity", finite(parity.difference), tolerance),
+        *(gate.Check(f"parity {one['where']}", finite(one["difference"]), tolerance) for one in elsewhere),
+        gate.Check("latency", measured.milliseconds, settings.gate.max_latency_ms, "ms"),
         gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
     ]
-    return y_pred, checks
+    return Served(files, contract, y_pred, checks)
+
+
+def column_importance(settings: Settings, dataset: Dataset, served: Served) -> dict[str, float]:
+    """By how much the served model's score falls when a column is shuffled."""
+    rows, shuffles = importance.counts(dataset)
+    if rows < dataset.holdout.sum() or shuffles < importance.MOST_SHUFFLES:
+        print(f"feature importance: {rows} of the held-out rows, {shuffles} shuffles of each column")
+
+    def ask(frames):
+        return choose.ask(served.files, served.contract, frames, each=True)[0]
+
+    return importance.feature_importance(ask, dataset, settings.train.seed, rows, shuffles)
+
+
+# --- what is measured ---
+
+
+def to_measure(settings: Settings, dataset: Dataset) -> Measures:
+    """The metrics of the task and the team's own, the one that decides, and how bounds are drawn."""
+    positive = position_of_positive(settings, dataset)
+    own = metrics.of_project()
+    metrics.check_names(settings, list(dataset.features), own)
+    known = metrics.metrics_for(settings.data.task, positive, own)
+    y_true = dataset.y[dataset.holdout]
+    together = settings.gate.repeated_rows == "together"
+    repeats = gate.repeated(dataset.features[dataset.holdout], y_true) if together else None
+    bounds = {
+        "confidence": settings.gate.confidence,
+        "resamples": settings.gate.resamples,
+        "seed": settings.train.seed,
+    }
+    return Measures(known, metrics.named(known, settings.gate.metric), y_true, repeats, bounds)
+
+
+def position_of_positive(settings: Settings, dataset: Dataset) -> int | None:
+    """The place of the positive class; None where the task has none."""
+    return dataset.classes.index(settings.data.positive) if settings.data.positive else None
+
+
+def findings(
+    client, settings: Settings, dataset: Dataset, measures: Measures, y_pred: np.ndarray, production: Production | None
+) -> Findings:
+    """The candidate's metrics, and the comparison with production where there is one that can be compared."""
+    y_true = measures.y_true
+    values = {name: one.value(y_true, y_pred) for name, one in measures.known.items()}
+    if production is None or production.problem:
+        return Findings(values, np.ones(len(y_true), dtype=bool), None)
+    rows = production.rows
+    both, drawn = (y_pred[rows], production.y_pred), measures.drawn(rows)
+    comparisons = {name: gate.compare(one, y_true[rows], *both, **drawn) for name, one in measures.known.items()}
+    masks = slice_masks(settings, dataset, rows)
+    slices = gate.compare_slices(
+        measures.decides, y_true[rows], *both, masks, minimum_rows=settings.gate.slice_rows, **drawn
+    )
+    best = best_version(client, settings, dataset, production, measures.repeats)
+    beside_best = compare_with_best(best, measures, y_pred) if best and not best.problem else None
+    return Findings(values, rows, both[1], gate.identical(*both), comparisons, tuple(slices), best, beside_best)
 
 
 def baseline(dataset: Dataset) -> np.ndarray:
@@ -361,18 +375,11 @@ def best_misfit(problem: gate.Problem) -> str:
     return "it answers another question" if problem.verdict == "refuse" else "too few rows are held out from both"
 
 
-def compare_with_best(
-    best: BestVersion,
-    metric: metrics.Metric,
-    y_true: np.ndarray,
-    y_pred: np.ndarray,
-    repeats: np.ndarray | None,
-    drawn: dict[str, Any],
-) -> gate.Best:
-    """The gate's metric of candidate and best version; `y_true`, `y_pred` and `repeats` are of the whole hold-out."""
-    rows = best.rows
-    drawn = drawn | {"repeats": None if repeats is None else repeats[rows]}
-    comparison = gate.compare(metric, y_true[rows], y_pred[rows], best.y_pred, **drawn)
+def compare_with_best(best: BestVersion, measures: Measures, y_pred: np.ndarray) -> gate.Best:
+    """The gate's metric of candidate and best version; `y_pred` is the candidate's on the whole hold-out."""
+    rows, y_true = best.rows, measures.y_true
+    drawn = measures.drawn(rows)
+    comparison = gate.compare(measures.decides, y_true[rows], y_pred[rows], best.y_pred, **drawn)
     return gate.Best(best.version, comparison, gate.identical(y_pred[rows], best.y_pred))
 
 
@@ -477,13 +484,13 @@ def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, ver
             f"production version {version} answers another question ({contract['task']} "
             f"{', '.join(contract['classes'])}): the two cannot be compared. Correct the target, {anew}.",
         )
-    for field in contract["inputs"]:
-        there = dataset.kinds.get(field["name"])
-        if there is None or (there == "text") != (field["type"] == "text"):
+    for column in contract["inputs"]:
+        there = dataset.kinds.get(column["name"])
+        if there is None or (there == "text") != (column["type"] == "text"):
             what = "lacks" if there is None else f"has as {there}"
             return gate.Problem(
                 "refuse",
-                f"production version {version} needs column {field['name']!r} ({field['type']}), which the data {what}: "
+                f"production version {version} needs column {column['name']!r} ({column['type']}), which the data {what}: "
                 f"the two cannot be compared. Restore the column, {anew}. If the change is meant, `make ship COLUMNS=changed` "
                 "(in GitHub: Run workflow of deliver, columns: changed) has [gate.limits] alone decide. To go back to the columns "
                 "of an earlier version, `make rollback`. To leave a column out, keep it in the data and drop it in the model: "
@@ -526,21 +533,87 @@ def slice_masks(settings: Settings, dataset: Dataset, common: np.ndarray) -> lis
     return masks
 
 
-def metric_row(
-    metric: metrics.Metric,
-    value: float,
-    comparison: gate.Comparison | None,
-    interval: tuple[float, float] | None,
-    baseline: float,
-) -> MetricRow:
-    """A line of the report's table of metrics."""
-    figures = comparison.plain() if comparison else {"candidate": or_none(value)}
-    return MetricRow(
-        metric=metric.name,
-        higher_is_better=metric.higher_is_better,
-        interval=interval,
-        baseline=or_none(baseline),
-        **{key: figures.get(key) for key in Compared.__struct_fields__},  # type: ignore[arg-type]
+# --- the record, the report and the run ---
+
+
+def rules_of(settings: Settings, decides: metrics.Metric) -> gate.Rules:
+    """What pipeline.toml asks of the metric that decides."""
+    asks = settings.gate
+    return gate.Rules(decides.name, decides.higher_is_better, asks.policy, asks.margin, asks.confidence)
+
+
+def record_of(
+    settings: Settings, dataset: Dataset, run: dict, served: Served, measures: Measures, production: Production | None,
+    found: Findings, evidence: gate.Evidence, next_number: int,
+) -> Evaluation:  # fmt: skip
+    """The verdict and all it rests on."""
+    rules = rules_of(settings, measures.decides)
+    verdict, decisive = gate.decide(evidence, rules), evidence.comparison
+    return Evaluation(
+        name=settings.name,
+        task=settings.data.task,
+        metric=rules.metric,
+        higher_is_better=rules.higher_is_better,
+        verdict=verdict.verdict,
+        reasons=list(verdict.reasons),
+        first=evidence.first,
+        judged_by="limits" if gate.judged_by_limits(evidence) else "comparison" if production else "first",
+        settings_hash=settings.fingerprint(*TRAINING, "gate"),
+        candidate=candidate_of(run, found.values),
+        production=production.facts if production else None,
+        data=production.data if production else None,
+        next_version=next_number,
+        rows=int(found.rows.sum()),
+        distinct_rows=distinct(found.rows, measures.repeats),
+        policy=rules.policy,
+        margin=rules.margin,
+        confidence=rules.confidence,
+        resamples=settings.gate.resamples,
+        comparison=Comparison(metric=rules.metric, **decisive.plain()) if decisive else None,
+        metrics=metric_rows(dataset, measures, found, served.y_pred),
+        best=best_row(found.best, found.beside_best) if found.best else None,
+        best_version=best_afterwards(production, found.beside_best, decisive, rules),
+        slices=[slice_row(one, rules) for one in found.slices],
+        limits=[limit_row(one) for one in evidence.limits],
+        checks=[CheckRow(**asdict(one), success=one.success) for one in evidence.checks],
+        format=Format(served.contract["format"], served.contract["format_reason"]),
+        importance=Importance(*importance.counts(dataset)),
+    )
+
+
+def candidate_of(run: dict, values: Mapping[str, float]) -> Candidate:
+    """The run that was judged, with those metrics that are defined."""
+    facts = {key: run[key] for key in ("run_id", "run_url", "commit", "model_digest", "data_hash")}
+    return Candidate(**facts, metrics={name: value for name, value in values.items() if math.isfinite(value)})
+
+
+def metric_rows(dataset: Dataset, measures: Measures, found: Findings, y_pred: np.ndarray) -> list[MetricRow]:
+    """The lines of the report's table of metrics."""
+    rows, dummy, made = found.rows, baseline(dataset), []
+    for name, metric in measures.known.items():
+        interval = gate.interval(metric, measures.y_true[rows], y_pred[rows], **measures.drawn(rows))
+        comparison = found.comparisons.get(name)
+        figures = comparison.plain() if comparison else {"candidate": or_none(found.values[name])}
+        made.append(
+            MetricRow(
+                metric=name,
+                higher_is_better=metric.higher_is_better,
+                interval=interval,
+                baseline=or_none(of_baseline(metric, measures.y_true, dummy)),
+                **{key: figures.get(key) for key in Compared.__struct_fields__},  # type: ignore[arg-type]
+            )
+        )
+    return made
+
+
+def limit_row(one: gate.Limit) -> LimitRow:
+    """A line of the report's table of limits."""
+    return LimitRow(
+        metric=one.metric,
+        limit=one.limit,
+        value=or_none(one.value),
+        higher_is_better=one.higher_is_better,
+        success=one.success,
     )
 
 
@@ -555,6 +628,62 @@ def slice_row(one: gate.Slice, rules: gate.Rules) -> SliceRow:
         worse=one.judged and gate.is_worse(one, rules),
         **{key: figures[key] for key in Compared.__struct_fields__},
     )
+
+
+def draw(
+    settings: Settings, dataset: Dataset, measures: Measures, found: Findings, y_pred: np.ndarray,
+    evaluation: Evaluation, columns: dict[str, float],
+) -> dict[str, bytes]:  # fmt: skip
+    """Draw every figure of both models into build/plots/; return them as PNG by name."""
+    figures = plots.figures_for(
+        settings.data.task, dataset.classes, position_of_positive(settings, dataset), measures.y_true[found.rows],
+        y_pred[found.rows], production=found.production, importance=columns,
+    )  # fmt: skip
+    if evaluation.comparison:
+        figures["comparison"] = plots.comparison(evaluation)
+    pictures = {name: plots.to_png(figure) for name, figure in figures.items()}
+    folder = BUILD / ".plots"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, picture in pictures.items():
+        (folder / f"{name}.png").write_bytes(picture)
+    replace_directory(folder, BUILD / "plots")
+    return pictures
+
+
+def tell_mlflow(client, settings: Settings, run: dict, evaluation: Evaluation, columns: dict[str, float]) -> None:
+    """Add metrics, figures and the verdict to the candidate's run in MLflow."""
+    from mlflow.entities import Metric
+
+    run_id, now = run["run_id"], int(time.time() * 1000)
+    scores = [
+        Metric(name, value, now, 0, model_id=run["model_id"]) for name, value in evaluation.candidate.metrics.items()
+    ]
+    client.log_batch(run_id, metrics=scores)
+    client.log_artifacts(run_id, str(BUILD / "plots"), "plots")
+    client.log_dict(run_id, columns, "feature_importance.json")
+    remember(client, run_id, evaluation.data)
+    client.set_tag(run_id, "judged_by", evaluation.judged_by)
+    registered = versions.by_digest(client, settings.name, run["model_digest"])
+    run_title.tell(client, run_id, evaluation.verdict, registered.number if registered else None)
+
+
+def say(evaluation: Evaluation, evidence: gate.Evidence) -> None:
+    """Tell the user what was found."""
+    for name, value in evaluation.candidate.metrics.items():
+        print(f"  {name:<24} {value:.4f}")
+    if evidence.columns_changed and evaluation.judged_by != "limits":
+        print("COLUMNS=changed is ignored: the columns are not what stands between the candidate and production")
+    print("report: build/report.html")
+    if report.distinct(evaluation) < evaluation.rows:
+        print(f"  {report.repeated_rows(evaluation)}")
+    if evaluation.best and evaluation.best.problem:
+        print(f"  {report.best_not_compared(evaluation.best)}")
+    for why in evaluation.reasons:
+        print(f"  {why}")
+    if evaluation.format and evaluation.format.format_reason:
+        print(f"  Served by scikit-learn, not as ONNX: {evaluation.format.format_reason}.")
+    print(f"verdict: {evaluation.verdict}")
 
 
 if __name__ == "__main__":

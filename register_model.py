@@ -120,7 +120,7 @@ def create(client, settings: Settings, run: dict, evaluation: Evaluation, data: 
         run_url=run["run_url"],
         mlflow=mlflow.__version__,
         split=Split(run["split"]["id"], run["split"]["salt"], run["split"]["holdout"]),
-        metrics=run["metrics"],
+        metrics=evaluation.candidate.metrics,
     )
     created = once.make(
         lambda: ModelVersion.from_mlflow(

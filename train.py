@@ -3,16 +3,16 @@
     make train                  # or: python train.py, after `make validate`
 
 Writes build/run.json (what was trained, from what), build/model/ (the content of the bundle, and the trained model's answers
-on the hold-out) and build/plots/. The same commit and data give the same content bytes.
+on the hold-out). The same commit and data give the same content bytes.
 """
 
 import json
-import math
 import os
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +27,15 @@ from pipeline.registry import once, versions
 from pipeline.settings import TRAINING, Settings, load_settings
 from serving.requests.decoder import contract_fault
 
-PREDICTED = 100_000  # rows that feature importance has predicted, all columns and shuffles together
+
+@dataclass(frozen=True)
+class Servable:
+    """The model as it will be served, its contract, and the rows on which it was tried beside the trained one."""
+
+    served: choose.Served
+    contract: dict
+    tried: list[choose.Trial]
+    contradiction: choose.Contradiction
 
 
 @edge
@@ -39,104 +47,27 @@ def main() -> None:
     onnx_conversion.prepare()
     dataset = load_dataset(settings)
     checks = validated(dataset)
-    training, holdout = ~dataset.holdout, dataset.holdout
     both_sides(dataset)
     versions.check_experiments(versions.connect(settings), settings.name)  # before any time is spent on the fit
     metrics.check_names(settings, list(dataset.features), metrics.of_project())
-    print(f"{training.sum()} rows to train on, {holdout.sum()} held out")
+    print(f"{(~dataset.holdout).sum()} rows to train on, {dataset.holdout.sum()} held out")
 
     # Fit, and let the trained model answer for the hold-out.
     model = fit(settings, dataset)
     allowed(model, settings.train.trusted_types)
     y_pred = answers(model, dataset)
 
-    # The portable model, and what the service must know of it.
-    from pipeline.evaluation import plots
-
-    commit, dirty = lineage.commit()
-
-    def contract_for(form: dict) -> dict:
-        named = f"{commit}-dirty" if dirty else commit
-        return bundle.contract(dataset, form, checks, named, settings.gate.parity)
-
-    tried = choose.prepare(model, dataset, dataset.features[holdout], y_pred, contract_for({})["inputs"])
-    contradiction = consistent(model, dataset, tried)
-    chosen = choose.choose(model, dataset, tried, contract_for)
-    print(
-        f"served as {chosen.form['format']}"
-        + (f": {chosen.form['format_reason']}" if chosen.form["format_reason"] else "")
-    )
-    servable(contract_for(chosen.form))
-    positive = dataset.classes.index(settings.data.positive) if settings.data.positive else None
-    every = metrics.evaluate(settings.data.task, dataset.y[holdout], y_pred, positive, metrics.of_project())
-    scores = {name: value for name, value in every.items() if math.isfinite(value)}
-    rows, shuffles = shuffled(int(holdout.sum()), len(dataset.kinds))
-    if rows < holdout.sum() or shuffles < 5:
-        print(f"feature importance: {rows} of the held-out rows, {shuffles} shuffles of each column")
-    importance = feature_importance(model, dataset, settings.train.seed, rows, shuffles)
-
-    content = BUILD / ".model"
-    shutil.rmtree(content, ignore_errors=True)
-    content.mkdir(parents=True)
-    for name, data in chosen.files.items():
-        (content / name).parent.mkdir(parents=True, exist_ok=True)
-        (content / name).write_bytes(data)
-    write_json(content / "contract.json", contract_for(chosen.form))
-    firm = choose.firm(model, dataset, tried)
-    golden = bundle.golden(dataset, y_pred, settings.gate.parity, firm, partial(choose.alone, model, dataset))
-    write_json(content / "golden.json", golden)
-    write_json(content / "reference.json", drift.reference(dataset, training, y_pred))
-    write_json(content / "feature_importance.json", importance)
-    bundle.save_predictions(content, y_pred)
-
-    pictures = BUILD / ".plots"
-    shutil.rmtree(pictures, ignore_errors=True)
-    pictures.mkdir()
-    drawn = plots.figures_for(
-        settings.data.task, dataset.classes, positive, dataset.y[holdout], y_pred, importance=importance
-    )
-    for name, figure in drawn.items():
-        plots.save_png(figure, pictures / f"{name}.png")
-
-    # The MLflow run.
-    facts = {
-        "name": settings.name,
-        "task": settings.data.task,
-        "classes": dataset.classes,
-        "positive": settings.data.positive,
-        "commit": commit,
-        "dirty": dirty,
-        "data_hash": dataset.hash,
-        "lock_hash": lineage.lock_hash(),
-        "settings_hash": settings.fingerprint(*TRAINING),
-        "seed": settings.train.seed,
-        "rows": {"train": int(training.sum()), "holdout": int(holdout.sum())},
-        "metrics": scores,
-        "parameters": settings.train.parameters,
-        "features": list(dataset.kinds),
-        "importance": {"rows": rows, "shuffles": shuffles},
-        "split": {"holdout": settings.split.holdout, "salt": settings.split.salt, "id": settings.data.id},
-        "format": chosen.form["format"],
-        "trials": [
-            {"where": one.where, "rows": len(one.rows), **asdict(found)}
-            for one, found in zip(tried, chosen.parity, strict=True)
-        ],
-        "contradiction": asdict(contradiction),
-        "model_digest": bundle.digest(content),
-    }
-    facts |= log_run(settings, dataset, model, y_pred, facts, content, pictures)
-
+    # The model to serve, and the MLflow run.
+    commit = lineage.commit()
+    served = servable_model(model, dataset, y_pred, checks, commit)
+    content = write_content(model, dataset, y_pred, served)
+    facts = facts_of(settings, dataset, served, commit) | {"model_digest": bundle.digest(content)}
+    facts |= log_run(settings, dataset, model, y_pred, facts)
     replace_directory(content, BUILD / "model")
-    replace_directory(pictures, BUILD / "plots")
     write_json(BUILD / "run.json", facts)
-    for name, value in scores.items():
-        print(f"  {name:<24} {value:.4f}")
     print(f"run: {facts['run_url']}")
-    state = " with uncommitted changes" if dirty else ""
-    main_metric = settings.gate.metric
-    print(
-        f"trained on commit {commit[:12]}{state}: {main_metric} {scores.get(main_metric, float('nan')):.4f} on the hold-out"
-    )
+    state = " with uncommitted changes" if facts["dirty"] else ""
+    print(f"trained on commit {facts['commit'][:12]}{state}, served as {facts['format']}")
 
 
 def validated(dataset: Dataset) -> dict:
@@ -207,90 +138,84 @@ def consistent(model, dataset: Dataset, tried: list[choose.Trial]) -> choose.Con
     return found
 
 
-def shuffled(held: int, columns: int) -> tuple[int, int]:
-    """How many hold-out rows feature importance is computed on, and how often each column is shuffled.
+def servable_model(model, dataset: Dataset, y_pred: np.ndarray, checks: dict, commit: tuple[str, bool]) -> Servable:
+    """The model in the format that answers as it was trained to; refuses one that cannot be served, while there is no MLflow run yet."""
+    named = f"{commit[0]}-dirty" if commit[1] else commit[0]
+    tolerance = dataset.settings.gate.parity
 
-    Both are bounded by counts, never by a clock, so that the same data gives the same importance: five shuffles of at most 2,000
-    rows, fewer where all columns together would be more than PREDICTED rows to predict. More rows tell more than more shuffles of the
-    same rows, so shuffles are saved first. At least two shuffles of 100 rows remain, however many the columns.
-    """
-    rows = min(held, 2000)
-    shuffles = min(max(PREDICTED // (columns * rows), 2), 5)
-    return min(rows, max(PREDICTED // (columns * shuffles), 100)), shuffles
+    def contract_for(form: dict) -> dict:
+        return bundle.contract(dataset, form, checks, named, tolerance)
 
-
-def feature_importance(model, dataset: Dataset, seed: int, rows: int, shuffles: int) -> dict[str, float]:
-    """Mean loss of score (negative log loss or R²) on hold-out rows when a column is shuffled; most important first.
-
-    Permutation importance: Breiman, Random Forests, 2001, section 10. `rows` are drawn evenly from the hold-out.
-    """
-    from sklearn.inspection import permutation_importance
-    from sklearn.metrics import log_loss, make_scorer
-
-    held = np.flatnonzero(dataset.holdout)
-    drawn = held[np.linspace(0, len(held) - 1, rows).astype(int)]  # evenly: data may be sorted by class
-    classes = {"response_method": "predict_proba", "greater_is_better": False, "labels": range(len(dataset.classes))}
-    scorer = make_scorer(log_loss, **classes) if dataset.classes else "r2"
-    found = permutation_importance(
-        model,
-        dataset.features.iloc[drawn],
-        dataset.y[drawn],
-        scoring=scorer,
-        n_repeats=shuffles,
-        random_state=seed,
-    ).importances_mean
-    ranked = sorted(zip(dataset.kinds, found, strict=True), key=lambda pair: -pair[1])
-    return {name: round(float(value), 9) for name, value in ranked}
+    held = dataset.features[dataset.holdout]
+    tried = choose.prepare(model, dataset, held, y_pred, contract_for({})["inputs"])
+    contradiction = consistent(model, dataset, tried)
+    served = choose.choose(model, dataset, tried, contract_for)
+    contract = contract_for(served.form)
+    reason = f": {contract['format_reason']}" if contract["format_reason"] else ""
+    print(f"served as {contract['format']}{reason}")
+    servable(contract)
+    return Servable(served, contract, tried, contradiction)
 
 
-def log_run(settings: Settings, dataset: Dataset, model, y_pred, facts: dict, content, pictures) -> dict:
-    """Log parameters, metrics, lineage, files and the model as an MLflow run; return what names them."""
-    from importlib.metadata import version
+def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable) -> Path:
+    """The content of the bundle, and the trained model's answers on the hold-out, in a folder that is not in its place yet."""
+    content = BUILD / ".model"
+    shutil.rmtree(content, ignore_errors=True)
+    content.mkdir(parents=True)
+    for name, data in one.served.files.items():
+        (content / name).parent.mkdir(parents=True, exist_ok=True)
+        (content / name).write_bytes(data)
+    write_json(content / "contract.json", one.contract)
+    firm = choose.firm(model, dataset, one.tried)
+    tolerance = dataset.settings.gate.parity
+    golden = bundle.golden(dataset, y_pred, tolerance, firm, partial(choose.alone, model, dataset))
+    write_json(content / "golden.json", golden)
+    write_json(content / "reference.json", drift.reference(dataset, ~dataset.holdout, y_pred))
+    bundle.save_predictions(content, y_pred)
+    return content
+
+
+def facts_of(settings: Settings, dataset: Dataset, one: Servable, commit: tuple[str, bool]) -> dict:
+    """What was trained, from what: all of build/run.json that is known before there is a run."""
+    return {
+        "name": settings.name,
+        "task": settings.data.task,
+        "classes": dataset.classes,
+        "positive": settings.data.positive,
+        "commit": commit[0],
+        "dirty": commit[1],
+        "data_hash": dataset.hash,
+        "lock_hash": lineage.lock_hash(),
+        "settings_hash": settings.fingerprint(*TRAINING),
+        "seed": settings.train.seed,
+        "rows": {"train": int((~dataset.holdout).sum()), "holdout": int(dataset.holdout.sum())},
+        "parameters": settings.train.parameters,
+        "features": list(dataset.kinds),
+        "split": {"holdout": settings.split.holdout, "salt": settings.split.salt, "id": settings.data.id},
+        "format": one.contract["format"],
+        "trials": [
+            {"where": trial.where, "rows": len(trial.rows), **asdict(found)}
+            for trial, found in zip(one.tried, one.served.parity, strict=True)
+        ],
+        "contradiction": asdict(one.contradiction),
+    }
+
+
+def log_run(settings: Settings, dataset: Dataset, model, y_pred: np.ndarray, facts: dict) -> dict:
+    """Log lineage and model as an MLflow run, to which evaluate.py adds metrics and figures; return what names the run."""
+    import mlflow
 
     from pipeline import mlflow_pages
     from pipeline.registry import mlflow_server, run_title
-    from pipeline.registry.dataset_input import SampledDataset
 
     client = versions.connect(settings)
     changed = run_title.change(facts, *run_title.of_production(client, settings.name))
-    import mlflow
-    from mlflow.models import infer_signature
-
     experiment = versions.experiment(client, settings.name)
     mlflow.set_experiment(experiment_id=experiment)
-    sample = dataset.features.head(3)
     with once.start_run(client, experiment, run_title.title(changed)) as run:
-        mlflow.log_params({f"train.{key}": value for key, value in settings.train.parameters.items()})
-        mlflow.log_params(
-            {"seed": settings.train.seed, "holdout": settings.split.holdout, "salt": settings.split.salt}
-            | {f"rows.{side}": count for side, count in facts["rows"].items()}
-        )
-        empty = once.logged_model(client, run, "model", client.get_run(run.info.run_id).data.params)
-        mlflow.log_metrics(facts["metrics"], model_id=empty.model_id)
-        mlflow.set_tags(
-            {key: str(facts[key]) for key in ("commit", "dirty", "data_hash", "lock_hash", "model_digest")}
-            | {"workflow_run": lineage.link(), "reason": reason(), "change": changed}
-        )
-        frame = dataset.features.assign(**{settings.data.target: dataset.target})
-        mlflow.log_input(
-            SampledDataset(
-                frame[~dataset.holdout], f"{settings.name}-train", settings.data.target, digest=dataset.hash[:36]
-            ),
-            context="training",
-        )
-        mlflow.log_artifacts(str(pictures), "plots")
-        mlflow.log_artifact(str(content / "feature_importance.json"))
-        mlflow.log_dict(json.loads(settings.model_dump_json()), "settings.json")
+        model_id = log_lineage(client, run, settings, dataset, facts, changed)
     # Outside of the run, or MLflow would make the model's link to it once more, which is there already.
-    logged = mlflow.sklearn.log_model(
-        model,
-        model_id=empty.model_id,
-        serialization_format="skops",
-        skops_trusted_types=sklearn_model.types_beyond(sklearn_model.dumps(model)),  # all of them were judged
-        signature=infer_signature(sample, y_pred[:3]),
-        input_example=sample,
-        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
-    )
+    logged = log_model(model, dataset, y_pred, model_id)
     page = mlflow_pages.run(run.info.experiment_id, run.info.run_id)
     return {
         "run_id": run.info.run_id,
@@ -301,6 +226,48 @@ def log_run(settings: Settings, dataset: Dataset, model, y_pred, facts: dict, co
         "trained_by": versions.actor(),
         "trained_at": versions.timestamp(run.info.start_time / 1000),
     }
+
+
+def log_lineage(client, run, settings: Settings, dataset: Dataset, facts: dict, changed: str) -> str:
+    """Log what was trained, from what and why to the active run; return the id of its model, which is empty yet."""
+    import mlflow
+
+    from pipeline.registry.dataset_input import SampledDataset
+
+    mlflow.log_params({f"train.{key}": value for key, value in settings.train.parameters.items()})
+    mlflow.log_params(
+        {"seed": settings.train.seed, "holdout": settings.split.holdout, "salt": settings.split.salt}
+        | {f"rows.{side}": count for side, count in facts["rows"].items()}
+    )
+    empty = once.logged_model(client, run, "model", client.get_run(run.info.run_id).data.params)
+    mlflow.set_tags(
+        {key: str(facts[key]) for key in ("commit", "dirty", "data_hash", "lock_hash", "model_digest")}
+        | {"workflow_run": lineage.link(), "reason": reason(), "change": changed}
+    )
+    frame = dataset.features.assign(**{settings.data.target: dataset.target})[~dataset.holdout]
+    name, target = f"{settings.name}-train", settings.data.target
+    mlflow.log_input(SampledDataset(frame, name, target, digest=dataset.hash[:36]), context="training")
+    mlflow.log_dict(json.loads(settings.model_dump_json()), "settings.json")
+    return empty.model_id
+
+
+def log_model(model, dataset: Dataset, y_pred: np.ndarray, model_id: str):
+    """Log the trained model, without pickle, as the logged model of that id."""
+    from importlib.metadata import version
+
+    import mlflow
+    from mlflow.models import infer_signature
+
+    sample = dataset.features.head(3)
+    return mlflow.sklearn.log_model(
+        model,
+        model_id=model_id,
+        serialization_format="skops",
+        skops_trusted_types=sklearn_model.types_beyond(sklearn_model.dumps(model)),  # all of them were judged
+        signature=infer_signature(sample, y_pred[:3]),
+        input_example=sample,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
+    )
 
 
 def reason() -> str:

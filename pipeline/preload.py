@@ -26,7 +26,6 @@ HEAVY = [
     "requests",
     "rich.table",
     "skl2onnx",
-    "sklearn.inspection",
     "sklearn.linear_model",
     "skops.io",
 ]

@@ -70,7 +70,6 @@ class Run(TypedDict):
     features: list[str]
     rows: Rows
     split: Split
-    metrics: dict[str, float | None]
     trials: list[Trial]
 
 

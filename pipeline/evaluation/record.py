@@ -140,6 +140,13 @@ class Format(Struct, frozen=True):
     format_reason: str | None = None
 
 
+class Importance(Struct, frozen=True):
+    """On how many rows feature importance was computed, and how often each column was shuffled."""
+
+    rows: int
+    shuffles: int
+
+
 class Evaluation(Struct, frozen=True, kw_only=True):
     """The verdict on a candidate, and all that it rests on."""
 
@@ -170,6 +177,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     limits: list[LimitRow] = []
     checks: list[CheckRow] = []
     format: Format | None = None  # None: ONNX, when there was no other
+    importance: Importance | None = None
 
     def decisive(self) -> MetricRow | None:
         """The row of the metric that decides."""

@@ -431,11 +431,8 @@ def _lineage(evaluation: Evaluation, data: Mapping | None, run: Mapping | None) 
     rows += [("seed", str(run["seed"]))] if "seed" in run else []
     if "rows" in run:
         rows.append(("rows", f"{run['rows']['train']:,} to train on, {run['rows']['holdout']:,} held out"))
-    if "importance" in run:
-        drawn = run["importance"]
-        rows.append(
-            ("feature importance", f"{drawn['rows']:,} held-out rows, {drawn['shuffles']} shuffles of each column")
-        )
+    if drawn := evaluation.importance:
+        rows.append(("feature importance", f"{drawn.rows:,} held-out rows, {drawn.shuffles} shuffles of each column"))
     margin = f"margin {setting(evaluation.margin)} {in_words(evaluation.metric)}"
     rows.append(("gate", f"policy “{evaluation.policy.replace('_', ' ')}”, {margin}"))
     if production:

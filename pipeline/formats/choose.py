@@ -73,6 +73,15 @@ class Served:
     parity: list[Parity]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a model answers in each trial as it is served, how far that is from the trained model, and the time of a single prediction."""
+
+    answers: list[np.ndarray]
+    parity: list[Parity]
+    milliseconds: float
+
+
 def answer(model: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
     """The trained model's own answers: probabilities (n, k) or values (n,) in float64."""
     if dataset.classes:
@@ -111,6 +120,12 @@ def prepare(
         }
         asked = [trial(where, some, ask(some)) for where, some in made.items() if len(some)]
         return [trial(HOLDOUT, start, trained), *asked]
+
+
+def on_holdout(dataset: Dataset, trained: np.ndarray) -> Trial:
+    """The hold-out as a trial; `trained` are the trained model's answers to it."""
+    rows = dataset.features[dataset.holdout].reset_index(drop=True)
+    return Trial(HOLDOUT, rows, trained, np.ones(len(rows), dtype=bool))
 
 
 def contradiction(model: Any, dataset: Dataset, rows: pd.DataFrame) -> Contradiction:
@@ -208,8 +223,7 @@ def choose(model: Any, dataset: Dataset, tried: Sequence[Trial], describe: Descr
 
     def judge(candidate: Portable) -> list[Parity]:
         contract = describe({"format": "onnx", "format_reason": "", "onnx": candidate.form})
-        given, _ = ask({"model.onnx": candidate.onnx}, contract, [one.rows for one in tried], each=True)
-        return compare(tried, given, contract, tolerance)
+        return measure({"model.onnx": candidate.onnx}, contract, tried, tolerance).parity
 
     try:
         exported, parity = onnx_model.export(model, dataset, judge, tolerance)
@@ -241,37 +255,42 @@ def _stored(model, dataset: Dataset, tried: Sequence[Trial], describe: Describe,
     for layout in layouts:
         part = {"layout": layout, "trusted": types, "scikit_learn": sklearn.__version__}
         form = {"format": "skops", "format_reason": reason, "skops": part}
-        contract = describe(form)
         try:
-            given, _ = ask(files, contract, [one.rows for one in tried], each=True)
+            parity = measure(files, describe(form), tried, tolerance).parity
         except PortabilityError as error:
             problem, then = error.what, error.then
             continue
-        # The very same code: where the trained model contradicts itself, it has no answer to compare with.
-        parity = compare(tried, given, contract, tolerance, only_steady=True)
         if all(one.holds(tolerance) for one in parity):
             return Served(files, form, parity)
         problem = _difference("the stored model", tried, parity, tolerance)
     raise PortabilityError(f"the model cannot be served: {reason}; {problem}", then or "change it in project/model.py")
 
 
+def measure(
+    files: Mapping[str, bytes], contract: dict[str, Any], tried: Sequence[Trial], tolerance: float, calls: int = 0
+) -> Measured:
+    """Ask a model as it will be served, and compare its answers with the trained model's.
+
+    This is the one test of parity: train.py chooses a format by it, and evaluate.py asks it of the files that were written. Raises
+    PortabilityError where the service would not load the model.
+    """
+    given, milliseconds = ask(files, contract, [one.rows for one in tried], calls, each=True)
+    return Measured(given, compare(tried, given, contract, tolerance), milliseconds)
+
+
 def compare(
-    tried: Sequence[Trial],
-    given: Sequence[np.ndarray],
-    contract: dict[str, Any],
-    tolerance: float,
-    only_steady: bool = False,
+    tried: Sequence[Trial], given: Sequence[np.ndarray], contract: dict[str, Any], tolerance: float
 ) -> list[Parity]:
     """How far a format's answers are from the trained model's in each trial, over the rows that the contract admits.
 
     Of very large and very small values the format may refuse some that the trained model answers: the caller is told so, and given
-    no wrong answer.
+    no wrong answer. A stored model is the very same code, so where the trained one contradicts itself, there is no answer to compare with.
     """
     largest = batch.largest(contract)
     found = []
     for one, answers in zip(tried, given, strict=True):
         counts = trials.admitted(contract["inputs"], one.rows, largest)
-        if only_steady:
+        if contract["format"] == "skops":
             counts &= one.steady
         if one.where == FAR:
             counts &= onnx_model.answered(answers)

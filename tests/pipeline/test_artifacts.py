@@ -99,7 +99,7 @@ def test_same_value_same_text():
 RUN = {
     "run_id": "r", "experiment_id": "1", "run_url": "u", "model_id": None, "model_uri": "models:/m", "model_digest": "m", "data_hash": "d",
     "lock_hash": "l", "settings_hash": "s", "commit": "c", "dirty": False, "trained_at": "t", "trained_by": "b", "format": "onnx",
-    "features": ["a"], "rows": {"train": 2, "holdout": 1}, "split": {"holdout": 0.3, "salt": "x", "id": None}, "metrics": {"f1": 0.5},
+    "features": ["a"], "rows": {"train": 2, "holdout": 1}, "split": {"holdout": 0.3, "salt": "x", "id": None},
     "trials": [{"where": "on the hold-out", "difference": None}],
 }  # fmt: skip
 
@@ -122,7 +122,7 @@ def test_file_without_what_later_stages_rely_on_is_damaged(tmp_path, text):
         ({"settings_hash": {}}, "settings_hash"),
         ({"trials": [{"where": "on the hold-out"}]}, "trials"),
         ({"split": {"holdout": "0.3", "salt": "x", "id": None}}, "split.holdout"),
-        ({"metrics": {"f1": "good"}}, "metrics"),
+        ({"rows": {"train": "2", "holdout": 1}}, "rows.train"),
     ],
 )
 def test_a_file_with_a_value_of_another_type_is_damaged(tmp_path, change, where):

@@ -117,7 +117,7 @@ def test_wine_with_three_classes(new_fork):
     answer = ship(fork)
     assert set(answer["probabilities"]) == {"class_0", "class_1", "class_2"}
     assert answer["label"] in answer["probabilities"]
-    metrics = fork.json("build/run.json")["metrics"]
+    metrics = fork.json("build/evaluation.json")["candidate"]["metrics"]
     assert metrics["accuracy"] > 0.9 and {"balanced_accuracy", "f1_macro", "roc_auc_ovr"} <= set(metrics)
 
 
@@ -128,7 +128,7 @@ def test_diabetes_regression(new_fork):
     own(fork, frame, DIABETES, settings("diabetes", "regression", "alpha = 1.0", 'metric = "mae"\nmargin = 1.0\nslices = ["bmi"]\n[gate.limits]\nr2 = 0.2'))  # fmt: skip
     answer = ship(fork)
     assert 25 <= answer["value"] <= 346
-    assert {"mae", "rmse", "r2"} <= set(fork.json("build/run.json")["metrics"])
+    assert {"mae", "rmse", "r2"} <= set(fork.json("build/evaluation.json")["candidate"]["metrics"])
 
 
 def test_text_and_missing_values_in_100_000_rows(new_fork):

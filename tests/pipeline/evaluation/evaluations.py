@@ -124,6 +124,7 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
         "limits": [asdict(one) | {"success": one.success} for one in limits],
         "checks": [asdict(one) | {"success": one.success} for one in checks],
         "format": {"format": "onnx", "format_reason": None},
+        "importance": {"rows": 228, "shuffles": 5},
     } | changes
 
 
@@ -141,7 +142,6 @@ RUN = {
     "lock_hash": "e" * 64,
     "seed": 42,
     "rows": {"train": 341, "holdout": 228},
-    "importance": {"rows": 228, "shuffles": 5},
     "split": {"holdout": 0.25, "salt": "slipway", "id": "id"},
     "features": ["mean_radius", "mean_texture"],
     "experiment_id": "1",
