@@ -27,7 +27,7 @@ from pipeline.data import drift
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.data.split import is_holdout
 from pipeline.errors import PortabilityError, ProjectError, RegistryError, SlipwayError, StageError, edge, reason
-from pipeline.evaluation import gate, importance, metrics, plots, record, report
+from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report
 from pipeline.evaluation.record import (
     BestSoFar,
     Candidate,
@@ -100,7 +100,7 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Comparisons:
     """The candidate's metrics; and, on `rows` (mask over the hold-out), both models by every metric and on every slice."""
 
     values: dict[str, float]
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     measures = to_measure(settings, dataset)
     client = versions.connect(settings)
     production = in_production(client, settings, dataset, options.first, measures.repeats)
-    found = findings(client, settings, dataset, measures, served.y_pred, production)
+    found = compared(client, settings, dataset, measures, served.y_pred, production)
 
     # The verdict.
     problem = rolled_back(client, settings, run) or (production.problem if production else None)
@@ -234,14 +234,14 @@ def position_of_positive(settings: Settings, dataset: Dataset) -> int | None:
     return dataset.classes.index(settings.data.positive) if settings.data.positive else None
 
 
-def findings(
+def compared(
     client, settings: Settings, dataset: Dataset, measures: Measures, y_pred: np.ndarray, production: Production | None
-) -> Findings:
+) -> Comparisons:
     """The candidate's metrics, and the comparison with production where there is one that can be compared."""
     y_true = measures.y_true
     values = {name: one.value(y_true, y_pred) for name, one in measures.known.items()}
     if production is None or production.problem:
-        return Findings(values, np.ones(len(y_true), dtype=bool), None)
+        return Comparisons(values, np.ones(len(y_true), dtype=bool), None)
     rows = production.rows
     both, drawn = (y_pred[rows], production.y_pred), measures.drawn(rows)
     comparisons = {name: gate.compare(one, y_true[rows], *both, **drawn) for name, one in measures.known.items()}
@@ -251,7 +251,7 @@ def findings(
     )
     best = best_version(client, settings, dataset, production, measures.repeats)
     beside_best = compare_with_best(best, measures, y_pred) if best and not best.problem else None
-    return Findings(values, rows, both[1], gate.identical(*both), comparisons, tuple(slices), best, beside_best)
+    return Comparisons(values, rows, both[1], gate.identical(*both), comparisons, tuple(slices), best, beside_best)
 
 
 def baseline(dataset: Dataset) -> np.ndarray:
@@ -544,7 +544,7 @@ def rules_of(settings: Settings, decides: metrics.Metric) -> gate.Rules:
 
 def record_of(
     settings: Settings, dataset: Dataset, run: dict, served: Served, measures: Measures, production: Production | None,
-    found: Findings, evidence: gate.Evidence, next_number: int,
+    found: Comparisons, evidence: gate.Evidence, next_number: int,
 ) -> Evaluation:  # fmt: skip
     """The verdict and all it rests on."""
     rules = rules_of(settings, measures.decides)
@@ -587,7 +587,7 @@ def candidate_of(run: dict, values: Mapping[str, float]) -> Candidate:
     return Candidate(**facts, metrics={name: value for name, value in values.items() if math.isfinite(value)})
 
 
-def metric_rows(dataset: Dataset, measures: Measures, found: Findings, y_pred: np.ndarray) -> list[MetricRow]:
+def metric_rows(dataset: Dataset, measures: Measures, found: Comparisons, y_pred: np.ndarray) -> list[MetricRow]:
     """The lines of the report's table of metrics."""
     rows, dummy, made = found.rows, baseline(dataset), []
     for name, metric in measures.known.items():
@@ -631,7 +631,7 @@ def slice_row(one: gate.Slice, rules: gate.Rules) -> SliceRow:
 
 
 def draw(
-    settings: Settings, dataset: Dataset, measures: Measures, found: Findings, y_pred: np.ndarray,
+    settings: Settings, dataset: Dataset, measures: Measures, found: Comparisons, y_pred: np.ndarray,
     evaluation: Evaluation, columns: dict[str, float],
 ) -> dict[str, bytes]:  # fmt: skip
     """Draw every figure of both models into build/plots/; return them as PNG by name."""
@@ -675,10 +675,10 @@ def say(evaluation: Evaluation, evidence: gate.Evidence) -> None:
     if evidence.columns_changed and evaluation.judged_by != "limits":
         print("COLUMNS=changed is ignored: the columns are not what stands between the candidate and production")
     print("report: build/report.html")
-    if report.distinct(evaluation) < evaluation.rows:
-        print(f"  {report.repeated_rows(evaluation)}")
+    if findings.distinct(evaluation) < evaluation.rows:
+        print(f"  {findings.repeated_rows(evaluation)}")
     if evaluation.best and evaluation.best.problem:
-        print(f"  {report.best_not_compared(evaluation.best)}")
+        print(f"  {findings.best_not_compared(evaluation.best)}")
     for why in evaluation.reasons:
         print(f"  {why}")
     if evaluation.format and evaluation.format.format_reason:

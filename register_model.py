@@ -13,8 +13,9 @@ from delivery.images import trial
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_json
 from pipeline.ci import outputs
 from pipeline.errors import PortabilityError, RegistryError, StageError, edge
-from pipeline.evaluation import model_card, record, report
+from pipeline.evaluation import model_card, record
 from pipeline.evaluation.record import Evaluation
+from pipeline.evaluation.wording import setting
 from pipeline.formats import bundle
 from pipeline.registry import model_version, once, run_title, versions
 from pipeline.registry.model_version import NOTHING, ModelVersion, Split
@@ -83,8 +84,8 @@ def accepted(settings: Settings, run: dict, evaluation: Evaluation) -> str:
     failed = [check for check in evaluation.checks if not check.success]
     if failed:
         raise PortabilityError(
-            f"the portable model fails: {failed[0].check} is {report.setting(failed[0].observed)}, at most "
-            f"{report.setting(failed[0].limit)} is allowed",
+            f"the portable model fails: {failed[0].check} is {setting(failed[0].observed)}, at most "
+            f"{setting(failed[0].limit)} is allowed",
             "change the model in project/model.py, or the limit in pipeline.toml [gate]",
         )
     if evaluation.verdict != "accept":

@@ -18,6 +18,7 @@ FORKS = sys.platform != "darwin"
 # The imports of train.py, evaluate.py, register_model.py and delivery together; validation imports more, once, and by
 # itself.
 HEAVY = [
+    "matplotlib.pyplot",
     "mlflow.data.pandas_dataset",
     "mlflow.sklearn",
     "pipeline.evaluation.plots",

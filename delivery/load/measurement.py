@@ -18,7 +18,7 @@ from typing import Any
 from delivery.load.generator import Answer, Client, Load, Measured
 from pipeline.artifacts import BUILD, ROOT, read_json
 from pipeline.errors import DeployError, SlipwayError
-from pipeline.evaluation.report import clean
+from pipeline.evaluation.wording import clean
 
 BUSY = 0.9  # cores' worth of processor from which on the generator, which has one core, was the limit
 REDRAW = 0.5  # seconds; drawing takes a millisecond in which no answer is read

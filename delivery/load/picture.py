@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from delivery.load.latencies import SLOTS, Latencies, edges, quantile
 from pipeline.evaluation.plots import CANDIDATE, DPI, PRODUCTION, QUIET, STYLE
-from pipeline.evaluation.report import number, places
+from pipeline.evaluation.wording import number, places
 
 ENOUGH = 50  # requests in a part of the time, so that its p95 means something
 SHARES = {

@@ -7,10 +7,13 @@ to people from then on, so what is added later is added to whatever stands there
 import re
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
+
 from pipeline import mlflow_pages
-from pipeline.evaluation import report
+from pipeline.evaluation.findings import Cell, Name, Section, Table, findings, headline
+from pipeline.evaluation.github_markdown import blocks_of, code, environment, line_of, prose
 from pipeline.evaluation.record import Evaluation, Format
-from pipeline.evaluation.report import Cell, Name, Table
+from pipeline.evaluation.wording import change, clean, in_words, number, places
 from pipeline.settings import Settings
 
 LONGEST = 5000  # characters of a description that MLflow's tables hold; SQLite alone would take more
@@ -27,19 +30,27 @@ OURS = re.compile(r"^- \d{4}-\d\d-\d\d \d\d:\d\d: put into production by .*$", r
 
 def markdown(evaluation: Evaluation, run: Mapping, data: Mapping, settings: Settings) -> str:
     """The card, from the evaluation, build/run.json, build/data.json and the settings; what a team wrote is text."""
-    word = report.headline(evaluation).word
-    parts = {
-        "Purpose": [_line(settings.model.purpose or "Not said: [model] purpose in pipeline.toml.", WORDS), ""],
-        "Not for": [_line(settings.model.not_for or "Not said: [model] not_for in pipeline.toml.", WORDS), ""],
-        "Metrics": _metrics(evaluation),
-        "Data": _data(run, data, settings.data.target),
-        "Limits": _limits(evaluation),
-        "Slices": _slices(evaluation),
-        "Where it comes from": _lineage(evaluation, run),
-    }
-    # No emphasis: MLflow's list of versions shows the beginning of this line as it is.
-    first = [f"{word}: {_summary(evaluation)}", "", *_reasons(evaluation.reasons), ""]
-    return _fitted(first, {heading: lines for heading, lines in parts.items() if lines}, [APPROVALS, "", NOBODY])
+    sections = [
+        _words("Purpose", settings.model.purpose or "Not said: [model] purpose in pipeline.toml."),
+        _words("Not for", settings.model.not_for or "Not said: [model] not_for in pipeline.toml."),
+        _metrics(evaluation),
+        _data(run, data, settings.data.target),
+        _limits(evaluation),
+        *_slices(evaluation),
+        _lineage(evaluation, run),
+    ]
+    page = (
+        environment()
+        .get_template("card.md")
+        .render(
+            word=headline(evaluation).word,
+            summary=_summary(evaluation),
+            reasons=[_line(reason, REASON) for reason in evaluation.reasons[:3]],
+            sections=sections,
+        )
+    )
+    first, *parts = blocks_of(page)
+    return _fitted(first, dict(zip([one.heading for one in sections], parts, strict=True)), f"{APPROVALS}\n\n{NOBODY}")
 
 
 def of_model(settings: Settings, deployments: str) -> str:
@@ -47,7 +58,7 @@ def of_model(settings: Settings, deployments: str) -> str:
 
     `deployments` is the id of the experiment of deployment records.
     """
-    sentences = [_line(settings.model.purpose, WORDS)] if settings.model.purpose else []
+    sentences = [str(_line(settings.model.purpose, WORDS))] if settings.model.purpose else []
     return "\n\n".join(
         [
             *sentences,
@@ -64,24 +75,24 @@ def _summary(evaluation: Evaluation) -> str:
     beside = f", compared with version {production.version} in production" if production else ", the first model"
     if production and evaluation.judged_by == "limits":
         beside = f", judged by its limits alone: version {production.version} in production has other columns"
-    return report.line_of(
-        f"{report.in_words(evaluation.metric)} {report.number(decides.candidate if decides else None)} on {evaluation.rows:,} rows{beside}"
-    )
+    value = number(decides.candidate if decides else None)
+    return f"{in_words(evaluation.metric)} {value} on {evaluation.rows:,} rows{beside}"
 
 
-def _reasons(reasons: Sequence[str]) -> list[str]:
-    return [f"- {_line(reason, REASON)}" for reason in reasons[:3]]
-
-
-def _line(text: str, most: int) -> str:
+def _line(text: str, most: int) -> Markup:
     """A line of prose of at most so many characters, counted as they are stored."""
     kept = most
-    while len(line := report.line_of(report.clean(text, kept))) > most:
+    while len(line := line_of(clean(text, kept))) > most:
         kept = kept * 9 // 10
-    return line
+    return Markup(line)
 
 
-def _metrics(evaluation: Evaluation) -> list[str]:
+def _words(heading: str, text: str) -> Section:
+    """What a team says of its model."""
+    return Section(heading, [_line(text, WORDS)])
+
+
+def _metrics(evaluation: Evaluation) -> Section:
     """Each metric with its interval, beside production's where there was one; the one that decides comes first."""
     compared = evaluation.comparison is not None
     shown = sorted(evaluation.metrics, key=lambda row: row.metric != evaluation.metric)[:MOST]
@@ -89,16 +100,16 @@ def _metrics(evaluation: Evaluation) -> list[str]:
     rows: list[Sequence[Cell]] = []
     for row in shown:
         low, high = row.interval or (None, None)
-        digits = report.places(row.candidate, high, figures=4)
-        between = f"{report.number(low, digits)} to {report.number(high, digits)}" if row.interval else "–"
-        after = (report.number(row.production, digits), report.change(row, row.higher_is_better)) if compared else ()
-        rows.append((report.in_words(row.metric), report.number(row.candidate, digits), between, *after))
-    sure = report.number(100 * evaluation.confidence, 1).removesuffix(".0")
+        digits = places(row.candidate, high, figures=4)
+        between = f"{number(low, digits)} to {number(high, digits)}" if row.interval else "–"
+        after = (number(row.production, digits), change(row, row.higher_is_better)) if compared else ()
+        rows.append((in_words(row.metric), number(row.candidate, digits), between, *after))
+    sure = number(100 * evaluation.confidence, 1).removesuffix(".0")
     sentence = f"On {evaluation.rows:,} rows that no training saw; {sure} % confidence in each end of an interval."
-    return [report.line_of(sentence), "", *_table(heads, rows, strong=0)]
+    return Section("Metrics", [sentence], _table(heads, rows, strong=0))
 
 
-def _data(run: Mapping, data: Mapping, target: str) -> list[str]:
+def _data(run: Mapping, data: Mapping, target: str) -> Section:
     rows, split = run["rows"], run["split"]
     warned = sum(not check["success"] for check in data["checks"])
     cells: list[tuple[str, Cell]] = [
@@ -109,72 +120,69 @@ def _data(run: Mapping, data: Mapping, target: str) -> list[str]:
         ("checks", f"{len(data['checks']) - warned} passed, {warned} warned"),
         ("SHA-256", Name(run["data_hash"])),
     ]
-    return _table(("what", "value"), cells)
+    return Section("Data", (), _table(("what", "value"), cells))
 
 
-def _limits(evaluation: Evaluation) -> list[str]:
+def _limits(evaluation: Evaluation) -> Section:
     """The limits of the gate, and of the model as it is served: parity, latency, size; and in which format that is."""
-    found = report.findings(evaluation)
+    found = findings(evaluation)
     tables = [found[about].table for about in ("limits", "portable") if about in found]
     rows = [row for table in tables if table for row in table.rows]
     form = evaluation.format or Format("onnx")
     why = f", for this reason: {form.format_reason}" if form.format_reason else ""
     table = _table(("what", "observed", "limit", "result"), rows[: 2 * MOST])
-    return [report.line_of(f"Served as {form.format}{why}."), "", *table]
+    return Section("Limits", [f"Served as {form.format}{why}."], table)
 
 
-def _slices(evaluation: Evaluation) -> list[str]:
+def _slices(evaluation: Evaluation) -> list[Section]:
     """The slices beside production, those that are worse first; nothing where there was no production model."""
-    found = report.findings(evaluation).get("slices")
+    found = findings(evaluation).get("slices")
     if found is None or found.table is None:
         return []
     rows = [
         (name, rows, candidate, production, mark) for name, rows, candidate, production, *_, mark in found.table.rows
     ]
     heads = ("slice", "rows", "this model", "production", "this model is")
-    sentence = f"By {report.in_words(evaluation.metric)}."
-    return [report.line_of(sentence), "", *_table(heads, rows[:MOST])]
+    return [Section("Slices", [f"By {in_words(evaluation.metric)}."], _table(heads, rows[:MOST]))]
 
 
-def _lineage(evaluation: Evaluation, run: Mapping) -> list[str]:
+def _lineage(evaluation: Evaluation, run: Mapping) -> Section:
     rows: list[tuple[str, Cell]] = [
         ("commit", Name(run["commit"] + (" with uncommitted changes" if run["dirty"] else ""))),
         ("trained", Name(f"{run['trained_at']} by {run['trained_by']}")),
         ("requirements, SHA-256", Name(run["lock_hash"])),
         ("gate", f"policy “{evaluation.policy.replace('_', ' ')}”, margin {evaluation.margin:g}"),
     ]
-    return [f"Run {run_link(run['experiment_id'], run['run_id'])}.", "", *_table(("what", "value"), rows)]
+    link = Markup(f"Run {run_link(run['experiment_id'], run['run_id'])}.")
+    return Section("Where it comes from", [link], _table(("what", "value"), rows))
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], strong: int | None = None) -> list[str]:
-    """A table and room below it. MLflow's pages leave no room between columns: an empty one stands between two."""
-
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], strong: int | None = None) -> Table:
+    """A table with an empty column between two, for MLflow's pages leave no room there."""
     apart = [[each for cell in row for each in (cell, "")][:-1] for row in rows]
     between = [each for head in heads for each in (head, "&emsp;")][:-1]
-    table = Table(between, apart, words=range(len(between)), strong=strong)
-    return [*report.markdown_table(table), "", "&nbsp;", ""]
+    return Table(between, apart, words=range(len(between)), strong=strong)
 
 
 def run_link(experiment: str, run: str) -> str:
     """A run as a link within MLflow's pages, wherever these are served; as text where an id is none."""
     if not all(re.fullmatch(r"[\w-]+", each) for each in (experiment, run)):
-        return report.code(run)
-    return f"[{report.code(run)}]({mlflow_pages.run(experiment, run)})"
+        return code(run)
+    return f"[{code(run)}]({mlflow_pages.run(experiment, run)})"
 
 
-def _fitted(first: list[str], parts: Mapping[str, list[str]], last: list[str]) -> str:
+def _fitted(first: str, parts: Mapping[str, str], last: str) -> str:
     """As many whole sections as there is room for, in their order, and the names of those left out."""
-    room = LONGEST - ROOM - len("\n".join([*first, *last])) - len(LEFT_OUT.format(", ".join(parts))) - 3
-    lines, left = list(first), []
+    room = LONGEST - ROOM - len(f"{first}{last}") - len(LEFT_OUT.format(", ".join(parts))) - 3
+    kept, left = [first], []
     for heading, part in parts.items():
-        block = [f"### {heading}", "", *part]
-        size = len("\n".join(block)) + 1
-        if size <= room:
-            lines += block
-            room -= size
+        if len(part) <= room:
+            kept.append(part)
+            room -= len(part)
         else:
             left.append(heading)
-    return "\n".join([*lines, *([LEFT_OUT.format(", ".join(left)), ""] if left else []), *last])
+    note = f"{LEFT_OUT.format(', '.join(left))}\n\n" if left else ""
+    return f"{''.join(kept)}{note}{last}"
 
 
 # --- approvals --------------------------------------------------------------------------------------------------------
@@ -187,9 +195,9 @@ def approved(description: str, when: str, who: str, how: str, record: Mapping | 
     becomes too long for MLflow, lines of the oldest approvals go; where that is not enough, nothing is added.
     """
     shown = run_link(record["experiment_id"], record["run_id"]) if record else "none"
-    if record and report.code(record["run_id"]) in description:  # whatever address its link has
+    if record and code(record["run_id"]) in description:  # whatever address its link has
         return description
-    line = f"- {when}: put into production by {report.code(who)} ({report.prose(how)}), deployment record {shown}"
+    line = f"- {when}: put into production by {code(who)} ({prose(how)}), deployment record {shown}"
     longer = _with_line(description, line)
     while len(longer) > LONGEST and len(lines := list(OURS.finditer(longer))) > 1:
         longer = _without(longer, lines[0])

@@ -17,15 +17,17 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import sklearn.metrics
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.calibration import CalibrationDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 from pipeline.evaluation.record import Compared, Evaluation, MetricRow
-from pipeline.evaluation.report import change, gain, in_words, number, places, signed
+from pipeline.evaluation.wording import change, gain, in_words, number, places, signed
 
 # Okabe and Ito's colours keep apart for colour-blind readers; dashes and markers say the same a second time.
 CANDIDATE, PRODUCTION, QUIET = "#0072B2", "#D55E00", "#6B7280"
@@ -142,37 +144,26 @@ def confusion_matrix(
     y_true: np.ndarray, candidate: np.ndarray, classes: Sequence[str], production: np.ndarray | None = None
 ) -> Figure:
     """Rows of the hold-out by actual and predicted class; a cell's shade is its share of the actual class."""
-    k = len(classes)
+    k, models = len(classes), _models(candidate, production)
     side = min(max(3.4, 0.62 * k + 1.6), 9)
-    models = _models(candidate, production)
     figure, panels = _figure("Confusion matrix", side * len(models) + 0.6, side + 0.4, len(models))
-    step = -(-k // 25)
+    names, few, step = [_plain(each, 18) for each in classes], k <= 3, -(-k // 25)
     for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
-        counts = np.zeros((k, k), dtype=int)
-        np.add.at(counts, (y_true, y_pred.argmax(axis=1)), 1)
+        counts = sklearn.metrics.confusion_matrix(y_true, y_pred.argmax(axis=1), labels=range(k))
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(k, k) if k <= 25 else ():
-            percent = f"\n{share[row, column]:.0%}" if k <= 8 and counts[row, column] else ""
-            text = f"{counts[row, column]:,}{percent}"
-            dark = share[row, column] > 0.55
-            axes.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                color="white" if dark else "#111827",
-                size=10 if k <= 8 else 9 if k <= 14 else 7,
-            )
-        names = [_plain(each, 18) for each in classes]
-        axes.set_xticks(
-            range(0, k, step), names[::step], rotation=0 if k <= 3 else 45, ha="center" if k <= 3 else "right"
-        )
+        size = 10 if k <= 8 else 9 if k <= 14 else 7
+        drawn = ConfusionMatrixDisplay(share, display_labels=names).plot(
+            ax=axes, include_values=k <= 25, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1},
+            text_kw={"size": size},
+        )  # fmt: skip
+        for place, text in np.ndenumerate(drawn.text_ if k <= 25 else np.empty((0, 0))):
+            percent = f"\n{share[place]:.0%}" if k <= 8 and counts[place] else ""
+            text.set_text(f"{counts[place]:,}{percent}")
+        axes.set_xticks(range(0, k, step), names[::step], rotation=0 if few else 45, ha="center" if few else "right")
         axes.set_yticks(range(0, k, step), names[::step])
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set(title=f"{name}, {len(y_true):,} rows", xlabel="predicted class")
+        axes.set(title=f"{name}, {len(y_true):,} rows", xlabel="predicted class", ylabel="")
     panels[0].set_ylabel("actual class")
     return figure
 
@@ -187,14 +178,14 @@ def roc(
 ) -> Figure:
     """True against false positive rate: of the positive class, or of each class against the rest."""
 
-    def curve(hit, score):
-        false_positive, true_positive, _ = roc_curve(hit, score)
-        return false_positive, true_positive, roc_auc_score(hit, score)
+    def curve(axes, hit, score):
+        drawn = RocCurveDisplay.from_predictions(hit, score, ax=axes)
+        return drawn.line_, f"area {drawn.roc_auc:.3f}"
 
-    figure, panels = _curves("ROC curve", "area", curve, y_true, candidate, classes, positive, production)
+    figure, panels = _curves("ROC curve", curve, y_true, _models(candidate, production), classes, positive)
     for axes in panels:
         axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
-        axes.set_xlabel("false positive rate")
+        axes.set(xlabel="false positive rate", ylabel="")
     panels[0].set_ylabel("true positive rate")
     return figure
 
@@ -209,54 +200,55 @@ def precision_recall(
 ) -> Figure:
     """Precision against recall: of the positive class, or of each class against the rest."""
 
-    def curve(hit, score):
-        precision, recall, _ = precision_recall_curve(hit, score, drop_intermediate=True)
-        return recall, precision, average_precision_score(hit, score)
+    def curve(axes, hit, score):
+        drawn = PrecisionRecallDisplay.from_predictions(hit, score, ax=axes, drop_intermediate=True)
+        return drawn.line_, f"average precision {drawn.average_precision:.3f}"
 
-    title = "Precision and recall"
-    figure, panels = _curves(title, "average precision", curve, y_true, candidate, classes, positive, production)
+    figure, panels = _curves("Precision and recall", curve, y_true, _models(candidate, production), classes, positive)
     for axes in panels:
-        axes.set_xlabel("recall (share of the class that is found)")
+        axes.set(xlabel="recall (share of the class that is found)", ylabel="")
+        axes.legend(loc="lower left")
     panels[0].set_ylabel("precision (share of the found that is right)")
     return figure
 
 
-def _curves(title, area_name, curve, y_true, candidate, classes, positive, production) -> tuple[Figure, list[Axes]]:
+def _curves(
+    title: str, curve: Callable, y_true: np.ndarray, models: Mapping[str, np.ndarray], classes: Sequence[str],
+    positive: int | None,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
     """Binary: a line per model in one panel. Else: a panel per model with a line per class."""
-    models = _models(candidate, production)
     if positive is not None:
         figure, panels = _figure(f"{title} of class {_plain(classes[positive])}", 5, 4.9, 1)
         for name, y_pred in models.items():
-            _curve(panels[0], name, area_name, curve, y_true == positive, y_pred[:, positive], **_line(name))
+            _curve(panels[0], name, curve, y_true == positive, y_pred[:, positive], _line(name))
     else:
         frequent = np.argsort(-np.bincount(y_true, minlength=len(classes)), kind="stable")[:MOST_CLASSES]
         some = f", the {MOST_CLASSES} most frequent of {len(classes)}" if len(classes) > MOST_CLASSES else ""
-        figure, panels = _figure(
-            f"{title}: each class against the rest{some}", 4.6 * len(models) + 0.4, 4.9, len(models)
-        )
+        whole = f"{title}: each class against the rest{some}"
+        figure, panels = _figure(whole, 4.6 * len(models) + 0.4, 4.9, len(models))
         for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
             for order, position in enumerate(sorted(frequent)):
-                line = {
-                    "color": CLASS_COLOURS[order % len(CLASS_COLOURS)],
-                    "linestyle": CLASS_DASHES[order % len(CLASS_DASHES)],
-                }
+                dashes = CLASS_DASHES[order % len(CLASS_DASHES)]
+                line = {"color": CLASS_COLOURS[order % len(CLASS_COLOURS)], "linestyle": dashes}
                 label = _plain(classes[position], 20)
-                _curve(axes, label, area_name, curve, y_true == position, y_pred[:, position], **line)
+                _curve(axes, label, curve, y_true == position, y_pred[:, position], line)
             axes.set_title(name)
     for axes in panels:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.grid(True)
-        axes.legend(loc="lower right" if title == "ROC curve" else "lower left")
+        axes.legend(loc="lower right")
     return figure, panels
 
 
-def _curve(axes: Axes, label: str, area_name: str, curve: Callable, hit: np.ndarray, score: np.ndarray, **line) -> None:
+def _curve(axes: Axes, label: str, curve: Callable, hit: np.ndarray, score: np.ndarray, style: dict) -> None:
+    """A line that `curve` draws, in our style; where there is none, the legend says why."""
     if hit.all() or not hit.any():
-        axes.plot([], [], label=f"{label}: not defined, one class only", **line)
+        axes.plot([], [], label=f"{label}: not defined, one class only", **style)
         return
-    x, height, area = curve(hit, score)
+    line, area = curve(axes, hit, score)
+    x, height = line.get_data()
     keep = _thinned(len(x))
-    axes.plot(x[keep], height[keep], label=f"{label}: {area_name} {area:.3f}", linewidth=1.8, **line)
+    line.set(data=(x[keep], height[keep]), label=f"{label}: {area}", linewidth=1.8, **style)
 
 
 @_styled
@@ -271,33 +263,19 @@ def calibration(
 
     Binary: of the positive class. Else: of the class that is predicted.
     """
-    models = _models(candidate, production)
-    subject = "predicted class" if positive is None else f"class {_plain(classes[positive])}"
+    subject = "the predicted class" if positive is None else f"class {_plain(classes[positive])}"
     figure = Figure(figsize=(5, 5.4), dpi=DPI, layout=_layout())
-    figure.suptitle(
-        f"Calibration of the {subject}" if positive is None else f"Calibration of {subject}",
-        x=0.02,
-        ha="left",
-    )
+    figure.suptitle(f"Calibration of {subject}", x=0.02, ha="left")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    edges = np.linspace(0, 1, 11)
     above.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
-    for name, y_pred in models.items():
-        score = y_pred.max(axis=1) if positive is None else y_pred[:, positive]
+    for name, y_pred in _models(candidate, production).items():
+        score = np.clip(y_pred.max(axis=1) if positive is None else y_pred[:, positive], 0, 1)
         hit = y_pred.argmax(axis=1) == y_true if positive is None else y_true == positive
-        bins = np.clip(np.digitize(score, edges) - 1, 0, 9)
-        rows = np.bincount(bins, minlength=10)
-        seen = rows > 0
-        said, was = (np.bincount(bins, weights=each, minlength=10)[seen] / rows[seen] for each in (score, hit))
-        marker = "o" if name == "candidate" else "s"
-        above.plot(said, was, marker=marker, markersize=6, linewidth=1.5, label=name, **_line(name))
-        below.stairs(rows, edges, linewidth=1.8, **_line(name))
-    above.set(ylabel="share of rows where it was so", ylim=(-0.03, 1.03))
-    below.set(
-        ylabel="rows",
-        xlabel=f"probability given to the {subject}" if positive is None else f"probability given to {subject}",
-    )
-    below.set(xlim=(-0.02, 1.02))
+        look = {"marker": "o" if name == "candidate" else "s", "markersize": 6, "linewidth": 1.5, **_line(name)}
+        CalibrationDisplay.from_predictions(hit, score, n_bins=10, name=name, ax=above, ref_line=False, **look)
+        below.stairs(*np.histogram(score, np.linspace(0, 1, 11)), linewidth=1.8, **_line(name))
+    above.set(xlabel="", ylabel="share of rows where it was so", ylim=(-0.03, 1.03))
+    below.set(xlabel=f"probability given to {subject}", ylabel="rows", xlim=(-0.02, 1.02))
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for axes in (above, below):
         axes.grid(True)

@@ -4,11 +4,19 @@ Every text of the report is shown letter by letter: the report may be a stranger
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
 
 from pipeline.data import drift
-from pipeline.evaluation import record, report
+from pipeline.evaluation import record
+from pipeline.evaluation.findings import Cell, Name, Section, Table, headline
+from pipeline.evaluation.findings import findings as of_evaluation
+from pipeline.evaluation.github_markdown import CUT, blocks_of, environment
 from pipeline.evaluation.record import Evaluation
-from pipeline.evaluation.report import Cell, Mark, Name, Section, Table
+from pipeline.evaluation.wording import Mark, clean, in_words, number
 from pipeline.pull_request.schema import Change, Data, PullRequest
 
 MOST = 60_000  # characters; GitHub takes 65,536
@@ -21,6 +29,7 @@ AS_STAGE = {
     "train": "The model was not trained",
     "evaluate": "The candidate was not compared",
 }
+ORDER = ("metrics", "power", "limits", "slices", "portable")  # of what the evaluation found
 WHAT_TO_DO = {
     "validate": "Correct the data, or the rule in project/checks.py that does not hold.",
     "validate-model": "Correct project/model.py, or the rule in project/checks.py that does not hold.",
@@ -29,43 +38,97 @@ WHAT_TO_DO = {
 }
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A Mermaid chart of horizontal bars: one colour, and one list of values, per series."""
+
+    title: str
+    names: Sequence[str]
+    most: float
+    series: Sequence[Sequence[float]]
+
+    @property
+    def height(self) -> int:
+        """Room for every bar."""
+        return 80 + 26 * len(self.names)
+
+    @property
+    def palette(self) -> str:
+        """Grey for production, blue for the candidate."""
+        return ", ".join(("#8b949e", "#2f6fdb")[-len(self.series) :])
+
+    @property
+    def labels(self) -> str:
+        """The names of the bars, in quotes."""
+        return ", ".join(labels(self.names))
+
+    @property
+    def ends(self) -> str:
+        """Where the axis of values begins and ends."""
+        return f"0 --> {self.most:.4g}"
+
+    @property
+    def bars(self) -> list[str]:
+        """The values of each series."""
+        return [", ".join(f"{value:.4f}" for value in values) for values in self.series]
+
+
 def markdown(found: PullRequest, link: str, head: str | None) -> str:
     """The whole comment; `link` and `head` are of the run and commit as GitHub says, not as the report says."""
-    blocks = [
-        [f"## {title(found)}: {report.code(found.name)}", ""],
-        [f"**On merge:** {on_merge(found)}", ""],
-        *findings(found),
-        _footer(found, link, head),
-    ]
-    return fitted(blocks, MOST)
+    page = _template("comment.md").render(
+        **_found(found),
+        title=title(found),
+        on_merge=on_merge(found),
+        link=Markup(link),
+        commit=(head or found.commit or "")[:12],
+    )
+    return fitted(page.split(CUT), MOST)
 
 
-def findings(found: PullRequest) -> list[list[str]]:
+def findings(found: PullRequest) -> list[str]:
     """Everything that was found, in blocks that are shown whole or not at all."""
-    blocks = [_reasons(found)]
-    if found.evaluation:
-        evaluation = record.of_plain(found.evaluation.model_dump())
-        parts = report.findings(evaluation)
-        blocks += [section(parts["metrics"]), _scores(evaluation)]
-        blocks += [section(parts[about]) for about in ("power", "limits") if about in parts]
-        blocks += [_folded(parts[about]) for about in ("slices", "portable") if about in parts]
-    if found.data:
-        blocks += [_moved(found.data.change), _folded(_changes(found.data)), *_failed_checks(found.data)]
-    return [block for block in blocks if block]
+    return blocks_of(_template("found.md").render(**_found(found)))
 
 
-def fitted(blocks: Sequence[Sequence[str]], most: int) -> str:
+def _template(name: str):
+    return environment(Path(__file__).with_name("templates")).get_template(name)
+
+
+def _found(found: PullRequest) -> dict[str, Any]:
+    """What the templates show of a report: sections and charts, in the order in which they are read."""
+    evaluation, data = _evaluation(found), found.data
+    every = of_evaluation(evaluation) if evaluation else {}
+    believed = evaluation and not (found.production_unknown and evaluation.verdict != "refuse")
+    return {
+        "found": found,
+        "failed_stage": AS_STAGE.get(found.failed_stage or ""),
+        "what_to_do": WHAT_TO_DO.get(found.failed_stage or ""),
+        "reasons": evaluation.reasons if evaluation and believed else [],
+        "parts": {about: every[about] for about in ORDER if about in every},
+        "scores": _scores(evaluation) if evaluation else None,
+        "moved": _moved(data.change) if data else None,
+        "data": [_changes(data), *_failed_checks(data)] if data else [],
+    }
+
+
+def _evaluation(found: PullRequest) -> Evaluation | None:
+    return record.of_plain(found.evaluation.model_dump()) if found.evaluation else None
+
+
+def fitted(blocks: Sequence[str], most: int) -> str:
     """As many whole blocks as `most` characters hold, and a note of how many are left out; the last block always stays."""
     note = "_{} sections are left out, for a comment holds only so much: the artifacts of the run have them all._"
-    *body, last = ["\n".join(block) for block in blocks]
+    *body, last = [block.strip("\n") for block in blocks]
+    body = [block for block in body if block]
     room = most - len(last) - len(note) - 10
     kept: list[str] = []
     for block in body:
-        if len(block) + 1 <= room:
+        if len(block) + 2 <= room:
             kept.append(block)
-            room -= len(block) + 1
+            room -= len(block) + 2
     left = len(body) - len(kept)
-    return "\n".join([*kept, *([note.format(left), ""] if left else []), last]) + "\n"
+    shown = [*kept, *([note.format(left)] if left else []), *([last] if last else [])]
+    return "\n\n".join(shown) + "\n"
 
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
@@ -77,7 +140,7 @@ def title(found: PullRequest) -> str:
         return "❌ Failed"
     if found.production_unknown and found.evaluation.verdict != "refuse":
         return "⚠️ Not compared"
-    head = report.headline(record.of_plain(found.evaluation.model_dump()))
+    head = headline(record.of_plain(found.evaluation.model_dump()))
     return f"{head.icon} {head.word}"
 
 
@@ -101,30 +164,7 @@ def on_merge(found: PullRequest) -> str:
     )
 
 
-def _reasons(found: PullRequest) -> list[str]:
-    lines = []
-    if found.production_unknown:
-        lines += ["The production model could not be read, so the comparison with it is missing.", ""]
-    if found.failed_stage:
-        verb = found.failed_stage
-        lines += [f"{AS_STAGE[verb]}: `make {verb}` failed or did not run. {WHAT_TO_DO[verb]}", ""]
-        lines += [f"- {report.line_of(failure)}" for failure in found.failures]
-    elif found.evaluation and not (found.production_unknown and found.evaluation.verdict != "refuse"):
-        lines += [f"- {report.line_of(reason)}" for reason in found.evaluation.reasons]
-    return [*lines, ""] if lines else []
-
-
 # --- sections ---------------------------------------------------------------------------------------------------------
-
-
-def section(one: Section) -> list[str]:
-    """A section with its heading."""
-    return [f"### {one.heading}", "", *report.markdown_section(one)]
-
-
-def _folded(one: Section) -> list[str]:
-    lines = report.markdown_section(one)
-    return [f"<details><summary>{report.prose(one.heading)}</summary>", "", *lines, "</details>", ""]
 
 
 def _changes(data: Data) -> Section:
@@ -138,7 +178,7 @@ def _changes(data: Data) -> Section:
         if names:
             sentences.append(f"Columns that are {what}: {', '.join(names)}.")
     rows: list[tuple[Cell, ...]] = [
-        (Name(one.column), report.number(one.psi, 3), _mark(one.psi), *map(_percent, one.missing.model_dump().values()))
+        (Name(one.column), number(one.psi, 3), _mark(one.psi), *map(_percent, one.missing.model_dump().values()))
         for one in change.drift
     ]
     table = Table(("column", "PSI", "meaning", "empty then", "empty now"), rows, words=(0, 2)) if rows else None
@@ -169,65 +209,41 @@ def _mark(psi: float) -> Mark:
     return Mark("△", "moved", "warn") if psi >= drift.MODERATE else Mark("·", "as before", "quiet")
 
 
-def _failed_checks(data: Data) -> list[list[str]]:
+def _failed_checks(data: Data) -> list[Section]:
     if not data.failed:
         return []
     rows = [(Name(one.column), Name(one.rule), one.severity, Name(one.observed)) for one in data.failed]
     table = Table(("column", "rule", "severity", "observed"), rows, words=range(4))
-    return [_folded(Section("Data checks that failed", (), table))]
-
-
-def _footer(found: PullRequest, link: str, head: str | None) -> list[str]:
-    commit = head or found.commit
-    lines = [f"[The report with all figures is among the artifacts of this run.]({link})", ""] if link else []
-    return [*lines, f"<sub>commit {report.code(commit[:12])}</sub>"] if commit else lines
+    return [Section("Data checks that failed", (), table)]
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
 
 
-def _scores(evaluation: Evaluation) -> list[str]:
+def _scores(evaluation: Evaluation) -> Chart | None:
     """Candidate and production by metric, side by side, as a chart of those metrics that are between 0 and 1."""
     rows = [row for row in evaluation.metrics if _between(row.candidate) and _between(row.production)][:12]
     if not rows:
-        return []
+        return None
     # Bars of two series would cover each other, so each has places of its own; one below the axis is not drawn.
-    names = [f"{label(report.in_words(row.metric), 30)}{side}" for row in rows for side in ("", ", new")]
+    names = [f"{label(in_words(row.metric), 30)}{side}" for row in rows for side in ("", ", new")]
     production = [value for row in rows for value in (row.production or 0.0, -1.0)]
     candidate = [value for row in rows for value in (-1.0, row.candidate or 0.0)]
-    return chart("production (grey) and candidate (blue)", names, (0, 1), [production, candidate])
+    return Chart("production (grey) and candidate (blue)", names, 1, [production, candidate])
 
 
 def _between(value: float | None) -> bool:
     return value is not None and 0 <= value <= 1
 
 
-def _moved(change: Change | None) -> list[str]:
+def _moved(change: Change | None) -> Chart | None:
     """The stability index of the columns that moved most, as a chart, if any has moved."""
     rows = change.drift[:12] if change else []
     if not rows or rows[0].psi < drift.MODERATE:
-        return []
+        return None
     values = [min(row.psi, 10.0) for row in rows]
     title = f"PSI by column: moved from {drift.MODERATE}, far from {drift.LARGE}"
-    return ["### Data that has moved", "", *chart(title, [row.column for row in rows], (0, max(values)), [values])]
-
-
-def chart(title: str, names: Sequence[str], ends: tuple[float, float], series: Sequence[Sequence[float]]) -> list[str]:
-    """A Mermaid chart of horizontal bars in a fenced block, one colour per series."""
-    palette = ", ".join(("#8b949e", "#2f6fdb")[-len(series) :])
-    look = f'"plotColorPalette": "{palette}"'
-    size = f'"width": 760, "height": {80 + 26 * len(names)}'
-    return [
-        "```mermaid",
-        f'%%{{init: {{"xyChart": {{{size}}}, "themeVariables": {{"xyChart": {{{look}}}}}}}}}%%',
-        "xychart-beta horizontal",
-        f'    title "{title}"',
-        f"    x-axis [{', '.join(labels(names))}]",
-        f"    y-axis {ends[0]:g} --> {ends[1]:.4g}",
-        *(f"    bar [{', '.join(f'{value:.4f}' for value in values)}]" for values in series),
-        "```",
-        "",
-    ]
+    return Chart(title, [row.column for row in rows], max(values), [values])
 
 
 def labels(names: Sequence[str]) -> list[str]:
@@ -241,6 +257,6 @@ def labels(names: Sequence[str]) -> list[str]:
 
 def label(name: str, most: int = LABEL) -> str:
     """A name as a chart may show it: letters, digits and a few signs that are safe between quotes."""
-    kept = "".join(each if each.isalnum() or each in " -.," else " " for each in report.clean(name))
+    kept = "".join(each if each.isalnum() or each in " -.," else " " for each in clean(name))
     kept = " ".join(kept.split())
     return (kept if len(kept) <= most else f"{kept[: most - 1]}…") or "?"

@@ -11,8 +11,10 @@ import msgspec
 from pipeline import artifacts
 from pipeline.ci import lineage
 from pipeline.errors import StageError
-from pipeline.evaluation import record, report
+from pipeline.evaluation import record
+from pipeline.evaluation.findings import counts_up
 from pipeline.evaluation.record import DataChange, Evaluation
+from pipeline.evaluation.wording import clean
 from pipeline.pull_request import schema
 from pipeline.pull_request.schema import MOST_COLUMNS, MOST_METRICS, MOST_REASONS, MOST_ROWS, TEXT, WORDS, PullRequest
 from pipeline.registry import mlflow_server
@@ -110,7 +112,7 @@ def _evaluated() -> Evaluation | None:
 
 def _text(text: object, most: int = TEXT) -> str:
     """Text that the reader of the report accepts: on one line, visible, not endless."""
-    return report.clean(text, most)
+    return clean(text, most)
 
 
 def _evaluation(found: Evaluation) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _evaluation(found: Evaluation) -> dict[str, Any]:
     plain = record.plain(found)
     ways = {row.metric: row.higher_is_better for row in found.metrics}
     limits = [
-        row | {"higher_is_better": report.counts_up(limit, ways)}
+        row | {"higher_is_better": counts_up(limit, ways)}
         for row, limit in zip(plain["limits"], found.limits, strict=True)
     ]
     production = found.production and _kept(plain["production"], schema.Production)

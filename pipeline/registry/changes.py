@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.evaluation import report
+from pipeline.evaluation.wording import clean
 
 # Model, what of it, and its value. A deleted version stays in the database, under another name for its stage.
 QUESTIONS = (
@@ -76,4 +76,4 @@ def _value(value: str) -> str:
 
 
 def _short(text: str) -> str:
-    return report.clean(text, SHOWN)
+    return clean(text, SHOWN)

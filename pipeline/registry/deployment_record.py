@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.ci import lineage
-from pipeline.evaluation import report
+from pipeline.evaluation.github_markdown import code, line_of, prose
+from pipeline.evaluation.wording import clean
 from pipeline.registry import versions
 from pipeline.registry.model_version import NOTHING, ModelVersion
 
@@ -126,14 +127,14 @@ class Deployment:
 
     def markdown(self) -> str:
         """The record as Markdown, for the page of its run."""
-        before = f"version {report.prose(self.before)}" if self.before else "nothing"
-        who, host, target = report.code(self.actor), report.code(self.host), report.code(self.target)
+        before = f"version {prose(self.before)}" if self.before else "nothing"
+        who, host, target = code(self.actor), code(self.host), code(self.target)
         lines = [
-            f"**{self.environment}: {before} → version {report.prose(self.version)}, {self.result}**",
-            f"{report.code(self.action)} by {who} on {host}, to target {target}",
-            f"image {report.code(self.image)}" if self.image else "",
-            report.line_of(report.clean(self.detail, 1000)),
-            report.code(self.link) if self.link else "",
+            f"**{self.environment}: {before} → version {prose(self.version)}, {self.result}**",
+            f"{code(self.action)} by {who} on {host}, to target {target}",
+            f"image {code(self.image)}" if self.image else "",
+            line_of(clean(self.detail, 1000)),
+            code(self.link) if self.link else "",
         ]
         return "\n\n".join(line for line in lines if line)
 

@@ -12,8 +12,9 @@ import sys
 from pipeline import artifacts
 from pipeline.ci import outputs
 from pipeline.errors import SlipwayError, edge
-from pipeline.evaluation import report
-from pipeline.evaluation.report import Cell, Name, Section, Table
+from pipeline.evaluation.findings import Cell, Name, Section, Table
+from pipeline.evaluation.github_markdown import prose, section
+from pipeline.evaluation.wording import number
 from pipeline.pull_request import comment
 from pipeline.pull_request import report as pull_request_report
 from pipeline.registry import history as ages
@@ -40,10 +41,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def markdown(settings: Settings) -> str:
     """The whole summary, of what there is."""
-    blocks = [[f"# {settings.name}", ""], *of_build(settings), *of_mlflow(settings)]
+    blocks = [f"# {settings.name}", *of_build(settings), *of_mlflow(settings)]
     if len(blocks) == 1:
-        blocks.append(["Nothing has been trained or deployed here yet.", ""])
-    return shortened(comment.fitted([*blocks, [""]], MOST // 2))
+        blocks.append("Nothing has been trained or deployed here yet.")
+    return shortened(comment.fitted([*blocks, ""], MOST // 2))
 
 
 def shortened(text: str) -> str:
@@ -55,19 +56,18 @@ def shortened(text: str) -> str:
     )
 
 
-def of_build(settings: Settings) -> list[list[str]]:
+def of_build(settings: Settings) -> list[str]:
     """What the stages found, if any has run in this job."""
     if not any((artifacts.BUILD / name).exists() for name in pull_request_report.STAGES):
         return []
     found = pull_request_report.document(settings)
-    head = [f"## {comment.title(found)}", ""]
-    return [head, *comment.findings(found)]
+    return [f"## {comment.title(found)}", *comment.findings(found)]
 
 
-def of_mlflow(settings: Settings) -> list[list[str]]:
+def of_mlflow(settings: Settings) -> list[str]:
     """What MLflow knows, if there is one: none is started for the sake of a summary."""
     if pull_request_report.production_unknown():
-        return [["What is in production is not known here: MLflow could not be fetched.", ""]]
+        return ["What is in production is not known here: MLflow could not be fetched."]
     if not (mlflow_server.remote_uri() or (mlflow_server.HOME / snapshot.DATABASE).exists()):
         return []
     from mlflow.exceptions import MlflowException
@@ -77,10 +77,10 @@ def of_mlflow(settings: Settings) -> list[list[str]]:
         client = versions.connect(settings)
         return [environments(client, settings.name), history(client, settings.name)]
     except (SlipwayError, MlflowException, RequestException) as error:
-        return [[f"MLflow could not be asked: {report.prose(str(error).splitlines()[0])}", ""]]
+        return [f"MLflow could not be asked: {prose(str(error).splitlines()[0])}"]
 
 
-def environments(client, name: str) -> list[str]:
+def environments(client, name: str) -> str:
     """What each environment serves, by the record of its last deployment, and whether the alias agrees."""
     rows: list[tuple[Cell, ...]] = []
     for environment in ENVIRONMENTS:
@@ -93,10 +93,10 @@ def environments(client, name: str) -> list[str]:
         since = versions.timestamp(last.since) if last else "–"
         rows.append((environment, serves, since, Name(last.image or NOTHING) if last else "–"))
     table = Table(("environment", "serves", "since", "image"), rows, words=range(4))
-    return comment.section(Section("Environments", (), table))
+    return section(Section("Environments", (), table))
 
 
-def history(client, name: str) -> list[str]:
+def history(client, name: str) -> str:
     """When was last trained, retrained on schedule, and compared with the data of production."""
     trained, retrained = ages.last_training(client, name), ages.last_retraining(client, name)
     compared = ages.last_comparison(client, name)
@@ -108,7 +108,7 @@ def history(client, name: str) -> list[str]:
     ]
     table = Table(("what", "last", "of it"), rows, words=range(3))
     warning = ages.warning(retrained)
-    return comment.section(Section("Ages", (f"⚠️ {warning}",) if warning else (), table))
+    return section(Section("Ages", (f"⚠️ {warning}",) if warning else (), table))
 
 
 def _when(happened: ages.Happened | None) -> str:
@@ -119,7 +119,7 @@ def _worst(drift: tuple[float, str, str] | None) -> str:
     if drift is None:
         return "–"
     psi, column, version = drift
-    return f"largest PSI {report.number(psi, 3)}, “{column}” against version {version}"
+    return f"largest PSI {number(psi, 3)}, “{column}” against version {version}"
 
 
 if __name__ == "__main__":

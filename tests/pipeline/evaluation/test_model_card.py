@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipeline.evaluation import model_card, record, report
+from pipeline.evaluation import github_markdown, model_card, record
 from pipeline.settings import load_settings
 from tests.pipeline.evaluation.evaluations import DATA, RUN, evaluation
 
@@ -175,5 +175,5 @@ def test_the_registered_model_says_what_its_alias_does():
     assert (
         "alias `production`" in said
         and "[breast-cancer-deployments](#/experiments/7/runs?workflowType=machine_learning)" in said
-        and report.prose("public") in said
+        and github_markdown.prose("public") in said
     )

@@ -4,7 +4,6 @@ import copy
 import math
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -12,6 +11,8 @@ from evaluations import DATA, RUN, SOURCES, evaluation
 from markdown_it import MarkdownIt
 
 from pipeline.evaluation import record, report
+from pipeline.evaluation.wording import in_words, signed
+from pipeline.evaluation.wording import number as number_of
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (200).to_bytes(4) + (100).to_bytes(4) + b"rest"
 TALL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (100).to_bytes(4) + (100).to_bytes(4) + b"rest"
@@ -172,7 +173,7 @@ def test_each_metric_stands_in_its_row_and_column(task):
         assert len(rows) == len(one["metrics"])
         for cells, metric in zip(rows, one["metrics"], strict=True):
             decides = ", decides" if metric["metric"] == one["metric"] else ""
-            assert cells[0] == report.in_words(metric["metric"]) + decides
+            assert cells[0] == in_words(metric["metric"]) + decides
             for cell, key in zip(cells[1:4], ("candidate", "production", "difference"), strict=True):
                 assert value(cell) == pytest.approx(metric[key], rel=0.02, abs=6e-5)
             if metric["lower"] is not None:
@@ -262,13 +263,13 @@ def test_the_deciding_metric_stands_out_without_colour():
 )
 def test_numbers_are_short_and_never_lie(number, shown):
     """Four digits or so; what is tiny or huge keeps its size, and what is unknown is a dash."""
-    assert report.number(number) == shown
+    assert number_of(number) == shown
 
 
 @pytest.mark.parametrize(("change", "shown"), [(0.0131, "+0.0131"), (-0.0131, "−0.0131"), (0, "0.0000"), (None, "–")])
 def test_differences_carry_their_sign(change, shown):
     """A difference has a plus or a minus, zero has neither."""
-    assert report.signed(change, 4) == shown
+    assert signed(change, 4) == shown
 
 
 # --- what the hold-out can show -------------------------------------------------------------------------------------
@@ -582,7 +583,7 @@ def brightness(colour):
 @pytest.mark.parametrize("theme", [0, 1])
 def test_text_has_contrast_in_light_and_in_dark(theme):
     """Every text colour on every ground it stands on has at least the 4.5 : 1 of WCAG's level AA."""
-    style = Path(report.__file__).with_name("report.css").read_text()
+    style = (report.TEMPLATES / "report.css").read_text()
     colours = dict(
         re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)[theme])
     )

@@ -6,7 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 from pull_requests import CHANGE, plain, report_of
 
-from pipeline.evaluation import record, report
+from pipeline.evaluation.wording import in_words
 from pipeline.pull_request import comment
 from pipeline.pull_request.schema import PullRequest
 
@@ -17,6 +17,11 @@ OURS = {"<sub>", "</sub>", "<details>", "<summary>", "</summary>", "</details>",
 def rendered(found):
     """The comment of a report."""
     return comment.markdown(PullRequest.model_validate(found), LINK, HEAD)
+
+
+def first_chart(text):
+    """The lines of the first Mermaid block."""
+    return re.search(r"^```mermaid\n(.*?)\n```$", text, flags=re.M | re.S)[1]
 
 
 def tokens(text):
@@ -91,15 +96,15 @@ def test_each_metric_has_its_row(task):
     found = plain(task)
     text = rendered(found)
     for row in found["evaluation"]["metrics"]:
-        line = next(line for line in text.splitlines() if line.lstrip("| *").startswith(report.in_words(row["metric"])))
+        line = next(line for line in text.splitlines() if line.lstrip("| *").startswith(in_words(row["metric"])))
         assert line.count("|") == 7
 
 
 def test_the_chart_has_two_bars_for_each_metric_between_0_and_1():
     """Names, values of production and values of the candidate are three lists of one length; rmse stays out."""
-    text = "\n".join(comment._scores(record.of_plain(plain("regression")["evaluation"])))
+    text = first_chart(rendered(plain("regression")))
     assert "R²" in text and "RMSE" not in text
-    text = "\n".join(comment._scores(record.of_plain(plain()["evaluation"])))
+    text = first_chart(rendered(plain()))
     names = re.findall(r'"([^"]+)"', re.search(r"x-axis \[(.*)\]", text)[1])
     bars = [found.split(", ") for found in re.findall(r"bar \[(.*)\]", text)]
     assert len(names) == len(set(names)) == len(bars[0]) == len(bars[1]) and len(bars) == 2

@@ -1,0 +1,336 @@
+"""What an evaluation found, in sections of sentences and tables: the same for every page that shows it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.evaluation.record import BestSoFar, Compared, Evaluation, LimitRow, MetricRow, SliceRow
+from pipeline.evaluation.wording import Mark, change, clean, in_words, known, number, places, setting, signed
+
+MOST_ROWS = 60  # of one table; evaluation.json has them all
+
+
+class Name(str):
+    """Text that a team chose: shown letter by letter, in a fixed-width face."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads to a page."""
+
+    text: str
+    address: str
+
+
+Cell = str | Name | Mark | Link
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under heads; `words`: the columns without numbers, `strong`: the row that decides."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    words: Sequence[int] = (0,)
+    strong: int | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with sentences and perhaps a table."""
+
+    heading: str
+    sentences: Sequence[str] = ()
+    table: Table | None = None
+    notes: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict in a word and what follows from it."""
+
+    word: str
+    meaning: str
+    sign: str
+    icon: str
+
+
+def headline(evaluation: Evaluation) -> Headline:
+    """The verdict in words."""
+    version = f"version {evaluation.production.version}" if evaluation.production else ""
+    match evaluation.verdict:
+        case "accept" if not version:
+            return Headline("Accepted", "The first model: nothing was in production to compare it with.", "✓", "✅")
+        case "accept" if evaluation.judged_by == "limits":
+            meaning = f"The candidate may replace {version}, with which it was not compared: "
+            return Headline("Accepted", meaning + "the columns changed, and the limits alone decided.", "✓", "✅")
+        case "accept":
+            return Headline("Accepted", f"The candidate may replace {version}.", "✓", "✅")
+        case "keep":
+            stays = f"{version.capitalize()} stays" if version else "What serves stays"
+            return Headline("Kept", f"{stays} in production. Nothing is wrong with the candidate.", "=", "⏸️")
+        case _:
+            stays = f"{version.capitalize()} stays in production." if version else "Nothing goes to production."
+            return Headline("Refused", f"The candidate must not be deployed. {stays}", "✕", "❌")
+
+
+def sections(evaluation: Evaluation, data: Mapping | None, run: Mapping | None = None) -> list[Section]:
+    """Everything under the headline except the plots, in reading order."""
+    return [*findings(evaluation).values(), _data(data), _lineage(evaluation, data, run)]
+
+
+def findings(evaluation: Evaluation) -> dict[str, Section]:
+    """What the evaluation found, by what it is about; what there is nothing to say of is left out."""
+    parts = {
+        "metrics": _metrics(evaluation),
+        "power": _power(evaluation),
+        "slices": _slices(evaluation),
+        "limits": _limits(evaluation),
+        "portable": _portable(evaluation),
+    }
+    return {about: part for about, part in parts.items() if part is not None}
+
+
+def _metrics(evaluation: Evaluation) -> Section:
+    rows, decides = evaluation.metrics, evaluation.metric
+    names = [in_words(row.metric) + (", decides" if row.metric == decides else "") for row in rows]
+    strong = next((place for place, row in enumerate(rows) if row.metric == decides), None)
+    held = f"{evaluation.rows:,} rows of the hold-out"
+    copies = [repeated_rows(evaluation)] if distinct(evaluation) < evaluation.rows else []
+    if evaluation.comparison is None:
+        why = "Nothing is in production yet." if evaluation.first else "It could not be compared with production."
+        cells = [(name, *alone(row)) for name, row in zip(names, rows, strict=True)]
+        if any(row.interval or row.baseline is not None for row in rows):
+            table = Table(("metric", "candidate", "interval", "baseline"), cells, strong=strong)
+            return Section("The candidate", [f"On {held}. {why}", *copies], table, _notes_alone(evaluation))
+        table = Table(("metric", "candidate"), [cell[:2] for cell in cells], strong=strong)
+        return Section("The candidate", [f"On {held}. {why}", *copies], table)
+    table = Table(
+        ("metric", "candidate", "production", "difference", "interval", "candidate is"),
+        [(name, *compared(row), change(row, row.higher_is_better)) for name, row in zip(names, rows, strict=True)],
+        words=(0, 5),
+        strong=strong,
+    )
+    notes = [
+        "Difference: candidate − production. "
+        f"Interval: {_sure(evaluation)} % confidence in each bound, by a paired bootstrap over the rows.",
+        "▲ ▼ the whole interval says so. △ ▽ the estimate says so, the interval does not.",
+    ]
+    best = [best_not_compared(evaluation.best)] if evaluation.best and evaluation.best.problem else []
+    return Section("Candidate beside production", [f"Both models on the same {held}.", *copies, *best], table, notes)
+
+
+def _sure(evaluation: Evaluation) -> str:
+    """The confidence of each bound, in percent."""
+    return number(100 * evaluation.confidence, 1).removesuffix(".0")
+
+
+def alone(row: MetricRow) -> tuple[str, str, str]:
+    """Candidate, its interval and the baseline, all with as many decimals as the candidate needs."""
+    low, high = row.interval or (None, None)
+    digits = places(row.candidate, low, high, figures=4)
+    interval = f"{number(low, digits)} to {number(high, digits)}" if known(low) and known(high) else "–"
+    return number(row.candidate, digits), interval, number(row.baseline, digits)
+
+
+def _notes_alone(evaluation: Evaluation) -> list[str]:
+    """What interval and baseline of a model without a production model beside it mean."""
+    answer = "the mean of the target" if evaluation.task == "regression" else "the share of each class"
+    return [
+        f"Interval: {_sure(evaluation)} % confidence in each bound, by a bootstrap over the rows.",
+        f"Baseline: a model that knows no feature and answers with {answer} in the training data.",
+    ]
+
+
+def distinct(part: Evaluation | SliceRow) -> int:
+    """How many of its rows are no copy of another."""
+    return part.rows if part.distinct_rows is None else part.distinct_rows
+
+
+def repeated_rows(evaluation: Evaluation) -> str:
+    """How many rows of the hold-out are distinct, and what follows."""
+    return (
+        f"Only {distinct(evaluation):,} of the {evaluation.rows:,} rows are distinct. Copies of a row tell no more "
+        'than the row, so they count together. If rows are alike by chance, set [gate] repeated_rows = "each".'
+    )
+
+
+def best_not_compared(best: BestSoFar) -> str:
+    """Why the candidate stands beside production alone, though an earlier version is the best so far."""
+    return f"Version {best.version}, the best so far, could not be compared as well: {clean(best.problem, 300)}."
+
+
+def compared(row: Compared) -> tuple[str, str, str, str]:
+    """Candidate, production, difference and interval, all with as many decimals as the difference needs."""
+    digits = places(row.candidate, row.production, figures=4)
+    if row.difference or row.lower or row.upper:
+        digits = max(digits, places(row.difference, row.lower, row.upper))
+    lower, upper = signed(row.lower, digits), signed(row.upper, digits)
+    interval = f"{lower} to {upper}" if known(row.lower) and known(row.upper) else "–"
+    return (
+        number(row.candidate, digits),
+        number(row.production, digits),
+        signed(row.difference, digits),
+        interval,
+    )
+
+
+def _power(evaluation: Evaluation) -> Section | None:
+    comparison = evaluation.comparison
+    if comparison is None or not known(comparison.difference):
+        return None
+    metric, rows = in_words(evaluation.metric), f"{evaluation.rows:,} rows"
+    heading = "What this hold-out can show"
+    if comparison.difference == 0 and not comparison.detectable:
+        return Section(heading, [f"Both models score alike in {metric} on these {rows}: no difference to measure."])
+    if not known(comparison.detectable):
+        return Section(heading, [f"With {rows}, no difference in {metric} could have been shown: there are too few."])
+    detectable = number(comparison.detectable, places(comparison.detectable, figures=2))
+    seen = signed(comparison.difference, places(comparison.difference))
+    sentence = (
+        f"With {rows}, a true difference in {metric} of {detectable} "
+        f"would have been shown four times in five. The difference seen is {seen}."
+    )
+    return Section(heading, [sentence])
+
+
+def _slices(evaluation: Evaluation) -> Section | None:
+    rows = evaluation.slices
+    if not rows:
+        return None
+    shown = sorted(rows, key=lambda row: not row.worse)[:MOST_ROWS]
+    cells = [
+        (
+            Name(row.slice),
+            _counted(row),
+            *compared(row),
+            _slice_mark(row, evaluation.higher_is_better),
+        )
+        for row in shown
+    ]
+    heads = ("slice", "rows", "candidate", "production", "difference", "interval", "candidate is")
+    worse = sum(row.worse for row in rows)
+    verdict = f"Worse on {worse} of {len(rows)}." if worse else f"Surely worse on none of {len(rows)}."
+    notes = ["The more slices are judged, the wider each interval, so that the whole is as sure as one alone."]
+    if len(shown) < len(rows):
+        notes.append(f"{len(rows) - len(shown)} more are in evaluation.json.")
+    sentence = f"The same comparison by {in_words(evaluation.metric)}, on parts of the hold-out. {verdict}"
+    return Section("Slices", [sentence], Table(heads, cells, words=(0, 6)), notes)
+
+
+def _counted(row: SliceRow) -> str:
+    """The rows of a slice, and where some are copies how many are not."""
+    return f"{row.rows:,}" if distinct(row) == row.rows else f"{row.rows:,} ({distinct(row):,} distinct)"
+
+
+def _slice_mark(row: SliceRow, higher_is_better: bool) -> Mark:
+    mark = change(row, higher_is_better)
+    if row.worse:
+        return Mark("▼", "worse", "worse")
+    if not row.judged:
+        return Mark("·", "not judged: too few rows", "quiet")
+    return Mark("▼", "worse, within the margin", "warn") if mark.tone == "worse" else mark
+
+
+def _limits(evaluation: Evaluation) -> Section | None:
+    if not evaluation.limits:
+        return None
+    ways = {row.metric: row.higher_is_better for row in evaluation.metrics}
+    rows = []
+    for limit in evaluation.limits:
+        most = f"at {'least' if counts_up(limit, ways) else 'most'} {setting(limit.limit)}"
+        rows.append(
+            (
+                in_words(limit.metric),
+                number(limit.value),
+                most,
+                _holds(limit.success, "holds", "broken"),
+            )
+        )
+    return Section("Absolute limits", [], Table(("metric", "candidate", "limit", "result"), rows, words=(0, 3)))
+
+
+def counts_up(limit: LimitRow, ways: Mapping[str, bool]) -> bool:
+    """Whether a limit is a least value; `ways` has the direction of each metric, for a limit that does not say its own."""
+    return ways.get(limit.metric, False) if limit.higher_is_better is None else limit.higher_is_better
+
+
+def _portable(evaluation: Evaluation) -> Section | None:
+    if not evaluation.checks:
+        return None
+    rows = []
+    for check in evaluation.checks:
+        unit = f" {check.unit}" if check.unit else ""
+        seen, most = setting(check.observed), setting(check.limit)
+        rows.append((check.check, f"{seen}{unit}", f"{most}{unit}", _holds(check.success, "passed", "failed")))
+    sentences = ["The model as the service will run it, beside the trained one."]
+    if evaluation.format and evaluation.format.format_reason:
+        sentences.append(f"It is served by scikit-learn itself, not as ONNX. {evaluation.format.format_reason}.")
+    return Section("Portable model", sentences, Table(("check", "observed", "at most", "result"), rows, words=(0, 3)))
+
+
+def _holds(success: bool, yes: str, no: str) -> Mark:
+    return Mark("✓", yes, "better") if success else Mark("✕", no, "worse")
+
+
+def _data(data: Mapping | None) -> Section:
+    heading = "Data"
+    if data is None:
+        return Section(heading, ["The checks of the data were not recorded."])
+    failed = [check for check in data["checks"] if not check["success"]]
+    failed.sort(key=lambda check: check["severity"] != "critical")
+    passed = f"{len(data['checks']) - len(failed)} of {len(data['checks'])} checks passed"
+    sentence = f"{data['rows']:,} rows, {data['columns']:,} columns; {passed}."
+    if not failed:
+        return Section(heading, [sentence])
+    rows = [
+        (
+            Name(check["column"] or "table"),
+            Name(check["rule"]),
+            Mark("✕", "critical", "worse") if check["severity"] == "critical" else Mark("!", "warning", "warn"),
+            Name(check["observed"]),
+            _examples(check),
+        )
+        for check in failed[:MOST_ROWS]
+    ]
+    heads = ("column", "rule", "severity", "observed", "for example")
+    notes = [f"{len(failed) - len(rows)} more are in data.json."] if len(failed) > len(rows) else []
+    return Section(heading, [sentence], Table(heads, rows, words=range(5)), notes)
+
+
+def _examples(check: Mapping) -> Cell:
+    shown = [_example(each) for each in check.get("examples", [])[:3]]
+    rest = check.get("unexpected_count", 0) - len(shown)
+    if shown and rest > 0:
+        shown.append(f"{rest:,} more")
+    return Name("; ".join(shown)) if shown else "–"
+
+
+def _example(row: Mapping) -> str:
+    """A row that breaks a rule, with its value where the rule is about one column."""
+    if "value" not in row:
+        return f"row {row['row']}"
+    return f"row {row['row']}: {'empty' if row['value'] is None else row['value']}"
+
+
+def _lineage(evaluation: Evaluation, data: Mapping | None, run: Mapping | None) -> Section:
+    candidate, production, run = evaluation.candidate, evaluation.production, run or {}
+    data_hash = run.get("data_hash") or candidate.data_hash or (data or {}).get("data_hash")
+    rows: list[tuple[str, Cell]] = [
+        ("candidate, run", Link(candidate.run_id, candidate.run_url)),
+        ("candidate, commit", Name(candidate.commit + (" with changes" if run.get("dirty") else ""))),
+    ]
+    rows += [("data, SHA-256", Name(data_hash))] if data_hash else []
+    rows += [("locked requirements, SHA-256", Name(run["lock_hash"]))] if run.get("lock_hash") else []
+    rows += [("seed", str(run["seed"]))] if "seed" in run else []
+    if "rows" in run:
+        rows.append(("rows", f"{run['rows']['train']:,} to train on, {run['rows']['holdout']:,} held out"))
+    if drawn := evaluation.importance:
+        rows.append(("feature importance", f"{drawn.rows:,} held-out rows, {drawn.shuffles} shuffles of each column"))
+    margin = f"margin {setting(evaluation.margin)} {in_words(evaluation.metric)}"
+    rows.append(("gate", f"policy “{evaluation.policy.replace('_', ' ')}”, {margin}"))
+    if production:
+        since = f", since {production.since}" if production.since else ""
+        rows.append(("production", f"version {production.version}{since}"))
+        rows.append(("production, run", Name(production.run_id)))
+        rows += [("production, commit", Name(production.commit))] if production.commit else []
+    return Section("Where this comes from", [], Table(("what", "value"), rows, words=(0, 1)))
