@@ -52,17 +52,17 @@ def test_environments_have_version_and_image_digest(client):
     image = "registry.example/octo/template@sha256:" + "e" * 64
     deployed(client, "staging", "2", image)
     deployed(client, "production", "1")
-    text = "\n".join(summary.environments(client, NAME))
+    text = summary.environments(client, NAME)
     assert "| staging | version 2 |" in text and f"`{image}`" in text
     assert "| production | version 1 |" in text and "alias" not in text
 
 
 def test_disagreeing_alias_is_shown(client):
     """If the alias was moved by hand, both versions are shown."""
-    assert "| production | nothing |" in "\n".join(summary.environments(client, NAME))
+    assert "| production | nothing |" in summary.environments(client, NAME)
     deployed(client, "production", "1")
     client.set_registered_model_alias(NAME, "production", "2")
-    assert "version 1, its alias is on version 2" in "\n".join(summary.environments(client, NAME))
+    assert "version 1, its alias is on version 2" in summary.environments(client, NAME)
 
 
 def test_ages_and_largest_drift_are_shown(client):
@@ -71,7 +71,7 @@ def test_ages_and_largest_drift_are_shown(client):
     tags = {"reason": "push <b>", "drift_psi": "0.31", "drift_column": "[x](http://evil.example)", "drift_from": "1"}
     run = client.create_run(experiment, tags=tags).info.run_id
     client.set_terminated(run)
-    text = "\n".join(summary.history(client, NAME))
+    text = summary.history(client, NAME)
     assert "| training | today, " in text and "`push <b>`" in text and "largest PSI 0.310" in text
     assert "](http" not in text and "://" not in text
     assert "No scheduled retraining has run yet" in text
