@@ -144,8 +144,21 @@ def command(verb: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Our environment without what would lead the fork to somebody's server or cluster, or its make to our arguments."""
-    ours = ("SLIPWAY_", "MLFLOW_TRACKING", "GITHUB_", "IMAGE_REPOSITORY", "MAKE", "MFLAGS", "COLUMNS", "LINES")
+    """Our environment without what would lead the fork to somebody's server or cluster, or its make to our arguments.
+
+    Python may keep what it compiles, as on a user's machine.
+    """
+    ours = (
+        "SLIPWAY_",
+        "MLFLOW_TRACKING",
+        "GITHUB_",
+        "IMAGE_REPOSITORY",
+        "MAKE",
+        "MFLAGS",
+        "COLUMNS",
+        "LINES",
+        "PYTHONDONT",
+    )
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return kept | {"TERM": "xterm-256color"}
 
