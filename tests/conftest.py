@@ -198,6 +198,24 @@ def forked(folder: Path) -> Iterator[Fork]:
         fork.run("-m", "scripts.stop")
 
 
+@contextmanager
+def copied(stopped: Path, folder: Path) -> Iterator[Fork]:
+    """Copy a fork whose processes were stopped, with its MLflow, and start them on ports of its own; stop them at the end."""
+    preload.python()  # now, not within what a test measures
+    root = folder / "größere Gabel"
+    shutil.copytree(stopped, root)
+    fork = Fork(root)
+    settings = (root / "pipeline.toml").read_text(encoding="utf-8")
+    fork.write(
+        "pipeline.toml", re.sub(r"(?m)^((\w+_)?port) = \d+", lambda found: f"{found[1]} = {free_port()}", settings)
+    )
+    try:
+        fork.ok("-m", "scripts.mlflow.start_mlflow")
+        yield fork
+    finally:
+        fork.run("-m", "scripts.stop")
+
+
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory) -> Iterator[Fork]:
     """A fresh fork for all tests of a module."""

@@ -1,6 +1,8 @@
 """A fork with two versions; and a scratch project, a team's files in an empty folder, for commands called in this process."""
 
+import fcntl
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline import artifacts
+from tests.conftest import copied, forked
 
 TOML = """
 name = "scratch"
@@ -150,12 +153,41 @@ def scratch(tmp_path, monkeypatch, capsys):
     sys.modules.update(before)
 
 
+# Puts version 2 back to work as a restart of the machine does, with no record in MLflow.
+SERVE_AGAIN = """
+import json
+from pathlib import Path
+from delivery.release import Release
+from delivery.targets import process
+from pipeline.settings import load_settings
+for environment in ("staging", "production"):
+    (bundle,) = Path(".slipway", environment).resolve().glob("version-2-*")
+    says = json.loads((bundle / "release.json").read_text(encoding="utf-8"))
+    process.release(environment, Release(says["name"], says["version"], says["digest"], bundle), load_settings())
+"""
+
+
 @pytest.fixture(scope="module")
-def two(fork):
-    """A fork in which version 2 has replaced version 1."""
-    fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
-    fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
-    fork.ok("-m", "scripts.ship")
-    fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
-    fork.ok("-m", "scripts.ship")
-    return fork
+def two(tmp_path_factory):
+    """A fork in which version 2 has replaced version 1; shipped once for all modules and processes, then copied."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "two.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "two").exists():
+            _ship_two(tmp_path_factory.mktemp("ship"), shared / "two")
+    with copied(shared / "two", tmp_path_factory.mktemp("fork")) as fork:
+        fork.ok("-c", SERVE_AGAIN)
+        yield fork
+
+
+def _ship_two(folder: Path, stopped: Path) -> None:
+    """Ship two versions in a fork, stop what it runs, and keep it."""
+    with forked(folder) as fork:
+        fork.edit("pipeline.toml", 'policy = "better" ', 'policy = "not_worse" ')
+        fork.edit("pipeline.toml", "\nmargin = 0.01 ", "\nmargin = 0.5 ")
+        fork.ok("-m", "scripts.ship")
+        fork.edit("pipeline.toml", "C = 0.5 ", "C = 0.6 ")
+        fork.ok("-m", "scripts.ship")
+        fork.ok("-m", "scripts.stop")
+    fork.root.rename(stopped)
