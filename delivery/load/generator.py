@@ -1,20 +1,22 @@
 """Ask one address from many connections at once, as fast as it answers or at a given rate, and measure.
 
 A caller keeps its connection, has one request under way at a time, and comes back when the server closes. HTTP is parsed
-by httptools: a client for all occasions would be slower than the service that it is to measure.
+by httptools: a client for all occasions would be slower than the service that it is to measure (docs/targets.md has figures).
 """
 
 import asyncio
 import math
+import resource
 import socket
 import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httptools
@@ -254,6 +256,20 @@ class Client:
             connection.give_up("")
 
 
+@contextmanager
+def event_loop() -> Iterator[Callable[..., Any]]:
+    """A function that runs a coroutine on one event loop, the fastest that is installed, with enough descriptors."""
+    factory = None
+    with suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536) if hard > 0 else 65_536), hard))
+    with asyncio.Runner(loop_factory=factory) as runner:
+        yield runner.run
+
+
 @dataclass
 class Refusal:
     """Answers of one status other than 200, and the first of them."""
@@ -288,8 +304,17 @@ class Load:
     whether or not a caller was free to send it (open loop): a server that stalls is charged for all who had to wait.
     """
 
-    def __init__(self, client: Client, requests: list[bytes], callers: int, seconds: float, rate: float | None = None):
-        self._client, self._callers, self._length, self._rate = client, callers, seconds, rate
+    def __init__(
+        self,
+        client: Client,
+        requests: list[bytes],
+        callers: int,
+        seconds: float,
+        rate: float | None = None,
+        spins: bool = False,
+    ):
+        """With `spins` it keeps its core busy to send at the very instant, which only a core of its own allows."""
+        self._client, self._callers, self._length, self._rate, self._spins = client, callers, seconds, rate, spins
         self._request = cycle(requests).__next__
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
@@ -314,7 +339,9 @@ class Load:
             self._ready(connection, self._begin)
         for _ in range(self._callers - len(self._open)):
             self._come_back(self._begin)
-        if self._rate:
+        if self._rate and self._spins:
+            self._spin(asyncio.get_running_loop())
+        elif self._rate:
             threading.Thread(target=self._pace, args=(asyncio.get_running_loop(), self._rate), daemon=True).start()
         while not self._finished(time.perf_counter()):
             await asyncio.sleep(LOOK)
@@ -376,6 +403,12 @@ class Load:
             if self._idle:
                 with suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(self._send_due)
+
+    def _spin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The same as often as the loop goes round."""
+        if not self._over and self._sent < self._total:
+            self._send_due()
+            loop.call_soon(self._spin, loop)
 
     def _send_due(self) -> None:
         while self._idle:

@@ -5,8 +5,8 @@ import asyncio
 import json
 import os
 import re
-import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery.load.generator import Answer, Client, Load, Measured
-from pipeline.artifacts import BUILD, ROOT, read_json
+from delivery.load.generator import Answer, Client, Load, Measured, event_loop, read_address
+from pipeline.artifacts import BUILD, ROOT, read_json, to_json
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.evaluation.wording import clean
 
@@ -35,7 +35,29 @@ class Model:
     source: str
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def measure(options: argparse.Namespace) -> int:
+    """Load a service, show what it answered, and return the exit status; raises SlipwayError, also unless all were predictions."""
+    with _address(options) as (url, bundle, key), event_loop() as run:
+        client = Client(read_address(url), _key(options.key) or key, options.timeout)
+        model = _model(run(_ask(client, "GET", "/model/info")), [bundle, BUILD / "bundle"])
+        requests = _requests(client, model.rows, options.rows)
+        _try(client, run(_ask(client, *requests[0])))
+        raw = [client.address.request(*request, client.key) for request in requests]
+        load = Load(client, raw, options.connections, options.seconds, options.rate)
+        if not options.json:
+            print(f"loading {client.address.url} for {options.seconds:g} s", file=sys.stderr, flush=True)
+        with _progress(options.seconds) as watch:
+            measured = run(_interruptible(load, watch))
+    summary = _summary(client.address.url, model, options, measured)
+    undrawn = _draw(measured, summary, options.picture) if summary["latency_ms"] else ""
+    print(to_json(summary), end="") if options.json else _show(summary)
+    if undrawn:  # told last: what was measured is not lost for it
+        raise SlipwayError(f"the picture cannot be written to {options.picture}: {undrawn}", "name another --picture")
+    return _judge(summary)
+
+
+def read_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The options of `make load`."""
     from delivery import targets
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip(":"))
@@ -182,20 +204,6 @@ def _requests(client: Client, rows: list[Any], batch: int | None) -> list[tuple[
         if size > MOST_BODIES:
             break
     return requests
-
-
-@contextmanager
-def _loop() -> Iterator[Callable[..., Any]]:
-    """A function that runs a coroutine on one event loop, the fastest that is installed, with enough descriptors."""
-    factory = None
-    with suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536) if hard > 0 else 65_536), hard))
-    with asyncio.Runner(loop_factory=factory) as runner:
-        yield runner.run
 
 
 async def _interruptible(load: Load, watch: Callable[[Measured, float], None]) -> Measured:

@@ -1,21 +1,18 @@
-"""Load on a server: as much as it takes (wrk), and requests at a fixed rate (open loop)."""
+"""Load on a server: as much as it takes (wrk), and requests at a fixed rate (the generator of `make load`)."""
 
 import gc
 import json
 import os
-import select
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from delivery.load import generator
+from delivery.load.generator import Client, Measured, event_loop, read_address
 from dev.benchmarks.environments import CACHE
-from dev.benchmarks.timing import percentile
 from pipeline.errors import SlipwayError
 
 WRK_PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common")
@@ -141,100 +138,33 @@ def open_loop(
     connections: int,
     core: int,
 ) -> Load:
-    """Send so many requests per second, whether the server keeps up or not; latency counts from when each was due.
+    """Send so many requests per second from one core, whether the server keeps up or not, by the generator of `make load`.
 
-    It spins on its core, because a timer that is late would be counted as the server's latency.
+    Latency counts from when a request was due. It spins, because a timer that is late would count as the server's latency.
     """
-    raw = [_raw(port, *one) for one in requests]
+    client = Client(read_address(f"http://127.0.0.1:{port}"))
+    raw = [client.address.request("POST", path, body, headers.get("X-API-Key", "")) for path, body, headers in requests]
+    load = generator.Load(client, raw, connections, seconds, rate, spins=True)
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     gc.collect()
     gc.disable()
     try:
-        with _Connections(port, connections) as opened:
-            return _paced(opened, raw, rate, max(1, round(rate * seconds)))
+        with event_loop() as run:
+            return _paced(run(load.run()), rate)
     finally:
         gc.enable()
         os.sched_setaffinity(0, own)
 
 
-def _raw(port: int, path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode() + body
-
-
-class _Connections:
-    """Open connections of which each carries one request at a time."""
-
-    def __init__(self, port: int, number: int):
-        self._sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(number)]
-        self._poll = select.epoll()
-        for one in self._sockets:
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            one.setblocking(False)
-            self._poll.register(one, select.EPOLLIN)
-        self._of = {one.fileno(): one for one in self._sockets}
-        self._got = dict.fromkeys(self._of, b"")
-        self.idle = deque(self._of)
-
-    def __enter__(self) -> "_Connections":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._poll.close()
-        for one in self._sockets:
-            one.close()
-
-    def send(self, message: bytes) -> int:
-        """Send on an idle connection and return it."""
-        place = self.idle.popleft()
-        self._of[place].sendall(message)
-        return place
-
-    def answered(self) -> list[tuple[int, bool]]:
-        """The connections whose answer is whole by now, and whether it was 200; raises ConnectionError."""
-        found = []
-        for place, _ in self._poll.poll(0):
-            data = self._of[place].recv(1 << 16)
-            if not data:
-                raise ConnectionError("the server closed a connection")
-            self._got[place] += data
-            head, end, body = self._got[place].partition(b"\r\n\r\n")
-            if end and len(body) >= _length(head):
-                found.append((place, head.startswith(b"HTTP/1.1 200")))
-                self._got[place] = b""
-                self.idle.append(place)
-        return found
-
-
-def _length(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
-        if line[:15].lower() == b"content-length:":
-            return int(line[15:])
-    raise ConnectionError("an answer does not say how long it is")
-
-
-def _paced(opened: _Connections, raw: list[bytes], rate: float, total: int) -> Load:
-    due: dict[int, float] = {}
-    latencies: list[float] = []
-    sent = bad = 0
-    begin = now = time.perf_counter()
-    deadline = begin + 2 * total / rate + 5
-    try:
-        while len(latencies) < total and now < deadline:
-            while sent < total and opened.idle and begin + sent / rate <= now:
-                due[opened.send(raw[sent % len(raw)])] = begin + sent / rate
-                sent += 1
-            for place, good in opened.answered():
-                latencies.append((time.perf_counter() - due[place]) * 1e6)
-                bad += not good
-            now = time.perf_counter()
-    except OSError as error:
-        return Load(0, 0, 0, str(error))
-    if not latencies:
-        return Load(0, 0, 0, "no request was answered")
-    reached = len(latencies) / (now - begin)
-    invalid = f"{bad} answers without success" if bad else ""
-    if len(latencies) < total or now - begin > total / rate + 1:  # its queue grows: latency would only say for how long
+def _paced(measured: Measured, rate: float) -> Load:
+    bad, latencies = measured.answered - measured.predicted, measured.latencies.summary()
+    reached, invalid = measured.answered / measured.seconds, ""
+    if measured.unanswered:  # its queue grows: latency would only say for how long
         invalid = f"{reached:.0f} of {rate:.0f} requests per second were answered"
-    return Load(reached, percentile(latencies, 0.5), percentile(latencies, 0.99), invalid)
+    elif measured.broken:
+        invalid = ", ".join(measured.broken)
+    elif bad or not latencies:
+        invalid = f"{bad} answers without success" if bad else "no request was answered"
+    shown = latencies or {"median": 0.0, "p99": 0.0}
+    return Load(reached, shown["median"] * 1e6, shown["p99"] * 1e6, invalid)
