@@ -7,7 +7,6 @@ reads requests and writes their schema.
 import json
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -48,7 +47,7 @@ class Input(Part, frozen=True, kw_only=True):
     observed: Observed | None = None
     example: Any
 
-    @cached_property
+    @property  # not kept: with a dictionary of its own an input's methods are found more slowly
     def allowed(self) -> str:
         """The allowed values in words."""
         if self.values is not None:
