@@ -18,7 +18,8 @@ text = $(if $(filter $1,$(GIVEN)),$($1))
 # What a verb needs is installed when it is first asked for: .venv/NAME.ready says that requirements/NAME.txt is in .venv.
 # The template's own tests need more than those of a project.
 TESTS := $(if $(wildcard requirements/dev.txt),dev,test)
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
+# The lock is whole. Without --no-deps pip asks anew for coverage[toml], to which no hash belongs.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 # A machine that is thrown away after its job compiles what it imports, not all that is installed, unless it may not keep that.
 COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-bytecode)
 .DELETE_ON_ERROR:
