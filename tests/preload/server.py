@@ -169,6 +169,11 @@ def _become(request: dict, files: list[int]) -> list[str]:
         _show([sys.executable, *request["command"]], request["environment"])
         sys.path[1:1] = filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep))
         _read_environment()
+        if request["command"][:2] == ["-m", "serving"]:
+            # The service asks for one thread by OMP_NUM_THREADS, which OpenMP reads when it is loaded; with more, its workers hang.
+            import threadpoolctl
+
+            threadpoolctl.threadpool_limits(1)
     else:
         sys.executable = request["client"]  # the verbs that it starts come here, too
         util.spawnv_passfds = _fork_server
