@@ -299,7 +299,7 @@ def test_doctor_recognises_its_own_proxy(two):
 def test_stop_without_the_engine_fails(two):
     """While the engine does not respond, `make stop` says that containers may continue, and exits red."""
     said = two.fork.refused("-m", "scripts.stop", DOCKER_HOST="unix:///nowhere/docker.sock")
-    assert "containers of production may go on: no Docker engine answers" in said or "of staging may go on" in said
+    assert "containers of production may still run: no Docker engine answers" in said or "of staging may still" in said
     assert two.status()["production"]["version"] == "2"
 
 

@@ -234,7 +234,7 @@ def test_existing_data_is_not_overwritten_unasked(host, before):
     mlflow.set_registered_model_alias(NAME, "production", "2")
     run = mlflow.create_run(mlflow.get_experiment_by_name("more").experiment_id)
     mlflow.log_text(run.info.run_id, "later", "later.txt")
-    said = host.refuses("restore_backup")
+    said = host.refuses("host.restore_backup")
     assert "MLflow here holds" in said and "2 versions" in said and "REPLACE=yes" in said
     assert mlflow.get_registered_model(NAME).aliases["production"] == "2"
 
@@ -243,10 +243,10 @@ def test_killed_restore_changes_nothing_or_can_be_repeated(host, before, tmp_pat
     """Killed while it loads, `make up` starts the previous MLflow; run again, the backup replaces it, and later data is gone."""
     known, copy = before
     chosen = ("--backup", copy.name, "--replace")
-    killed(host, "restore_backup", "restoring the database", *chosen)
+    killed(host, "host.restore_backup", "restoring the database", *chosen)
     host.up()
     assert client(host).get_registered_model(NAME).aliases["production"] == "2"
-    killed(host, "restore_backup", "switching to the restored data", *chosen)
+    killed(host, "host.restore_backup", "switching to the restored data", *chosen)
     time.sleep(2)  # until the engine has finished what the killed command requested
     host.restore(*chosen)
     assert everything(host, tmp_path) == known
@@ -264,9 +264,9 @@ def test_damaged_backup_is_refused_before_any_change(host, before):
     ):
         whole = (copy / name).read_bytes()
         (copy / name).write_bytes(damaged(whole))
-        assert "is damaged" in host.refuses("restore_backup", "--backup", copy.name, "--replace")
+        assert "is damaged" in host.refuses("host.restore_backup", "--backup", copy.name, "--replace")
         (copy / name).write_bytes(whole)
-    assert "there is no backup of-never" in host.refuses("restore_backup", "--backup", "of-never")
+    assert "there is no backup of-never" in host.refuses("host.restore_backup", "--backup", "of-never")
     assert len(client(host).search_model_versions(f"name='{NAME}'")) == 2
 
 
@@ -276,7 +276,7 @@ def test_artifacts_in_s3_are_not_copied(host, before):
     made = host.fork.root / "backups" / said.split("BACKUP=")[-1].strip()
     assert "not copied: they are in s3://bucket/prefix, whose bucket is to keep versions" in said
     assert sorted(path.name for path in made.iterdir()) == ["backup.json", "mlflow.dump"]
-    assert "belong into s3://bucket/prefix" in host.refuses("restore_backup", "--backup", made.name, "--replace")
+    assert "belong into s3://bucket/prefix" in host.refuses("host.restore_backup", "--backup", made.name, "--replace")
     shutil.rmtree(made)
 
 
@@ -296,7 +296,7 @@ def test_full_disk_leaves_no_partial_backup(host, before):
 def test_killed_backup_does_not_count(host, before, tmp_path):
     """It leaves nothing that looks like a backup; the next one is complete and cleans up, and only the newest are kept."""
     _, copy = before
-    killed(host, "backup", "database ")
+    killed(host, "host.backup", "database ")
     assert [path.name for path in host.backups() if not path.name.startswith(".")] == [copy.name]
     host.environment["SLIPWAY_BACKUPS_KEPT"] = "1"
     made = host.backup()

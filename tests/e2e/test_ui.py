@@ -15,7 +15,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from pipeline.evaluation import model_card
+from pipeline.evaluation import model_card, record
 from pipeline.settings import load_settings
 from tests import preload
 from tests.conftest import ROOT, free_port
@@ -212,7 +212,9 @@ def test_model_card_is_shown_safely(seeded, tmp_path):
     hostile = "<img src=http://evil.invalid/x.png> ![p](http://evil.invalid/y.png) [l](http://evil.invalid) http://evil.invalid |"
     shipped = load_settings(ROOT / "tests/example/pipeline.toml")
     words = shipped.model_copy(update={"model": shipped.model.model_copy(update={"purpose": hostile})})
-    card = model_card.markdown(evaluation("binary", reasons=[hostile]), RUN | {"trained_by": hostile}, DATA, words)
+    card = model_card.markdown(
+        record.of_plain(evaluation("binary", reasons=[hostile])), RUN | {"trained_by": hostile}, DATA, words
+    )
     person = Person(seeded)
     person.looks().update_model_version(NAME, "1", card)
     with browsing(tmp_path / "profile") as browser:

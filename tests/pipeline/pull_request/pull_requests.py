@@ -4,11 +4,10 @@ import copy
 import json
 from functools import cache
 
-from evaluations import DATA, RUN, evaluation
-
 from pipeline import artifacts
 from pipeline.pull_request import report, schema
 from pipeline.settings import load_settings
+from tests.pipeline.evaluation.evaluations import DATA, RUN, evaluation
 
 CHANGE = {
     "version": "3",

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from evaluations import DATA, RUN, evaluation
 from pull_requests import CHANGE, write_stages
 
 from pipeline import artifacts
@@ -11,6 +10,7 @@ from pipeline.pull_request import report, schema
 from pipeline.registry import mlflow_server
 from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings
+from tests.pipeline.evaluation.evaluations import DATA, RUN, evaluation
 
 
 @pytest.fixture
