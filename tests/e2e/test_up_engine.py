@@ -143,7 +143,7 @@ def test_port_in_use_is_named(host):
         other.listen()
         port = other.getsockname()[1]
         said = host.refused(SLIPWAY_GRAFANA_PORT=str(port))
-    assert f"port {port}, on which grafana would be reached, is taken by something else" in said
+    assert f"port {port}, which grafana needs, is in use by another program" in said
     assert f"SLIPWAY_GRAFANA_PORT={port + 1}" in said
     assert host.containers()["grafana"]["State"]["Health"]["Status"] == "healthy"
 
