@@ -38,6 +38,8 @@ def pytest_configure() -> None:
     """Have what is started hundreds of times compiled once, here and in every process that a test starts."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # `make` in a test is not one that `make test` calls
+        os.environ.pop(name, None)
 
 
 @pytest.hookimpl(optionalhook=True)  # `make integration` starts pytest without plugins
