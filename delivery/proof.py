@@ -38,8 +38,6 @@ def integration(environment: str) -> int:
 
 def smoke_test(environment: str) -> smoke.SmokeResult:
     """Test what an environment serves, at the address that its target gives this machine."""
-    from pipeline.settings import load_settings
-
     settings = load_settings()
     target = targets.choose(settings)
     served = target.serving(environment, settings)
