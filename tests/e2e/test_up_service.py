@@ -44,10 +44,12 @@ def answers(host):
     deadline = time.monotonic() + PATIENCE
     while True:
         send(host)
-        found = {key: ask(host, query) for key, query in queries.items()}
-        # A status that first appeared in the newest scrape has no rate yet.
+        # Every panel at one instant: a scrape between two queries would let them disagree.
+        now = time.time()
+        found = {key: ask(host, query, now) for key, query in queries.items()}
+        # A status that first appeared in the newest scrape has no rate yet, or one of zero.
         statuses = values(found["Requests by status", "{{status}}"], "status")
-        if (all(found.values()) and "422" in statuses) or time.monotonic() > deadline:
+        if (all(found.values()) and statuses.get("422", 0) > 0) or time.monotonic() > deadline:
             return found
         time.sleep(2)
 
@@ -62,10 +64,11 @@ def send(host) -> None:
     assert requests.post(f"{url}/predict", json={"features": []}, timeout=10).status_code == 422
 
 
-def ask(host, query: str) -> list[dict]:
-    """The current series of a query, without those whose value is not a number."""
+def ask(host, query: str, at: float | None = None) -> list[dict]:
+    """The series of a query at a time (seconds since 1970, now by default), without those whose value is not a number."""
     query = query.replace("$environment", "production").replace("$__rate_interval", "1m")
-    said = requests.get(f"{host.url('prometheus')}/api/v1/query", params={"query": query}, timeout=10).json()
+    params = {"query": query, "time": time.time() if at is None else at}
+    said = requests.get(f"{host.url('prometheus')}/api/v1/query", params=params, timeout=10).json()
     assert said["status"] == "success", (query, said)
     return [one for one in said["data"]["result"] if math.isfinite(float(one["value"][1]))]
 
