@@ -13,23 +13,20 @@ import argparse
 import math
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_text
-from pipeline.data import drift
+from pipeline.comparison.best_version import BestVersion, best_afterwards, best_row, best_version, compare_with_best
+from pipeline.comparison.production import Production, in_production
 from pipeline.data.dataset import Dataset, load_dataset
-from pipeline.data.split import is_holdout
-from pipeline.errors import PortabilityError, ProjectError, RegistryError, SlipwayError, StageError, edge, reason
+from pipeline.errors import StageError, edge
 from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report
+from pipeline.evaluation.measures import Measures, baseline, distinct, of_baseline, position_of_positive, to_measure
 from pipeline.evaluation.record import (
-    BestSoFar,
     Candidate,
     CheckRow,
     Compared,
@@ -38,65 +35,23 @@ from pipeline.evaluation.record import (
     Evaluation,
     Format,
     Importance,
-    InProduction,
     LimitRow,
     MetricRow,
     SliceRow,
 )
 from pipeline.formats import bundle, choose
 from pipeline.registry import run_title, versions
-from pipeline.registry.deployment_record import last_deployment
-from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import TRAINING, Settings, load_settings
-
-COMMON_ROWS = 20  # below this the rows that neither model trained on say nothing
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedCandidate:
     """The candidate as the service runs it: its answers on the hold-out, and its checks beside the trained model."""
 
     files: dict[str, bytes]
     contract: dict
     y_pred: np.ndarray
-    checks: list[gate.Check]
-
-
-@dataclass(frozen=True)
-class Production:
-    """The model in production and its answers: on `rows` (mask over the hold-out) or, with `problem`, none."""
-
-    facts: InProduction
-    rows: np.ndarray
-    y_pred: np.ndarray
-    data: DataChange
-    problem: gate.Problem | None = None
-    best: str = ""  # the number of the best version so far; "": it is this one
-
-
-@dataclass(frozen=True)
-class BestVersion:
-    """The best version so far and its answers on `rows` (mask over the hold-out), or why there are none."""
-
-    version: str
-    rows: np.ndarray
-    y_pred: np.ndarray
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What is measured on the hold-out, which metric decides, and how bounds are drawn; `repeats` numbers the groups of alike rows."""
-
-    known: dict[str, metrics.Metric]
-    decides: metrics.Metric
-    y_true: np.ndarray
-    repeats: np.ndarray | None
-    bounds: dict[str, Any]
-
-    def drawn(self, rows: np.ndarray) -> dict[str, Any]:
-        """How bounds are drawn on some of the rows (mask over the hold-out)."""
-        return self.bounds | {"repeats": None if self.repeats is None else self.repeats[rows]}
+    checks: list[gate.ModelCheck]
 
 
 @dataclass(frozen=True)
@@ -171,7 +126,7 @@ def asked(argv: list[str] | None) -> argparse.Namespace:
 # --- the candidate ---
 
 
-def candidate(settings: Settings, dataset: Dataset, run: dict) -> Served:
+def candidate(settings: Settings, dataset: Dataset, run: dict) -> ServedCandidate:
     """The candidate's answers on the hold-out, and its checks against the trained model.
 
     What train.py found in its other trials is taken from run.json: it is about these very bytes.
@@ -186,18 +141,18 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> Served:
     measured = choose.measure(files, contract, [trial], tolerance, choose.CALLS)
     (y_pred,), (parity,) = measured.answers, measured.parity
     elsewhere = [one for one in run["trials"] if one["where"] != choose.HOLDOUT]
-    labels = [gate.Check("labels that differ from the trained model's", parity.labels, 0, "rows")]
+    labels = [gate.ModelCheck("labels that differ from the trained model's", parity.labels, 0, "rows")]
     checks = [
         *(labels if dataset.classes else []),
-        gate.Check("parity", finite(parity.difference), tolerance),
-        *(gate.Check(f"parity {one['where']}", finite(one["difference"]), tolerance) for one in elsewhere),
-        gate.Check("latency", measured.milliseconds, settings.gate.max_latency_ms, "ms"),
-        gate.Check("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
+        gate.ModelCheck("parity", finite(parity.difference), tolerance),
+        *(gate.ModelCheck(f"parity {one['where']}", finite(one["difference"]), tolerance) for one in elsewhere),
+        gate.ModelCheck("latency", measured.milliseconds, settings.gate.max_latency_ms, "ms"),
+        gate.ModelCheck("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
     ]
-    return Served(files, contract, y_pred, checks)
+    return ServedCandidate(files, contract, y_pred, checks)
 
 
-def column_importance(settings: Settings, dataset: Dataset, served: Served) -> dict[str, float]:
+def column_importance(settings: Settings, dataset: Dataset, served: ServedCandidate) -> dict[str, float]:
     """By how much the served model's score falls when a column is shuffled."""
     rows, shuffles = importance.counts(dataset)
     if rows < dataset.holdout.sum() or shuffles < importance.MOST_SHUFFLES:
@@ -210,28 +165,6 @@ def column_importance(settings: Settings, dataset: Dataset, served: Served) -> d
 
 
 # --- what is measured ---
-
-
-def to_measure(settings: Settings, dataset: Dataset) -> Measures:
-    """The metrics of the task and the team's own, the one that decides, and how bounds are drawn."""
-    positive = position_of_positive(settings, dataset)
-    own = metrics.of_project()
-    metrics.check_names(settings, list(dataset.features), own)
-    known = metrics.metrics_for(settings.data.task, positive, own)
-    y_true = dataset.y[dataset.holdout]
-    together = settings.gate.repeated_rows == "together"
-    repeats = gate.repeated(dataset.features[dataset.holdout], y_true) if together else None
-    bounds = {
-        "confidence": settings.gate.confidence,
-        "resamples": settings.gate.resamples,
-        "seed": settings.train.seed,
-    }
-    return Measures(known, metrics.named(known, settings.gate.metric), y_true, repeats, bounds)
-
-
-def position_of_positive(settings: Settings, dataset: Dataset) -> int | None:
-    """The place of the positive class; None where the task has none."""
-    return dataset.classes.index(settings.data.positive) if settings.data.positive else None
 
 
 def compared(
@@ -254,23 +187,6 @@ def compared(
     return Comparisons(values, rows, both[1], gate.identical(*both), comparisons, tuple(slices), best, beside_best)
 
 
-def baseline(dataset: Dataset) -> np.ndarray:
-    """Answers for the hold-out that know no feature: the training side's shares of the classes, or its mean."""
-    learned, rows = dataset.y[~dataset.holdout], int(dataset.holdout.sum())
-    if not dataset.classes:
-        return np.full(rows, learned.mean())
-    shares = np.bincount(learned.astype(int), minlength=len(dataset.classes)) / len(learned)
-    return np.tile(shares, (rows, 1))
-
-
-def of_baseline(metric: metrics.Metric, y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """The metric of the baseline; NaN where a team's own metric cannot take the same answer for every row."""
-    try:
-        return metric.value(y_true, y_pred)
-    except ProjectError:
-        return math.nan
-
-
 def finite(value: float) -> float:
     """The value, or where it is infinite the largest number that JSON can carry."""
     return min(value, sys.float_info.max)
@@ -279,157 +195,6 @@ def finite(value: float) -> float:
 def or_none(value: float) -> float | None:
     """The value, or None where it is undefined: JSON has no NaN."""
     return value if math.isfinite(value) else None
-
-
-def distinct(rows: np.ndarray, repeats: np.ndarray | None) -> int:
-    """How many of the rows (mask over the hold-out) are no copy of another."""
-    return int(rows.sum()) if repeats is None else len(np.unique(repeats[rows]))
-
-
-def in_production(
-    client, settings: Settings, dataset: Dataset, anew: bool, repeats: np.ndarray | None = None
-) -> Production | None:
-    """The production model's answers, or None when nothing has ever been put into production.
-
-    Raises RegistryError when the deployment record speaks of a production version that MLflow no longer has, unless
-    the user chose to start anew.
-    """
-    version = versions.by_alias(client, settings.name, "production")
-    last = last_deployment(client, settings.name, "production")
-    if version is None:
-        if last is None or anew or not versions.was_promoted(client, settings.name, last.version):
-            return None
-        raise RegistryError(
-            f"alias production of {settings.name} is on no version, but version {last.version} was in production: "
-            "was it deleted in MLflow?",
-            "`make rollback VERSION=n` puts an existing version into production; "
-            "`python evaluate.py --first` or `make ship FIRST=yes` starts anew",
-        )
-    facts = InProduction(
-        version=version.number,
-        run_id=version.run_id,
-        commit=version.commit,
-        since=versions.timestamp(last.since) if last else "",
-    )
-    contract, files, reference = content(client, version)
-    rows = unseen(version, settings, dataset)
-    data = data_change(client, version, contract, reference, dataset)
-    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.number)
-    if problem:
-        return Production(facts, rows, np.empty(0), data, problem)
-    best = version.best_version
-    best = "" if best == version.number or settings.gate.reference == "production" else best
-    try:
-        return Production(facts, rows, ask(files, contract, dataset, rows), data, best=best)
-    except PortabilityError as error:
-        return Production(facts, rows, np.empty(0), data, unaskable(error, version.number))
-
-
-def content(client, version: ModelVersion) -> tuple[dict, dict[str, bytes], dict]:
-    """Contract, model files and reference of a version's bundle; raises StageError where the bundle is damaged."""
-    for left in BUILD.glob(".production-*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(dir=BUILD, prefix=".production-"))
-    try:
-        folder = versions.fetch_bundle(client, version, work)
-        bundle.verify(folder)
-        return read_json(folder / "contract.json"), bundle.model_files(folder), read_json(folder / "reference.json")
-    finally:
-        shutil.rmtree(work)
-
-
-def ask(files: dict[str, bytes], contract: dict, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """A version's answers on these rows (mask over the hold-out); raises PortabilityError where it gives none."""
-    features = dataset.features.loc[dataset.holdout, [field["name"] for field in contract["inputs"]]][rows]
-    return choose.predict(files, contract, features)[0]
-
-
-def best_version(
-    client, settings: Settings, dataset: Dataset, production: Production, repeats: np.ndarray | None
-) -> BestVersion | None:
-    """The best version so far on the rows that it did not see either, or None when it is production's.
-
-    It is only a second comparison: a version that is gone, broken or does not fit the data is a note, and no error.
-    """
-    from mlflow.exceptions import MlflowException
-
-    if not production.best:
-        return None
-    none = np.zeros(len(production.rows), dtype=bool)
-    try:
-        version = versions.by_number(client, settings.name, production.best)
-        contract, files, _ = content(client, version)
-        rows = production.rows & unseen(version, settings, dataset)
-        problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.number)
-        if problem is None:
-            return BestVersion(version.number, rows, ask(files, contract, dataset, rows))
-        return BestVersion(version.number, none, np.empty(0), best_misfit(problem))
-    except (SlipwayError, MlflowException, OSError, KeyError, ValueError) as error:
-        return BestVersion(production.best, none, np.empty(0), reason(error))
-
-
-def best_misfit(problem: gate.Problem) -> str:
-    """Why the best version so far does not fit the data, in a few words: nothing needs to be done about it."""
-    if problem.columns:
-        return "it needs other columns than the data has"
-    return "it answers another question" if problem.verdict == "refuse" else "too few rows are held out from both"
-
-
-def compare_with_best(best: BestVersion, measures: Measures, y_pred: np.ndarray) -> gate.Best:
-    """The gate's metric of candidate and best version; `y_pred` is the candidate's on the whole hold-out."""
-    rows, y_true = best.rows, measures.y_true
-    drawn = measures.drawn(rows)
-    comparison = gate.compare(measures.decides, y_true[rows], y_pred[rows], best.y_pred, **drawn)
-    return gate.Best(best.version, comparison, gate.identical(y_pred[rows], best.y_pred))
-
-
-def best_row(best: BestVersion, compared: gate.Best | None) -> BestSoFar:
-    """The best version so far as the report and later stages read it."""
-    values = compared.comparison.plain() if compared else {}
-    figures = {key: values.get(key) for key in ("candidate", "difference", "lower", "upper")}
-    return BestSoFar(
-        version=best.version,
-        rows=int(best.rows.sum()),
-        problem=best.problem,
-        best=values.get("production"),
-        **figures,
-    )
-
-
-def best_afterwards(
-    production: Production | None, best: gate.Best | None, comparison: gate.Comparison | None, rules: gate.Rules
-) -> str | None:
-    """The number of the best version once the candidate serves; None: it is the candidate.
-
-    It takes more than a better estimate: of many estimates one is good by chance, and the reference would follow it down.
-    """
-    if production is None or comparison is None:
-        return None
-    if best is not None:
-        return None if gate.surely_better(best.comparison, rules) else best.version
-    return None if gate.surely_better(comparison, rules) else production.facts.version
-
-
-def data_change(client, version: ModelVersion, contract: dict, reference: dict, dataset: Dataset) -> DataChange:
-    """How the data differs from what production was trained on: rows, columns, and the drift of each column.
-
-    Which rows came or went is known only when the data is the same: production's ids are not kept.
-    """
-    was = client.get_run(version.run_id).data.params
-    counts = [was.get(f"rows.{side}", "") for side in ("train", "holdout")]
-    names = [field["name"] for field in contract["inputs"]]
-    same = contract["data_hash"] == dataset.hash
-    return DataChange(
-        version=version.number,
-        same=same,
-        rows=len(dataset.ids),
-        rows_before=sum(map(int, counts)) if all(count.isdecimal() for count in counts) else None,
-        rows_added=0 if same else None,
-        rows_removed=0 if same else None,
-        columns_added=[name for name in dataset.kinds if name not in names],
-        columns_removed=[name for name in names if name not in dataset.kinds],
-        drift=record.drift_of(drift.compare(reference, dataset, ~dataset.holdout)),
-    )
 
 
 def next_version(client, settings: Settings, run: dict) -> int:
@@ -467,61 +232,6 @@ def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
     )
 
 
-def unseen(version: ModelVersion, settings: Settings, dataset: Dataset) -> np.ndarray:
-    """Which rows of the hold-out production was not trained on either; mask over the hold-out."""
-    ids = dataset.ids[dataset.holdout]
-    if version.split is None or version.split.id != settings.data.id:
-        return np.zeros(len(ids), dtype=bool)
-    return is_holdout(ids, version.split.holdout, version.split.salt)
-
-
-def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, version: str) -> gate.Problem | None:
-    """Why the production model cannot answer for this data, or None."""
-    anew = "or give the new model a name of its own in pipeline.toml"
-    if contract["task"] != dataset.settings.data.task or contract["classes"] != dataset.classes:
-        return gate.Problem(
-            "refuse",
-            f"production version {version} answers another question ({contract['task']} "
-            f"{', '.join(contract['classes'])}): the two cannot be compared. Correct the target, {anew}.",
-        )
-    for column in contract["inputs"]:
-        there = dataset.kinds.get(column["name"])
-        if there is None or (there == "text") != (column["type"] == "text"):
-            what = "lacks" if there is None else f"has as {there}"
-            return gate.Problem(
-                "refuse",
-                f"production version {version} needs column {column['name']!r} ({column['type']}), which the data {what}: "
-                f"the two cannot be compared. Restore the column, {anew}. If the change is meant, `make ship COLUMNS=changed` "
-                "(in GitHub: Run workflow of deliver, columns: changed) has [gate.limits] alone decide. To go back to the columns "
-                "of an earlier version, `make rollback`. To leave a column out, keep it in the data and drop it in the model: "
-                "ColumnTransformer with remainder='drop'.",
-                columns=True,
-            )
-    if rows < COMMON_ROWS:
-        return gate.Problem(
-            "keep",
-            f"only {rows} rows are held out from both models, because [split] or the id column changed since version "
-            f"{version}; at least {COMMON_ROWS} are needed. Restore the split, {anew}.",
-        )
-    if distinct < COMMON_ROWS:
-        return gate.Problem(
-            "keep",
-            f"the {rows} rows that are held out from both models are copies of {distinct} distinct ones; at least {COMMON_ROWS} "
-            "are needed. Add data; or, where rows are alike by chance because the columns have few values, set "
-            '[gate] repeated_rows = "each".',
-        )
-    return None
-
-
-def unaskable(error: PortabilityError, version: str) -> gate.Problem:
-    """Why production, a stored scikit-learn model, does not answer here: it may be of another scikit-learn than there is now."""
-    return gate.Problem(
-        "refuse",
-        f"production version {version} cannot be asked, so the two cannot be compared: {error.what}. Restore the packages that it "
-        "was made with, or give the new model a name of its own in pipeline.toml.",
-    )
-
-
 def slice_masks(settings: Settings, dataset: Dataset, common: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Label and mask (over the common rows) of every slice that pipeline.toml asks for."""
     held = np.flatnonzero(dataset.holdout)[common]
@@ -543,7 +253,7 @@ def rules_of(settings: Settings, decides: metrics.Metric) -> gate.Rules:
 
 
 def record_of(
-    settings: Settings, dataset: Dataset, run: dict, served: Served, measures: Measures, production: Production | None,
+    settings: Settings, dataset: Dataset, run: dict, served: ServedCandidate, measures: Measures, production: Production | None,
     found: Comparisons, evidence: gate.Evidence, next_number: int,
 ) -> Evaluation:  # fmt: skip
     """The verdict and all it rests on."""

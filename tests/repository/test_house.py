@@ -36,6 +36,7 @@ LAYERS = (
     ("pipeline.ci",),
     ("pipeline.registry",),
     ("pipeline.registry.embedded",),
+    ("pipeline.comparison",),
     ("pipeline.pull_request",),
     ("delivery", "delivery.keys", "delivery.networks", "delivery.release", "delivery.signals", "delivery.smoke"),
     ("delivery.canary", "delivery.images"),
