@@ -147,8 +147,9 @@ def edit(file: str, change: Callable[[str], str]) -> None:
 
 
 def without_template_verbs(makefile: str) -> str:
-    """The Makefile without the last heading, which has the template's own verbs."""
-    return re.split(r"^# --- The template's own ", makefile, flags=re.M)[0].rstrip("\n") + "\n"
+    """The Makefile without the last heading, which has the template's own verbs, and without a word of their tests."""
+    kept = re.split(r"^# --- The template's own ", makefile, flags=re.M)[0].rstrip("\n") + "\n"
+    return kept.replace(" --ignore=tests/e2e", "")
 
 
 def template_verbs(makefile: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Prove the Kubernetes target on a real cluster: make one with kind, run the tests that else use a double, remove it.
 
-    make e2e
-    make e2e ARGS="-k canary"
+    make kind
+    make kind ARGS="-k canary"
 
 Needs a Docker engine, kind and kubectl. Images go to a registry container beside the cluster, which is removed as well.
 """
@@ -20,8 +20,8 @@ from pipeline.artifacts import ROOT
 from pipeline.errors import DeployError, edge
 from pipeline.processes import free_port
 
-CLUSTER = "slipway-e2e"
-REGISTRY = "slipway-e2e-registry"
+CLUSTER = "slipway-tests"
+REGISTRY = "slipway-tests-registry"
 REGISTRY_IMAGE = "registry:2"
 # Nodes look for images of localhost:PORT at the registry's own name on kind's network.
 CONFIGURATION = """kind: Cluster
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         if shutil.which(tool) is None:
             raise DeployError(f"{tool} is not installed", f"install {tool}; `make test` needs no cluster")
     with (
-        tempfile.TemporaryDirectory(prefix="slipway-e2e-") as work,
+        tempfile.TemporaryDirectory(prefix="slipway-tests-") as work,
         registry() as address,
         cluster(Path(work) / "kubeconfig", address) as kubeconfig,
     ):
