@@ -1,4 +1,4 @@
-"""The Docker network in which releases, their doors and Prometheus meet: found by its name once, and then used by its id.
+"""The Docker network in which releases, their proxies and Prometheus meet: found by its name once, and then used by its id.
 
 An engine makes two networks of one name when two commands ask for it at the same moment, and from then on starts nothing on
 either. So whoever makes one looks again a moment later: the oldest counts, of two of one age the one with the lower id, and the

@@ -90,7 +90,7 @@ def soak(bundle: Path, requests: int, folder: Path) -> dict:
     }
     bundles = [bundle, _next_version(bundle, folder / "next")]
     record, port = folder / "serves.json", free_port()
-    with _running(["serving.runtime.proxy", "--port", str(port), "--to-record", str(record)], {}, "door open") as _:
+    with _running(["serving.runtime.proxy", "--port", str(port), "--to-record", str(record)], {}, "proxy open") as _:
         began = time.monotonic()
         answered = uvloop.run(_soak(bundles, requests, key, port, record, environment))
         seconds = time.monotonic() - began

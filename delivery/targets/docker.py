@@ -77,8 +77,8 @@ def serving(environment: str, settings: Settings) -> CurrentRelease | None:
     with _engine() as engine:
         # A release that was killed between the two renames leaves `before`, which the proxy still finds.
         live = _find(engine, environment, "live") or _find(engine, environment, "before")
-        doors = [door for door in _doors(engine, environment) if door.status == "running"]
-        return _served(environment, live, doors[0]) if live and live.status == "running" and doors else None
+        proxies = [proxy for proxy in _proxies(engine, environment) if proxy.status == "running"]
+        return _served(environment, live, proxies[0]) if live and live.status == "running" and proxies else None
 
 
 @contextmanager
@@ -129,20 +129,20 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
             ours = _generated(environment)
             print(f"{environment} is reachable from other machines: it requires API keys (docs/service.md)", flush=True)
         new = _start(engine, environment, release, ours)
-        port, doors = settings.deploy.port(environment), _doors(engine, environment)
+        port, proxies = settings.deploy.port(environment), _proxies(engine, environment)
         try:
             url = _wait(new, environment, settings)
             smoke_test(url, release.bundle, release.version, ours)
-            door = _open_door(engine, environment, release, address, port)
-            _switch(engine, environment, new, door, release, ours)
+            proxy = _start_proxy(engine, environment, release, address, port)
+            _switch(engine, environment, new, proxy, release, ours)
         except BaseException:  # also KeyboardInterrupt: a failed release must not stay
-            for failed in (new, *(one for one in _doors(engine, environment) if one not in doors)):
+            for failed in (new, *(one for one in _proxies(engine, environment) if one not in proxies)):
                 failed.remove(force=True)
             raise
-        for old in (_find(engine, environment, "before"), *(one for one in doors if one != door)):
+        for old in (_find(engine, environment, "before"), *(one for one in proxies if one != proxy)):
             _retire(old)
         new.reload()
-        return _served(environment, new, door)
+        return _served(environment, new, proxy)
 
 
 def holds(environment: str, settings: Settings) -> bool:
@@ -151,7 +151,7 @@ def holds(environment: str, settings: Settings) -> bool:
         return False
     with _engine() as engine:
         port = str(settings.deploy.port(environment))
-        return any(door.labels[PUBLISHED] == port for door in _doors(engine, environment))
+        return any(proxy.labels[PUBLISHED] == port for proxy in _proxies(engine, environment))
 
 
 def stop(environment: str) -> bool:
@@ -208,7 +208,7 @@ def _find(engine, environment: str, role: str):
         return None
 
 
-def _doors(engine, environment: str) -> list[Any]:
+def _proxies(engine, environment: str) -> list[Any]:
     """The environment's proxies, newest first: one per port, so more than one only while the port changes."""
     return engine.containers.list(all=True, ignore_removed=True, filters={"label": [*_labels(environment), PUBLISHED]})
 
@@ -365,32 +365,32 @@ def _wait(container, environment: str, settings: Settings) -> str:
         time.sleep(0.05)
 
 
-def _open_door(engine, environment: str, release: Release, address: str, port: int):
+def _start_proxy(engine, environment: str, release: Release, address: str, port: int):
     """Start a proxy on the port, unless one runs there. Raises DeployError when one runs with other settings."""
     import docker
 
     network = networks.ensure(engine, _network())
-    door = next((door for door in _doors(engine, environment) if door.labels[PUBLISHED] == str(port)), None)
-    if door and door.status == "running":
-        if not networks.holds(door, network):
-            others = ", ".join(networks.of(engine, door))
+    proxy = next((proxy for proxy in _proxies(engine, environment) if proxy.labels[PUBLISHED] == str(port)), None)
+    if proxy and proxy.status == "running":
+        if not networks.holds(proxy, network):
+            others = ", ".join(networks.of(engine, proxy))
             raise DeployError(
                 f"the proxy of {environment} is on the network {others}, not on {network.name}",
                 "set SLIPWAY_NETWORK as it was; to change it, `make stop`, which stops the running release, then `make ship`",
             )
-        if address != (bound := door.labels.get(ADDRESS, LOOPBACK)):
+        if address != (bound := proxy.labels.get(ADDRESS, LOOPBACK)):
             raise DeployError(
                 f"the proxy of {environment} is published on {bound}, not on {address}",
                 "set SLIPWAY_SERVICE_ADDRESS as it was; to change it, `make stop`, which stops the running release, then `make ship`",
             )
-        return door
-    if door:
-        door.remove(force=True)
-    door = engine.containers.create(
+        return proxy
+    if proxy:
+        proxy.remove(force=True)
+    proxy = engine.containers.create(
         _present(engine, str(release.image)),
         entrypoint=["python", "-m", "serving.runtime.proxy"],
         command=["--host", "0.0.0.0", "--port", "8000", *_behind(environment)],
-        name=_name(environment, f"door-{port}"),
+        name=_name(environment, f"proxy-{port}"),
         network=network.id,
         networking_config={network.id: engine.api.create_endpoint_config(aliases=[environment])},
         ports={PORT: (address, port)},
@@ -401,17 +401,17 @@ def _open_door(engine, environment: str, release: Release, address: str, port: i
         **LOCKED,
     )
     try:
-        networks.start(engine, door, network.name)
+        networks.start(engine, proxy, network.name)
     except docker.errors.APIError as error:
-        door.remove(force=True)
+        proxy.remove(force=True)
         if "port is already allocated" not in str(error) and "address already in use" not in str(error):
             raise
         raise DeployError(
             f"port {port} for {environment} is taken by another program",
             f"end it (`make stop`, if it is another target's), or choose another in pipeline.toml [deploy] {environment}_port",
         ) from error
-    _wait_until_open(door)
-    return door
+    _wait_until_open(proxy)
+    return proxy
 
 
 def _behind(environment: str) -> list[str]:
@@ -419,29 +419,29 @@ def _behind(environment: str) -> list[str]:
     return [part for role in ("live", "before") for part in ("--to", f"{_name(environment, role)}:8000")]
 
 
-def _wait_until_open(door) -> None:
+def _wait_until_open(proxy) -> None:
     """Wait for the proxy's first output: before it, the engine accepts connections and drops them."""
     deadline = time.monotonic() + 20
-    while b"door open" not in door.logs(tail=5):
-        door.reload()
-        if door.status != "running" or time.monotonic() > deadline:
-            said = door.logs(tail=5).decode(errors="replace").strip()
-            door.remove(force=True)
+    while b"open on http://" not in proxy.logs(tail=5):
+        proxy.reload()
+        if proxy.status != "running" or time.monotonic() > deadline:
+            said = proxy.logs(tail=5).decode(errors="replace").strip()
+            proxy.remove(force=True)
             raise DeployError(
                 f"the proxy did not start: {said or 'it wrote nothing'}", "`docker info` shows the engine's state"
             )
         time.sleep(0.05)
-    door.reload()
+    proxy.reload()
 
 
-def _switch(engine, environment: str, new, door, release: Release, ours: str) -> None:
+def _switch(engine, environment: str, new, proxy, release: Release, ours: str) -> None:
     """Rename the release so that the proxy finds it, then test through the proxy; raises DeployError after renaming it back."""
     live = _find(engine, environment, "live")
     if live:
         live.rename(_name(environment, "before"))
     try:
         new.rename(_name(environment, "live"))
-        smoke_test(_published(door), release.bundle, release.version, ours)
+        smoke_test(_published(proxy), release.bundle, release.version, ours)
     except BaseException as error:
         if live is None:
             raise
@@ -469,12 +469,12 @@ def _retire(container) -> None:
         print(f"container {container.name} will be removed by the next release: {why}", flush=True)
 
 
-def _published(door) -> str:
+def _published(proxy) -> str:
     """The address of a proxy, for this machine."""
-    return _url(door.labels.get(ADDRESS, LOOPBACK), int(door.labels[PUBLISHED]))
+    return _url(proxy.labels.get(ADDRESS, LOOPBACK), int(proxy.labels[PUBLISHED]))
 
 
-def _served(environment: str, live, door) -> CurrentRelease:
+def _served(environment: str, live, proxy) -> CurrentRelease:
     """The current release from its labels; `since` in local time."""
     about = {key: live.labels[f"slipway.release.{key}"] for key in ("name", "version", "digest", "image")}
     started = time.strptime(live.attrs["Created"][:19], "%Y-%m-%dT%H:%M:%S")
@@ -482,8 +482,8 @@ def _served(environment: str, live, door) -> CurrentRelease:
     return CurrentRelease(
         environment=environment,
         **about,
-        url=_published(door),
+        url=_published(proxy),
         bundle=Path(live.labels["slipway.release.bundle"]),
         since=since,
-        port=int(door.labels[PUBLISHED]),
+        port=int(proxy.labels[PUBLISHED]),
     )

@@ -27,7 +27,7 @@ NAME = "process"
 WHY = "a service on this machine, which needs nothing but Python"
 IMAGES = False
 HERE = True
-SERVICE, DOOR = "serving", "serving.runtime.proxy"
+SERVICE, PROXY = "serving", "serving.runtime.proxy"
 UNNOTICED = 0.3  # seconds for connections that were already on their way to the old release
 DRAIN = 35  # seconds for a service to drain and to write its log; see END in serving/runtime/workers.py
 
@@ -101,12 +101,12 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
         _wait(process, address, environment, settings)
         smoke_test(_url(address), release.bundle, release.version, ours)
         record = _record(release, port, address, process)
-        _open_door(environment, port)
+        _start_proxy(environment, port)
         _switch(environment, record, before, ours)
     except BaseException:  # also KeyboardInterrupt: a failed release must not stay
         _end([process])
         raise
-    _end(door for door in _doors(environment) if door not in _doors(environment, port))
+    _end(proxy for proxy in _proxies(environment) if proxy not in _proxies(environment, port))
     _retire(before)
     if not before:
         time.sleep(UNNOTICED)
@@ -116,12 +116,12 @@ def release(environment: str, release: Release, settings: Settings, at_once: boo
 
 def holds(environment: str, settings: Settings) -> bool:
     """Whether our proxy holds the environment's port, with or without a release behind it."""
-    return bool(_doors(environment, settings.deploy.port(environment)))
+    return bool(_proxies(environment, settings.deploy.port(environment)))
 
 
 def stop(environment: str) -> bool:
     """Stop the environment's processes; False when there were none."""
-    found = [*_doors(environment), *_services(environment)]
+    found = [*_proxies(environment), *_services(environment)]
     _end(found)
     record_file(environment).unlink(missing_ok=True)
     return bool(found)
@@ -130,7 +130,7 @@ def stop(environment: str) -> bool:
 def _running_now(environment: str) -> state.Serving | None:
     """The record of the current release, while its process and its proxy are running."""
     record = recorded(environment)
-    return record if record and processes.find(record) and _doors(environment, record["port"]) else None
+    return record if record and processes.find(record) and _proxies(environment, record["port"]) else None
 
 
 def _served(environment: str, record: state.Serving) -> CurrentRelease:
@@ -186,11 +186,11 @@ def _record(release: Release, port: int, address: str, process: psutil.Process) 
     }
 
 
-def _open_door(environment: str, port: int) -> None:
+def _start_proxy(environment: str, port: int) -> None:
     """Start a proxy on the port, unless one runs there."""
-    if _doors(environment, port):
+    if _proxies(environment, port):
         return
-    command = ["-m", DOOR, "--port", str(port), "--to-record", str(record_file(environment))]
+    command = ["-m", PROXY, "--port", str(port), "--to-record", str(record_file(environment))]
     process = _python(command, environment)
     deadline = time.monotonic() + 10
     while not (processes.port_taken(port) and processes.listens(process, port)):
@@ -237,7 +237,7 @@ def _wait(process: psutil.Process, address: str, environment: str, settings: Set
 
 def _refuse_foreign(port: int, environment: str) -> None:
     """Raise DeployError when another program listens on the port."""
-    if not _doors(environment, port) and processes.port_taken(port):
+    if not _proxies(environment, port) and processes.port_taken(port):
         raise DeployError(
             f"port {port} for {environment} is taken by another program",
             f"end it (`make stop`, if it is another target's), or choose another in pipeline.toml [deploy] {environment}_port",
@@ -255,11 +255,11 @@ def _services(environment: str) -> list[psutil.Process]:
     return [process for process in found if process.info["ppid"] not in ids]
 
 
-def _doors(environment: str, port: int | None = None) -> list[psutil.Process]:
+def _proxies(environment: str, port: int | None = None) -> list[psutil.Process]:
     """The proxies of this environment of this repository; with a port, those on it."""
     record = str(record_file(environment))
-    found = _running(DOOR, lambda command: record in command)
-    return [door for door in found if port is None or str(port) in door.info["cmdline"]]
+    found = _running(PROXY, lambda command: record in command)
+    return [proxy for proxy in found if port is None or str(port) in proxy.info["cmdline"]]
 
 
 def _running(module: str, ours) -> list[psutil.Process]:

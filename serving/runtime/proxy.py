@@ -108,7 +108,7 @@ async def _stand(host: str, port: int, find: Callable[[], list[Address]]) -> Non
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     server = await asyncio.start_server(lambda reader, writer: _pass(reader, writer, find), host, port, backlog=2048)
-    print(f"door open on http://{host}:{port}", flush=True)
+    print(f"proxy open on http://{host}:{port}", flush=True)
     await ended.wait()
     for listener in server.sockets:
         with socket.fromfd(listener.fileno(), listener.family, listener.type) as same:
@@ -167,7 +167,7 @@ async def _connect(find: Callable[[], list[Address]]) -> tuple[asyncio.StreamRea
                 with suppress(OSError):
                     return await asyncio.open_connection(*address)
         if time.monotonic() > deadline:
-            raise ConnectionError("nothing answers behind the door")
+            raise ConnectionError("nothing answers behind the proxy")
         await asyncio.sleep(0.02)
 
 

@@ -113,7 +113,7 @@ def test_printed_curl_command_works(two):
 
 def test_containers_are_hardened(two):
     """Service and proxy run read-only, without capabilities, as an unnamed user, with limits, on loopback only."""
-    for role in ("live", "door"):
+    for role in ("live", "proxy"):
         container = two.container("production", role)
         host = container.attrs["HostConfig"]
         assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and "no-new-privileges" in host["SecurityOpt"]
@@ -125,9 +125,9 @@ def test_containers_are_hardened(two):
 
 def test_environments_are_found_by_name_on_the_network(two):
     """On the network of SLIPWAY_NETWORK the proxies are staging:8000 and production:8000."""
-    door = two.container("staging", "door")
+    proxy = two.container("staging", "proxy")
     ask = "import urllib.request; print(urllib.request.urlopen('http://production:8000/health').read().decode())"
-    assert json.loads(door.exec_run(["python", "-c", ask]).output)["version"] == "2"
+    assert json.loads(proxy.exec_run(["python", "-c", ask]).output)["version"] == "2"
 
 
 def test_rollback_restores_the_first_image_without_losing_a_request(two):
@@ -316,6 +316,6 @@ def test_stop_removes_the_containers_of_this_checkout(two):
     """`make stop` ends both environments; nothing responds on their ports."""
     url = two.status()["production"]["url"]
     assert "production (docker)" in two.ok("-m", "scripts.stop")
-    assert two.container("production") is None and two.container("production", "door") is None
+    assert two.container("production") is None and two.container("production", "proxy") is None
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=3)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.serving.runtime.test_service_door import door
+from tests.serving.runtime.test_service_proxy import proxy
 from tests.serving.talk import BODY, chunked, connect, exchange, head, is_closed, post, talk
 
 H2C = {
@@ -24,13 +24,13 @@ BATCH = b'{"features": [[12.5, -0.5, 4, true], [1, 2, 3, false]], "request_id": 
 HEALTH = head("GET /healthz")
 
 
-@pytest.fixture(scope="module", params=["direct", "door"])
+@pytest.fixture(scope="module", params=["direct", "proxy"])
 def url(request, binary):
     """The URL of a service, and that of a proxy in front of it."""
     if request.param == "direct":
         yield binary.url
         return
-    with door("--to", binary.url.removeprefix("http://")) as (address, _):
+    with proxy("--to", binary.url.removeprefix("http://")) as (address, _):
         yield address
 
 

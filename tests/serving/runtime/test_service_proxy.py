@@ -21,7 +21,7 @@ from tests.serving.service import ROOT, serving
 
 
 @contextmanager
-def door(*options):
+def proxy(*options):
     """A proxy in a separate process; yields its address and the process."""
     port = free_port()
     command = [sys.executable, "-m", "serving.runtime.proxy", "--port", str(port), *map(str, options)]
@@ -34,7 +34,7 @@ def door(*options):
         text=True,
     )
     try:
-        assert process.stdout.readline().startswith("door open")
+        assert process.stdout.readline().startswith("proxy open")
         yield f"http://127.0.0.1:{port}", process
     finally:
         process.terminate()
@@ -62,7 +62,7 @@ def test_no_request_is_lost_when_the_proxy_switches_releases(bundles, tmp_path):
     with ExitStack() as stack:
         old = stack.enter_context(serving(bundles[0]))
         point(record, old)
-        url, _ = stack.enter_context(door("--to-record", record))
+        url, _ = stack.enter_context(proxy("--to-record", record))
         with constant_load(url, old.example) as load:
             for turn in range(5):
                 new = stack.enter_context(serving(bundles[(turn + 1) % 2]))
@@ -111,7 +111,7 @@ def test_idle_connection_does_not_delay_the_shutdown(bundles):
 
 def test_proxy_answers_503_while_no_service_runs(tmp_path):
     """Clients wait, then get problem details instead of a broken connection."""
-    with door("--to-record", tmp_path / "none.json") as (url, _):
+    with proxy("--to-record", tmp_path / "none.json") as (url, _):
         answer = requests.get(url, headers={"X-Request-ID": "order-1"}, timeout=20)
         other = requests.get(url, headers={"X-Request-ID": "no id"}, timeout=20)
     assert answer.status_code == 503 and answer.json()["status"] == 503
@@ -125,7 +125,7 @@ def test_early_client_waits_for_the_service(bundles, tmp_path):
     record = tmp_path / "record.json"
     with (
         serving(bundles[0]) as service,
-        door("--to-record", record) as (url, _),
+        proxy("--to-record", record) as (url, _),
         constant_load(url, service.example, callers=3) as load,
     ):
         time.sleep(1)
@@ -137,7 +137,7 @@ def test_early_client_waits_for_the_service(bundles, tmp_path):
 
 def test_proxy_forwards_large_bodies_both_ways(bundles):
     """A batch of 10,000 rows arrives intact."""
-    with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, _):
+    with serving(bundles[0]) as service, proxy("--to", service.url.removeprefix("http://")) as (url, _):
         rows = [list(service.example.values())] * 10_000
         answer = requests.post(f"{url}/predict/batch", json={"features": rows}, timeout=60)
     assert len(answer.json()["predictions"]) == 10_000
@@ -145,7 +145,7 @@ def test_proxy_forwards_large_bodies_both_ways(bundles):
 
 def test_proxy_supports_half_closed_connections(bundles):
     """A client that sends, closes its sending side and waits, gets its response."""
-    with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, _):
+    with serving(bundles[0]) as service, proxy("--to", service.url.removeprefix("http://")) as (url, _):
         port = int(url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
             caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
@@ -155,7 +155,7 @@ def test_proxy_supports_half_closed_connections(bundles):
 
 def test_proxy_stops_silently_with_open_connections(bundles):
     """SIGTERM with connected clients: they are disconnected, nothing is printed, and the exit status is 0."""
-    with serving(bundles[0]) as service, door("--to", service.url.removeprefix("http://")) as (url, process):
+    with serving(bundles[0]) as service, proxy("--to", service.url.removeprefix("http://")) as (url, process):
         port = int(url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as one, socket.create_connection(("127.0.0.1", port)) as two:
             one.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -171,7 +171,7 @@ def test_no_connection_is_lost_when_the_proxy_stops(bundles):
     answered, lost = [], []
     with (
         serving(bundles[0], SLIPWAY_RATE_LIMIT="0") as service,
-        door("--to", service.url.removeprefix("http://")) as (url, process),
+        proxy("--to", service.url.removeprefix("http://")) as (url, process),
     ):
         port = int(url.rsplit(":", 1)[1])
         callers = [threading.Thread(target=call_until_refused, args=(port, answered, lost)) for _ in range(16)]
