@@ -1,5 +1,6 @@
 """Fixtures for tests that use the template as a fork does: in a copy of its own, through its commands."""
 
+import compileall
 import os
 import re
 import shutil
@@ -34,10 +35,13 @@ LEFT_OUT = (
 )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Have what is started hundreds of times compiled once, here and in every process that a test starts."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not hasattr(config, "workerinput"):  # forks are copied with what is compiled here
+        for folder in ("pipeline", "delivery", "serving", "scripts"):
+            compileall.compile_dir(ROOT / folder, quiet=2)
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # `make` in a test is not one that `make test` calls
         os.environ.pop(name, None)
 
