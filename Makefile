@@ -59,7 +59,7 @@ ship: .venv/pipeline.ready  ## data to a model in production: every stage below;
 	@$(PY) -m scripts.ship $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
 test: .venv/$(TESTS).ready  ## run the tests
-	@$(PY) -m pytest $(SIDE_BY_SIDE) $(call text,ARGS)
+	@$(PY) -m pytest $(SIDE_BY_SIDE) --ignore=tests/e2e $(call text,ARGS)
 
 check: .venv/test.ready  ## lint, format and types, without changing anything
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy pipeline delivery serving scripts $(wildcard dev) project train.py evaluate.py register_model.py
@@ -230,7 +230,7 @@ lock: .venv/installer.ready  ## compile pyproject's dependency groups into requi
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
-.PHONY: coverage fuzz try-fork e2e bench soak simulate-gate simulate-canary pictures
+.PHONY: coverage fuzz try-fork e2e kind bench soak simulate-gate simulate-canary pictures
 
 coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
@@ -241,8 +241,11 @@ fuzz: .venv/dev.ready  ## send the service 100,000 random requests, thousands ma
 try-fork: .venv/pipeline.ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
 	@$(PY) -m dev.try_fork
 
-e2e: .venv/dev.ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
-	@$(PY) -m dev.e2e $(call text,ARGS)
+e2e: .venv/dev.ready  ## run the tests of images, hosts and workflows, which need a Docker engine
+	@$(PY) -m pytest $(SIDE_BY_SIDE) tests/e2e $(call text,ARGS)
+
+kind: .venv/dev.ready  ## run the Kubernetes and image tests on a real cluster, made by kind and removed after
+	@$(PY) -m dev.kind $(call text,ARGS)
 
 bench: .venv/dev.ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
 	@$(PY) -m dev.bench $(call text,ARGS)

@@ -28,7 +28,7 @@ PAUSE = 0.05  # seconds between two requests of the caller who must not notice
 
 
 @dataclass
-class Caller:
+class RehearsalCaller:
     """Somebody who asks staging all the while: how often, and what went wrong."""
 
     asked: int = 0
@@ -91,9 +91,9 @@ def record(
 
 
 @contextmanager
-def calling(target: ModuleType, settings: Settings, good: Release) -> Iterator[Caller]:
+def calling(target: ModuleType, settings: Settings, good: Release) -> Iterator[RehearsalCaller]:
     """Have somebody ask staging for its example all the while."""
-    caller, over = Caller(), threading.Event()
+    caller, over = RehearsalCaller(), threading.Event()
     example = [column["example"] for column in read_json(good.bundle / "contract.json")["inputs"]]
     with target.reach("staging", settings, as_callers=True) as url:
         thread = threading.Thread(
@@ -107,7 +107,7 @@ def calling(target: ModuleType, settings: Settings, good: Release) -> Iterator[C
             thread.join(30)
 
 
-def ask(url: str, key: str, example: list[Any], caller: Caller, over: threading.Event) -> None:
+def ask(url: str, key: str, example: list[Any], caller: RehearsalCaller, over: threading.Event) -> None:
     """Ask until it is over, and note every request that was not answered with 200."""
     with requests.Session() as session:
         session.trust_env = False
@@ -123,7 +123,7 @@ def ask(url: str, key: str, example: list[Any], caller: Caller, over: threading.
             time.sleep(PAUSE)
 
 
-def show(before: CurrentRelease, after: CurrentRelease | None, refusal: str | None, caller: Caller) -> int:
+def show(before: CurrentRelease, after: CurrentRelease | None, refusal: str | None, caller: RehearsalCaller) -> int:
     """Print what was seen; the exit status."""
     same = after is not None and (after.version, after.digest) == (before.version, before.digest)
     said = refusal or "nothing: it was put into staging, and is taken away again"

@@ -19,7 +19,7 @@ TIMEOUT = (3, 10)  # seconds to connect, and to answer; a service that needs mor
 
 
 @dataclass(frozen=True)
-class Check:
+class SmokeCheck:
     """One thing that was looked at, and what was seen."""
 
     check: str
@@ -34,7 +34,7 @@ class SmokeResult:
     url: str
     version: str
     rows: int
-    checks: list[Check]
+    checks: list[SmokeCheck]
     latency_ms: dict[str, float] | None
 
     @property
@@ -93,14 +93,14 @@ def read(bundle: Path, name: str) -> Any:
         raise StageError(error.what, "name a bundle folder; `make register` writes build/bundle") from error
 
 
-def _run(steps: dict[str, Callable[[], str]]) -> list[Check]:
+def _run(steps: dict[str, Callable[[], str]]) -> list[SmokeCheck]:
     """Each step in turn, up to the first that fails."""
     checks = []
     for name, step in steps.items():
         try:
-            checks.append(Check(name, True, step()))
+            checks.append(SmokeCheck(name, True, step()))
         except Differs as difference:
-            return [*checks, Check(name, False, str(difference))]
+            return [*checks, SmokeCheck(name, False, str(difference))]
     return checks
 
 

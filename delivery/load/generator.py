@@ -74,7 +74,7 @@ def _shown(url: str) -> str:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came back for one request."""
 
     status: int
@@ -109,9 +109,9 @@ class Connection(asyncio.Protocol):
         self.waiting = True
         self.transport.write(request)
 
-    def answer(self) -> Answer:
+    def answer(self) -> Response:
         """The answer that came last."""
-        return Answer(self.status, self.headers, b"".join(self.body))
+        return Response(self.status, self.headers, b"".join(self.body))
 
     def give_up(self, why: str) -> None:
         """Close at once; an answer that is still to come never will, and this is why."""
@@ -229,7 +229,7 @@ class Client:
             raise ConnectionAbortedError(connection.why or "the connection was closed at once")
         return connection
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
+    async def ask(self, method: str, path: str, body: bytes = b"") -> Response:
         """One request on a connection of its own; raises ConnectionError, in words, when there is no answer."""
         done = asyncio.get_running_loop().create_future()
         done.add_done_callback(
@@ -271,11 +271,11 @@ def event_loop() -> Iterator[Callable[..., Any]]:
 
 
 @dataclass
-class Refusal:
+class RefusedRequests:
     """Answers of one status other than 200, and the first of them."""
 
     count: int
-    first: Answer
+    first: Response
 
 
 @dataclass
@@ -284,7 +284,7 @@ class Measured:
 
     latencies: Latencies
     predicted: int = 0
-    refused: dict[int, Refusal] = field(default_factory=dict)
+    refused: dict[int, RefusedRequests] = field(default_factory=dict)
     broken: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0  # due or under way when the load ended
     seconds: float = 0.0
@@ -460,7 +460,7 @@ class Load:
         elif refusal := self.measured.refused.get(connection.status):
             refusal.count += 1
         else:
-            self.measured.refused[connection.status] = Refusal(1, connection.answer())
+            self.measured.refused[connection.status] = RefusedRequests(1, connection.answer())
 
     def _on_close(self, connection: Connection, why: str) -> None:
         if warming := self._warming.get(connection):

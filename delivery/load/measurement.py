@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from delivery.load.generator import Answer, Client, Load, Measured, event_loop, read_address
+from delivery.load.generator import Client, Load, Measured, Response, event_loop, read_address
 from pipeline.artifacts import BUILD, ROOT, read_json, to_json
 from pipeline.errors import DeployError, SlipwayError
 from pipeline.evaluation.wording import clean
@@ -141,7 +141,7 @@ def _address(options: argparse.Namespace) -> Iterator[tuple[str, Path | None, st
         yield url, served.local_bundle, target.key(environment, settings)
 
 
-async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Answer:
+async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Response:
     """One request; raises DeployError when there is no answer, or one that asks for another key."""
     try:
         answer = await client.ask(method, path, body)
@@ -156,7 +156,7 @@ async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Ans
     return answer
 
 
-def _try(client: Client, answer: Answer) -> None:
+def _try(client: Client, answer: Response) -> None:
     """Raise DeployError when a prediction is not to be had at all."""
     if answer.status in (404, 405):
         raise DeployError(
@@ -165,7 +165,7 @@ def _try(client: Client, answer: Answer) -> None:
         )
 
 
-def _model(answer: Answer, bundles: list[Path | None]) -> Model:
+def _model(answer: Response, bundles: list[Path | None]) -> Model:
     """The model that answers, with the golden rows of a bundle of the very same model, or else its example row."""
     try:
         info = json.loads(answer.body)
@@ -287,7 +287,7 @@ def _summary(url: str, model: Model, options: argparse.Namespace, measured: Meas
     }
 
 
-def _detail(answer: Answer) -> str:
+def _detail(answer: Response) -> str:
     """What an answer says is wrong, in words."""
     text = answer.body[:4000].decode("utf-8", "replace")
     with suppress(ValueError, TypeError, KeyError, RecursionError):

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from delivery.relay.remote import Answer, mlflow
+from delivery.relay.remote import RemoteError, mlflow
 from pipeline.errors import RegistryError
 from pipeline.registry import mlflow_server
 
@@ -27,7 +27,7 @@ def name(model: str) -> str:
 
 
 def find(address: str, model: str, seconds: float = 10) -> list[dict[str, Any]]:
-    """The webhooks of that name, normally one; raises Answer when MLflow does not list them."""
+    """The webhooks of that name, normally one; raises RemoteError when MLflow does not list them."""
     found: list[dict[str, Any]] = []
     token = ""
     while True:
@@ -49,7 +49,7 @@ def put(address: str, model: str, url: str, secret: str) -> tuple[str, str]:
         path = f"webhooks/{quote(there[0]['webhook_id'])}" if there else "webhooks"
         made = mlflow("PATCH" if there else "POST", address, path, 30, wanted)
         return made["webhook"]["webhook_id"], "updated" if there else "created"
-    except Answer as answer:
+    except RemoteError as answer:
         raise refused(answer) from None
 
 
@@ -57,14 +57,14 @@ def attempt(address: str, webhook: str, seconds: float = TRY_SECONDS) -> dict[st
     """The result of MLflow's own test: {"success", "response_status", "response_body", "error_message"}; raises RegistryError."""
     try:
         return mlflow("POST", address, f"webhooks/{quote(webhook)}/test", seconds, {"event": EVENTS[0]})["result"]
-    except Answer as answer:
+    except RemoteError as answer:
         if not answer.status:
             what = f"MLflow's test delivery got no response within {seconds:g} s"
             raise RegistryError(what, "is the relay running, and may MLflow's machine reach it?") from None
         raise refused(answer) from None
 
 
-def refused(answer: Answer) -> RegistryError:
+def refused(answer: RemoteError) -> RegistryError:
     """The error for a refusal by MLflow, with advice."""
     then = next((then for words, then in REMEDIES if answer.status == 400 and words in answer.what), "")
     if answer.status == 500:
@@ -101,7 +101,7 @@ def state(address: str | None, model: str) -> tuple[str, str]:
     schedule = "a moved alias is noticed by the schedule of promote.yml, or by `make reconcile`"
     try:
         there = find(address, model, seconds=3) if address else []
-    except Answer as answer:
+    except RemoteError as answer:
         return "note", f"MLflow cannot list its webhooks ({answer.what}); {refused(answer).then or schedule}"
     if not address or not there:
         return "ok", f"schedule only: {schedule}; `make webhook` makes it immediate"

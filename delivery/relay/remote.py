@@ -19,7 +19,7 @@ MOST = 1_000_000  # bytes of a response that are read at most
 WORKFLOW = "promote.yml"
 
 
-class Answer(SlipwayError):
+class RemoteError(SlipwayError):
     """A server refused, or could not be reached (`status` 0). `after` is its Retry-After in seconds."""
 
     def __init__(self, status: int, what: str, after: str | None = None):
@@ -42,7 +42,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 
 def ask(method: str, url: str, headers: dict[str, str], seconds: float, body: Any = None) -> Any:
-    """Send a request and return the parsed response; raises Answer unless it succeeds."""
+    """Send a request and return the parsed response; raises RemoteError unless it succeeds."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "slipway-relay", **headers}
     try:
@@ -51,12 +51,12 @@ def ask(method: str, url: str, headers: dict[str, str], seconds: float, body: An
             text = answer.read(MOST)
             return json.loads(text) if text.strip() else None
     except urllib.error.HTTPError as error:
-        raise Answer(error.code, _words(error), _after(error.headers)) from None
+        raise RemoteError(error.code, _words(error), _after(error.headers)) from None
     except json.JSONDecodeError:
-        raise Answer(0, "answers with something that is not JSON") from None
+        raise RemoteError(0, "answers with something that is not JSON") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
-        raise Answer(
+        raise RemoteError(
             0, "does not answer in time" if isinstance(why, TimeoutError) else f"cannot be reached ({why})"
         ) from None
 
@@ -89,27 +89,27 @@ def mlflow_headers(address: str) -> tuple[str, dict[str, str]]:
 
 
 def mlflow(method: str, address: str, path: str, seconds: float = 10, body: Any = None) -> Any:
-    """MLflow's response below /api/2.0/mlflow/; raises Answer."""
+    """MLflow's response below /api/2.0/mlflow/; raises RemoteError."""
     bare, headers = mlflow_headers(address)
     return ask(method, f"{bare}/api/2.0/mlflow/{path}", headers, seconds, body)
 
 
 def aliases(address: str, model: str, seconds: float = 10) -> dict[str, str] | None:
-    """Alias and version of a registered model, None when MLflow has no such model; raises Answer on any error."""
+    """Alias and version of a registered model, None when MLflow has no such model; raises RemoteError on any error."""
     query = urllib.parse.urlencode({"name": model})
     try:
         found = mlflow("GET", address, f"registered-models/get?{query}", seconds)
         return {each["alias"]: str(each["version"]) for each in found["registered_model"].get("aliases", [])}
-    except Answer as answer:
+    except RemoteError as answer:
         if answer.status == 404:
             return None
-        raise Answer(answer.status, f"MLflow {answer.what}") from None
+        raise RemoteError(answer.status, f"MLflow {answer.what}") from None
     except (KeyError, TypeError, AttributeError):
-        raise Answer(0, "MLflow answers with something that is no registered model") from None
+        raise RemoteError(0, "MLflow answers with something that is no registered model") from None
 
 
 def dispatch(api: str, repository: str, ref: str, token: str, seconds: float = 10) -> None:
-    """Dispatch the promotion workflow; raises Answer, with advice when trying again does not help."""
+    """Dispatch the promotion workflow; raises RemoteError, with advice when trying again does not help."""
     headers = {
         "Authorization": f"Bearer {token}",
         "Accept": "application/vnd.github+json",
@@ -118,9 +118,9 @@ def dispatch(api: str, repository: str, ref: str, token: str, seconds: float = 1
     url = f"{api.rstrip('/')}/repos/{repository}/actions/workflows/{WORKFLOW}/dispatches"
     try:
         ask("POST", url, headers, seconds, {"ref": ref})
-    except Answer as answer:
+    except RemoteError as answer:
         then = "" if answer.passing else f": {remedy(answer.status, repository, ref)}"
-        raise Answer(answer.status, f"GitHub {answer.what}{then}", answer.after) from None
+        raise RemoteError(answer.status, f"GitHub {answer.what}{then}", answer.after) from None
 
 
 def remedy(status: int, repository: str, ref: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from delivery.relay.metrics import Metrics
-from delivery.relay.remote import Answer
+from delivery.relay.remote import RemoteError
 from pipeline.errors import SlipwayError
 
 LATER = "a promotion was not finished; the schedule of promote.yml, or `make reconcile`, does it"
@@ -37,7 +37,7 @@ def say(text: str) -> None:
 class Worker:
     """On an event, reads the aliases and starts a promotion.
 
-    `read` raises SlipwayError when MLflow does not answer. `start` raises Answer when it may be retried, another error
+    `read` raises SlipwayError when MLflow does not answer. `start` raises RemoteError when it may be retried, another error
     when not. `tell` reports failures. `cancel` interrupts `start` at shutdown, and `unfinished` says what that means.
     """
 
@@ -130,7 +130,7 @@ class Worker:
             try:
                 self.start()
                 return True
-            except Answer as answer:
+            except RemoteError as answer:
                 if not answer.passing or not left:
                     raise
                 self.metrics.promotions.labels("retried").inc()
@@ -147,7 +147,7 @@ class Worker:
             yield random.uniform(pause / 2, pause)
             pause = min(2 * pause, self.pace.longest)
 
-    def _asked(self, answer: Answer) -> float:
+    def _asked(self, answer: RemoteError) -> float:
         """The seconds that a server asks us to wait, up to our limit."""
         asked = answer.after or ""
         return min(float(asked[:9]), self.pace.after) if asked.isascii() and asked.isdecimal() else 0.0

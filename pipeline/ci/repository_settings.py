@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from pipeline.errors import SettingsError
 
 Environment = Mapping[str, str]
-Answer = tuple[bool, str]
+Found = tuple[bool, str]
 SWITCHES = ("SLIPWAY_DEPLOY_PRODUCTION", "SLIPWAY_ATTEST", "KUBECONFIG_CONTENT_SET", "SLIPWAY_WEBHOOK_SET")
 
 
-def delivery(environment: Environment, event: Mapping[str, Any]) -> dict[str, Answer]:
+def delivery(environment: Environment, event: Mapping[str, Any]) -> dict[str, Found]:
     """All that decides how a delivery goes, by its name; raises SettingsError when a value is none of those it may have."""
     for name in SWITCHES:
         switch(environment, name)
@@ -37,7 +37,7 @@ def switch(environment: Environment, name: str) -> str:
     return value
 
 
-def mlflow(environment: Environment) -> Answer:
+def mlflow(environment: Environment) -> Found:
     """Whether the team's MLflow is used; raises SettingsError when its address is none."""
     address = environment.get("MLFLOW_TRACKING_URI", "").strip()
     if not address:
@@ -63,7 +63,7 @@ def _shown(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def images(environment: Environment) -> Answer:
+def images(environment: Environment) -> Found:
     """Whether images are pushed."""
     repository = environment.get("IMAGE_REPOSITORY", "").strip()
     if not repository:
@@ -71,7 +71,7 @@ def images(environment: Environment) -> Answer:
     return True, f"pushed to {repository.lower()}"
 
 
-def cluster(environment: Environment) -> Answer:
+def cluster(environment: Environment) -> Found:
     """Whether there is a Kubernetes cluster."""
     if switch(environment, "KUBECONFIG_CONTENT_SET") == "true" or environment.get("SLIPWAY_KUBECONFIG", "").strip():
         return True, "staging and production are namespaces of the cluster that SLIPWAY_KUBECONFIG names"
@@ -81,7 +81,7 @@ def cluster(environment: Environment) -> Answer:
     )
 
 
-def production(environment: Environment) -> Answer:
+def production(environment: Environment) -> Found:
     """Whether production is deployed: on the runner always, anywhere else only when it is asked for."""
     asked = switch(environment, "SLIPWAY_DEPLOY_PRODUCTION")
     if asked:
@@ -97,7 +97,7 @@ def production(environment: Environment) -> Answer:
     )
 
 
-def attestation(environment: Environment, event: Mapping[str, Any]) -> Answer:
+def attestation(environment: Environment, event: Mapping[str, Any]) -> Found:
     """Whether images are attested: GitHub does so for public repositories, for private ones only on some plans."""
     asked = switch(environment, "SLIPWAY_ATTEST")
     if asked:
@@ -123,7 +123,7 @@ def _public(repository: Mapping[str, Any]) -> bool:
     return repository.get("private") is False and repository.get("visibility", "public") == "public"
 
 
-def notification(environment: Environment) -> Answer:
+def notification(environment: Environment) -> Found:
     """Whether somebody is told how a workflow ended."""
     if switch(environment, "SLIPWAY_WEBHOOK_SET") == "true" or environment.get("SLIPWAY_WEBHOOK", "").strip():
         return True, "one message about each delivery goes to SLIPWAY_WEBHOOK"

@@ -34,7 +34,7 @@ Severity = Literal["critical", "warning"]
 
 
 @dataclass(frozen=True)
-class Check:
+class DataCheck:
     """One rule looked at: what it says, how grave it is, what was seen, and rows that break it."""
 
     column: str
@@ -46,7 +46,7 @@ class Check:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def check(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[str] = ()) -> list[Check]:
+def check(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[str] = ()) -> list[DataCheck]:
     """Every check of this module that the frame allows; `may_predict_alone`: columns known not to leak."""
     data = settings.data
     there = present(frame, settings)
@@ -65,20 +65,20 @@ def check(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[s
     return found
 
 
-def present(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def present(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """The id and target columns are there, and at least one feature."""
     found = []
     for name, role in ((settings.data.id, "id"), (settings.data.target, "target")):
         near = difflib.get_close_matches(name, list(frame), n=1)
         hint = f"; {in_index(name)}" if name in index_names(frame) else f"; did you mean {near[0]}?" if near else ""
         observed = "present" if name in frame else f"column {name} is missing{hint}"
-        found.append(Check(name, f"the {role} column is there", "critical", name in frame, observed))
+        found.append(DataCheck(name, f"the {role} column is there", "critical", name in frame, observed))
     count = len(features(frame, settings))
-    found.append(Check("(table)", "there is a feature column", "critical", count > 0, f"{count} features"))
+    found.append(DataCheck("(table)", "there is a feature column", "critical", count > 0, f"{count} features"))
     return found
 
 
-def ids(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def ids(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """No id is empty, and none stands in two rows."""
     name = settings.data.id
     if name not in frame:
@@ -91,7 +91,7 @@ def ids(frame: pd.DataFrame, settings: Settings) -> list[Check]:
     ]
 
 
-def usable(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def usable(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """Each feature holds numbers, true/false or text; text like numbers or dates is pointed out."""
     found, rule = [], "features hold numbers, true/false or text"
     for name in features(frame, settings):
@@ -106,10 +106,10 @@ def usable(frame: pd.DataFrame, settings: Settings) -> list[Check]:
             found += _disguised(frame, settings, name)
         elif kind == "integer":
             found += _too_long(frame, settings, name)
-    return found or [Check("(features)", rule, "critical", True, "all do")]
+    return found or [DataCheck("(features)", rule, "critical", True, "all do")]
 
 
-def indexes(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def indexes(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """No feature is the index of a table that was saved with it: a row's number says nothing of a new row."""
     names = [
         name
@@ -117,7 +117,9 @@ def indexes(frame: pd.DataFrame, settings: Settings) -> list[Check]:
         if INDEX.fullmatch(name) and (name.startswith("Unnamed") or _counts_rows(frame[name]))
     ]
     observed = "an index was saved with the data; add index_col=0 to pd.read_csv in project/data.py, or drop the column"
-    return [Check(name, "the table's index is no feature", "warning", False, observed, len(frame)) for name in names]
+    return [
+        DataCheck(name, "the table's index is no feature", "warning", False, observed, len(frame)) for name in names
+    ]
 
 
 def _counts_rows(column: pd.Series) -> bool:
@@ -125,7 +127,7 @@ def _counts_rows(column: pd.Series) -> bool:
     return pd.api.types.is_integer_dtype(column) and bool((column.to_numpy() == np.arange(len(column))).all())
 
 
-def _too_long(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check]:
+def _too_long(frame: pd.DataFrame, settings: Settings, name: str) -> list[DataCheck]:
     """Whole numbers fit the 53 bits that a model's numbers have; most that do not are ids."""
     beyond = (frame[name].astype(object).map(lambda value: not pd.isna(value) and abs(int(value)) > 2**53)).to_numpy()
     if not beyond.any():
@@ -137,7 +139,7 @@ def _too_long(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check]
     return [judged(frame, settings, name, "whole numbers keep all digits", beyond, "warning", observed=observed)]
 
 
-def _disguised(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check]:
+def _disguised(frame: pd.DataFrame, settings: Settings, name: str) -> list[DataCheck]:
     values = frame[name].astype(object).where(frame[name].notna(), None)
     first = values.dropna().iloc[:1000].astype(str)
     if len(first) and pd.to_numeric(first, errors="coerce").notna().mean() > 0.9:
@@ -146,7 +148,7 @@ def _disguised(frame: pd.DataFrame, settings: Settings, name: str) -> list[Check
     if written := written_values.recognise(name, values):
         what = "dates" if "dates" in written.what else "numbers"
         observed = f"{written.what}, such as {_first(first)!r}; {written.remedy}"
-        return [Check(name, f"text means categories, not {what}", "warning", False, observed, len(first))]
+        return [DataCheck(name, f"text means categories, not {what}", "warning", False, observed, len(first))]
     return [*_encoding(frame, settings, name, values), *_free_text(name, values)]
 
 
@@ -154,7 +156,7 @@ def _first(texts: pd.Series) -> str:
     return str(plain(texts.iloc[0]))
 
 
-def _encoding(frame: pd.DataFrame, settings: Settings, name: str, values: pd.Series) -> list[Check]:
+def _encoding(frame: pd.DataFrame, settings: Settings, name: str, values: pd.Series) -> list[DataCheck]:
     """Text is what was written: not UTF-8 read as something else."""
     kinds = values.dropna().drop_duplicates()
     meant = {value: said for value in kinds.iloc[:LOOKED_AT] if (said := encodings.as_utf8(str(value)))}
@@ -168,7 +170,7 @@ def _encoding(frame: pd.DataFrame, settings: Settings, name: str, values: pd.Ser
     return [judged(frame, settings, name, "text is read with its encoding", rows, "warning", observed=observed)]
 
 
-def _free_text(name: str, values: pd.Series) -> list[Check]:
+def _free_text(name: str, values: pd.Series) -> list[DataCheck]:
     """Categories come again; text that is another one in nearly each row is a name, a key or prose."""
     filled, different = int(values.notna().sum()), values.nunique()
     if filled < FEW or different <= OWN_TEXT * filled:
@@ -177,7 +179,7 @@ def _free_text(name: str, values: pd.Series) -> list[Check]:
         f"{different} different texts in {filled} rows: a category that never comes again teaches nothing. Drop it in "
         "project/data.py if it is a name or a key; a model that reads words (TfidfVectorizer) may keep it"
     )
-    return [Check(name, "text repeats, as categories do", "warning", False, observed, different)]
+    return [DataCheck(name, "text repeats, as categories do", "warning", False, observed, different)]
 
 
 def not_a_number(column: pd.Series) -> np.ndarray:
@@ -185,7 +187,7 @@ def not_a_number(column: pd.Series) -> np.ndarray:
     return (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy()
 
 
-def finite(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def finite(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """No number is infinite, in the features or in a regression's target."""
     rule, found = "no number is infinite", []
     for name in frame.columns.drop([settings.data.id], errors="ignore"):
@@ -193,10 +195,10 @@ def finite(frame: pd.DataFrame, settings: Settings) -> list[Check]:
             endless = np.isinf(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
             if endless.any():
                 found.append(judged(frame, settings, name, rule, endless))
-    return found or [Check("(table)", rule, "critical", True, "none is")]
+    return found or [DataCheck("(table)", rule, "critical", True, "none is")]
 
 
-def target(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def target(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """No target is empty, and what it holds fits the task."""
     name, task = settings.data.target, settings.data.task
     column = frame[name]
@@ -209,17 +211,17 @@ def target(frame: pd.DataFrame, settings: Settings) -> list[Check]:
     classes = sorted(column.dropna().astype(str).unique())
     shown = (", ".join(classes[:6]) + (", …" if len(classes) > 6 else "")) or "none"
     if task == "binary":
-        found = Check(name, "the target has two classes", "critical", len(classes) == 2, shown)
+        found = DataCheck(name, "the target has two classes", "critical", len(classes) == 2, shown)
         seen = settings.data.positive in classes
         rule = f"the positive class {settings.data.positive!r} occurs"
-        return [empty, found, Check(name, rule, "critical", seen, shown)]
+        return [empty, found, DataCheck(name, rule, "critical", seen, shown)]
     return [
         empty,
-        Check(name, "the target has two classes or more", "critical", len(classes) > 1, shown),
+        DataCheck(name, "the target has two classes or more", "critical", len(classes) > 1, shown),
     ]
 
 
-def balance(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def balance(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """No class is too rare to be learned and judged: it has 20 rows, and a tenth of an even share."""
     if settings.data.task == "regression":
         return []
@@ -233,7 +235,7 @@ def balance(frame: pd.DataFrame, settings: Settings) -> list[Check]:
     return [judged(frame, settings, name, rule, rare, "warning", observed=observed)]
 
 
-def repeated(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def repeated(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """No two rows have the same features: on both sides of the split, they flatter the model."""
     rows = row_hashes(frame[comparable(frame, settings)])
     again = rows.duplicated().to_numpy()
@@ -254,14 +256,14 @@ def row_hashes(table: pd.DataFrame) -> pd.Series:
     return pd.util.hash_pandas_object(table, index=False)
 
 
-def leakage(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[str] = ()) -> list[Check]:
+def leakage(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[str] = ()) -> list[DataCheck]:
     """No column predicts the target alone: it was most likely made from it, or known only afterwards."""
     regression = settings.data.task == "regression"
     limit, measure = (LEAK_CORRELATION, "correlation") if regression else (LEAK_AUC, "AUC")
     rule = f"no column predicts the target alone ({measure} below {limit})"
     rows, y, score = _values_sample(frame, settings) if regression else _class_sample(frame, settings)
     if len(rows) < 2 * ENOUGH:
-        return [Check("(features)", rule, "critical", True, "not judged: too few rows")]
+        return [DataCheck("(features)", rule, "critical", True, "not judged: too few rows")]
     known = set(may_predict_alone)
     names = [name for name in comparable(frame, settings) if name not in known]
     scores = {name: score(frame[name].iloc[rows], y) for name in names}
@@ -269,10 +271,10 @@ def leakage(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable
     if not leaks:
         best = max(scores, key=scores.__getitem__, default=None)
         observed = f"the strongest is {best} with {scores[best]:.3f}" if best else "no column to judge"
-        return [Check("(features)", rule, "critical", True, observed)]
+        return [DataCheck("(features)", rule, "critical", True, observed)]
     advice = "remove it in project/data.py, or name it in MAY_PREDICT_ALONE of project/checks.py"
     return [
-        Check(name, rule, "critical", False, f"{measure} {value:.4f} on its own; {advice}", len(frame))
+        DataCheck(name, rule, "critical", False, f"{measure} {value:.4f} on its own; {advice}", len(frame))
         for name, value in leaks.items()
     ]
 
@@ -403,12 +405,12 @@ def judged(
     severity: Severity = "critical",
     success: bool | None = None,
     observed: str | None = None,
-) -> Check:
+) -> DataCheck:
     """A check from the rows that break its rule (True in `broken`, shape (n,)), the first of them shown."""
     count = int(broken.sum())
     said = observed or (f"{count} of {len(frame)} rows" if count else "no row breaks it")
     passed = count == 0 if success is None else success
-    return Check(column, rule, severity, passed, said, count, examples(frame, settings.data.id, column, broken))
+    return DataCheck(column, rule, severity, passed, said, count, examples(frame, settings.data.id, column, broken))
 
 
 def examples(frame: pd.DataFrame, id_column: str, column: str, broken: np.ndarray) -> list[dict[str, Any]]:

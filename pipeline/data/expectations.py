@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.data.checks import Check, Severity, examples, judged, not_a_number, plain
+from pipeline.data.checks import DataCheck, Severity, examples, judged, not_a_number, plain
 from pipeline.errors import ProjectError, in_project
 from pipeline.settings import Settings
 
@@ -62,7 +62,7 @@ def suite_of_project() -> Any:
     return suite
 
 
-def run(suite: Any, frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def run(suite: Any, frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """One check per expectation, in the suite's order.
 
     A column that is missing, or holds the wrong kind of value, is reported once, not by every rule about it.
@@ -136,16 +136,16 @@ def _raised(result: Any) -> bool:
     return bool(raised.get("raised_exception", any(isinstance(one, dict) for one in raised.values())))
 
 
-def _not_judged(result: Any, frame: pd.DataFrame, settings: Settings) -> Check:
+def _not_judged(result: Any, frame: pd.DataFrame, settings: Settings) -> DataCheck:
     column, rule = _column(result), result.expectation_config
     missing = [name for name in column.split(", ") if name not in frame and name != "(table)"]
     if missing:
-        return Check(column, _rule(rule), _severity(rule), False, f"column {missing[0]} is missing")
+        return DataCheck(column, _rule(rule), _severity(rule), False, f"column {missing[0]} is missing")
     if column in frame and not pd.api.types.is_numeric_dtype(frame[column]):
         observed = f"cannot be judged: the column holds {frame[column].dtype}, not numbers"
         strange = not_a_number(frame[column])
         return judged(frame, settings, column, _rule(rule), strange, _severity(rule), False, observed)
-    return Check(column, _rule(rule), _severity(rule), False, f"cannot be judged: {_message(result)}")
+    return DataCheck(column, _rule(rule), _severity(rule), False, f"cannot be judged: {_message(result)}")
 
 
 def _message(result: Any) -> str:
@@ -154,7 +154,7 @@ def _message(result: Any) -> str:
     return str(one["exception_message"]).strip().splitlines()[0][:200]
 
 
-def _check(result: Any, frame: pd.DataFrame, settings: Settings) -> Check:
+def _check(result: Any, frame: pd.DataFrame, settings: Settings) -> DataCheck:
     column, rule, seen = _column(result), result.expectation_config, result.result
     count = int(seen.get("unexpected_count") or 0)
     success = bool(result.success) or _text_as_expected(rule, frame)
@@ -164,7 +164,7 @@ def _check(result: Any, frame: pd.DataFrame, settings: Settings) -> Check:
         shown = examples(frame, settings.data.id, column, broken)
         count = count or int(broken.sum())
     observed = _observed(rule, seen, success)
-    return Check(column, _rule(rule), _severity(rule), success, observed, count, shown)
+    return DataCheck(column, _rule(rule), _severity(rule), success, observed, count, shown)
 
 
 def _text_as_expected(rule: Any, frame: pd.DataFrame) -> bool:

@@ -383,7 +383,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Check:
+class ModelCheck:
     """A check of the portable model: parity, latency or bundle size; at most the limit."""
 
     check: str
@@ -425,7 +425,7 @@ class Evidence:
     value: float  # the candidate's, of the gate's metric
     first: bool
     limits: Sequence[Limit] = ()
-    checks: Sequence[Check] = ()
+    checks: Sequence[ModelCheck] = ()
     identical: bool = False
     comparison: Comparison | None = None
     slices: Sequence[Slice] = ()

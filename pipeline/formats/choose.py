@@ -74,7 +74,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What a model answers in each trial as it is served, how far that is from the trained model, and the time of a single prediction."""
 
     answers: list[np.ndarray]
@@ -268,14 +268,14 @@ def _stored(model, dataset: Dataset, tried: Sequence[Trial], describe: Describe,
 
 def measure(
     files: Mapping[str, bytes], contract: dict[str, Any], tried: Sequence[Trial], tolerance: float, calls: int = 0
-) -> Measured:
+) -> Measurement:
     """Ask a model as it will be served, and compare its answers with the trained model's.
 
     This is the one test of parity: train.py chooses a format by it, and evaluate.py asks it of the files that were written. Raises
     PortabilityError where the service would not load the model.
     """
     given, milliseconds = ask(files, contract, [one.rows for one in tried], calls, each=True)
-    return Measured(given, compare(tried, given, contract, tolerance), milliseconds)
+    return Measurement(given, compare(tried, given, contract, tolerance), milliseconds)
 
 
 def compare(

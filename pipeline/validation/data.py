@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline import artifacts
 from pipeline.data import checks as data_checks
 from pipeline.data import expectations, leftovers
-from pipeline.data.checks import Check
+from pipeline.data.checks import DataCheck
 from pipeline.data.dataset import Dataset, take_apart
 from pipeline.errors import DataError, in_project
 from pipeline.formats import bundle
@@ -30,7 +30,7 @@ def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     names = servable_names(frame, settings)
     checks = folded([*names, *expectations.run(suite, frame, settings), *data_checks.check(frame, settings, known)])
     checks += [
-        Check(where, "nothing of the example is left", "warning", False, what)
+        DataCheck(where, "nothing of the example is left", "warning", False, what)
         for where, what in leftovers.found(frame, settings, Path(own.__file__))
     ]
     data_hash = ""
@@ -41,7 +41,7 @@ def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
             checks.append(servable(dataset, ranges, values))
     except DataError as error:
         if not failed(checks, "critical"):
-            checks.append(Check("(table)", "the data can be used", "critical", False, error.what))
+            checks.append(DataCheck("(table)", "the data can be used", "critical", False, error.what))
     return {
         "success": not failed(checks, "critical"),
         "data_hash": data_hash,
@@ -53,16 +53,16 @@ def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     }
 
 
-def servable_names(frame: pd.DataFrame, settings: Settings) -> list[Check]:
+def servable_names(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """No feature has a name that the service refuses, by the service's own rule."""
     rule = "the service takes features of these names"
     faults = {name: name_fault(name) for name in data_checks.features(frame, settings)}
     wrong = [
-        Check(shown(name), rule, "critical", False, f"{name!r} cannot be served: {fault}; {renamed(name)}")
+        DataCheck(shown(name), rule, "critical", False, f"{name!r} cannot be served: {fault}; {renamed(name)}")
         for name, fault in faults.items()
         if fault
     ]
-    return wrong or [Check("(features)", rule, "critical", True, "it does")]
+    return wrong or [DataCheck("(features)", rule, "critical", True, "it does")]
 
 
 def shown(name: str) -> str:
@@ -76,15 +76,15 @@ def renamed(name: str) -> str:
     return f"rename it in load() of project/data.py: .rename(columns={{{name!r}: {better or 'unnamed'!r}}})"
 
 
-def servable(dataset: Dataset, ranges: dict, values: dict) -> Check:
+def servable(dataset: Dataset, ranges: dict, values: dict) -> DataCheck:
     """The service can be made from a contract of these features, ranges and values."""
     form = {"format": "skops", "skops": {"layout": "frame"}}  # what the model will be does not matter here
     contract = bundle.contract(dataset, form, {"ranges": ranges, "values": values}, "", 0.0)
     fault = contract_fault(artifacts.to_json(contract).encode())
-    return Check("(table)", "the service can read such rows", "critical", not fault, fault or "it can")
+    return DataCheck("(table)", "the service can read such rows", "critical", not fault, fault or "it can")
 
 
-def folded(checks: Iterable[Check]) -> list[Check]:
+def folded(checks: Iterable[DataCheck]) -> list[DataCheck]:
     """Without failures that show the same rows of the same column, as gravely, as an earlier one."""
     seen, kept = set(), []
     for one in checks:
@@ -97,7 +97,7 @@ def folded(checks: Iterable[Check]) -> list[Check]:
     return kept
 
 
-def failed(checks: Iterable[Check], severity: str) -> list[Check]:
+def failed(checks: Iterable[DataCheck], severity: str) -> list[DataCheck]:
     """Checks of that severity that did not pass."""
     return [one for one in checks if not one.success and one.severity == severity]
 

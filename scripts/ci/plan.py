@@ -66,7 +66,7 @@ def event() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def table(plan: dict[str, repository_settings.Answer]) -> str:
+def table(plan: dict[str, repository_settings.Found]) -> str:
     """The plan as Markdown."""
     rows = [f"| {what} | {says.replace('|', chr(92) + '|')} |" for what, (_, says) in plan.items()]
     return "\n".join(["### What this delivery will do", "", "| | |", "| --- | --- |", *rows])

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from serving.access.keys import NAME, SCOPES
-from serving.model.bundle import Release
+from serving.model.bundle import BundleRelease
 from serving.model.features import Input
 from serving.requests.request_ids import RequestId
 
@@ -40,7 +40,7 @@ class Ready(Answer):
     model_version: str
 
 
-class ModelInfo(Release, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelInfo(BundleRelease, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model: its release, and what it takes and gives."""
 
     task: Literal["binary", "multiclass", "regression"]
@@ -57,7 +57,7 @@ class KnownCaller(Answer):
     scopes: Annotated[list[Literal[SCOPES]], Meta(extra_json_schema={"uniqueItems": True})]  # type: ignore[valid-type]
 
 
-class Status(Release, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Status(BundleRelease, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the service is set up."""
 
     uptime_seconds: Seconds

@@ -12,7 +12,7 @@ from serving.config import Config
 from serving.http import answers, schemas
 from serving.http.endpoints import GETS, GROUPS, POSTS, Endpoint
 from serving.http.schemas import Schema, ref
-from serving.model.bundle import Release
+from serving.model.bundle import BundleRelease
 from serving.model.contract import Contract
 from serving.model.predictor import Answer
 from serving.problems import MEDIA_TYPE
@@ -48,7 +48,7 @@ HEADERS: dict[str, tuple[str, Schema]] = {
 SENT_WITH = {"401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}
 
 
-def document(contract: Contract, answer: Answer, release: Release, config: Config) -> Schema:
+def document(contract: Contract, answer: Answer, release: BundleRelease, config: Config) -> Schema:
     """The document of a service as it is configured; `answer` is what the model says to the contract's example row."""
     about = f"Predicts {contract.target} ({contract.task})."
     posts = _posts(contract, answer, release.version, config)

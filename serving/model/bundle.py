@@ -18,7 +18,7 @@ class BundleError(Exception):
     """The bundle cannot be served; the message names the file, in one line."""
 
 
-class Release(msgspec.Struct, frozen=True):
+class BundleRelease(msgspec.Struct, frozen=True):
     """The model's identity: release.json."""
 
     name: str
@@ -34,7 +34,7 @@ class Bundle:
     """A verified bundle; it holds the very bytes whose digests were checked."""
 
     contract: Contract
-    release: Release
+    release: BundleRelease
     model: bytes
     code: dict[str, bytes]  # the project's Python files that the model needs, by their path under code/
     values: tuple[float, float] | None = None  # a regression's lowest and highest golden answer on rows of the data
@@ -44,7 +44,7 @@ def open_bundle(folder: Path) -> Bundle:
     """Verify and read a bundle folder; raises BundleError naming the file that is wrong."""
     files = _verified(folder)
     contract = _parsed(folder, files, "contract.json", Contract)
-    release = _parsed(folder, files, "release.json", Release)
+    release = _parsed(folder, files, "release.json", BundleRelease)
     if release.name != contract.name:
         raise BundleError(f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}")
     code = {name.removeprefix(CODE): content for name, content in files.items() if name.startswith(CODE)}

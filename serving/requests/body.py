@@ -43,7 +43,7 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Limit:
+class BodyLimit:
     """How many bytes a path takes, and what to do about more."""
 
     largest: int
@@ -55,16 +55,16 @@ class Limit:
             raise Problem(413, f"the body may have at most {self.largest} bytes{self.words}")
 
 
-def limits(contract: Contract) -> dict[str, Limit]:
+def limits(contract: Contract) -> dict[str, BodyLimit]:
     """The limit of each path that takes a body. One row and one outcome are small, so that nobody can send much in vain."""
-    batch = Limit(LARGEST_BODY, "; send fewer rows at once")
+    batch = BodyLimit(LARGEST_BODY, "; send fewer rows at once")
     row = min(LARGEST_BODY, max(LARGEST_ROW, FEW + sum(_room(column) for column in contract.inputs)))
     longest = max((len(json.dumps(name)) for name in contract.classes), default=0)
     return {
-        "/predict": Limit(row, f" for one row; /predict/batch takes {LARGEST_BODY} bytes, one row or many"),
+        "/predict": BodyLimit(row, f" for one row; /predict/batch takes {LARGEST_BODY} bytes, one row or many"),
         "/predict/batch": batch,
         "/invocations": batch,
-        "/feedback": Limit(FEW + longest, " for one outcome; send one request for each"),
+        "/feedback": BodyLimit(FEW + longest, " for one outcome; send one request for each"),
     }
 
 
@@ -78,7 +78,7 @@ def _room(column: Input) -> int:
 
 
 async def receive_body(
-    declared: int, receive: Callable[[], Awaitable[Any]], limit: Limit, take: Callable[[int], None]
+    declared: int, receive: Callable[[], Awaitable[Any]], limit: BodyLimit, take: Callable[[int], None]
 ) -> bytes:
     """The bytes of a request whose header declares so many; raises Problem 413, or Disconnected.
 

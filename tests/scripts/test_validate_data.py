@@ -457,10 +457,10 @@ def test_report_lists_failures_first():
 
 def test_only_duplicate_failures_are_folded():
     """A failure is left out only if an earlier one of the column has the same rows and severity."""
-    from pipeline.data.checks import Check
+    from pipeline.data.checks import DataCheck
 
     def failure(rule, severity="critical", rows=(1,)):
-        return Check("a", rule, severity, False, "o", 1, [{"id": "x", "row": row, "value": 1} for row in rows])
+        return DataCheck("a", rule, severity, False, "o", 1, [{"id": "x", "row": row, "value": 1} for row in rows])
 
     kept = folded(
         [

@@ -76,7 +76,7 @@ def evaluation(task: str, candidate: str = "good", production: str | None = "bad
     baseline = np.tile(shares, (len(data.y), 1)) if data.classes else np.full(len(data.y), data.y.mean())
     values = {name: one.value(data.y, ours) for name, one in known.items()}
     limits = gate.judge_limits({decides.name: 2 * values[decides.name]}, values, known)
-    checks = [gate.Check("parity", 1.7e-7, 1e-5), gate.Check("latency", 0.0061, 20, "ms")]
+    checks = [gate.ModelCheck("parity", 1.7e-7, 1e-5), gate.ModelCheck("latency", 0.0061, 20, "ms")]
     verdict = gate.decide(
         gate.Evidence(
             value=values[decides.name],

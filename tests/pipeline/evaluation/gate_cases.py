@@ -170,7 +170,7 @@ def check_case(gate: ModuleType, case: Case, higher: bool) -> None:
         value=case.value,
         first=case.first,
         limits=[gate.Limit("score", sign * limit, sign * value, higher) for limit, value in case.limits],
-        checks=[gate.Check("latency", observed, limit, "ms") for observed, limit in case.checks],
+        checks=[gate.ModelCheck("latency", observed, limit, "ms") for observed, limit in case.checks],
         identical=case.identical,
         comparison=comparison,
         slices=[
