@@ -3,11 +3,11 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
+from tests import preload
 from tests.delivery.kubernetes.target_world import ROOT, as_json, new_world
 
 
@@ -22,7 +22,7 @@ def world(cluster, tmp_path_factory):
 
 def killed(world, version: int, at: str, after: float = 0) -> None:
     """Deploy in a separate process, and kill it `after` seconds from the line that starts with `at`."""
-    command = [sys.executable, "-m", "tests.delivery.kubernetes.target_world", as_json(world), str(version), ""]
+    command = [preload.python(), "-m", "tests.delivery.kubernetes.target_world", as_json(world), str(version), ""]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = []
     for line in process.stdout:
@@ -86,7 +86,7 @@ def test_rollback_needs_no_repair(world, capsys):
 @pytest.mark.parametrize("closed", [False, True], ids=["again", "closed"])
 def test_undoing_cannot_be_interrupted(world, closed):
     """Once Ctrl-C has stopped a release, neither another Ctrl-C nor a closed terminal prevents the restoring of version 1."""
-    command = [sys.executable, "-m", "tests.delivery.kubernetes.target_world", as_json(world), "2", ""]
+    command = [preload.python(), "-m", "tests.delivery.kubernetes.target_world", as_json(world), "2", ""]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _read_until(process, "  go: ")
     process.send_signal(signal.SIGINT)
