@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dev.pictures import drawings, pages, screens, terminal
 from dev.try_fork import AUTHOR, copy
+from pipeline import mlflow_pages
 from pipeline.artifacts import ROOT, write_text
 from pipeline.errors import SlipwayError, edge
 from tests import tools
@@ -75,7 +76,7 @@ def look(fork: Path, browser: Browser) -> None:
     screens.take(browser, (fork / "build" / "report.html").as_uri(), "h1", PICTURES / "report.png")
     service = f"http://127.0.0.1:{settings['deploy']['production_port']}/"
     screens.take(browser, service, "#f0", PICTURES / "service.png", predict)
-    version = f"http://127.0.0.1:{settings['mlflow']['port']}/#/models/{settings['name']}/versions/2"
+    version = f"http://127.0.0.1:{settings['mlflow']['port']}/#/models/{settings['name']}/versions/2?{mlflow_pages.SIDE}"
     screens.take(browser, version, "table", PICTURES / "mlflow.png", read_card, MLFLOW_SIZE)
     change(fork, BETTER, WORSE)
     page = fork.parent / "comment.html"
