@@ -9,6 +9,7 @@ import yaml
 
 from tests import tools
 from tests.delivery.kubernetes.cluster_handle import Cluster, open_cluster
+from tests.delivery.kubernetes.target_world import World, new_world
 from tests.serving.bundles import make_bundle
 
 
@@ -18,6 +19,15 @@ def cluster() -> Iterator[Cluster]:
     tools.require("kubectl")
     with open_cluster() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def world(cluster, tmp_path_factory) -> Iterator[World]:
+    """A model with version 1 in production, with all its pods; tests that change that restore it."""
+    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
+        made.deploy(1)
+        made.wait_for_pods(3)
+        yield made
 
 
 @pytest.fixture

@@ -9,16 +9,6 @@ import pytest
 
 from delivery.targets.kubernetes import pods, rollout
 from pipeline.errors import DeployError
-from tests.delivery.kubernetes.target_world import new_world
-
-
-@pytest.fixture(scope="module")
-def world(cluster, tmp_path_factory):
-    """A model with version 1 in production; every test leaves it like that."""
-    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
-        made.deploy(1)
-        made.wait_for_pods(3)
-        yield made
 
 
 def refused(world, version: int, fault: str, **how) -> str:

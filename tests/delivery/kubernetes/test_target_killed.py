@@ -11,15 +11,6 @@ from tests import preload
 from tests.delivery.kubernetes.target_world import ROOT, as_json, new_world
 
 
-@pytest.fixture(scope="module")
-def world(cluster, tmp_path_factory):
-    """A model with version 1 in production; every test ends with it."""
-    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
-        made.deploy(1)
-        made.wait_for_pods(3)
-        yield made
-
-
 def killed(world, version: int, at: str, after: float = 0) -> None:
     """Deploy in a separate process, and kill it `after` seconds from the line that starts with `at`."""
     command = [preload.python(), "-m", "tests.delivery.kubernetes.target_world", as_json(world), str(version), ""]

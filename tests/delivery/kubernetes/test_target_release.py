@@ -12,16 +12,7 @@ import pytest
 import requests
 
 from delivery.targets.kubernetes import target
-from tests.delivery.kubernetes.target_world import ROOT, new_world
-
-
-@pytest.fixture(scope="module")
-def world(cluster, tmp_path_factory):
-    """A model with version 1 in production, with all its pods."""
-    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
-        made.deploy(1)
-        made.wait_for_pods(3)
-        yield made
+from tests.delivery.kubernetes.target_world import ROOT
 
 
 def test_first_release_creates_its_namespace(world):

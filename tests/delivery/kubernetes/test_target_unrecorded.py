@@ -11,15 +11,6 @@ from tests.delivery.kubernetes.target_world import new_world
 SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {key: secret}\n"
 
 
-@pytest.fixture(scope="module")
-def world(cluster, tmp_path_factory):
-    """A model with version 1 in production."""
-    with new_world(cluster, tmp_path_factory.mktemp("world")) as made:
-        made.deploy(1)
-        made.wait_for_pods(3)
-        yield made
-
-
 @pytest.mark.parametrize("at_once", [False, True])
 def test_service_without_a_record_is_not_touched(world, at_once):
     """Without the ConfigMap a release is refused before any change: after a failure, nothing could be restored."""
