@@ -76,7 +76,8 @@ def look(fork: Path, browser: Browser) -> None:
     screens.take(browser, (fork / "build" / "report.html").as_uri(), "h1", PICTURES / "report.png")
     service = f"http://127.0.0.1:{settings['deploy']['production_port']}/"
     screens.take(browser, service, "#f0", PICTURES / "service.png", predict)
-    version = f"http://127.0.0.1:{settings['mlflow']['port']}/#/models/{settings['name']}/versions/2?{mlflow_pages.SIDE}"
+    mlflow = f"http://127.0.0.1:{settings['mlflow']['port']}"
+    version = f"{mlflow}/#/models/{settings['name']}/versions/2?{mlflow_pages.SIDE}"
     screens.take(browser, version, "table", PICTURES / "mlflow.png", read_card, MLFLOW_SIZE)
     change(fork, BETTER, WORSE)
     page = fork.parent / "comment.html"
