@@ -2,7 +2,8 @@
 
     make try-fork
 
-The copy holds what is committed, in one commit without history, and makes an environment of its own. It is removed at the end.
+The copy holds what is committed, in one commit without history, and makes an environment of its own. It takes other
+ports where the default ones are taken. It is removed at the end.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dev.ports import replace_taken_ports
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 
@@ -45,6 +47,7 @@ def copy(source: Path, fork: Path) -> None:
     fork.mkdir()
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=source, capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x"], input=archive, cwd=fork, check=True)
+    replace_taken_ports(fork)
     for command in (
         ["init", "--quiet"],
         ["add", "--all"],

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dev.ports import replace_taken_ports
 from pipeline.artifacts import ROOT, write_text
 from pipeline.errors import SlipwayError
-from pipeline.processes import free_port
 
 ROUNDS = 3
 ROWS = [10**3, 10**4, 10**5, 10**6]
@@ -41,16 +41,13 @@ def measure(rows: list[int], console: Console) -> dict:
 
 @contextmanager
 def copy():
-    """A copy of the repository with ports of its own; what it started is ended."""
+    """A copy of the repository with ports that nothing else holds; what it started is ended."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "copy"
         shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        settings = (root / "pipeline.toml").read_text(encoding="utf-8")
-        for key in ("staging_port", "production_port", "port"):
-            settings = re.sub(rf"^{key} = \d+", f"{key} = {free_port()}", settings, flags=re.M)
+        replace_taken_ports(root)
         # The target that is there on every machine, so that figures can be compared.
-        settings = re.sub(r'^target = "(auto|docker|kubernetes)"', 'target = "process"', settings, flags=re.M)
-        write_text(root / "pipeline.toml", settings)
+        edit(root, r'^target = "(auto|docker|kubernetes)"', 'target = "process"')
         try:
             yield root
         finally:
