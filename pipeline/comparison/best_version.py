@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.comparison.production import Production, ask, content, incomparable, unseen
+from pipeline.comparison.production import Production
+from pipeline.comparison.registered import ask, content, incomparable, unseen
 from pipeline.data.dataset import Dataset
 from pipeline.errors import SlipwayError, reason
 from pipeline.evaluation import gate
