@@ -422,7 +422,7 @@ def _behind(environment: str) -> list[str]:
 def _wait_until_open(proxy) -> None:
     """Wait for the proxy's first output: before it, the engine accepts connections and drops them."""
     deadline = time.monotonic() + 20
-    while b"open on http://" not in proxy.logs(tail=5):
+    while b"open on http://" not in proxy.logs(tail=5):  # an older image, as after a rollback, has another first word
         proxy.reload()
         if proxy.status != "running" or time.monotonic() > deadline:
             said = proxy.logs(tail=5).decode(errors="replace").strip()

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -59,7 +60,26 @@ def constant_load(url: str, features, callers: int = 3, headers: dict[str, str] 
             thread.join(30)
 
 
-def call_until_refused(port, answered, lost):
+def call_until_refused(port: int, stop: Callable[[], None], callers: int = 16) -> list[str]:
+    """Send requests over new connections from many clients, and call `stop` after 200 answers; returns what went wrong.
+
+    Each client goes on until a connection is refused, so connections are still accepted while the server stops.
+    """
+    answered: list[bytes] = []
+    lost: list[str] = []
+    threads = [threading.Thread(target=_call, args=(port, answered, lost)) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 60
+    while len(answered) < 200 and time.monotonic() < end:
+        time.sleep(0.02)
+    stop()
+    for thread in threads:
+        thread.join(60)
+    return lost if len(answered) >= 200 else [f"only {len(answered)} answers", *lost]
+
+
+def _call(port: int, answered: list[bytes], lost: list[str]) -> None:
     """Send requests over new connections until one is refused."""
     while True:
         try:
@@ -70,6 +90,9 @@ def call_until_refused(port, answered, lost):
             try:
                 connection.sendall(REQUEST)
                 answer = connection.recv(65_536)
-                (answered if answer.startswith(b"HTTP/1.1 200") else lost).append(answer)
+                if answer.startswith(b"HTTP/1.1 200"):
+                    answered.append(answer)
+                else:
+                    lost.append(repr(answer))
             except OSError as error:
                 lost.append(repr(error))
