@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from delivery.release import CurrentRelease, Release
-from delivery.targets.kubernetes import canary, kubectl, lease, manifests, pods, rollout, target
+from delivery.targets.kubernetes import canary, kubectl, lease, manifests, pods, target
 from pipeline.settings import Settings, load_settings
 from tests.delivery.kubernetes.cluster_handle import Cluster
 from tests.serving.bundles import make_bundle, read
@@ -135,8 +135,7 @@ def patch(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, root: Path) -> None
     for name, value in cluster.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(manifests, "render", partial(manifests.render, root=root))
-    monkeypatch.setattr(canary, "PAUSE_SECONDS", 0.2)
-    monkeypatch.setattr(rollout, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(canary, "PAUSE_SECONDS", 0.5)
     monkeypatch.setattr(lease, "STILL_SECONDS", 1)
 
 
