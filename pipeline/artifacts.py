@@ -23,6 +23,7 @@ MADE_BY = {
     "evaluation.json": "make evaluate",
     "registered.json": "make register",
     "image.json": "make image",
+    "monitor.json": "make monitor",
 }
 
 

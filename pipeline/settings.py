@@ -131,6 +131,26 @@ class Canary(Section):
         return self
 
 
+class Monitor(Section):
+    """How production is watched."""
+
+    window_days: int = Field(default=7, ge=1, le=90)
+    false_alarms_per_year: float = Field(default=1, gt=0, le=52)
+    tolerance: float = Field(default=0.02, ge=0, le=0.5)
+    tolerances: dict[str, Annotated[float, Field(ge=0, le=0.5)]] = {}
+    min_rows: int = Field(default=30, ge=1)
+    min_outcomes: int = Field(default=100, ge=1)
+    label_delay_days: float = Field(default=1, ge=0, le=365)
+    label_window_days: float = Field(default=30, ge=0.01, le=365)
+    limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+
+    @model_validator(mode="after")
+    def _labels_come_within_the_window(self):
+        if self.label_delay_days > self.label_window_days:
+            raise ValueError("label_delay_days must not exceed label_window_days")
+        return self
+
+
 class Mlflow(Section):
     """The embedded MLflow server."""
 
@@ -148,6 +168,7 @@ class Settings(Section):
     gate: Gate
     deploy: Deploy = Deploy()
     canary: Canary = Canary()
+    monitor: Monitor = Monitor()
     mlflow: Mlflow = Mlflow()
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ PYTHON = [file for file in FILES if file.endswith(".py")]
 STAGES = ("train", "evaluate", "register_model")
 PACKAGES = ("delivery.targets",)  # whose __init__.py has more than a docstring
 ENTRIES = {"serving.batch", "serving.model.contract", "serving.requests.decoder", "serving.access.keys"}
+ENTRIES |= {"serving.counts.records", "serving.counts.columns"}
 # From the bottom to the top. A module is in the layer of the longest name that fits it.
 LAYERS = (
     ("serving", "serving.config"),
@@ -24,6 +25,7 @@ LAYERS = (
     ("serving.requests",),
     ("serving.telemetry",),
     ("serving.log",),
+    ("serving.counts",),
     ("serving.access",),
     ("serving.http",),
     ("serving.runtime",),
@@ -37,6 +39,7 @@ LAYERS = (
     ("pipeline.registry",),
     ("pipeline.registry.embedded",),
     ("pipeline.comparison",),
+    ("pipeline.monitor",),
     ("pipeline.pull_request",),
     ("delivery", "delivery.keys", "delivery.networks", "delivery.release", "delivery.signals", "delivery.smoke"),
     ("delivery.canary", "delivery.images"),
