@@ -183,7 +183,7 @@ restore-backup: .venv/pipeline.ready  ## bring the newest copy (or BACKUP=name) 
 	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
 
 # --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
-.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify pr-report pr-comment
+.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify alert pr-report pr-comment
 
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
 	@$(PYTHON) -m scripts.ci.plan
@@ -208,6 +208,9 @@ summary: .venv/pipeline.ready  ## verdict, comparison and ages as Markdown, into
 
 notify:  ## tell a chat how the jobs in NEEDS ended, where SLIPWAY_WEBHOOK is set
 	@$(PYTHON) -m scripts.ci.notify
+
+alert: .venv/pipeline.ready  ## tell people what the monitor found: an issue for each kind of incident, a chat, the job summary
+	@$(PY) -m scripts.ci.alert
 
 pr-report: .venv/pipeline.ready  ## what a pull request would change -> build/pull_request.json
 	@$(PY) -m scripts.ci.pr_report

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import mlflow_pages, processes, state
 from pipeline.artifacts import STATE, write_json
 from pipeline.ci import dispatch
-from pipeline.errors import BusyError, DeployError, RegistryError
+from pipeline.errors import BusyError, GithubError, RegistryError
 from pipeline.registry import changes as registry_changes
 from pipeline.registry import mlflow_server
 from pipeline.registry.changes import Change
@@ -181,13 +181,13 @@ def conflict(name: str, changes: list[Change], theirs: list[Change]) -> Registry
 
 
 def start(moved: list[str]) -> None:
-    """Start the workflow that deploys what an alias says, or say where to; raises DeployError when GitHub refuses."""
+    """Start the workflow that deploys what an alias says, or say where to; raises GithubError when GitHub refuses."""
     names, page = " and ".join(moved), dispatch.page(WORKFLOW)
     by_hand = f"press “Run workflow” on {page}; its schedule finds the change too, within hours"
     try:
         begun = dispatch.start(WORKFLOW)
-    except DeployError as error:
-        raise DeployError(f"MLflow is saved, but {WORKFLOW} was not started: {error.what}", by_hand) from error
+    except GithubError as error:
+        raise GithubError(f"MLflow is saved, but {WORKFLOW} was not started: {error.what}", by_hand) from error
     if begun:
         print(f"started {WORKFLOW}, which deploys what the alias {names} says: {page}")
     else:

@@ -10,6 +10,7 @@ SlipwayError
 ├── ImageError         an image cannot be built, pushed or found
 ├── DeployError        a release did not start, or did not replace the current one
 │   └── SmokeTestError   it answers differently from its bundle
+├── GithubError        GitHub's API refuses, or does not answer
 ├── OneHostError       a service of `make up` on this host, or the engine, is not as needed
 └── BusyError          another run holds the lock
 """
@@ -76,6 +77,14 @@ class DeployError(SlipwayError):
 
 class SmokeTestError(DeployError):
     """A release answers differently from its bundle."""
+
+
+class GithubError(SlipwayError):
+    """GitHub's API refuses (`status` is that of its answer), or does not answer (None)."""
+
+    def __init__(self, what: str, then: str = "", status: int | None = None):
+        super().__init__(what, then)
+        self.status = status
 
 
 class OneHostError(SlipwayError):

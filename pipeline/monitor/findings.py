@@ -14,7 +14,17 @@ from pipeline.artifacts import read_as, write_json
 NAME = "monitor.json"
 Kind = Literal["data_broken", "data_drift", "prediction_drift", "target_drift", "concept_drift", "performance"]
 Check = Literal[
-    "distribution", "missing", "outside", "unseen", "volume", "refused", "unreadable", "wrong", "loss", "surprise", "limit"
+    "distribution",
+    "missing",
+    "outside",
+    "unseen",
+    "volume",
+    "refused",
+    "unreadable",
+    "wrong",
+    "loss",
+    "surprise",
+    "limit",
 ]
 Verdict = Literal["ok", "watch", "broken", "falling"]
 
