@@ -24,8 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     if not options.subject:
         raise DeployError("no subject is named", "say whom to forget: `make forget SUBJECT=…`")
     settings = load_settings()
-    said = targets.choose(settings).forget(options.environment, settings, options.subject)
-    print(f"{options.environment}: {said}")
+    command = ["serving.log.store", "delete-subject", f"--subject={options.subject}"]
+    said = targets.choose(settings).on_log(options.environment, settings, command)
+    print(f"{options.environment}: {said.decode().strip()}")
 
 
 if __name__ == "__main__":

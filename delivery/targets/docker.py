@@ -12,14 +12,15 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from delivery import keys, networks
+from delivery import keys, log_command, networks
 from delivery.release import CurrentRelease, Release
 from delivery.smoke import smoke_test
+from delivery.targets.container_command import run_in
 from delivery.targets.ready import answers
 from pipeline import container_registry
 from pipeline.artifacts import ROOT, STATE, write_text
@@ -101,8 +102,11 @@ def key_in_shell(environment: str, settings: Settings) -> str:
     return f"${keys.VARIABLE}" if keys.given() else ""
 
 
-def forget(environment: str, settings: Settings, subject: str) -> str:
-    """Delete all predictions about a subject from the prediction log; return the command's output. Raises DeployError."""
+def on_log(environment: str, settings: Settings, arguments: Sequence[str], given: bytes = b"") -> bytes:
+    """Run `python -m` with these arguments in the service's container, where the prediction log is; return its output.
+
+    It reads `given`. Raises DeployError.
+    """
     with _engine() as engine:
         live = _find(engine, environment, "live")
         if live is None or live.status != "running":
@@ -110,14 +114,12 @@ def forget(environment: str, settings: Settings, subject: str) -> str:
                 f"{environment} serves nothing whose prediction log could be opened",
                 f"`make deploy ENVIRONMENT={environment}`, then run this again: the log is kept",
             )
-        command = ["python", "-m", "serving.log.store", "delete-subject", f"--subject={subject}"]
-        status, said = live.exec_run(command)
-    words = said.decode(errors="replace").strip().removeprefix("error: ")
-    if status:
+        status, printed, said = run_in(live, ["python", "-m", *arguments], given)
+    if any("No module named serving." in line for line in said):
         raise DeployError(
-            f"the prediction log of {environment} was not changed: {words}", "run this again when it can be"
+            f"the release in {environment} is older than this command", f"`make deploy ENVIRONMENT={environment}`"
         )
-    return words
+    return log_command.checked(environment, status, printed, said)
 
 
 def release(environment: str, release: Release, settings: Settings, at_once: bool = False) -> CurrentRelease:

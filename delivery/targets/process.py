@@ -5,16 +5,15 @@ one drains and exits. No request is lost, and a rollback only switches the proxy
 """
 
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from delivery import keys
+from delivery import keys, log_command
 from delivery.release import CurrentRelease, Release
 from delivery.smoke import smoke_test
 from delivery.targets.ready import answers
@@ -66,20 +65,12 @@ def key_in_shell(environment: str, settings: Settings) -> str:
 
 def database(environment: str) -> str:
     """The URL of the prediction log's database: the configured one, or a file of this machine that all releases share."""
-    return os.environ.get("SLIPWAY_DATABASE_URL") or f"sqlite:///{STATE / f'predictions-{environment}.db'}"
+    return os.environ.get(log_command.VARIABLE) or f"sqlite:///{STATE / f'predictions-{environment}.db'}"
 
 
-def forget(environment: str, settings: Settings, subject: str) -> str:
-    """Delete all predictions about a subject from the prediction log; return the command's output. Raises DeployError."""
-    command = [sys.executable, "-m", "serving.log.store", "delete-subject", f"--subject={subject}"]
-    surroundings = _surroundings(environment)
-    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, encoding="utf-8", errors="replace")
-    if done.returncode:
-        said = done.stderr.strip().removeprefix("error: ")
-        raise DeployError(
-            f"the prediction log of {environment} was not changed: {said}", "run this again when it can be"
-        )
-    return done.stdout.strip()
+def on_log(environment: str, settings: Settings, arguments: Sequence[str], given: bytes = b"") -> bytes:
+    """Run `python -m` with these arguments on the prediction log, with `given` to read; return its output. Raises DeployError."""
+    return log_command.run(environment, database(environment), arguments, given)
 
 
 @contextmanager

@@ -90,7 +90,8 @@ def test_default_container_is_open_on_loopback_and_its_log_persists(released, en
     docker.stop("staging")
     record = released("2")
     assert logged(engine) == ["1", "2"]
-    assert docker.forget("staging", settings, "customer-17") == "1 predictions deleted"
+    forget = ["serving.log.store", "delete-subject", "--subject=customer-17"]
+    assert docker.on_log("staging", settings, forget) == b"1 predictions deleted\n"
 
 
 def test_published_container_requires_keys(released, settings, monkeypatch):

@@ -9,11 +9,12 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from delivery import log_command
 from delivery.release import CurrentRelease, Release
 from delivery.targets.kubernetes import canary, cluster_keys, kubectl, lease, manifests, pods, restore, rollout
 from delivery.targets.kubernetes.kubectl import Cluster, KubectlError
@@ -161,13 +162,19 @@ def key_in_shell(environment: str, settings: Settings) -> str:
     return cluster_keys.shown(_cluster(environment, settings))
 
 
-def forget(environment: str, settings: Settings, subject: str) -> str:
-    """Raise DeployError with the command to run: the deploying account may not execute commands in pods."""
+def on_log(environment: str, settings: Settings, arguments: Sequence[str], given: bytes = b"") -> bytes:
+    """Run `python -m` with these arguments on the prediction log that SLIPWAY_DATABASE_URL names, and return its output.
+
+    Raises DeployError, with the command to run where no variable names it: the deploying account may not execute commands in pods.
+    """
+    if database := os.environ.get(log_command.VARIABLE):
+        return log_command.run(environment, database, arguments, given)
     cluster = _cluster(environment, settings)
     where = f"kubectl --context {cluster.context} --namespace {cluster.namespace}"
     raise DeployError(
         f"the prediction log of {environment} is reached from its pods",
-        f"`{where} exec deployment/model -- python -m serving.log.store delete-subject --subject={shlex.quote(subject)}`",
+        f"set {log_command.VARIABLE} where its database can be reached, or run "
+        f"`{where} exec --stdin deployment/model -- python -m {shlex.join(arguments)}`",
     )
 
 

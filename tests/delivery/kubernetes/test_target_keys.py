@@ -180,11 +180,11 @@ def test_malformed_secret_is_named(empty, name):
         empty.deploy(1, environment="staging")
 
 
-def test_forget_prints_the_command_to_run(world):
+def test_command_on_the_log_is_shown_to_be_run(world):
     """Delivery does not execute commands in pods; the message has the whole command with the subject quoted."""
     with pytest.raises(DeployError) as raised:
-        target.forget("production", world.settings, "a customer; rm")
+        target.on_log("production", world.settings, ["serving.log.store", "delete-subject", "--subject=a customer; rm"])
     assert (
-        f"--namespace {world.namespace()} exec deployment/model -- python -m serving.log.store delete-subject "
-        "--subject='a customer; rm'" in raised.value.then
+        f"--namespace {world.namespace()} exec --stdin deployment/model -- python -m serving.log.store delete-subject "
+        "'--subject=a customer; rm'" in raised.value.then
     )

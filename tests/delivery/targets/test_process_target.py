@@ -127,15 +127,16 @@ def test_orphans_of_a_killed_service_are_stopped(released):
 
 
 def test_subject_is_deleted_from_the_log(released, settings):
-    """`forget` deletes the predictions about a subject and nothing else, whether the service runs or not."""
+    """A command on the log deletes the predictions about a subject and nothing else, whether the service runs or not."""
+    forget = ["serving.log.store", "delete-subject", "--subject=customer-17"]
     served = released("1")
     for subject in ("customer-17", "customer-17", "customer-18"):
         body = row(served) | {"subject": subject}
         assert requests.post(f"{served.url}/predict", json=body, timeout=5).status_code == 200
     before = len(versions())
-    assert process.forget("staging", settings, "customer-17") == "2 predictions deleted"
+    assert process.on_log("staging", settings, forget) == b"2 predictions deleted\n"
     assert len(versions()) == before - 2
-    assert process.forget("staging", settings, "customer-17") == "0 predictions deleted"
+    assert process.on_log("staging", settings, forget) == b"0 predictions deleted\n"
 
 
 def test_damaged_record_stops_no_service_early(released, monkeypatch, settings, capsys):

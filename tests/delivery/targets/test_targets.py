@@ -71,7 +71,7 @@ def test_dead_docker_host_is_refused_before_a_build(settings, monkeypatch):
 def test_every_target_has_the_same_functions():
     """Each target implements everything that commands call."""
     for target in (process, docker, kubernetes):
-        for function in ("unavailable", "serving", "release", "reach", "key", "key_in_shell", "forget", "stop"):
+        for function in ("unavailable", "serving", "release", "reach", "key", "key_in_shell", "on_log", "stop"):
             assert callable(getattr(target, function))
         assert isinstance(target.NAME, str) and isinstance(target.WHY, str) and isinstance(target.IMAGES, bool)
         assert isinstance(target.HERE, bool)

@@ -1,0 +1,36 @@
+"""A command in a running container, with something to read."""
+
+import contextlib
+import socket
+import threading
+
+from delivery import log_command
+
+
+def run_in(container, command: list[str], given: bytes) -> tuple[int, bytes, list[str]]:
+    """Run a command in a container, with `given` as its standard input: its status, its output, and its lines on standard error."""
+    from docker.utils.socket import frames_iter
+
+    api = container.client.api
+    # The engine waits until all that is given was read, also after the command has ended early.
+    whole = ["sh", "-c", '"$@"; status=$?; cat > /dev/null; exit $status', "sh", *command]
+    run = api.exec_create(container.id, whole, stdin=True)["Id"]
+    connection = api.exec_start(run, socket=True)
+    raw = getattr(connection, "_sock", connection)  # over a Unix socket it is a file that holds one
+    raw.settimeout(None)
+    printed, said = bytearray(), bytearray()
+
+    def hand_over() -> None:
+        with contextlib.suppress(OSError):  # it ended without reading all
+            raw.sendall(given)
+            raw.shutdown(socket.SHUT_WR)
+
+    writer = threading.Thread(target=hand_over, daemon=True)
+    writer.start()
+    for stream, piece in frames_iter(connection, tty=False):
+        (printed if stream == 1 else said).extend(piece)
+    writer.join()
+    connection.close()
+    lines: list[str] = []
+    log_command.listen(bytes(said).splitlines(), lines)
+    return api.exec_inspect(run)["ExitCode"], bytes(printed), lines
