@@ -22,6 +22,7 @@ from pipeline.data import drift
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
 from pipeline.evaluation import metrics
+from pipeline.evaluation.measures import position_of_positive
 from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, sklearn_model, trusted_types
 from pipeline.registry import once, versions
 from pipeline.settings import TRAINING, Settings, load_settings
@@ -170,9 +171,18 @@ def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable) ->
     tolerance = dataset.settings.gate.parity
     golden = bundle.golden(dataset, y_pred, tolerance, firm, partial(choose.alone, model, dataset))
     write_json(content / "golden.json", golden)
-    write_json(content / "reference.json", drift.reference(dataset, ~dataset.holdout, y_pred))
+    write_json(content / "reference.json", reference(dataset, y_pred))
     bundle.save_predictions(content, y_pred)
     return content
+
+
+def reference(dataset: Dataset, y_pred: np.ndarray) -> dict:
+    """What production is compared with: distributions in training, and answers, losses and metrics on the hold-out."""
+    settings = dataset.settings
+    positive = position_of_positive(settings, dataset)
+    y_true = dataset.y[dataset.holdout]
+    measured = metrics.evaluate(settings.data.task, y_true, y_pred, positive, metrics.of_project())
+    return drift.reference(dataset, ~dataset.holdout, y_pred, measured)
 
 
 def facts_of(settings: Settings, dataset: Dataset, one: Servable, commit: tuple[str, bool]) -> dict:

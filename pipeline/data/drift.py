@@ -1,4 +1,4 @@
-"""Drift: how features and predictions were distributed when the model was trained, and how far data has moved since."""
+"""Drift: how features, answers and outcomes were distributed when the model was trained, and how far data has moved since."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,26 +8,46 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 
-BINS = 10  # deciles: the usual resolution of a population stability index
+PERCENTILES = 100  # bins of a column of numbers
+GROUPS = 10  # of neighbouring bins, in a stability index: its usual resolution
 TOP_VALUES = 20
 MODERATE, LARGE = 0.1, 0.25  # stability indices from which a column has changed somewhat, and much
+SURPRISING = 0.8  # share of the absolute errors of the hold-out that are no surprise; for a regression
+ROWS_OF_A_LIMIT = 20  # of the hold-out at least, from which the limit of a surprise is taken
+TINY = np.finfo(np.float64).eps  # a sure and wrong answer costs 36, not infinity, as in the metric log_loss
 
 
-def reference(dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray) -> dict[str, Any]:
-    """Shares per bin of each feature over `rows` (bool mask), and of the prediction on the hold-out.
+def reference(dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """How features and target are distributed over `rows` (bool mask), and answers and losses on the hold-out.
 
-    Numbers: inner edges at the deciles and the share of rows in each of the bins they make; text: the share of each of the
-    20 most frequent values. `missing` is the share of empty cells. Predictions: deciles of the value, or of each class's probability.
+    Numbers: inner edges at the percentiles, the share of rows in each of the bins they make, mean, standard deviation and
+    range; text: the share of each of the 20 most frequent values. `missing` is the share of empty cells. Predictions are
+    numbers: the value, or each class's probability. The loss of a row is the absolute error, or -log of the probability
+    that its true class was given. `metrics` are those of the hold-out. References of older bundles have deciles, and
+    nothing but `rows`, `features` and `prediction`.
     """
     training = dataset.features[rows]
-    features = {name: _column(training[name], dataset.kinds[name]) for name in training}
     outputs = y_pred if y_pred.ndim == 2 else y_pred[:, None]
     names = dataset.classes or [dataset.settings.data.target]
+    y_true = dataset.y[dataset.holdout]
+    loss = losses(y_true, y_pred)
     return {
         "rows": len(training),
-        "features": features,
+        "features": {name: _column(training[name], dataset.kinds[name]) for name in training},
         "prediction": {name: _numbers(outputs[:, place]) for place, name in enumerate(names)},
+        "prediction_rows": len(y_pred),
+        "target": _target(dataset, rows),
+        "loss": _numbers(loss),
+        "metrics": {name: float(value) for name, value in metrics.items() if np.isfinite(value)},
+        **(_expected(y_pred) if dataset.classes else {"surprise": _surprise(y_pred, loss)}),
     }
+
+
+def losses(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    """The loss of each row, (n,): -log of the true class's probability (n, k), or the absolute error of values (n,)."""
+    if y_pred.ndim == 1:
+        return np.abs(y_true - y_pred)
+    return -np.log(np.clip(y_pred[np.arange(len(y_true)), y_true], TINY, 1 - TINY))
 
 
 def _column(column: pd.Series, kind: str) -> dict[str, Any]:
@@ -46,9 +66,43 @@ def _column(column: pd.Series, kind: str) -> dict[str, Any]:
 def _numbers(values: np.ndarray) -> dict[str, Any]:
     if len(values) == 0:
         return {"edges": [], "shares": []}
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, PERCENTILES + 1)[1:-1]))
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    return {"edges": edges.tolist(), "shares": np.round(counts / len(values), 6).tolist()}
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = np.nan_to_num([np.mean(values), np.std(values)])  # JSON has no infinity
+    return {
+        "edges": edges.tolist(),
+        "shares": np.round(counts / len(values), 6).tolist(),
+        "mean": float(mean),
+        "deviation": float(deviation),
+        "minimum": float(values.min()),
+        "maximum": float(values.max()),
+    }
+
+
+def _target(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
+    if not dataset.classes:
+        return _numbers(dataset.y[rows])
+    return {"shares": {name: _share(dataset.target[rows] == name) for name in dataset.classes}}
+
+
+def _expected(y_pred: np.ndarray) -> dict[str, float]:
+    """The accuracy that the probabilities (n, k) promise."""
+    return {"expected_accuracy": round(float(y_pred.max(axis=1).mean()), 6)}
+
+
+def _surprise(y_pred: np.ndarray, loss: np.ndarray) -> dict[str, list[float]]:
+    """Inner edges of the prediction, and in each of the bins the largest absolute error that is no surprise.
+
+    One row in five is a surprise while the model errs as on the hold-out, wherever its predictions lie: the quantile is the
+    one that holds on average for new rows, not for those that it was taken from.
+    """
+    bins = max(min(GROUPS, len(y_pred) // ROWS_OF_A_LIMIT), 1)
+    edges = np.unique(np.quantile(y_pred, np.linspace(0, 1, bins + 1)[1:-1]))
+    places = np.searchsorted(edges, y_pred, side="right")
+    inside = [loss[places == place] for place in range(len(edges) + 1)]
+    limits = [np.quantile(own if len(own) else loss, SURPRISING, method="weibull") for own in inside]
+    return {"edges": edges.tolist(), "limits": [float(limit) for limit in limits]}
 
 
 def _share(mask: Any) -> float:
@@ -64,6 +118,14 @@ def psi(expected: Sequence[float], actual: Sequence[float], least: float) -> flo
     """
     e, a = (np.maximum(np.asarray(shares, dtype=np.float64), least) for shares in (expected, actual))
     return float(np.sum((a - e) * np.log(a / e)))
+
+
+def grouped(shares: Sequence[float]) -> np.ndarray:
+    """To which of at most 10 groups of neighbours each bin belongs, (bins,): groups of about the same share of the reference."""
+    if len(shares) <= GROUPS:
+        return np.arange(len(shares))
+    middles = np.cumsum(shares) - np.asarray(shares) / 2
+    return np.unique(np.minimum((middles * GROUPS).astype(int), GROUPS - 1), return_inverse=True)[1]
 
 
 def compare(before: Mapping[str, Any], dataset: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:
@@ -90,10 +152,10 @@ def _number_shares(was: Mapping, column: pd.Series) -> tuple[list[float], list[f
     present = values[~np.isnan(values)]
     bins = len(was["edges"]) + 1
     counts = np.bincount(np.searchsorted(was["edges"], present, side="right"), minlength=bins)
-    # A column that was empty has neither edges nor shares.
-    return _whole(was["shares"] or [0.0], was["missing"]), _whole(
-        counts / max(len(present), 1), np.isnan(values).mean()
-    )
+    before = was["shares"] or [0.0]  # a column that was empty has neither edges nor shares
+    groups = grouped(before)
+    actual = np.bincount(groups, counts) / max(len(present), 1)
+    return _whole(np.bincount(groups, before), was["missing"]), _whole(actual, np.isnan(values).mean())
 
 
 def _text_shares(was: Mapping, column: pd.Series) -> tuple[list[float], list[float]]:

@@ -29,7 +29,7 @@ def moved(settings, before, now, **kept):
     """The comparison of one column `x`, and of what else is kept."""
     then, there = dataset(settings, x=before, **kept), dataset(settings, x=now, **kept)
     every = np.ones(len(before), dtype=bool)
-    reference = drift.reference(then, every, np.full((len(before), 2), 0.5))
+    reference = drift.reference(then, every, np.full((then.holdout.sum(), 2), 0.5), {})
     return {one["column"]: one for one in drift.compare(reference, there, np.ones(len(now), dtype=bool))}
 
 
@@ -82,3 +82,35 @@ def test_a_column_that_was_empty_can_be_compared(settings):
 def test_a_column_of_another_kind_is_not_compared(settings):
     """Numbers that became text, and columns that are gone, have no index."""
     assert moved(settings, np.arange(40.0), ["a", "b"] * 20) == {}
+
+
+def test_an_older_reference_of_deciles_is_read_as_before(settings):
+    """A bundle that has deciles, and nothing but rows, features and prediction, gives its index bin by bin."""
+    before, now = np.random.default_rng(3).normal(size=(2, 500))
+    edges = np.quantile(before, np.linspace(0.1, 0.9, 9))
+    old = {
+        "rows": 500,
+        "features": {"x": {"edges": edges.tolist(), "shares": [0.1] * 10, "missing": 0.0}},
+        "prediction": {},
+    }
+    (found,) = drift.compare(old, dataset(settings, x=now), np.ones(500, dtype=bool))
+    actual = np.bincount(np.searchsorted(edges, now, side="right"), minlength=10) / 500
+    assert found["psi"] == pytest.approx(drift.psi([0.1] * 10, actual, 0.001), abs=1e-6)
+
+
+def test_the_index_of_percentiles_is_that_of_their_deciles(settings):
+    """A hundred bins are ten for the index, or its value would grow with their number."""
+    before, now = np.random.default_rng(4).normal(size=(2, 1000))
+    edges = np.quantile(before, np.linspace(0.1, 0.9, 9))
+    actual = np.bincount(np.searchsorted(edges, now, side="right"), minlength=10) / 1000
+    expected = drift.psi([0.1] * 10, actual, 0.0005)
+    assert moved(settings, before, now)["x"]["psi"] == pytest.approx(expected, abs=0.002)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 10, 11, 37, 100])
+def test_no_index_has_more_than_ten_groups(bins):
+    """Neighbours go together, none is left out, and ten bins or fewer stay as they are."""
+    shares = np.random.default_rng(bins).dirichlet(np.ones(bins))
+    groups = drift.grouped(shares)
+    assert groups[0] == 0 and set(np.diff(groups)) <= {0, 1}
+    assert groups[-1] == bins - 1 if bins <= 10 else groups[-1] <= 9

@@ -190,7 +190,7 @@ def test_drift_reference_holds_shares_that_add_up(tmp_path):
     """Each column's shares add up to one over its present cells, and empty cells are counted apart."""
     dataset = made()
     chance = np.random.default_rng(1).random(dataset.holdout.sum())
-    reference = drift.reference(dataset, ~dataset.holdout, np.stack([1 - chance, chance], axis=1))
+    reference = drift.reference(dataset, ~dataset.holdout, np.stack([1 - chance, chance], axis=1), {})
     write_json(tmp_path / "reference.json", reference)
     for name, column in reference["features"].items():
         shares = column["shares"]
@@ -198,8 +198,8 @@ def test_drift_reference_holds_shares_that_add_up(tmp_path):
     training = dataset.features[~dataset.holdout]
     assert reference["features"]["size"]["missing"] == pytest.approx(training["size"].isna().mean(), abs=1e-6)
     assert reference["features"]["town"]["missing"] == pytest.approx((training["town"] == "").mean(), abs=1e-6)
-    assert len(reference["features"]["size"]["shares"]) == 10
-    assert reference["features"]["size"]["shares"] == pytest.approx([0.1] * 10, abs=0.02)
+    assert len(reference["features"]["size"]["shares"]) == 100
+    assert reference["features"]["size"]["shares"] == pytest.approx([0.01] * 100, abs=0.01)
     assert set(reference["prediction"]) == {"no", "yes"}
 
 
@@ -207,5 +207,33 @@ def test_drift_reference_of_an_empty_column_is_empty():
     """A column without any value in training has no bins, and its missing share is one."""
     dataset = made("regression")
     dataset.features["size"] = np.nan
-    reference = drift.reference(dataset, ~dataset.holdout, np.zeros(dataset.holdout.sum()))
+    reference = drift.reference(dataset, ~dataset.holdout, np.zeros(dataset.holdout.sum()), {})
     assert reference["features"]["size"] == {"edges": [], "shares": [], "missing": 1.0}
+
+
+def test_drift_reference_knows_how_the_model_did_on_the_hold_out():
+    """Of a classifier: classes in training, losses, metrics that have a value, and the accuracy that the probabilities promise."""
+    dataset = made()
+    chance = np.random.default_rng(1).random(dataset.holdout.sum())
+    y_pred = np.stack([1 - chance, chance], axis=1)
+    reference = drift.reference(dataset, ~dataset.holdout, y_pred, {"accuracy": 0.5, "roc_auc": np.nan})
+    training = dataset.target[~dataset.holdout]
+    assert reference["prediction_rows"] == dataset.holdout.sum()
+    assert reference["target"] == {"shares": {name: pytest.approx((training == name).mean()) for name in ("no", "yes")}}
+    assert reference["metrics"] == {"accuracy": 0.5}
+    assert reference["expected_accuracy"] == pytest.approx(np.maximum(chance, 1 - chance).mean(), abs=1e-6)
+    loss = -np.log(y_pred[np.arange(len(chance)), dataset.y[dataset.holdout]])
+    told = {name: reference["loss"][name] for name in ("mean", "deviation", "minimum", "maximum")}
+    assert told == pytest.approx(dict(zip(told, (loss.mean(), loss.std(), loss.min(), loss.max()), strict=True)))
+
+
+def test_one_row_in_five_is_a_surprise():
+    """Of a regression the reference tells, by the prediction, from which absolute error on a row is one of the worst fifth."""
+    dataset = made("regression")
+    y_true = dataset.y[dataset.holdout]
+    y_pred = y_true + np.random.default_rng(1).normal(size=len(y_true)) * (1 + (y_true > 0))
+    reference = drift.reference(dataset, ~dataset.holdout, y_pred, {})
+    surprise = reference["surprise"]
+    assert "expected_accuracy" not in reference and len(surprise["limits"]) == len(surprise["edges"]) + 1
+    limits = np.array(surprise["limits"])[np.searchsorted(surprise["edges"], y_pred, side="right")]
+    assert (np.abs(y_true - y_pred) > limits).mean() == pytest.approx(0.2, abs=0.05)
