@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
@@ -183,7 +183,7 @@ restore-backup: .venv/pipeline.ready  ## bring the newest copy (or BACKUP=name) 
 	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
 
 # --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
-.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify alert pr-report pr-comment
+.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert pr-report pr-comment
 
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
 	@$(PYTHON) -m scripts.ci.plan
@@ -208,6 +208,12 @@ summary: .venv/pipeline.ready  ## verdict, comparison and ages as Markdown, into
 
 notify:  ## tell a chat how the jobs in NEEDS ended, where SLIPWAY_WEBHOOK is set
 	@$(PYTHON) -m scripts.ci.notify
+
+fresh: .venv/pipeline.ready  ## say whether the data are others than production's, before a retraining; FORCE=yes: whatever they are
+	@$(PY) -m scripts.ci.fresh $(call flag,FORCE,--force)
+
+keep-alive: .venv/pipeline.ready  ## keep GitHub from switching off the workflows with a schedule
+	@$(PY) -m scripts.ci.keep_alive
 
 alert: .venv/pipeline.ready  ## tell people what the monitor found: an issue for each kind of incident, a chat, the job summary
 	@$(PY) -m scripts.ci.alert

@@ -118,6 +118,7 @@ def create(client, settings: Settings, run: dict, evaluation: Evaluation, data: 
         model_hash=bundle.model_hash(BUILD / "model"),
         verdict=evaluation.verdict,
         reason=evaluation.reasons[0][:1000],
+        training_reason=run["reason"],
         run_url=run["run_url"],
         mlflow=mlflow.__version__,
         split=Split(run["split"]["id"], run["split"]["salt"], run["split"]["holdout"]),

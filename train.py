@@ -7,7 +7,6 @@ on the hold-out). The same commit and data give the same content bytes.
 """
 
 import json
-import os
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -17,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
-from pipeline.ci import lineage, outputs
+from pipeline.ci import lineage
 from pipeline.data import drift
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.measures import position_of_positive
 from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, sklearn_model, trusted_types
-from pipeline.registry import once, versions
+from pipeline.registry import once, run_reason, versions
 from pipeline.settings import TRAINING, Settings, load_settings
 from serving.requests.decoder import contract_fault
 
@@ -194,6 +193,7 @@ def facts_of(settings: Settings, dataset: Dataset, one: Servable, commit: tuple[
         "positive": settings.data.positive,
         "commit": commit[0],
         "dirty": commit[1],
+        "reason": run_reason.given(),
         "data_hash": dataset.hash,
         "lock_hash": lineage.lock_hash(),
         "settings_hash": settings.fingerprint(*TRAINING),
@@ -252,7 +252,7 @@ def log_lineage(client, run, settings: Settings, dataset: Dataset, facts: dict, 
     empty = once.logged_model(client, run, "model", client.get_run(run.info.run_id).data.params)
     mlflow.set_tags(
         {key: str(facts[key]) for key in ("commit", "dirty", "data_hash", "lock_hash", "model_digest")}
-        | {"workflow_run": lineage.link(), "reason": reason(), "change": changed}
+        | {"workflow_run": lineage.link(), "reason": facts["reason"], "change": changed}
     )
     frame = dataset.features.assign(**{settings.data.target: dataset.target})[~dataset.holdout]
     name, target = f"{settings.name}-train", settings.data.target
@@ -278,11 +278,6 @@ def log_model(model, dataset: Dataset, y_pred: np.ndarray, model_id: str):
         input_example=sample,
         pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
     )
-
-
-def reason() -> str:
-    """Why this was trained: what SLIPWAY_REASON says (a retraining begins with "retrain"), else "push" in a workflow, "local" here."""
-    return os.environ.get("SLIPWAY_REASON", "").strip()[:200] or ("push" if outputs.is_workflow() else "local")
 
 
 def servable(contract: dict) -> None:

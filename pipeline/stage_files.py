@@ -64,6 +64,7 @@ class Run(TypedDict):
     settings_hash: str
     commit: str
     dirty: bool
+    reason: str
     trained_at: str
     trained_by: str
     format: str

@@ -150,6 +150,7 @@ def _lineage(evaluation: Evaluation, run: Mapping) -> Section:
     rows: list[tuple[str, Cell]] = [
         ("commit", Name(run["commit"] + (" with uncommitted changes" if run["dirty"] else ""))),
         ("trained", Name(f"{run['trained_at']} by {run['trained_by']}")),
+        ("because of", Name(run["reason"])),
         ("requirements, SHA-256", Name(run["lock_hash"])),
         ("gate", f"policy “{evaluation.policy.replace('_', ' ')}”, margin {evaluation.margin:g}"),
     ]

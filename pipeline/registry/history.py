@@ -6,10 +6,10 @@ from typing import Any
 
 STALE_DAYS = 60  # GitHub ends schedules of public repositories after so long without a commit
 DAY = 86400
-SCHEDULED = "retrain: every Monday"  # as retrain.yml has it
+SCHEDULED = "retrain: every Monday"  # as weekly.yml has it
 SWITCHED_OFF = (
-    "GitHub switches schedules off after 60 days without a commit in public repositories: "
-    "Actions → retrain → Enable workflow."
+    "A Monday without new data trains nothing. If there are new data: GitHub switches schedules off after 60 days without a commit in "
+    "public repositories, and in forks: Actions → weekly → Enable workflow."
 )
 
 
@@ -38,7 +38,7 @@ def last_training(client, name: str) -> Happened | None:
 
 
 def last_retraining(client, name: str) -> Happened | None:
-    """The newest training that the schedule of retrain.yml began."""
+    """The newest training that the schedule of weekly.yml began."""
     return last(client, name, f"tags.reason = '{SCHEDULED}'")
 
 

@@ -40,6 +40,7 @@ class ModelVersion:
     format: str = ""
     mlflow: str = "unknown"
     run_url: str = ""
+    training_reason: str = ""  # why it was trained; `reason` is why it was accepted
     split: Split | None = None  # None: nobody can tell which rows it was trained on
     metrics: Mapping[str, float] = field(default_factory=dict)
 

@@ -98,7 +98,7 @@ def test_same_value_same_text():
 
 RUN = {
     "run_id": "r", "experiment_id": "1", "run_url": "u", "model_id": None, "model_uri": "models:/m", "model_digest": "m", "data_hash": "d",
-    "lock_hash": "l", "settings_hash": "s", "commit": "c", "dirty": False, "trained_at": "t", "trained_by": "b", "format": "onnx",
+    "lock_hash": "l", "settings_hash": "s", "commit": "c", "dirty": False, "reason": "push", "trained_at": "t", "trained_by": "b", "format": "onnx",
     "features": ["a"], "rows": {"train": 2, "holdout": 1}, "split": {"holdout": 0.3, "salt": "x", "id": None},
     "trials": [{"where": "on the hold-out", "difference": None}],
 }  # fmt: skip

@@ -147,6 +147,22 @@ def test_production_must_be_asked_for():
     assert jobs("reconcile.yml")["reconcile"]["environment"] == "${{ inputs.environment }}"
 
 
+def test_a_retraining_begins_where_there_are_new_data_and_waits_for_its_reviewers():
+    """`fresh` decides first, then the reviewers of the environment `retraining` where they are asked, and only then is trained."""
+    found = jobs("retrain.yml")
+    assert list(found) == ["fresh", "approve", "deliver"]
+    assert found["approve"]["environment"] == "retraining" and "inputs.approve" in found["approve"]["if"]
+    assert found["deliver"]["needs"] == ["fresh", "approve"]
+    assert "needs.fresh.outputs.fresh == 'true'" in found["deliver"]["if"]
+    assert "(needs.approve.result == 'success' || needs.approve.result == 'skipped')" in found["deliver"]["if"]
+
+
+def test_retraining_can_be_started_when_its_schedule_is_off():
+    """GitHub switches off a whole file with a schedule: what others start stands in a file without one."""
+    assert set(triggers("weekly.yml")) == {"schedule"} and called(jobs("weekly.yml")["retrain"]) == "retrain.yml"
+    assert set(triggers("retrain.yml")) == {"workflow_dispatch", "workflow_call"}
+
+
 def test_an_image_is_verified_before_it_is_deployed():
     """In every deployment the image is verified first, and attested where the plan of the repository allows it."""
     run = [step.get("run", "") for _, step in steps("deploy.yml")]

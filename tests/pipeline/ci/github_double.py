@@ -14,7 +14,7 @@ PAGE = 2  # entries of a page, whatever is asked for: so that a list has pages
 
 
 class Github(ThreadingHTTPServer):
-    """The repository octo/cars: its issues, comments, runs of workflows and environments; `got` are the requests that change something."""
+    """The repository octo/cars: its issues, comments, workflows with their states and runs, and environments; `got` are the requests that change something."""
 
     daemon_threads = True
 
@@ -24,7 +24,7 @@ class Github(ThreadingHTTPServer):
         self.comments: dict[int, list[dict[str, Any]]] = {}
         self.runs: dict[str, list[dict[str, Any]]] = {}
         self.environments: dict[str, Any] = {}
-        self.workflows: list[dict[str, Any]] = []
+        self.states: dict[str, str] = {}
         self.got: list[tuple[str, str, Any]] = []
         self.tokens: set[str] = set()
         self.refuse: list[tuple[str, str, int, dict[str, str]]] = []  # method, pattern, status, headers: each once
@@ -100,8 +100,8 @@ class Handler(BaseHTTPRequestHandler):
             case "POST", ["issues", number, "comments"]:
                 server.comments.setdefault(int(number), []).append(body)
                 self.reply(201, body)
-            case "GET", ["actions", "workflows"]:
-                self.reply(200, {"workflows": server.workflows})
+            case "GET", ["actions", "workflows", name] if name in server.states:
+                self.reply(200, {"state": server.states[name]})
             case "GET", ["actions", "workflows", name, "runs"]:
                 self.reply(200, {"workflow_runs": server.runs.get(name, [])})
             case "POST" | "PUT", ["actions", "workflows", _, "dispatches" | "enable"]:

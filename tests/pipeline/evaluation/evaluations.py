@@ -138,6 +138,7 @@ RUN = {
     "run_id": "a" * 32,
     "commit": "1" * 40,
     "dirty": False,
+    "reason": "retrain: every Monday",
     "data_hash": "d" * 64,
     "lock_hash": "e" * 64,
     "seed": 42,

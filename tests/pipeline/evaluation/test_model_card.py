@@ -45,7 +45,10 @@ def test_the_card_says_all_that_a_decision_rests_on(task):
     assert "latency" in section(said, "Limits") and "Served as onnx" in section(said, "Limits")
     assert "some_column" in section(said, "Slices").replace("&#95;", "_")
     origin = section(said, "Where it comes from")
-    assert all(each in origin for each in ("1" * 40, "e" * 64, "octocat", "2026-11-02", "#/experiments/1/runs/aaaa"))
+    assert all(
+        each in origin
+        for each in ("1" * 40, "e" * 64, "octocat", "2026-11-02", "every Monday", "#/experiments/1/runs/aaaa")
+    )
     assert said.endswith("### Approvals\n\nNot in production yet.")
 
 
@@ -84,7 +87,11 @@ def test_names_in_tables_cannot_end_their_cell():
     """Columns, slices, a salt and who trained it stay one cell each, whatever they hold."""
     rows = evaluation("binary")["slices"][:2]
     said = card(
-        run={"trained_by": HOSTILE, "split": {"holdout": 0.25, "salt": "x", "id": "a | b `c`"}},
+        run={
+            "trained_by": HOSTILE,
+            "reason": "a | b `c` <img> @k",
+            "split": {"holdout": 0.25, "salt": "x", "id": "a | b `c`"},
+        },
         slices=[rows[0] | {"slice": HOSTILE}, rows[1] | {"slice": "|"}],
     )
     harmless(said)

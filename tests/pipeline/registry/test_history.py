@@ -57,7 +57,7 @@ def test_ages_are_in_days(days, words):
 
 def test_inactive_schedule_is_reported():
     """When it is older than 60 days, or never ran, the message says how to enable it again."""
-    assert "No scheduled retraining has run yet. GitHub switches schedules off" in history.warning(None)
+    assert "No scheduled retraining has run yet. A Monday without new data trains nothing" in history.warning(None)
     assert history.warning(history.Happened(1e9 - 59 * DAY, "r", {}), now=1e9) is None
     assert "61 days ago" in history.warning(history.Happened(1e9 - 61 * DAY, "r", {}), now=1e9)
     assert "Enable workflow" in history.SWITCHED_OFF

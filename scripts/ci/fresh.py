@@ -1,0 +1,40 @@
+"""Say whether there is anything new to learn from, before anything is trained.
+
+    make fresh              # the output `fresh` is true or false; never red for want of new data
+    make fresh FORCE=yes    # true whatever the data are
+
+Training is repeatable: the same rows give the same model. So where the data are those of the production version, by their hash, a retraining
+learns nothing. SLIPWAY_REASON, the reason of the retraining, is written into the summary of the job.
+"""
+
+import argparse
+import sys
+
+from pipeline.ci import outputs
+from pipeline.comparison import fresh_data
+from pipeline.errors import edge
+from pipeline.evaluation.github_markdown import prose
+from pipeline.registry import run_reason, versions
+from pipeline.registry.embedded import sync
+from pipeline.settings import load_settings
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Compare the data's hash with production's, and say so in one line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--force", action="store_true", help="say that there is, whatever the data are")
+    forced = parser.parse_args(argv).force
+    if forced:
+        fresh, says = True, "trained anew whatever the data are, because a person said so"
+    else:
+        settings = load_settings()
+        sync.refuse_unknown()
+        fresh, says = fresh_data.look(versions.connect(settings), settings)
+    print(says)
+    outputs.output(fresh=str(fresh).lower())
+    outputs.summary(f"**{prose(run_reason.given())}**: {prose(says)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
