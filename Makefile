@@ -183,7 +183,7 @@ restore-backup: .venv/pipeline.ready  ## bring the newest copy (or BACKUP=name) 
 	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
 
 # --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
-.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert pr-report pr-comment
+.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert retrain-if-needed pr-report pr-comment
 
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
 	@$(PYTHON) -m scripts.ci.plan
@@ -217,6 +217,9 @@ keep-alive: .venv/pipeline.ready  ## keep GitHub from switching off the workflow
 
 alert: .venv/pipeline.ready  ## tell people what the monitor found: an issue for each kind of incident, a chat, the job summary
 	@$(PY) -m scripts.ci.alert
+
+retrain-if-needed: .venv/pipeline.ready  ## start a retraining if the monitor found a reason and nothing stands against it
+	@$(PY) -m scripts.ci.retrain_if_needed
 
 pr-report: .venv/pipeline.ready  ## what a pull request would change -> build/pull_request.json
 	@$(PY) -m scripts.ci.pr_report

@@ -151,6 +151,18 @@ class Monitor(Section):
         return self
 
 
+class Retrain(Section):
+    """When the monitor starts a retraining. Broken data are mended, never learnt."""
+
+    on: list[Literal["performance", "concept_drift", "target_drift", "data_drift", "prediction_drift"]] = [
+        "performance"
+    ]
+    min_days_between: float = Field(default=7, ge=0, le=365)
+    max_per_30_days: int = Field(default=4, ge=1, le=30)
+    min_new_labels: int = Field(default=500, ge=0)
+    approve: bool = True
+
+
 class Mlflow(Section):
     """The embedded MLflow server."""
 
@@ -169,6 +181,7 @@ class Settings(Section):
     deploy: Deploy = Deploy()
     canary: Canary = Canary()
     monitor: Monitor = Monitor()
+    retrain: Retrain = Retrain()
     mlflow: Mlflow = Mlflow()
 
     @model_validator(mode="after")

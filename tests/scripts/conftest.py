@@ -3,6 +3,7 @@
 import fcntl
 import importlib
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,29 @@ def scratch(tmp_path, monkeypatch, capsys):
     yield made
     forget()
     sys.modules.update(before)
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory):
+    """The database of an MLflow that holds nothing yet; its tables take seconds to make."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}", f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def mlflow_client(empty_mlflow, tmp_path, monkeypatch):
+    """A client of an MLflow of its own, which the verbs of this process use too."""
+    from mlflow import MlflowClient
+
+    from pipeline.registry import versions
+
+    uri = f"sqlite:///{shutil.copy(empty_mlflow, tmp_path / 'mlflow.db')}"
+    client = MlflowClient(uri, uri)
+    monkeypatch.setattr(versions, "connect", lambda settings: client)
+    return client
 
 
 # Puts version 2 back to work as a restart of the machine does, with no record in MLflow.

@@ -1,11 +1,9 @@
 """`make alert`: issues and chat hear of each incident once, and of its end."""
 
 import pytest
-from mlflow import MlflowClient
 
 from pipeline.ci import github
 from pipeline.monitor.findings import write
-from pipeline.registry import versions
 from tests.pipeline.ci.github_double import github as server
 from tests.pipeline.monitor.found import findings, incident, performance
 from tests.scripts.incoming_webhook import webhook
@@ -14,14 +12,12 @@ DRIFT, BETTER = findings(incident(), name="scratch"), findings(name="scratch")
 
 
 @pytest.fixture
-def alert(scratch, monkeypatch, tmp_path):
+def alert(scratch, monkeypatch, tmp_path, mlflow_client):
     """Run the verb on findings; nothing of GitHub's or a chat's is set unless the test does it."""
     for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN", "GH_TOKEN", "GITHUB_API_URL", "SLIPWAY_WEBHOOK", "GITHUB_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     monkeypatch.setattr(github, "PAUSE", 0.01)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setattr(versions, "connect", lambda settings: MlflowClient(uri, uri))
 
     def run(found=None, status=0):
         if found is not None:

@@ -1,21 +1,16 @@
 """`make fresh`: a retraining on the data that production was trained on ends early, in one line, and green."""
 
 import pytest
-from mlflow import MlflowClient
 
 from pipeline.data.dataset import load_dataset
-from pipeline.registry import versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import load_settings
 from tests.scripts.conftest import customers
 
 
 @pytest.fixture
-def fresh(scratch, monkeypatch, tmp_path):
+def fresh(scratch, monkeypatch, tmp_path, mlflow_client):
     """Run the verb; returns the output that the workflow reads, what was printed, and the summary."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = MlflowClient(uri, uri)
-    monkeypatch.setattr(versions, "connect", lambda settings: client)
     monkeypatch.setattr(sync, "refuse_unknown", lambda: None)
     monkeypatch.setenv("SLIPWAY_REASON", "retrain: performance: accuracy 0.76")
 
@@ -31,7 +26,7 @@ def fresh(scratch, monkeypatch, tmp_path):
             (tmp_path / "GITHUB_STEP_SUMMARY").read_text(),
         )
 
-    run.client, run.scratch = client, scratch
+    run.client, run.scratch = mlflow_client, scratch
     return run
 
 
