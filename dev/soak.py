@@ -11,17 +11,17 @@ import argparse
 import asyncio
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import uvloop
@@ -31,6 +31,8 @@ from rich.progress import Progress
 from pipeline.artifacts import BUILD, ROOT, sha256, write_json
 from pipeline.errors import SlipwayError, StageError, edge
 from pipeline.processes import free_port
+from serving.log.reader import read_blocks
+from serving.log.store import Store
 
 CONNECTIONS = 16
 EVENTS = (
@@ -94,8 +96,8 @@ def soak(bundle: Path, requests: int, folder: Path) -> dict:
         began = time.monotonic()
         answered = uvloop.run(_soak(bundles, requests, key, port, record, environment))
         seconds = time.monotonic() - began
-    with sqlite3.connect(database) as connection:
-        ids = [row[0] for row in connection.execute("SELECT request_id FROM predictions")]
+    with closing(Store(f"sqlite:///{database}")) as store:
+        ids = [request_id for block in read_blocks(store, 0, math.inf) for request_id in block.request_ids]
     return {
         "requests": answered.made,
         "seconds": round(seconds, 1),

@@ -8,6 +8,7 @@ from pathlib import Path
 RATE_LIMIT = 1000.0  # requests a second of one caller
 RATE_LIMIT_BYTES = 20_000_000.0  # bytes of bodies a second of one caller; about 80,000 rows of 30 numbers
 RETENTION_DAYS = 90.0  # for which the prediction log keeps what people sent
+CLOCK_NUMBER = r"\d{1,12}(?:\.\d{1,6})?"
 
 
 class ConfigError(Exception):
@@ -27,6 +28,9 @@ class Config:
     retention_days: float = RETENTION_DAYS
     request_log: bool = False
     cors_origins: tuple[str, ...] = ()
+    log_clock: tuple[float, float] | None = (
+        None  # the origin and the factor of the log's time, where it is not the real one
+    )
     local: bool = False  # nobody was let in by a word: without keys, this machine alone may call
 
 
@@ -60,8 +64,23 @@ def read_config(environment: Mapping[str, str], open: bool = False, loopback: bo
         _number(environment, "SLIPWAY_LOG_RETENTION_DAYS", RETENTION_DAYS, "of days, 0 for keeping all"),
         log == "on",
         _origins(environment.get("SLIPWAY_CORS_ORIGINS", "")),
+        read_log_clock(environment),
         not (open or keys or file),
     )
+
+
+def read_log_clock(environment: Mapping[str, str]) -> tuple[float, float] | None:
+    """The origin and the factor that SLIPWAY_LOG_CLOCK sets, None where it sets none; raises ConfigError."""
+    given = environment.get("SLIPWAY_LOG_CLOCK", "")
+    if not given:
+        return None
+    found = re.fullmatch(rf"({CLOCK_NUMBER}):({CLOCK_NUMBER})", given)
+    if not found or not (factor := float(found[2])):
+        raise ConfigError(
+            f"SLIPWAY_LOG_CLOCK is {given!r}; it is ORIGIN:FACTOR, two numbers: from the second ORIGIN since 1970 on, the log's "
+            "time runs FACTOR times as fast, like 1767225600:86400"
+        )
+    return float(found[1]), factor
 
 
 def _origins(given: str) -> tuple[str, ...]:

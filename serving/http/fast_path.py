@@ -36,6 +36,8 @@ ENCODED = 500  # rows that are written for the log in one go; no other thread ru
 JSON: Header = (b"content-type", b"application/json")
 PROBLEM: Header = (b"content-type", problems.MEDIA_TYPE.encode())
 NONE: list[Header] = []
+ROLE, TEST = b"slipway-role", b"test"  # the header by which the delivery marks its own requests
+REFUSALS = frozenset((400, 413, 415, 422, 429))  # statuses that say what was asked is wrong, or too much
 NO_STORE = [(b"cache-control", b"no-store")]
 
 Warnings = tuple[list[int], list[dict[str, Any]]]  # how often each column was unseen, and what the caller is told
@@ -249,6 +251,8 @@ class FastPath:
         self.metrics.answered(path, status, seconds)
         if self.requests.on:
             self.requests.write(method, path, status, seconds, call.request_id, call.caller.name)
+        if status in REFUSALS and path in self._aside and self.log is not None and call.headers.get(ROLE) != TEST:
+            self.log.refused(status)
 
     def _predict(self, call: Call, raw: bytes) -> bytes:
         return self._answer_one(call, self._read_one(call, raw))
@@ -314,7 +318,7 @@ class FastPath:
             raise Problem(404, "this service keeps no prediction log; SLIPWAY_DATABASE_URL switches it on")
         about, row, outcome = read_feedback(self.contract, raw)
         encoded = self._encode(outcome)
-        self.log.told((about, row, encoded.decode(), time.time(), call.caller.id))
+        self.log.told((about, row, encoded.decode(), self.log.now(), call.caller.id))
         return self._encode({"request_id": about, "row": row, "outcome": outcome})
 
     def _features(self, rows: Sequence[Row]) -> bytes:
@@ -326,9 +330,13 @@ class FastPath:
     def _keep(
         self, call: Call, subject: str | None, rows: int, features: bytes, answers: bytes, latency: float
     ) -> None:
+        log: PredictionLog = self.log  # type: ignore[assignment]  # callers have looked
         about = identity(subject) if subject else None
-        record = (call.request_id, time.time(), call.caller.id, about, rows, features, answers, latency)
-        self.log.predicted(record, len(features) + len(answers))  # type: ignore[union-attr]  # callers have looked
+        role = "test" if call.headers.get(ROLE) == TEST else "served"
+        log.predicted(
+            (call.request_id, log.now(), call.caller.id, about, role, rows, latency, features, answers),
+            len(features) + len(answers),
+        )
 
     def _tail(self, call: Call, latency: float, warnings: list[dict[str, Any]] | None) -> bytes:
         """The end of an answer; an id may hold what JSON must escape."""

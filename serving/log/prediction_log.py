@@ -16,28 +16,37 @@ import signal
 import socket
 import struct
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
 
 from serving.config import Config
+from serving.log.blocks import Frame, frame_of, records_of
+from serving.log.clock import clock
 from serving.log.memory import give_back
-from serving.log.store import CHUNK, RefusedError, Store, StoreError
+from serving.log.store import DAY, RefusedError, Store, StoreError
 from serving.telemetry.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 
 HAND_ON = 0.05  # seconds that a worker collects records
 WRITE = 0.1  # seconds that the writer collects records; a killed process loses at most what came in both intervals
 QUEUE = 32_000_000  # bytes that a worker, and the writer, queue at most
-FRAME = 1_000_000  # bytes of records in one frame, about: the unit of encoding, decoding and writing
+FRAME = (
+    1_000_000  # bytes of records in one frame, and of frames in one block, about: the unit of encoding and of writing
+)
 RECORD = 500  # bytes of overhead of a record in memory
 LAST_TRY = 5.0  # seconds to write the last records at shutdown
-RETENTION = 3600.0  # seconds between two checks for expired records
+RETENTION = 3600.0  # seconds between two checks for expired records, and for records in the old table
+MOVE = 0.1  # seconds between two steps of moving the old table's records
 PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
 READ = 1 << 20
 
-HEAD = struct.Struct("<II")  # header of a frame: its size in bytes, and its number of records
-_decode = msgspec.msgpack.Decoder(tuple[list[tuple], list[tuple]]).decode
+# Header of a frame: its kind, the sizes of its two parts in bytes, and what its block's row needs: records, rows, first and last time.
+HEAD = struct.Struct("<BIIIIdd")
+PREDICTIONS, OUTCOMES, REFUSALS = range(3)  # the kinds; what is no prediction has one part only
+_decode_outcomes = msgspec.msgpack.Decoder(list[tuple]).decode
+_decode_refusals = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("serving")
 
@@ -45,11 +54,14 @@ _log = logging.getLogger("serving")
 class PredictionLog:
     """The worker's side: takes records on the event loop's thread and sends them in batches."""
 
-    def __init__(self, channel: socket.socket, numbers: "memoryview[float]"):
+    def __init__(self, channel: socket.socket, numbers: "memoryview[float]", now: Callable[[], float] = time.time):
         channel.setblocking(False)
+        self.now = now
         self._channel, self._numbers = channel, numbers
-        self._records: tuple[list[tuple], list[tuple]] = [], []  # predictions and outcomes
-        self._collected = 0  # their size in bytes
+        self._predictions: list[tuple] = []
+        self._outcomes: list[tuple] = []
+        self._refusals: Counter[tuple[int, int]] = Counter()  # by day and status
+        self._collected = 0  # size of the records in bytes
         self._frames: deque[tuple[bytes, int]] = deque()  # encoded, each with its number of records
         self._encoded = 0  # their size in bytes
         self._rest = memoryview(b"")
@@ -59,11 +71,16 @@ class PredictionLog:
 
     def predicted(self, record: tuple, size: int) -> None:
         """Queue the fields of a Prediction, `size` bytes or so; when the queue is full, count it as lost."""
-        self._add(self._records[0], record, size)
+        self._add(self._predictions, record, size)
 
     def told(self, record: tuple) -> None:
         """Queue the fields of an Outcome in the same way."""
-        self._add(self._records[1], record, len(record[2]))
+        self._add(self._outcomes, record, len(record[2]))
+
+    def refused(self, status: int) -> None:
+        """Count a request that was refused with this status."""
+        self._refusals[int(self.now() // DAY), status] += 1
+        self._schedule()
 
     def _add(self, records: list[tuple], record: tuple, size: int) -> None:
         size += RECORD
@@ -76,18 +93,27 @@ class PredictionLog:
         if self._collected > FRAME:
             self._close_frame()
         if not self._due:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(HAND_ON, self._hand_on)
 
     def _close_frame(self) -> None:
-        """Encode the collected records as a frame: it takes less memory, and no frame becomes large."""
-        number = sum(map(len, self._records))
-        if number:
-            content = _encode(self._records)
-            frame = HEAD.pack(len(content), number) + content
-            self._frames.append((frame, number))
-            self._encoded += len(frame)
-        self._records, self._collected = ([], []), 0
+        """Encode the collected records as frames: they take less memory, and no frame becomes large."""
+        if self._predictions:
+            frame = frame_of(self._predictions)
+            self._queue(PREDICTIONS, frame)
+        if self._outcomes:
+            self._queue(OUTCOMES, Frame(len(self._outcomes), 0, 0.0, 0.0, _encode(self._outcomes), b""))
+        self._predictions, self._outcomes, self._collected = [], [], 0
+
+    def _queue(self, kind: int, frame: Frame) -> None:
+        requests, rows, first, last, about, content = frame
+        head = HEAD.pack(kind, len(about), len(content), requests, rows, first, last)
+        self._frames.append((b"".join((head, about, content)), requests))
+        self._encoded += len(head) + len(about) + len(content)
 
     def _hand_on(self) -> None:
         loop = asyncio.get_running_loop()
@@ -109,6 +135,10 @@ class PredictionLog:
     def _next(self) -> bool:
         if not self._frames:
             self._close_frame()
+            if self._refusals:
+                counts = [(*key, number) for key, number in self._refusals.items()]
+                self._queue(REFUSALS, Frame(0, 0, 0.0, 0.0, _encode(counts), b""))
+                self._refusals.clear()
         if not self._frames:
             return False
         frame, self._on_their_way = self._frames.popleft()
@@ -150,26 +180,32 @@ def write(config: Config, model: str, version: str, control: socket.socket, numb
 
 
 class Writer:
-    """The writing process's side: takes frames from every channel and writes them in order."""
+    """The writing process's side: takes frames from every channel, and writes those of predictions as blocks."""
 
     def __init__(self, config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]"):
         self._url, self._days, self._about = config.database, config.retention_days, (model, version)
+        self._now = clock(config.log_clock)
         self._numbers = numbers
         self._store: Store | None = None
         # Kept encoded: decoded records would take more memory, and fragments of it would stay with this process.
-        self._frames: deque[bytes] = deque()
-        self._size = 0  # their size in bytes
+        self._blocks: deque[list[Frame]] = deque()  # each list becomes one block
+        self._outcomes: deque[Frame] = deque()
+        self._refusals: Counter[tuple[int, int]] = Counter()
+        self._last = 0  # bytes in the last of `_blocks`
+        self._size = 0  # bytes in all of these frames
         self._waiting = 0  # records in them
         self._failures = 0
         self._due = time.monotonic() + WRITE
         self._prune = time.monotonic() + 10  # not while services start
+        self._move = self._prune
         self._control: socket.socket | None = control
         self._inputs = selectors.DefaultSelector()
         self._inputs.register(control, selectors.EVENT_READ, None)
 
     def run(self) -> None:
         while self._inputs.get_map():
-            timeout = max(0.0, self._due - time.monotonic()) if self._waiting else 10.0
+            timeout = max(0.0, self._due - time.monotonic()) if self._has_work() else 10.0
+            timeout = min(timeout, max(0.0, self._move - time.monotonic()))
             if self._control is not None and self._size > QUEUE:
                 # Read only the end of `control`, which announces the shutdown: after it, little more can arrive.
                 if select.select([self._control], [], [], min(timeout, 0.1))[0]:
@@ -177,18 +213,23 @@ class Writer:
             else:
                 for key, _ in self._inputs.select(timeout):
                     self._read(key)
-            if self._waiting and time.monotonic() >= self._due:
+            if self._has_work() and time.monotonic() >= self._due:
                 self._flush()
             if self._days and time.monotonic() >= self._prune:
                 self._delete_old()
+            if time.monotonic() >= self._move:
+                self._move_old()
         end = time.monotonic() + LAST_TRY
-        while self._waiting and time.monotonic() < end:
+        while self._has_work() and time.monotonic() < end:
             self._flush(end)
-            if self._waiting:
+            if self._has_work():
                 time.sleep(0.2)
         if lost := self._waiting:
             self._numbers[LOG_LOST] += lost
             _log.error("%d records of the prediction log were lost: the database did not take them", lost)
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._refusals)
 
     def _read(self, key: selectors.SelectorKey) -> None:
         if key.data is None:
@@ -206,11 +247,13 @@ class Writer:
         buffer += arrived
         start = 0
         while len(buffer) >= (begin := start + HEAD.size):
-            size, records = HEAD.unpack_from(buffer, start)
-            if len(buffer) < begin + size:
+            kind, about, content, requests, rows, first, last = HEAD.unpack_from(buffer, start)
+            middle, end = begin + about, begin + about + content
+            if len(buffer) < end:
                 break
-            self._take(bytes(memoryview(buffer)[begin : begin + size]), records)
-            start = begin + size
+            with memoryview(buffer) as view:
+                self._take(kind, Frame(requests, rows, first, last, bytes(view[begin:middle]), bytes(view[middle:end])))
+            start = end
         del buffer[:start]
 
     def _take_channel(self, control) -> None:
@@ -224,20 +267,31 @@ class Writer:
             self._inputs.unregister(control)
             self._control = None
 
-    def _take(self, frame: bytes, records: int) -> None:
-        if not self._waiting:
+    def _take(self, kind: int, frame: Frame) -> None:
+        if not self._has_work():
             self._due = max(self._due, time.monotonic() + WRITE) if self._failures else time.monotonic() + WRITE
-        self._frames.append(frame)
-        self._size += len(frame)
-        self._waiting += records
-        self._numbers[LOG_QUEUE] += records
+        if kind == REFUSALS:
+            for day, status, number in _decode_refusals(frame.about):
+                self._refusals[day, status] += number
+            return
+        if kind == OUTCOMES:
+            self._outcomes.append(frame)
+        elif self._blocks and self._last + _size(frame) <= FRAME:
+            self._blocks[-1].append(frame)
+            self._last += _size(frame)
+        else:
+            self._blocks.append([frame])
+            self._last = _size(frame)
+        self._size += _size(frame)
+        self._waiting += frame.requests
+        self._numbers[LOG_QUEUE] += frame.requests
 
     def _flush(self, end: float = math.inf) -> None:
-        """Write the queued frames, but start none after `end`."""
+        """Write what is queued, but begin with nothing after `end`."""
         written = self._size
         try:
-            while self._frames and time.monotonic() < end:
-                self._insert()
+            while self._has_work() and time.monotonic() < end:
+                self._write_next(self._opened())
         except StoreError as error:
             self._numbers[LOG_ERRORS] += 1
             if not self._failures:
@@ -254,8 +308,7 @@ class Writer:
         if written > FRAME:
             give_back()
 
-    def _insert(self) -> None:
-        """Write the first frame. If the database refuses it, its records are written one by one; a refused record is lost."""
+    def _opened(self) -> Store:
         if self._store is not None and self._store.gone():
             _log.error("the file of the prediction log was deleted, moved or replaced; a new one is begun in its place")
             self._numbers[LOG_BEGUN] += 1
@@ -263,34 +316,72 @@ class Writer:
             self._store = None
         if self._store is None:
             self._store = Store(self._url, *self._about)
-        frame = self._frames[0]
-        predictions, outcomes = _decode(frame)
-        number = len(predictions) + len(outcomes)
+        return self._store
+
+    def _write_next(self, store: Store) -> None:
+        """Write the first block, else the first frame of outcomes, else the refusals.
+
+        If the database refuses records, they are written one by one; a refused record is lost.
+        """
+        frames = self._blocks[0] if self._blocks else [self._outcomes[0]] if self._outcomes else []
+        number = sum(frame.requests for frame in frames)
         try:
-            self._store.insert(predictions, outcomes)
+            if self._blocks:
+                store.insert_block(frames)
+            elif self._outcomes:
+                store.insert([], _decode_outcomes(frames[0].about))
+            else:
+                store.add_refusals(self._refusals)
+                self._refusals.clear()
+                return
             self._numbers[LOG_WRITTEN] += number
         except RefusedError as error:
             if number > 1:
-                alone = [_encode(([one], ())) for one in predictions] + [_encode(((), [one])) for one in outcomes]
-                self._frames.popleft()
-                self._frames.extendleft(reversed(alone))
-                self._size += sum(map(len, alone)) - len(frame)
+                self._split(frames)
                 return
-            self._numbers[LOG_LOST] += 1
+            self._numbers[LOG_LOST] += number
             _log.error("a record of the prediction log was refused: %s", error)
-        self._frames.popleft()
-        self._size -= len(frame)
+            if not frames:
+                self._refusals.clear()
+                return
+        (self._blocks or self._outcomes).popleft()
+        self._size -= sum(map(_size, frames))
         self._waiting -= number
         self._numbers[LOG_QUEUE] -= number
+
+    def _split(self, frames: list[Frame]) -> None:
+        """Let each record of the first block, or of the first frame of outcomes, be written alone."""
+        if self._blocks:
+            alone = [frame_of([one]) for one in records_of(frames)]
+            self._blocks.popleft()
+            self._blocks.extendleft([one] for one in reversed(alone))
+            self._last = FRAME  # nothing is added to the last of them
+        else:
+            alone = [Frame(1, 0, 0.0, 0.0, _encode([one]), b"") for one in _decode_outcomes(frames[0].about)]
+            self._outcomes.popleft()
+            self._outcomes.extendleft(reversed(alone))
+        self._size += sum(map(_size, alone)) - sum(map(_size, frames))
 
     def _delete_old(self) -> None:
         self._prune = time.monotonic() + RETENTION
         try:
-            self._store = self._store or Store(self._url, *self._about)
-            deleted = self._store.delete_older(time.time() - self._days * 86_400, steps=1)
+            deleted, more = self._opened().expire(self._now() - self._days * DAY)
             if deleted:
                 _log.info("%d predictions older than %g days were deleted", deleted, self._days)
-            if deleted >= CHUNK:
+            if more:
                 self._prune = time.monotonic()  # the next step comes right after the records that arrived meanwhile
         except StoreError as error:
             _log.error("old predictions cannot be deleted: %s", error)
+
+    def _move_old(self) -> None:
+        """Move some records of the table that older services write."""
+        self._move = time.monotonic() + RETENTION
+        try:
+            if self._opened().move():
+                self._move = time.monotonic() + MOVE
+        except StoreError as error:
+            _log.error("the records of the table predictions cannot be moved: %s", error)
+
+
+def _size(frame: Frame) -> int:
+    return len(frame.about) + len(frame.content)

@@ -8,19 +8,28 @@ SLIPWAY_DATABASE_URL names the database: sqlite:///PATH (embedded) or postgresql
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serving.config import ConfigError
+from serving.log.blocks import DamagedError, Frame, Prediction, about_of, content_of, frame_of, pack
+from serving.log.clock import now
 from serving.log.identity import identity
 
-CHUNK = 1000  # rows deleted in one transaction; records are written between two of them
+CHUNK = 1000  # records deleted, or moved, in one transaction; others are written between two of them
+BLOCKS = 100  # blocks deleted in one transaction
+MOVED_ROWS = 2000  # rows that the records moved in one transaction have, about: their features are in memory
+SCANNED = 200  # blocks looked through at a time for a subject
+DAY = 86_400
+PAUSE = 0.05  # seconds before looking again for records that another process is moving
 
 
 class StoreError(Exception):
@@ -29,19 +38,6 @@ class StoreError(Exception):
 
 class RefusedError(StoreError):
     """The database answers, but refuses these records."""
-
-
-class Prediction(NamedTuple):
-    """One answered request; a batch is one record. `features` and `answers` are JSON lists in UTF-8, one item per row."""
-
-    request_id: str
-    time: float  # seconds since 1970, UTC
-    caller: str
-    subject: str | None
-    rows: int
-    features: bytes
-    answers: bytes
-    latency_ms: float
 
 
 class Outcome(NamedTuple):
@@ -55,34 +51,58 @@ class Outcome(NamedTuple):
 
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS predictions (
-    request_id TEXT NOT NULL,
-    time DOUBLE PRECISION NOT NULL,
-    caller TEXT NOT NULL,
-    subject TEXT,
+CREATE TABLE IF NOT EXISTS prediction_blocks (
+    id {id} PRIMARY KEY,
+    first_time DOUBLE PRECISION NOT NULL,
+    last_time DOUBLE PRECISION NOT NULL,
+    requests INTEGER NOT NULL,
     rows INTEGER NOT NULL,
-    features {json} NOT NULL,
-    answers {json} NOT NULL,
-    latency_ms DOUBLE PRECISION NOT NULL,
     model TEXT NOT NULL,
-    model_version TEXT NOT NULL
+    model_version TEXT NOT NULL,
+    about {bytes} NOT NULL,
+    content {bytes} NOT NULL
 );
-CREATE INDEX IF NOT EXISTS predictions_time ON predictions (time);
-CREATE INDEX IF NOT EXISTS predictions_subject ON predictions (subject) WHERE subject IS NOT NULL;
+CREATE INDEX IF NOT EXISTS prediction_blocks_time ON prediction_blocks (last_time, id, first_time);
 CREATE TABLE IF NOT EXISTS outcomes (
     request_id TEXT NOT NULL,
     row_index INTEGER NOT NULL,
     outcome {json} NOT NULL,
     time DOUBLE PRECISION NOT NULL,
     caller TEXT NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (request_id, row_index)
 );
-CREATE INDEX IF NOT EXISTS outcomes_time ON outcomes (time)
-"""
-_UPSERT = (
-    " ON CONFLICT (request_id, row_index)"
-    " DO UPDATE SET outcome = excluded.outcome, time = excluded.time, caller = excluded.caller"
+CREATE INDEX IF NOT EXISTS outcomes_time ON outcomes (time);
+CREATE TABLE IF NOT EXISTS refusals (
+    day INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    model_version TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    requests BIGINT NOT NULL,
+    PRIMARY KEY (day, model, model_version, status)
 )
+"""
+_SQLITE = {"id": "INTEGER", "bytes": "BLOB", "json": "TEXT"}
+_POSTGRES = {"id": "BIGINT GENERATED ALWAYS AS IDENTITY", "bytes": "BYTEA", "json": "JSON"}
+_HAS_SENT = {
+    True: "SELECT 1 FROM pragma_table_info('outcomes') WHERE name = 'sent'",
+    False: "SELECT 1 FROM pg_attribute WHERE attrelid = 'outcomes'::regclass AND attname = 'sent' AND NOT attisdropped",
+}
+_BLOCK = (
+    "INSERT INTO prediction_blocks (first_time, last_time, requests, rows, model, model_version, about, content)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_OUTCOME = (
+    "INSERT INTO outcomes (request_id, row_index, outcome, time, caller) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (request_id, row_index) DO UPDATE SET outcome = excluded.outcome, time = excluded.time,"
+    " caller = excluded.caller, sent = outcomes.sent + 1"
+)
+_REFUSAL = (
+    "INSERT INTO refusals (day, model, model_version, status, requests) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (day, model, model_version, status) DO UPDATE SET requests = refusals.requests + excluded.requests"
+)
+# How the table of one row per request names its columns; it has no role.
+_OLD = "request_id, time, caller, subject, rows, latency_ms, CAST(features AS TEXT), CAST(answers AS TEXT), model, model_version"
 
 
 class Store:
@@ -91,79 +111,215 @@ class Store:
     def __init__(self, url: str, model: str = "", version: str = ""):
         """Connect, to write predictions of this version of a model; raises StoreError."""
         self._url = url
-        self._sqlite = url.startswith("sqlite:")
-        self._mark, self._place = ("?", "rowid") if self._sqlite else ("%s", "ctid")
-        # Constant values are part of the statement, and the database converts bytes to text: at thousands of rows a
-        # second, each value that Python handles counts.
-        texts = {"features", "answers"} if self._sqlite else set()
-        values = [f"CAST({self._mark} AS TEXT)" if name in texts else self._mark for name in Prediction._fields]
-        about = ", ".join(
-            "'" + name.replace("'", "''").replace("%", "%%" if "%" in self._mark else "%") + "'"
-            for name in (model, version)
-        )
-        fields = ", ".join((*Prediction._fields, "model", "model_version"))
-        self._insert_prediction = f"INSERT INTO predictions ({fields}) VALUES ({', '.join(values)}, {about})"
-        marks = ", ".join([self._mark] * len(Outcome._fields))
-        self._insert_outcome = f"INSERT INTO outcomes ({', '.join(Outcome._fields)}) VALUES ({marks}){_UPSERT}"
+        self.is_sqlite = url.startswith("sqlite:")
+        self._about = model, version
+        self._place = "rowid" if self.is_sqlite else "ctid"
         self._driver: Any = sqlite3
-        if not self._sqlite:
+        if not self.is_sqlite:
             import psycopg  # only here: importing it takes a fifth of a service's start-up time
 
             self._driver = psycopg
         with self._told():
-            self._connection = _sqlite(url) if self._sqlite else _postgres(self._driver, url)
-            for statement in _TABLES.format(json="TEXT" if self._sqlite else "JSON").split(";"):
+            self._connection = _sqlite(url) if self.is_sqlite else _postgres(self._driver, url)
+            for statement in _TABLES.format(**_SQLITE if self.is_sqlite else _POSTGRES).split(";"):
                 self._connection.execute(statement)
             self._connection.commit()
-            self._file = _identity(url) if self._sqlite else None
+            self._file = _identity(url) if self.is_sqlite else None
+        if not self.query(_HAS_SENT[self.is_sqlite]):
+            self._add_sent()
 
     def gone(self) -> bool:
         """Whether the database file was deleted, moved or replaced, so that new records would not be in the file of that name."""
-        return self._sqlite and self._file != _identity(self._url)
+        return self.is_sqlite and self._file != _identity(self._url)
 
     def insert(self, predictions: Sequence[Sequence[Any]], outcomes: Sequence[Sequence[Any]] = ()) -> None:
         """Write all records or none, with the fields of Prediction and Outcome in order; raises StoreError."""
-        if not self._sqlite:  # PostgreSQL's driver does not accept bytes as text
-            predictions = [(*one[:5], one[5].decode(), one[6].decode(), one[7]) for one in predictions]
-        with self._told(), self._transaction() as cursor:
+        with self._transaction() as cursor:
             if predictions:
-                cursor.executemany(self._insert_prediction, predictions)
+                self._insert_block(cursor, [frame_of(predictions)], *self._about)
             if outcomes:
-                cursor.executemany(self._insert_outcome, outcomes)
+                cursor.executemany(self._sql(_OUTCOME), outcomes)
 
-    def delete_older(self, before: float, steps: int | None = None) -> int:
-        """Delete predictions and outcomes from before this time (seconds since 1970); return the number of predictions.
+    def insert_block(self, frames: Sequence[Frame]) -> None:
+        """Write all these frames as one block, or none; raises StoreError."""
+        with self._transaction() as cursor:
+            self._insert_block(cursor, frames, *self._about)
 
-        With `steps`, at most so many steps of CHUNK rows.
+    def add_refusals(self, counts: Mapping[tuple[int, int], int]) -> None:
+        """Add up refused requests by day (counted from 1970) and status; raises StoreError."""
+        with self._transaction() as cursor:
+            values = [(day, *self._about, status, requests) for (day, status), requests in counts.items()]
+            cursor.executemany(self._sql(_REFUSAL), values)
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
+        """All rows of a SELECT, in which `?` stands for a value; raises StoreError."""
+        with self._transaction(writes=False) as cursor:
+            return cursor.execute(self._sql(statement), values).fetchall()
+
+    def write(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
+        """Run statements with their values in one transaction; raises StoreError."""
+        with self._transaction() as cursor:
+            for statement, values in statements:
+                cursor.execute(self._sql(statement), values)
+
+    def among(self, column: str, values: Sequence[str]) -> tuple[str, Any]:
+        """A condition that a column is one of these texts, and the value for its `?`."""
+        if self.is_sqlite:
+            return f"{column} IN (SELECT value FROM json_each(?))", json.dumps(list(values))
+        return f"{column} = ANY(?)", list(values)
+
+    def move(self) -> bool:
+        """Move up to CHUNK records of the table `predictions`, which older services write, into blocks; whether any was there.
+
+        Several processes may do it at once, and one that is killed moves nothing.
         """
-        deleted = self._delete("predictions", f"time < {self._mark}", before, steps)
-        self._delete("outcomes", f"time < {self._mark}", before, steps)
+        if not self._has_old():
+            return False
+        with self._transaction() as cursor:
+            records = self._take_old(cursor)
+            for (*about, _), some in groupby(records, lambda one: (*one[-2:], int(one[1] // DAY))):
+                self._insert_block(cursor, [frame_of([_moved(one) for one in some])], *about)
+        return bool(records)
+
+    def move_all(self) -> None:
+        """Move all records of the table `predictions`; returns when no other process is moving some either."""
+        while self._has_old() and self.query("SELECT 1 FROM predictions LIMIT 1"):
+            if not self.move():
+                time.sleep(PAUSE)  # another process is moving the last ones
+
+    def expire(self, before: float) -> tuple[int, bool]:
+        """Delete some records from before this time (seconds since 1970): the number of predictions, and whether to go on.
+
+        A block goes when its last request is old enough.
+        """
+        chosen = f"SELECT id FROM prediction_blocks WHERE last_time < ? ORDER BY last_time LIMIT {BLOCKS}"
+        with self._transaction() as cursor:
+            gone = cursor.execute(
+                self._sql(f"DELETE FROM prediction_blocks WHERE id IN ({chosen}) RETURNING requests"), [before]
+            ).fetchall()
+        old = self._delete("predictions", "time < ?", before) if self._has_old() else 0
+        outcomes = self._delete("outcomes", "time < ?", before)
+        return sum(requests for (requests,) in gone) + old, len(gone) == BLOCKS or CHUNK in (old, outcomes)
+
+    def delete_older(self, before: float) -> int:
+        """Delete predictions and outcomes from before this time (seconds since 1970); return the number of predictions."""
+        deleted, more = 0, True
+        while more:
+            number, more = self.expire(before)
+            deleted += number
         return deleted
 
     def delete_subject(self, subject: str) -> int:
         """Delete all predictions about this subject and their outcomes; return the number of predictions."""
         known = identity(subject)
-        with self._told(), self._transaction() as cursor:
-            asked = f"SELECT request_id FROM predictions WHERE subject = {self._mark}"
-            cursor.execute(f"DELETE FROM outcomes WHERE request_id IN ({asked})", [known])
-        return self._delete("predictions", f"subject = {self._mark}", known)
+        deleted = (
+            self._delete_old_subject(known) if self._has_old() else 0
+        )  # before the blocks into which they may move
+        last = 0
+        page = "SELECT id, about FROM prediction_blocks WHERE id > ? ORDER BY id LIMIT ?"
+        while blocks := self.query(page, [last, SCANNED]):
+            for number, piece in blocks:
+                with whole(number):
+                    found = known in about_of(piece)[3]
+                if found:
+                    deleted += self._rewrite(number, known)
+            last = blocks[-1][0]
+        return deleted
 
     def close(self) -> None:
         """Close the connection."""
         with contextlib.suppress(Exception):
             self._connection.close()
 
-    def _delete(self, table: str, condition: str, value: Any, steps: int | None = None) -> int:
-        chosen = f"SELECT {self._place} FROM {table} WHERE {condition} LIMIT {CHUNK}"
-        deleted = 0
-        for step in count(1):
-            with self._told(), self._transaction() as cursor:
-                cursor.execute(f"DELETE FROM {table} WHERE {self._place} IN ({chosen})", [value])
-                deleted += cursor.rowcount
-                last = cursor.rowcount < CHUNK
-            if last or step == steps:
+    def _add_sent(self) -> None:
+        """Add the column that an older service's table of outcomes lacks."""
+        with self._transaction() as cursor:
+            if not cursor.execute(_HAS_SENT[self.is_sqlite]).fetchall():  # another process may have been faster
+                found = "" if self.is_sqlite else "IF NOT EXISTS"
+                cursor.execute(f"ALTER TABLE outcomes ADD COLUMN {found} sent INTEGER NOT NULL DEFAULT 1")
+
+    def _insert_block(self, cursor: Any, frames: Sequence[Frame], model: str, version: str) -> None:
+        firsts, lasts = [one.first_time for one in frames], [one.last_time for one in frames]
+        counts = sum(one.requests for one in frames), sum(one.rows for one in frames)
+        pieces = pack([one.about for one in frames]), pack([one.content for one in frames])
+        cursor.execute(self._sql(_BLOCK), (min(firsts), max(lasts), *counts, model, version, *pieces))
+
+    def _has_old(self) -> bool:
+        if self.is_sqlite:
+            return bool(self.query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'predictions'"))
+        return bool(self.query("SELECT 1 WHERE to_regclass('predictions') IS NOT NULL"))
+
+    def _take_old(self, cursor: Any) -> list[tuple]:
+        """Some of the oldest records of the table `predictions`, which are deleted there."""
+        lock = "" if self.is_sqlite else " FOR UPDATE SKIP LOCKED"
+        order = "rowid" if self.is_sqlite else "time"
+        found = cursor.execute(
+            f"SELECT {self._place}, rows FROM predictions ORDER BY {order} LIMIT {CHUNK}{lock}"
+        ).fetchall()
+        places: list[Any] = []
+        rows = 0
+        for place, more in found:
+            if places and rows + more > MOVED_ROWS:
                 break
+            places.append(place)
+            rows += more
+        if not places:
+            return []
+        if self.is_sqlite:
+            taken = cursor.execute(f"SELECT {_OLD} FROM predictions WHERE rowid <= ?", [places[-1]]).fetchall()
+            cursor.execute("DELETE FROM predictions WHERE rowid <= ?", [places[-1]])
+        else:
+            taken = cursor.execute(
+                f"DELETE FROM predictions WHERE ctid = ANY(%s::tid[]) RETURNING {_OLD}", [places]
+            ).fetchall()
+        return sorted(taken, key=lambda one: (*one[-2:], one[1]))
+
+    def _delete_old_subject(self, known: str) -> int:
+        asked = "SELECT request_id FROM predictions WHERE subject = ?"
+        self.write([(f"DELETE FROM outcomes WHERE request_id IN ({asked})", [known])])
+        deleted, step = 0, CHUNK
+        while step == CHUNK:
+            step = self._delete("predictions", "subject = ?", known)
+            deleted += step
         return deleted
+
+    def _rewrite(self, number: int, known: str) -> int:
+        """Write a block again without a subject's requests, and delete their outcomes; the number of requests."""
+        lock = "" if self.is_sqlite else " FOR UPDATE"
+        with self._transaction() as cursor:
+            found = cursor.execute(
+                self._sql(f"SELECT about, content FROM prediction_blocks WHERE id = ?{lock}"), [number]
+            ).fetchone()
+            if found is None:
+                return 0
+            with whole(number):
+                columns = *about_of(found[0]), *content_of(found[1])
+            records = [Prediction(*one) for one in zip(*columns, strict=True)]
+            kept = [one for one in records if one.subject != known]
+            condition, ids = self.among("request_id", [one.request_id for one in records if one.subject == known])
+            cursor.execute(self._sql(f"DELETE FROM outcomes WHERE {condition}"), [ids])
+            if kept:
+                frame = frame_of(kept)
+                cursor.execute(
+                    self._sql(
+                        "UPDATE prediction_blocks SET requests = ?, rows = ?, first_time = ?, last_time = ?, about = ?, content = ?"
+                        " WHERE id = ?"
+                    ),
+                    (*frame[:4], pack([frame.about]), pack([frame.content]), number),
+                )
+            else:
+                cursor.execute(self._sql("DELETE FROM prediction_blocks WHERE id = ?"), [number])
+            return len(records) - len(kept)
+
+    def _delete(self, table: str, condition: str, value: Any) -> int:
+        """Delete at most CHUNK rows, and return how many it were."""
+        chosen = f"SELECT {self._place} FROM {table} WHERE {condition} LIMIT {CHUNK}"
+        with self._transaction() as cursor:
+            cursor.execute(self._sql(f"DELETE FROM {table} WHERE {self._place} IN ({chosen})"), [value])
+            return cursor.rowcount
+
+    def _sql(self, statement: str) -> str:
+        return statement if self.is_sqlite else statement.replace("?", "%s")
 
     def _unsaid(self, words: str) -> str:
         """A driver's message without anything that may be the password, even when the URL does not quote it correctly."""
@@ -174,17 +330,21 @@ class Store:
         return hidden
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        cursor = self._connection.cursor()
-        try:
-            yield cursor
-            self._connection.commit()
-        except BaseException:
-            with contextlib.suppress(self._driver.Error):
-                self._connection.rollback()
-            raise
-        finally:
-            cursor.close()
+    def _transaction(self, writes: bool = True) -> Iterator[Any]:
+        """A cursor; what was done with it is committed at the end, or undone when it raises."""
+        with self._told():
+            cursor = self._connection.cursor()
+            try:
+                if writes and self.is_sqlite:
+                    cursor.execute("BEGIN IMMEDIATE")  # one that reads first may find that it can no longer write
+                yield cursor
+                self._connection.commit()
+            except BaseException:
+                with contextlib.suppress(self._driver.Error):
+                    self._connection.rollback()
+                raise
+            finally:
+                cursor.close()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -195,6 +355,21 @@ class Store:
             words = " ".join(str(error).split()) or type(error).__name__
             refused = isinstance(error, (self._driver.DataError, self._driver.IntegrityError))
             raise (RefusedError if refused else StoreError)(self._unsaid(words)[:300]) from None
+
+
+def _moved(old: tuple) -> Prediction:
+    request_id, at, caller, subject, rows, latency, features, answers, _, _ = old
+    return Prediction(request_id, at, caller, subject, "served", rows, latency, features.encode(), answers.encode())
+
+
+@contextlib.contextmanager
+def whole(number: int) -> Iterator[None]:
+    """Name the block that cannot be read: raises StoreError."""
+    try:
+        yield
+    except DamagedError as error:
+        words = f"block {number} of the table prediction_blocks is damaged ({error})"
+        raise StoreError(f"{words}; restore it from a backup, or delete that row") from error
 
 
 def _postgres(driver: Any, url: str) -> Any:
@@ -243,11 +418,11 @@ def main(argv: list[str] | None = None) -> int:
             raise StoreError("SLIPWAY_DATABASE_URL is not set; it names the database of the prediction log")
         store = Store(url)
         if args.verb == "delete-older":
-            deleted = store.delete_older(time.time() - args.days * 86_400)
+            deleted = store.delete_older(now() - args.days * DAY)
         else:
             deleted = store.delete_subject(args.subject)
         store.close()
-    except StoreError as error:
+    except (StoreError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{deleted} predictions deleted")

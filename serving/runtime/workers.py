@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from serving.config import Config
 from serving.http.fast_path import FastPath
+from serving.log.clock import clock
 from serving.log.prediction_log import LAST_TRY, PredictionLog, write
 from serving.requests import request_ids
 from serving.telemetry.metrics import IN_FLIGHT, LOG_LOST, LOG_QUEUE, RESTARTS, WORKERS
@@ -259,7 +260,7 @@ class _Minder:
         app = self._app
         app.metrics.count_as(row)
         if channel is not None:
-            app.log = PredictionLog(channel, app.metrics.own)
+            app.log = PredictionLog(channel, app.metrics.own, clock(self._config.log_clock))
 
         def started() -> None:
             # The rest is loaded in a thread once predictions are answered, because it takes longer than everything

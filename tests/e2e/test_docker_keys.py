@@ -76,7 +76,7 @@ def logged(engine) -> list[str]:
     ]
     code = (
         "import sqlite3; print([v for v, in sqlite3.connect('/data/predictions.db')"
-        ".execute('SELECT DISTINCT model_version FROM predictions ORDER BY 1')])"
+        ".execute('SELECT DISTINCT model_version FROM prediction_blocks ORDER BY 1')])"
     )
     return json.loads(live.exec_run(["python", "-c", code]).output.decode().replace("'", '"'))
 

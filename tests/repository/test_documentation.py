@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,8 @@ from great_expectations import ExpectationSuite, expectations
 from serving.access.keys import SCOPES
 from serving.config import Config
 from serving.http.endpoints import PATHS
-from serving.log.store import Outcome, Prediction
+from serving.log.blocks import Prediction
+from serving.log.store import Store
 from tests.repository.test_house import LAYERS
 from tests.repository.test_links import ACTIONS, TEXTS, linked, said_by, verbs
 
@@ -122,13 +124,15 @@ def test_every_variable_of_the_service_is_documented():
     assert rows["SLIPWAY_REQUEST_LOG"] == ("`on`" if defaults.request_log else "`off`")
 
 
-def test_every_column_of_the_prediction_log_is_documented():
-    """docs/service.md has a row for each column of both tables, and for no other."""
-    for table, columns in (
-        ("predictions", (*Prediction._fields, "model", "model_version")),
-        ("outcomes", Outcome._fields),
-    ):
-        text = TEXTS["docs/service.md"].split(f"Table `{table}`")[1]
+def test_every_column_of_the_prediction_log_is_documented(tmp_path):
+    """docs/service.md has a row for each column of the log's tables and each field of a request, and for no other."""
+    with closing(Store(f"sqlite:///{tmp_path}/log.db")) as store:
+        kept = {
+            f"Table `{table}`": tuple(name for _, name, *_ in store.query(f"PRAGMA table_info({table})"))
+            for table in ("prediction_blocks", "outcomes", "refusals")
+        }
+    for words, columns in {**kept, "For each request the block has": Prediction._fields}.items():
+        text = TEXTS["docs/service.md"].split(words)[1]
         rows = re.findall(r"^\| `([a-z_]+)` \|", text.split("\n\n", 2)[1], re.M)
         assert tuple(rows) == columns
 

@@ -1,7 +1,8 @@
 """Target `process` by itself: releases of a small bundle, their API keys, and their prediction log."""
 
 import json
-import sqlite3
+import math
+from contextlib import closing
 
 import psutil
 import pytest
@@ -14,6 +15,8 @@ from pipeline.errors import DeployError
 from pipeline.processes import free_port
 from pipeline.settings import load_settings
 from serving.access.keys import make_key
+from serving.log.reader import read_blocks
+from serving.log.store import Store
 from tests.serving.bundles import make_bundle, read
 
 
@@ -59,10 +62,10 @@ def recorded() -> psutil.Process:
 
 
 def versions() -> list[str]:
-    """The model versions in the prediction log, after everything was written."""
+    """The model version of each request in the prediction log, after everything was written."""
     process.stop("staging")
-    with sqlite3.connect(process.STATE / "predictions-staging.db") as database:
-        return [version for (version,) in database.execute("SELECT model_version FROM predictions ORDER BY time")]
+    with closing(Store(f"sqlite:///{process.STATE / 'predictions-staging.db'}")) as store:
+        return [block.model_version for block in read_blocks(store, 0, math.inf) for _ in block.request_ids]
 
 
 def test_default_release_is_open_and_its_log_is_kept(released):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import signal
@@ -15,14 +16,17 @@ import psutil
 import psycopg
 import pytest
 
+from serving.log.blocks import Prediction
 from serving.log.identity import identity
-from serving.log.store import Outcome, Prediction, RefusedError, Store, StoreError
+from serving.log.reader import read_blocks
+from serving.log.store import Outcome, RefusedError, Store, StoreError
 from tests.serving.bundles import make_bundle
 from tests.serving.load import constant_load
 from tests.serving.postgres import postgres
 from tests.serving.service import ROOT, serving
 
 KEY = "slipway_test-key-of-the-log"
+DROP = "DROP TABLE IF EXISTS prediction_blocks, outcomes, refusals, predictions"
 LINE = f"shop predict,metrics,admin {hashlib.sha256(KEY.encode()).hexdigest()}"
 
 
@@ -40,7 +44,7 @@ def url(request, tmp_path):
         return f"sqlite:///{tmp_path}/log.db"
     _, _, url = request.getfixturevalue("server")
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS predictions, outcomes")
+        connection.execute(DROP)
     return url
 
 
@@ -81,6 +85,17 @@ def _json(url, value):
     return json.loads(value) if url.startswith("sqlite") else value
 
 
+def _logged(url):
+    """All blocks of a log, in which nothing may be missing."""
+    with closing(Store(url)) as store:
+        return list(read_blocks(store, 0, math.inf))
+
+
+def _ids(url):
+    """The ids of all logged requests."""
+    return [request_id for block in _logged(url) for request_id in block.request_ids]
+
+
 def _metric(service, series):
     return sum(map(float, re.findall(rf"^{series} (\S+)$", service.get("/metrics").text, re.MULTILINE)))
 
@@ -98,17 +113,15 @@ def test_prediction_is_stored_with_all_its_fields(bundle, url):
         began = time.time()
         answer = service.predict(service.example, request_id="one", subject="customer-17").json()
         _ended(service)
-    columns = "request_id, time, model, model_version, caller, subject, rows, features, answers, latency_ms"
-    ((request_id, when, model, version, caller, subject, rows, features, answers, latency),) = _rows(
-        url, f"SELECT {columns} FROM predictions"
-    )
-    assert (request_id, model, version, rows) == ("one", "cars", "3", 1)
-    assert began <= when <= time.time()
-    assert (caller, subject) == (identity("shop"), identity("customer-17"))
-    assert "customer" not in subject
-    assert _json(url, features) == [list(service.example.values())]
-    assert _json(url, answers) == [{key: answer[key] for key in ("label", "class_id", "probabilities")}]
-    assert latency == pytest.approx(answer["latency_ms"], abs=0.001)
+    (block,) = _logged(url)
+    assert (block.model, block.model_version) == ("cars", "3")
+    assert (block.request_ids, block.rows, block.roles) == (["one"], [1], ["served"])
+    assert began <= block.times[0] <= time.time()
+    assert (block.callers, block.subjects) == ([identity("shop")], [identity("customer-17")])
+    assert "customer" not in block.subjects[0]
+    assert json.loads(block.features[0]) == [list(service.example.values())]
+    assert json.loads(block.answers[0]) == [{key: answer[key] for key in ("label", "class_id", "probabilities")}]
+    assert block.latencies[0] == pytest.approx(answer["latency_ms"], abs=0.001)
 
 
 @pytest.mark.parametrize("kind", ["regression", "columns", "multiclass"])
@@ -120,7 +133,8 @@ def test_every_kind_of_model_is_stored(tmp_path, kind):
         answers = service.post("/predict/batch", {"features": rows}).json()["predictions"]
         service.post("/invocations", {"instances": rows})
         _ended(service)
-    (one, two) = _rows(url, "SELECT rows, features, answers FROM predictions")
+    records = [one for block in _logged(url) for one in zip(block.rows, block.features, block.answers, strict=True)]
+    (one, two) = records
     assert one == two
     assert one[0] == len(rows)
     texts = [column["type"] == "text" for column in service.contract["inputs"]]
@@ -130,7 +144,7 @@ def test_every_kind_of_model_is_stored(tmp_path, kind):
 
 
 def test_feedback_is_stored_and_the_last_one_wins(bundle, url):
-    """An outcome belongs to a request and a row; sending it again overwrites it."""
+    """An outcome belongs to a request and a row; sending it again overwrites it, and how often it was sent is counted."""
     with _logging(bundle, url) as service:
         request_id = service.predict(service.example).json()["request_id"]
         for outcome in ("no", "yes"):
@@ -138,10 +152,10 @@ def test_feedback_is_stored_and_the_last_one_wins(bundle, url):
             time.sleep(0.4)  # longer than records are collected
         service.post("/feedback", {"request_id": request_id, "outcome": "no", "row": 1})
         _ended(service)
-    found = _rows(url, "SELECT request_id, row_index, outcome, caller FROM outcomes ORDER BY row_index")
-    assert [(one[0], one[1], _json(url, one[2]), one[3]) for one in found] == [
-        (request_id, 0, "yes", identity("shop")),
-        (request_id, 1, "no", identity("shop")),
+    found = _rows(url, "SELECT request_id, row_index, outcome, caller, sent FROM outcomes ORDER BY row_index")
+    assert [(one[0], one[1], _json(url, one[2]), *one[3:]) for one in found] == [
+        (request_id, 0, "yes", identity("shop"), 2),
+        (request_id, 1, "no", identity("shop"), 1),
     ]
 
 
@@ -183,7 +197,7 @@ def test_refused_requests_are_not_stored(tmp_path, bundle):
         assert service.post("/invocations", {"instances": [["x"]]}).status_code == 422
         service.predict(service.example)
         _ended(service)
-    assert _rows(url, "SELECT count(*) FROM predictions") == [(1,)]
+    assert len(_ids(url)) == 1
 
 
 def test_nothing_is_lost_on_sigterm(bundle, url):
@@ -195,7 +209,8 @@ def test_nothing_is_lost_on_sigterm(bundle, url):
             _until(lambda: load.requests > 1000)
         assert not load.failures
         _ended(service)
-    assert _rows(url, "SELECT count(*), count(DISTINCT request_id) FROM predictions") == [(load.requests,) * 2]
+    ids = _ids(url)
+    assert len(ids) == len(set(ids)) == load.requests
 
 
 def test_kill_9_loses_at_most_the_last_answers(tmp_path, bundle):
@@ -211,7 +226,7 @@ def test_kill_9_loses_at_most_the_last_answers(tmp_path, bundle):
         for process in processes:
             process.kill()
         service.process.wait(10)
-    assert 20 <= _rows(url, "SELECT count(*) FROM predictions")[0][0] <= 21
+    assert 20 <= len(_ids(url)) <= 21
 
 
 def test_killed_writer_is_replaced(tmp_path, bundle):
@@ -232,7 +247,7 @@ def test_database_outage_loses_no_answer_and_no_record(bundle, server):
     """PostgreSQL stops and comes back: every request is answered meanwhile, and every record is written afterwards."""
     start, stop, url = server
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS predictions, outcomes")
+        connection.execute(DROP)
     with _logging(bundle, url) as service:
         service.predict(service.example)
         _until(lambda: _metric(service, "slipway_log_written_total") == 1)
@@ -244,7 +259,7 @@ def test_database_outage_loses_no_answer_and_no_record(bundle, server):
         start()
         _until(lambda: _metric(service, "slipway_log_written_total") == 31, seconds=30)
         _ended(service)
-    assert _rows(url, "SELECT count(*) FROM predictions") == [(31,)]
+    assert len(_ids(url)) == 31
 
 
 def _delete(path):
@@ -271,7 +286,7 @@ def test_deleted_database_file_is_noticed_and_recreated(tmp_path, bundle, lose):
         lose(file)
         service.predict(service.example)
         _until(lambda: _metric(service, "slipway_log_written_total") == 2)
-        assert _rows(url, "SELECT COUNT(*) FROM predictions") == [(1,)]
+        assert len(_ids(url)) == 1
         assert _metric(service, "slipway_log_begun_anew_total") == 1
         assert "was deleted, moved or replaced; a new one is begun" in service.logged
 
@@ -284,12 +299,12 @@ def test_dropped_tables_are_named_and_recreated(bundle, url):
         _drop(url)
         service.predict(service.example)
         _until(lambda: _metric(service, "slipway_log_written_total") == 2)
-        assert _rows(url, "SELECT COUNT(*) FROM predictions") == [(1,)]
-        assert re.search(r"cannot be written, trying again: .*predictions", service.logged)
+        assert len(_ids(url)) == 1
+        assert re.search(r"cannot be written, trying again: .*prediction_blocks", service.logged)
 
 
 def _drop(url):
-    statement = "DROP TABLE predictions"
+    statement = "DROP TABLE prediction_blocks"
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)) as connection:
             connection.execute(statement)
@@ -349,46 +364,68 @@ def test_database_password_is_never_logged(tmp_path, bundle):
     assert "trying again" in written and "hunter2" not in written
 
 
+def _prediction(request_id="a", at=1.0, subject=None, rows=1):
+    return Prediction(request_id, at, "c", subject, "served", rows, 0.1, b"[[1]]", b'[{"value": 1}]')
+
+
 def test_refused_record_does_not_block_others(url):
-    """The store refuses a batch with one bad record as a whole, and accepts the good record alone."""
+    """The store refuses records with a bad one as a whole, and accepts the good ones alone."""
     store = Store(url, "it's 100 %", "1")
-    good = Prediction("a", 1.0, "c", None, 1, b"[[1]]", b'[{"value": 1}]', 0.1)
+    good = Outcome("a", 0, "1", 1.0, "c")
     with pytest.raises(RefusedError):
-        store.insert([good, good._replace(request_id=None)])
-    store.insert([good])
+        store.insert([_prediction()], [good, good._replace(request_id=None)])
+    store.insert([_prediction()], [good])
     store.close()
-    assert _rows(url, "SELECT request_id, model, model_version FROM predictions") == [("a", "it's 100 %", "1")]
+    (block,) = _logged(url)
+    assert (block.request_ids, block.model, block.model_version) == (["a"], "it's 100 %", "1")
+    assert _rows(url, "SELECT request_id FROM outcomes") == [("a",)]
 
 
 def test_old_records_are_deleted(url):
     """Predictions and outcomes from before the given time are deleted, in as many steps as needed; newer ones stay."""
     store = Store(url)
-    old = Prediction("old", 1000.0, "c", None, 1, b"[[1]]", b"[1]", 0.1)
-    store.insert([old] * 2500 + [old._replace(request_id="new", time=3000.0)])
-    store.insert([], [Outcome("old", 0, "1", 1000.0, "c"), Outcome("new", 0, "1", 3000.0, "c")])
-    assert store.delete_older(2000.0) == 2500
+    for _ in range(250):
+        store.insert([_prediction("old", 1000.0), _prediction("old", 1001.0)])
+    store.insert([_prediction("new", 3000.0)])
+    store.insert([], [Outcome("old", row, "1", 1000.0, "c") for row in range(1500)])
+    store.insert([], [Outcome("new", 0, "1", 3000.0, "c")])
+    assert store.delete_older(2000.0) == 500
     store.close()
-    assert _rows(url, "SELECT request_id FROM predictions") == [("new",)]
+    assert _ids(url) == ["new"]
     assert _rows(url, "SELECT request_id FROM outcomes") == [("new",)]
 
 
-def test_all_records_of_a_subject_are_deleted(url):
-    """Its predictions and their outcomes, and nobody else's."""
-    store = Store(url)
-    mine = Prediction("mine", 1.0, "c", identity("me"), 1, b"[[1]]", b"[1]", 0.1)
-    store.insert(
-        [
-            mine,
-            mine._replace(request_id="other", subject=identity("you")),
-            mine._replace(request_id="none", subject=None),
-        ]
+def _old_log(url, records):
+    """The table of older services, one row per request, with these ids, times and subjects."""
+    sqlite = url.startswith("sqlite")
+    kind, mark = ("TEXT", "?") if sqlite else ("JSON", "%s")
+    columns = (
+        "request_id TEXT NOT NULL, time DOUBLE PRECISION NOT NULL, caller TEXT NOT NULL, subject TEXT, rows INTEGER NOT NULL,"
+        f" features {kind} NOT NULL, answers {kind} NOT NULL, latency_ms DOUBLE PRECISION NOT NULL, model TEXT NOT NULL,"
+        " model_version TEXT NOT NULL"
     )
-    store.insert([], [Outcome("mine", 0, "1", 1.0, "c"), Outcome("other", 0, "1", 1.0, "c")])
+    insert = f"INSERT INTO predictions VALUES ({mark}, {mark}, 'c', {mark}, 1, '[[1]]', '[2]', 0.5, 'cars', '1')"
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///")) if sqlite else psycopg.connect(url)) as connection:
+        connection.execute(f"CREATE TABLE IF NOT EXISTS predictions ({columns})")
+        connection.cursor().executemany(insert, records)
+        connection.commit()
+
+
+def test_all_records_of_a_subject_are_deleted(url):
+    """Its predictions and their outcomes, in whichever form, and nobody else's."""
+    _old_log(url, [("older", 1.0, identity("me")), ("old", 1.0, identity("you"))])
+    store = Store(url)
+    mine = _prediction("mine", 1.0, identity("me"))
+    store.insert([mine])
+    store.insert([mine, _prediction("other", 2.0, identity("you")), _prediction("none", 3.0)])
+    names = ("older", "old", "mine", "other")
+    store.insert([], [Outcome(name, 0, "1", 1.0, "c") for name in names])
     store.close()
     done = _store(url, "delete-subject", "--subject", "me")
-    assert (done.returncode, done.stdout) == (0, "1 predictions deleted\n")
-    assert sorted(_rows(url, "SELECT request_id FROM predictions")) == [("none",), ("other",)]
-    assert _rows(url, "SELECT request_id FROM outcomes") == [("other",)]
+    assert (done.returncode, done.stdout) == (0, "3 predictions deleted\n")
+    assert _rows(url, "SELECT requests, rows, first_time, last_time FROM prediction_blocks") == [(2, 2, 2.0, 3.0)]
+    assert sorted(_ids(url)) == ["none", "old", "other"]
+    assert sorted(_rows(url, "SELECT request_id FROM outcomes")) == [("old",), ("other",)]
 
 
 def _store(url, *options):
@@ -401,11 +438,11 @@ def test_delete_older_command(tmp_path):
     """`delete-older --days` keeps newer rows."""
     url = f"sqlite:///{tmp_path}/log.db"
     store = Store(url)
-    row = Prediction("young", time.time(), "c", None, 1, b"[[1]]", b"[1]", 0.1)
-    store.insert([row, row._replace(request_id="old", time=time.time() - 3 * 86_400)])
+    for name, days in (("young", 0), ("old", 3)):
+        store.insert([_prediction(name, time.time() - days * 86_400)])
     store.close()
     assert _store(url, "delete-older", "--days", "2").stdout == "1 predictions deleted\n"
-    assert _rows(url, "SELECT request_id FROM predictions") == [("young",)]
+    assert _ids(url) == ["young"]
 
 
 @pytest.mark.parametrize(
@@ -441,8 +478,8 @@ def test_expired_predictions_are_deleted(tmp_path, bundle):
     """A service deletes records older than SLIPWAY_LOG_RETENTION_DAYS."""
     url = f"sqlite:///{tmp_path}/log.db"
     store = Store(url)
-    old = Prediction("old", time.time() - 91 * 86_400, "c", None, 1, b"[[1]]", b"[1]", 0.1)
-    store.insert([old, old._replace(request_id="young", time=time.time() - 89 * 86_400)])
+    for name, days in (("old", 91), ("young", 89)):
+        store.insert([_prediction(name, time.time() - days * 86_400)])
     store.close()
     with _logging(bundle, url):
-        _until(lambda: _rows(url, "SELECT request_id FROM predictions") == [("young",)], seconds=30)
+        _until(lambda: _ids(url) == ["young"], seconds=30)

@@ -2,18 +2,20 @@
 
 import asyncio
 import socket
-import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
 from serving.config import read_config
 from serving.log import prediction_log
 from serving.log.prediction_log import PredictionLog
+from serving.log.reader import outcomes_of, read_blocks
+from serving.log.store import Store
 from serving.telemetry.metrics import LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 
-RECORD = ("id", 0.0, "caller", None, 1, b"[" + b"1" * 10_000 + b"]", b"[]", 1.0)
+RECORD = ("id", 0.0, "caller", None, "served", 1, 1.0, b"[" + b"1" * 10_000 + b"]", b"[]")
 
 
 @pytest.fixture
@@ -101,8 +103,8 @@ def test_frames_are_small(channel):
     def take():
         stream = theirs.makefile("rb")
         while head := stream.read(prediction_log.HEAD.size):
-            size, records = prediction_log.HEAD.unpack(head)
-            frames.append((len(stream.read(size)), records))
+            _, about, content, records, *_ = prediction_log.HEAD.unpack(head)
+            frames.append((len(stream.read(about + content)), records))
 
     taking = threading.Thread(target=take, daemon=True)
 
@@ -121,27 +123,31 @@ def test_frames_are_small(channel):
 
 
 def test_refused_record_is_lost_alone(tmp_path):
-    """If the table refuses one record of a frame, the writer keeps all others in order, and counts it."""
+    """If the database refuses one record of a frame, the writer keeps all others in order, and counts it."""
     ours, theirs = socket.socketpair()
     control, handed = socket.socketpair()
     of_the_worker, of_the_writer = (memoryview(bytearray(8 * 16)).cast("d") for _ in range(2))
     socket.send_fds(control, [b"\0"], [theirs.fileno()])
     theirs.close()
     control.close()
+    url = f"sqlite:///{tmp_path}/log.db"
+    with closing(Store(url)) as store:
+        refuse = "BEFORE INSERT ON prediction_blocks WHEN NEW.rows > 2 BEGIN SELECT RAISE(ABORT, 'too many'); END"
+        store.write([(f"CREATE TRIGGER refuse {refuse}", ())])
 
     async def work():
         log = PredictionLog(ours, of_the_worker)
-        for name in ("first", None, "last"):
-            log.predicted((name, *RECORD[1:]), 10_000)
-        for outcome in ("1", "0"):
-            log.told(("first", 0, outcome, 0.0, "caller"))
+        for name, rows in (("first", 1), ("refused", 3), ("last", 2)):
+            log.predicted((name, *RECORD[1:5], rows, *RECORD[6:]), 10_000)
+        for outcome in ("1", None, "0"):
+            log.told(("first", 0, outcome, 0.0, "caller")) if outcome else log.told((None, 0, "1", 0.0, "caller"))
         log.close()
 
     asyncio.run(work())
-    config = read_config({"SLIPWAY_DATABASE_URL": f"sqlite:///{tmp_path}/log.db"}, open=True)
+    config = read_config({"SLIPWAY_DATABASE_URL": url}, open=True)
     prediction_log.Writer(config, "model", "1", handed, of_the_writer).run()
-    with sqlite3.connect(tmp_path / "log.db") as connection:
-        kept = connection.execute("SELECT request_id FROM predictions ORDER BY rowid").fetchall()
-        told = connection.execute("SELECT request_id, outcome FROM outcomes").fetchall()
-    assert kept == [("first",), ("last",)] and told == [("first", "0")]
-    assert (of_the_writer[LOG_WRITTEN], of_the_writer[LOG_LOST], of_the_writer[LOG_QUEUE]) == (4, 1, 0)
+    with closing(Store(url)) as store:
+        kept = [name for block in read_blocks(store, -1, 1) for name in block.request_ids]
+        told = outcomes_of(store, ["first"])
+    assert kept == ["first", "last"] and told == {("first", 0): ("0", 0.0, 2)}
+    assert (of_the_writer[LOG_WRITTEN], of_the_writer[LOG_LOST], of_the_writer[LOG_QUEUE]) == (4, 2, 0)
