@@ -120,7 +120,7 @@ def psi(expected: Sequence[float], actual: Sequence[float], least: float) -> flo
     return float(np.sum((a - e) * np.log(a / e)))
 
 
-def grouped(shares: Sequence[float]) -> np.ndarray:
+def grouped(shares: Sequence[float] | np.ndarray) -> np.ndarray:
     """To which of at most 10 groups of neighbours each bin belongs, (bins,): groups of about the same share of the reference."""
     if len(shares) <= GROUPS:
         return np.arange(len(shares))
