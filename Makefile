@@ -85,7 +85,7 @@ adopt:  ## once: make this copy of the template your project NAME=churn, without
 	@$(if $(wildcard dev/adopt.py),$(PYTHON) -m dev.adopt $(call option,NAME,--name) $(call option,EXAMPLE,--example),echo "nothing to do: this is a project of its own (.github/template-version)")
 
 # --- Your model, stage by stage, through files in build/ --------------------------------------------------------------
-.PHONY: checks validate validate-model train evaluate gate register
+.PHONY: checks validate validate-model train evaluate register
 
 checks: .venv/pipeline.ready  ## write a first project/checks.py from the data; REPLACE=yes over one that is yours
 	@$(PY) -m scripts.draft_checks $(call flag,REPLACE,--replace)
@@ -102,20 +102,20 @@ train: .venv/pipeline.ready  ## fit the model, log it in MLflow -> build/model, 
 evaluate: .venv/pipeline.ready  ## compare with production -> build/evaluation.json, build/report.html
 	@$(PY) evaluate.py $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
-gate: .venv/pipeline.ready  ## turn the verdict into an exit status
-	@$(PY) -m scripts.gate
-
 register: .venv/pipeline.ready  ## make an accepted candidate a version in MLflow -> build/bundle
 	@$(PY) register_model.py
 
 # --- Production -------------------------------------------------------------------------------------------------------
-.PHONY: deploy rollback load key
+.PHONY: deploy rollback monitor load key
 
 deploy: .venv/pipeline.ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
 	@$(PY) -m scripts.deploy --environment "$$ENVIRONMENT" $(call option,VERSION,--version)
 
 rollback: .venv/pipeline.ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(call option,VERSION,--version)
+
+monitor: .venv/pipeline.ready  ## judge production (or ENVIRONMENT=staging) by its prediction log -> build/monitor.json, build/monitor.html
+	@$(PY) -m scripts.monitor $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
 
 load: .venv/pipeline.ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
 	@$(PY) -m scripts.load_test $(call option,ENVIRONMENT,--environment) $(call option,URL,--url) $(call text,ARGS)
@@ -183,13 +183,16 @@ restore-backup: .venv/pipeline.ready  ## bring the newest copy (or BACKUP=name) 
 	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
 
 # --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
-.PHONY: plan all-passed restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert retrain-if-needed pr-report pr-comment
+.PHONY: plan all-passed gate restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert retrain-if-needed pr-report pr-comment
 
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
 	@$(PYTHON) -m scripts.ci.plan
 
 all-passed:  ## turn the results of the jobs before, in NEEDS, into an exit status
 	@$(PYTHON) -m scripts.ci.all_passed
+
+gate: .venv/pipeline.ready  ## turn the verdict into an exit status
+	@$(PY) -m scripts.gate
 
 restore-mlflow: .venv/pipeline.ready  ## fetch the embedded MLflow from the image registry and hold it; READ_ONLY=yes holds nothing
 	@$(PY) -m scripts.ci.restore_mlflow $(call flag,READ_ONLY,--read-only)

@@ -26,7 +26,7 @@ Check = Literal[
     "surprise",
     "limit",
 ]
-Verdict = Literal["ok", "watch", "broken", "falling"]
+Verdict = Literal["ok", "watch", "broken", "falling", "unknown"]  # unknown: there is nothing to judge
 
 
 class WatchedVersion(Struct, frozen=True, kw_only=True):

@@ -40,12 +40,12 @@ class Version(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What to count: of which versions, since when, and how long after a prediction its outcome is in time (seconds)."""
+    """What to count: of which versions, from when to when, and how long after a prediction its outcome is in time (seconds)."""
 
     model: str
     versions: dict[str, Version]
     since: float = 0.0
-    until: float
+    until: float | None = None  # None: now
     label_window: Annotated[float, Meta(gt=0)]
 
 
@@ -141,6 +141,15 @@ class Day(Struct, kw_only=True):
     orphaned: int = 0  # outcomes of that day whose request is not in the log; only where `version` is ""
     rows: Rows | None = None
     outcomes: Outcomes | None = None
+
+
+class Log(Struct, kw_only=True):
+    """What is in a log: requests by model, the times of the first and the last, and its own time now (seconds since 1970)."""
+
+    now: float
+    models: dict[str, int] = msgspec.field(default_factory=dict)
+    first: float | None = None
+    last: float | None = None
 
 
 def plan_of(raw: bytes) -> Plan:

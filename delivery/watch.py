@@ -1,0 +1,33 @@
+"""Production as its prediction log shows it: what is counted where the log is, and what is written back beside it."""
+
+import os
+
+import msgspec
+
+from delivery import log_command, targets
+from pipeline.monitor.plan import Plan
+from pipeline.settings import Settings
+from serving.counts.records import Day, Log
+
+UNREACHABLE = (
+    "{environment} does not serve on this machine, and SLIPWAY_DATABASE_URL is not set: there is no prediction log to read. "
+    "Where the log is in PostgreSQL, give this job its address (docs/monitoring.md)."
+)
+
+
+def lacking(environment: str, settings: Settings) -> str:
+    """Why there is no prediction log that could be read from here, or ""."""
+    if os.environ.get(log_command.VARIABLE):
+        return ""
+    target = targets.choose(settings)
+    if not target.HERE or target.serving(environment, settings) is None:
+        return UNREACHABLE.format(environment=environment)
+    return ""
+
+
+def counts(environment: str, settings: Settings, plan: Plan) -> tuple[Log, list[Day]]:
+    """What is in the log, and its days, counted where it is; raises DeployError when it cannot be read."""
+    given = msgspec.json.encode(plan)
+    printed = targets.choose(settings).on_log(environment, settings, ["serving.counts"], given)
+    first, *lines = printed.splitlines()
+    return msgspec.json.decode(first, type=Log), [msgspec.json.decode(line, type=Day) for line in lines]

@@ -1,0 +1,362 @@
+"""The judgement: daily counts and what the versions were trained on become findings. Pure: no file and no network."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+from msgspec.structs import replace
+
+from pipeline.monitor import columns, performance, streams
+from pipeline.monitor.detector import Alarm, Trace, log_limit, replay
+from pipeline.monitor.findings import (
+    DayRow,
+    Findings,
+    Incident,
+    Limit,
+    OutcomeCounts,
+    Performance,
+    Released,
+    WatchedVersion,
+    verdict,
+)
+from pipeline.monitor.plan import Plan, Trained
+from pipeline.monitor.streams import Before, History, Watched
+from pipeline.settings import Settings
+from serving.counts.records import Day, Log, Outcomes, Version
+
+SHOWN = 90  # days in tables and pictures
+STEADY = 14  # days with rows, after which a day without any is a finding
+TIMES = 10  # a day with so many times fewer or more rows than usual is one too
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A version's history, its streams, and what the detector made of them."""
+
+    number: str
+    version: Version
+    trained: Trained
+    history: History
+    watched: list[Watched]
+    traces: list[Trace]
+    limit: float
+
+
+def judge(
+    settings: Settings,
+    environment: str,
+    plan: Plan,
+    trained: Mapping[str, Trained],
+    gone: Mapping[str, str],
+    log: Log,
+    days: Sequence[Day],
+) -> Findings:
+    """What the daily counts say; `gone` says why a version's bundle could not be had. Only whole days before `log.now` are judged."""
+    last = _day(log.now - 86_400)
+    mature = _day(log.now - 86_400 * (1 + settings.monitor.label_delay_days))
+    histories = _histories(days, last)
+    judged = _replayed(settings, plan, trained, histories, mature)
+    seen = [_watched_version(history, judged, gone) for history in histories]
+    empty = replace(_empty(settings, environment, log.now, _notes(settings, log, histories)), versions=seen)
+    if not judged:
+        return empty
+    current = judged[-1]
+    window = _window(current, settings.monitor.window_days)
+    evidence = _of_labels(current, -1)
+    measured = _performance(settings, current, window, mature)
+    incidents = [one for each in judged for one in _incidents(each, replaced=each is not current, settings=settings)]
+    incidents += _volume(current, settings) + _limits_broken(current, settings, mature)
+    incidents.sort(key=lambda one: (not one.open, one.alarm_day))
+    return replace(
+        empty,
+        verdict=verdict(incidents),
+        daily_metric="accuracy" if current.version.contract.classes else "mae",
+        incidents=incidents,
+        columns=columns.rows(current.number, current.version, current.trained, window, evidence),
+        performance=measured,
+        estimated=performance.estimated([day.rows for day in window if day.rows]),
+        outcomes=_outcome_counts(days, window, current),
+        distributions=columns.distributions(current.version, current.trained, window, evidence),
+        days=[row for each in judged for row in _day_rows(each)][-SHOWN:],
+        releases=[Released(version=each.version, day=each.dates[0]) for each in histories],
+    )
+
+
+def nothing(settings: Settings, environment: str, note: str) -> Findings:
+    """The findings where there is nothing to judge; `note` says why."""
+    return _empty(settings, environment, time.time(), [note])
+
+
+def _empty(settings: Settings, environment: str, now: float, notes: list[str]) -> Findings:
+    return Findings(
+        name=settings.name,
+        environment=environment,
+        time=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        last_day=_day(now - 86_400),
+        verdict="unknown",
+        notes=notes,
+    )
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def _histories(days: Sequence[Day], last: str) -> list[History]:
+    """The history of each version that answered, in the order of their first days; that of the newest reaches to the last day."""
+    numbers = {day.version for day in days if day.version}
+    found = [History.of(number, days, last) for number in numbers]
+    found = sorted((one for one in found if one.dates), key=lambda one: (one.dates[-1], one.dates[0], one.version))
+    return [*found[:-1], *(one.until(last) for one in found[-1:])]
+
+
+def _replayed(
+    settings: Settings, plan: Plan, trained: Mapping[str, Trained], histories: Sequence[History], mature: str
+) -> list[Judged]:
+    """Every version that can be judged, oldest first. How alike the rows of a day are is handed from one to the next."""
+    found: list[Judged] = []
+    before: Before = {}
+    for history in histories:
+        if history.version not in trained:
+            continue
+        version = plan.versions[history.version]
+        watched = streams.streams(settings, version, trained[history.version], history, mature, before)
+        limit = log_limit(len(watched), settings.monitor.false_alarms_per_year)
+        traces = replay([one.stream for one in watched], limit, settings.monitor.min_rows)
+        before = before | {one.key: trace.likeness for one, trace in zip(watched, traces, strict=True)}
+        found.append(Judged(history.version, version, trained[history.version], history, watched, traces, limit))
+    return found
+
+
+def _watched_version(history: History, judged: Sequence[Judged], gone: Mapping[str, str]) -> WatchedVersion:
+    known = any(each.number == history.version for each in judged)
+    return WatchedVersion(
+        version=history.version,
+        first_day=history.dates[0],
+        last_day=history.dates[-1],
+        rows=sum(day.rows for day in history.rows()),
+        judged=known,
+        why_not="" if known else gone.get(history.version, "its bundle is not among those of the newest versions"),
+    )
+
+
+def _window(current: Judged, days: int) -> list[Day]:
+    """The last days of the version that serves."""
+    return [day for day in current.history.days[-days:] if day]
+
+
+# --- incidents ---
+
+
+def _incidents(judged: Judged, replaced: bool, settings: Settings) -> list[Incident]:
+    found = []
+    for watched, trace in zip(judged.watched, judged.traces, strict=True):
+        for alarm in trace.alarms:
+            found.append(_incident(judged, watched, trace, alarm, replaced))
+    return found
+
+
+def _incident(judged: Judged, watched: Watched, trace: Trace, alarm: Alarm, replaced: bool) -> Incident:
+    dates, cells = judged.history.dates, watched.stream.cells
+    end = len(dates) - 1 if alarm.closed is None else alarm.closed
+    counts = watched.stream.table[alarm.since : end + 1].sum(axis=0)
+    hits, rows = float(counts @ cells.pick[alarm.cell]), float(counts @ cells.among[alarm.cell])
+    cell, before, now = cells.names[alarm.cell], float(cells.share[alarm.cell]), hits / max(rows, 1)
+    unit = watched.unit.format(cell=_worded(cell))
+    closed = dates[alarm.closed] if alarm.closed is not None else (dates[-1] if replaced else None)
+    return Incident(
+        kind=watched.kind,
+        check=watched.check,
+        version=judged.number,
+        column=watched.column or (watched.label if watched.kind == "prediction_drift" else None),
+        since=dates[alarm.since],
+        alarm_day=dates[alarm.day],
+        open=closed is None,
+        closed_day=closed,
+        evidence=round(float(trace.evidence[end]) / judged.limit, 3),
+        before=round(before, 6),
+        now=round(now, 6),
+        unit=unit,
+        rows=int(rows),
+        words=f"{unit}: {before:.1%} at release, {now:.1%} since {dates[alarm.since]} ({int(rows):,} rows)",
+    )
+
+
+def _worded(cell: str) -> str:
+    """A cell's name within a sentence."""
+    return cell if cell.startswith(("below", "at least")) else {"others": "none of the listed values"}.get(cell, cell)
+
+
+def _volume(current: Judged, settings: Settings) -> list[Incident]:
+    """A day with far fewer or far more rows than the days before it; needs STEADY days, none of them too small to be judged."""
+    rows = [day.rows for day in current.history.rows()]
+    found: list[Incident] = []
+    since = None
+    for place in range(STEADY, len(rows)):
+        usual = rows[max(0, place - 2 * STEADY) : place] if since is None else rows[max(0, since - 2 * STEADY) : since]
+        median = float(np.median(usual))
+        if min(usual) < settings.monitor.min_rows and since is None:
+            continue
+        odd = rows[place] * TIMES < median or rows[place] > median * TIMES
+        if odd and since is None:
+            since = place
+            found.append(_volume_incident(current, place, median, rows[place]))
+        elif not odd and since is not None:
+            found[-1] = _closed(found[-1], current.history.dates[place])
+            since = None
+    return found
+
+
+def _volume_incident(current: Judged, place: int, usual: float, rows: int) -> Incident:
+    day = current.history.dates[place]
+    return Incident(
+        kind="data_broken",
+        check="volume",
+        version=current.number,
+        since=day,
+        alarm_day=day,
+        open=True,
+        evidence=1.0,
+        before=usual,
+        now=float(rows),
+        unit="rows a day",
+        rows=rows,
+        words=f"rows a day: {usual:,.0f} usually, {rows:,} on {day}",
+    )
+
+
+def _closed(incident: Incident, day: str) -> Incident:
+    return replace(incident, open=False, closed_day=day)
+
+
+def _limits_broken(current: Judged, settings: Settings, mature: str) -> list[Incident]:
+    """A limit that the metric of the last days is beyond with its whole interval, since the first day on which it was."""
+    history, days = current.history, settings.monitor.window_days
+    found: list[Incident] = []
+    outcomes = history.outcomes(mature)
+    open_since: dict[str, int] = {}
+    for place in range(len(outcomes)):
+        window = performance.total(outcomes[max(0, place + 1 - days) : place + 1])
+        if not outcomes[place].rows or window.rows < settings.monitor.min_outcomes:
+            continue
+        metrics = performance.measured(current.version, window, {})
+        for limit in performance.limits(settings.monitor.limits, metrics, window.rows, settings.monitor.min_outcomes):
+            metric = next((one for one in metrics if one.name == limit.metric), None)
+            if metric is None:
+                continue
+            edge = metric.high if metric.higher_is_better else metric.low
+            sure = limit.broken and edge is not None and (edge < limit.limit) == metric.higher_is_better
+            number = open_since.get(limit.metric)
+            if sure and number is None:
+                open_since[limit.metric] = len(found)
+                found.append(_limit_incident(current, history.dates[place], limit))
+            elif number is not None and not limit.broken:
+                found[number] = _closed(found[number], history.dates[place])
+                del open_since[limit.metric]
+    return found
+
+
+def _limit_incident(current: Judged, day: str, limit: Limit) -> Incident:
+    return Incident(
+        kind="performance",
+        check="limit",
+        version=current.number,
+        since=day,
+        alarm_day=day,
+        open=True,
+        evidence=1.0,
+        before=limit.limit,
+        now=limit.value,
+        unit=limit.metric,
+        rows=limit.rows,
+        words=f"{limit.metric}: {limit.value:.4g} on {limit.rows:,} outcomes up to {day}, the limit is {limit.limit:g}",
+    )
+
+
+# --- figures ---
+
+
+def _performance(settings: Settings, current: Judged, window: Sequence[Day], mature: str) -> Performance:
+    outcomes = [day.outcomes for day in window if day.outcomes]
+    whole = performance.total(outcomes)
+    metrics = performance.measured(current.version, whole, current.trained.reference.get("metrics", {}))
+    old_enough = [day for day in window if day.day <= mature and day.rows]
+    asked = sum(day.rows.rows for day in old_enough if day.rows)
+    known = sum(day.outcomes.rows for day in old_enough if day.outcomes)
+    everything = [one for one in current.history.outcomes() if one.rows]
+    return Performance(
+        metrics=metrics,
+        coverage=known / asked if asked else None,
+        delay_seconds=performance.delays(whole),
+        limits=performance.limits(settings.monitor.limits, metrics, whole.rows, settings.monitor.min_outcomes),
+        slices=performance.slices(whole),
+        t_test=performance.t_test(everything, current.trained.reference),
+    )
+
+
+def _outcome_counts(days: Sequence[Day], window: Sequence[Day], current: Judged) -> OutcomeCounts:
+    whole: Outcomes = performance.total([day.outcomes for day in window if day.outcomes])
+    first = window[0].day if window else ""
+    orphaned = sum(day.orphaned for day in days if not day.version and day.day >= first)
+    return OutcomeCounts(
+        matched=whole.rows, late=whole.late, repeated=whole.repeated, orphaned=orphaned, unknown=whole.unknown
+    )
+
+
+def _of_labels(judged: Judged, place: int) -> dict[str, float]:
+    """The evidence of each label on a day, as a share of the limit."""
+    found: dict[str, float] = {}
+    for watched, trace in zip(judged.watched, judged.traces, strict=True):
+        if len(trace.evidence):
+            found[watched.label] = max(found.get(watched.label, 0.0), float(trace.evidence[place]) / judged.limit)
+    return {label: round(value, 4) for label, value in found.items()}
+
+
+def _day_rows(judged: Judged) -> list[DayRow]:
+    found = []
+    for place, (name, day) in enumerate(zip(judged.history.dates, judged.history.days, strict=True)):
+        if place < len(judged.history.dates) - SHOWN:
+            continue
+        asked, told = (day.rows if day else None), (day.outcomes if day else None)
+        rows = asked.rows if asked else 0
+        found.append(
+            DayRow(
+                day=name,
+                version=judged.number,
+                rows=rows,
+                evidence=_of_labels(judged, place),
+                missing={
+                    label: round(column.missing / rows, 6)
+                    for label, column in (asked.features if asked else {}).items()
+                    if rows
+                },
+                refused=sum(day.refused.values()) if day else 0,
+                labelled=told.rows if told else 0,
+                measured=_measured(told, bool(judged.version.contract.classes)),
+                estimated=round(asked.expected_correct / rows, 6) if asked and asked.labels and rows else None,
+            )
+        )
+    return found
+
+
+def _measured(told: Outcomes | None, classifies: bool) -> float | None:
+    if told is None or not told.rows:
+        return None
+    return round(1 - told.wrong / told.rows if classifies else told.loss_sum / told.rows, 6)
+
+
+def _notes(settings: Settings, log: Log, histories: Sequence[History]) -> list[str]:
+    """What people should know of what could not be judged."""
+    if not log.models:
+        return ["The prediction log is empty: nothing was asked yet."]
+    if settings.name not in log.models:
+        others = ", ".join(sorted(log.models))
+        return [f"The prediction log has no request to {settings.name}, only to {others}."]
+    if not histories:
+        return ["No day is over yet on which callers asked: days are judged when they are over (UTC)."]
+    newest = date.fromisoformat(histories[-1].dates[0])
+    if newest > date.fromisoformat(_day(log.now)) - timedelta(days=28):
+        return ["How much this data varies from day to day is known after 28 days; until then alarms come later."]
+    return []

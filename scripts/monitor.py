@@ -1,0 +1,74 @@
+"""Judge production, day by day, by its prediction log: broken data, drift, performance.
+
+    make monitor                                  # of production
+    make monitor ENVIRONMENT=staging
+    python -m scripts.monitor --json
+
+Writes build/monitor.json, .md and .html, a run in the MLflow experiment NAME-monitoring, and what the service shows Prometheus.
+Exit status 0 whatever it finds: build/monitor.json has the verdict. Running it twice changes nothing.
+"""
+
+import argparse
+import sys
+
+from delivery import targets, watch
+from pipeline.artifacts import BUILD
+from pipeline.ci import outputs
+from pipeline.errors import edge
+from pipeline.monitor import findings
+from pipeline.monitor.judge import judge, nothing
+from pipeline.monitor.plan import plan
+from pipeline.monitor.production import trained_versions
+from pipeline.registry import versions
+from pipeline.registry.embedded import sync
+from pipeline.settings import Settings, load_settings
+
+WORDS = {
+    "ok": "nothing is wrong",
+    "watch": "something drifts",
+    "broken": "the data is broken",
+    "falling": "the performance falls",
+    "unknown": "nothing to judge",
+}
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Count, judge, and leave the findings where people and programs look."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--environment", type=targets.environment, default="production")
+    parser.add_argument("--json", action="store_true", help="print build/monitor.json instead of a summary")
+    options = parser.parse_args(argv)
+    (BUILD / findings.NAME).unlink(missing_ok=True)  # an older one must not speak for this run, should it fail
+    settings = load_settings()
+    found = watched(settings, options.environment)
+    findings.write(BUILD / findings.NAME, found)
+    outputs.output(verdict=found.verdict)
+    if options.json:
+        print((BUILD / findings.NAME).read_text(encoding="utf-8"), end="")
+        return
+    show(found)
+
+
+def show(found: findings.Findings) -> None:
+    """Print the verdict, what is wrong, and what could not be judged."""
+    print(f"{found.environment}: {WORDS[found.verdict]}, judged up to {found.last_day}")
+    for incident in found.open_incidents():
+        print(f"  since {incident.since}, version {incident.version}: {incident.words}")
+    for note in found.notes:
+        print(f"  {note}")
+
+
+def watched(settings: Settings, environment: str) -> findings.Findings:
+    """What is found in an environment; nothing, with a note that says why, where there is no log to be read."""
+    if note := watch.lacking(environment, settings):
+        return nothing(settings, environment, note)
+    sync.refuse_unknown()
+    trained, gone = trained_versions(versions.connect(settings), settings)
+    what = plan(settings, trained)
+    log, days = watch.counts(environment, settings, what)
+    return judge(settings, environment, what, trained, gone, log, days)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

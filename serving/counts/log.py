@@ -1,0 +1,117 @@
+"""Count those days of the prediction log that have changed since they were counted."""
+
+import time
+from collections.abc import Callable
+
+from serving.counts import table
+from serving.counts.day import OutcomeCounter, Requested, RowCounter, Told
+from serving.counts.records import Day, Plan, Version
+from serving.counts.table import DAY, Found, Key, date
+from serving.log.blocks import Block
+from serving.log.reader import outcomes_of, read_blocks
+from serving.log.store import Store
+
+MOST_IDS = 2_000_000  # requests with outcomes of a day that are kept in mind, to notice one that was logged twice
+QUIET = 2.0  # seconds between two lines of progress
+
+
+def count_log(store: Store, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Bring the table `daily_counts` up to date, a day at a time; `tell` hears how far it is. Raises StoreError."""
+    table.make(store)
+    work = outstanding(store, plan)
+    matched: dict[int, int] = {}
+    due = time.monotonic() + QUIET
+    for number, day in enumerate(sorted({day for day, _ in work})):
+        found = {version: found for (each, version), found in work.items() if each == day}
+        counts = count_day(store, plan, day, found, matched)
+        table.write(store, plan, {(day, version): (found[version], record) for version, record in counts.items()})
+        if time.monotonic() > due:
+            tell(f"{date(day)} is counted, {len({day for day, _ in work}) - number - 1} days to go")
+            due = time.monotonic() + QUIET
+    note_orphans(store, plan, matched)
+
+
+def outstanding(store: Store, plan: Plan) -> dict[Key, Found]:
+    """The days and versions that must be counted, or counted again."""
+    arrived, before = table.arrived(store, plan), table.counted(store, plan)
+    window = int(plan.label_window // DAY) + 2
+    work = {}
+    logged = table.logged(store, plan)
+    oldest = min((day for day, _ in logged), default=0)
+    for (day, version), found in logged.items():
+        came = [arrived[later] for later in range(day, day + window) if later in arrived]
+        mark = f"{found.mark} {came} {table.digest(plan.versions.get(version))}"
+        known = before.get((day, version))
+        # Retention deletes the oldest rows: what is left of that day is less than was counted.
+        shrunk = known is not None and day == oldest and found.requests < known.requests
+        if not shrunk and (known is None or known.mark != mark):
+            work[day, version] = Found(found.requests, mark)
+    return work
+
+
+def count_day(
+    store: Store, plan: Plan, day: int, versions: dict[str, Found], matched: dict[int, int]
+) -> dict[str, Day]:
+    """The counts of one day, for these versions; `matched` gets the outcomes that found their request, by the day on which they came."""
+    begin, end = day * DAY, (day + 1) * DAY
+    counters = {version: _Counters(plan.versions.get(version), plan.label_window) for version in versions}
+    records = {version: Day(day=date(day), version=version) for version in versions}
+    told_of: set[int] = set()
+    for block in read_blocks(store, begin, end):
+        if block.model != plan.model or block.model_version not in counters:
+            continue
+        record, counter = records[block.model_version], counters[block.model_version]
+        served = [place for place, at in enumerate(block.times) if begin <= at < end]
+        record.requests += len(served)
+        served = [place for place in served if block.roles[place] == "served"]
+        outcomes = outcomes_of(store, [block.request_ids[place] for place in served])
+        told: dict[str, list[tuple[int, str, float, int]]] = {}
+        for (request_id, row), (outcome, at, sent) in outcomes.items():
+            told.setdefault(request_id, []).append((row, outcome, at, sent))
+        record.tests = record.requests - counter.add(block, served, told, told_of, matched)
+    for version, counter in counters.items():
+        if counter.rows and counter.outcomes:
+            records[version].rows, records[version].outcomes = counter.rows.result(), counter.outcomes.result()
+    return records
+
+
+class _Counters:
+    """The two counters of a version, or none for a version that the plan lacks."""
+
+    def __init__(self, version: Version | None, window: float):
+        self.rows = RowCounter(version) if version else None
+        self.outcomes = OutcomeCounter(version, window) if version else None
+        self._served = 0
+
+    def add(self, block: Block, places: list[int], told: dict, told_of: set[int], matched: dict[int, int]) -> int:
+        """Count these requests of a block; return how many callers' requests there were so far."""
+        self._served += len(places)
+        for place in places:
+            request_id = block.request_ids[place]
+            request = Requested(
+                request_id, block.callers[place], block.rows[place], block.features[place], block.answers[place]
+            )
+            if self.rows:
+                self.rows.add(request)
+            if not (given := told.get(request_id)) or (known := hash(request_id)) in told_of:
+                continue  # of two requests with one id, the outcomes are those of the first
+            if len(told_of) < MOST_IDS:
+                told_of.add(known)
+            for _, _, at, _ in given:
+                matched[int(at // DAY)] = matched.get(int(at // DAY), 0) + 1
+            if self.outcomes:
+                asked = block.times[place]
+                self.outcomes.add(request, [Told(row, outcome, at - asked, sent) for row, outcome, at, sent in given])
+        return self._served
+
+
+def note_orphans(store: Store, plan: Plan, matched: dict[int, int]) -> None:
+    """Keep how many outcomes of each day found no request."""
+    known = table.counted(store, plan)
+    counts = {}
+    for day, came in table.arrived(store, plan).items():
+        # If a day's outcomes have changed, so have the marks of all days to which they may belong: `matched` has them all.
+        if (day, "") not in known or known[day, ""].mark != str(came):
+            orphaned = max(came[0] - matched.get(day, 0), 0)
+            counts[day, ""] = Found(0, str(came)), Day(day=date(day), version="", orphaned=orphaned)
+    table.write(store, plan, counts)
