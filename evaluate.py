@@ -25,6 +25,7 @@ from pipeline.comparison.production import Production, in_production
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import StageError, edge
 from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report
+from pipeline.evaluation.figures import to_png
 from pipeline.evaluation.measures import Measures, baseline, distinct, of_baseline, position_of_positive, to_measure
 from pipeline.evaluation.record import (
     Candidate,
@@ -351,7 +352,7 @@ def draw(
     )  # fmt: skip
     if evaluation.comparison:
         figures["comparison"] = plots.comparison(evaluation)
-    pictures = {name: plots.to_png(figure) for name, figure in figures.items()}
+    pictures = {name: to_png(figure) for name, figure in figures.items()}
     folder = BUILD / ".plots"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

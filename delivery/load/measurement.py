@@ -298,7 +298,7 @@ def _detail(answer: Response) -> str:
 def _draw(measured: Measured, summary: dict[str, Any], path: Path) -> str:
     """Write the picture and note where it is; why it cannot be written, or ""."""
     from delivery.load.picture import latency_over_time
-    from pipeline.evaluation.plots import save_png
+    from pipeline.evaluation.figures import save_png
 
     title = f"{summary['name']} version {summary['version']}: {_how(summary)}"
     try:

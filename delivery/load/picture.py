@@ -7,14 +7,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from delivery.load.latencies import SLOTS, Latencies, edges, quantile
-from pipeline.evaluation.plots import CANDIDATE, DPI, PRODUCTION, QUIET, STYLE
+from pipeline.evaluation.figures import BLUE, DPI, QUIET, STYLE, VERMILION
 from pipeline.evaluation.wording import number, places
 
 ENOUGH = 50  # requests in a part of the time, so that its p95 means something
 SHARES = {
-    "median": (0.5, CANDIDATE, "-", "o"),
+    "median": (0.5, BLUE, "-", "o"),
     "p95": (0.95, "#009E73", "--", "s"),
-    "p99": (0.99, PRODUCTION, ":", "^"),
+    "p99": (0.99, VERMILION, ":", "^"),
 }
 BARS = 9  # buckets that are drawn as one bar, which then is 9 % wide
 
@@ -52,7 +52,7 @@ def _how_often(axes, counts: np.ndarray, latencies: Latencies) -> None:
     first, last = seen[0] // BARS * BARS, (seen[-1] // BARS + 1) * BARS
     grouped = np.pad(counts, (0, BARS))[first:last].reshape(-1, BARS).sum(axis=1)
     border = 1000 * np.append(edges(), edges()[-1] * 1.01 ** np.arange(1, BARS + 1))[first : last + 1 : BARS]
-    axes.stairs(grouped / grouped.sum(), border, fill=True, color=CANDIDATE, alpha=0.35)
+    axes.stairs(grouped / grouped.sum(), border, fill=True, color=BLUE, alpha=0.35)
     for name, (share, colour, dash, _) in SHARES.items():
         value = 1000 * min(quantile(counts, share), latencies.longest)
         axes.axvline(value, color=colour, linestyle=dash, linewidth=1.6, label=f"{name} {_short(value)} ms")

@@ -1,7 +1,7 @@
 """What an evaluation found, in sections of sentences and tables: the same for every page that shows it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.evaluation.record import BestSoFar, Compared, Evaluation, LimitRow, MetricRow, SliceRow
 from pipeline.evaluation.wording import Mark, change, clean, in_words, known, number, places, setting, signed
@@ -36,12 +36,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with sentences and perhaps a table."""
+    """A heading with sentences and perhaps a table; `plots` names those that stand here."""
 
     heading: str
     sentences: Sequence[str] = ()
     table: Table | None = None
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
+    plots: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -1,58 +1,27 @@
 """Figures of a model on the hold-out, alone or beside production; every function returns a matplotlib Figure.
 
 Shapes as in pipeline/evaluation/metrics.py: y_true (n,) class positions or values, predictions (n, k) probabilities or (n,)
-values. Nothing here keeps state: figures are made without pyplot, and the same data gives the same PNG bytes.
+values. pipeline/evaluation/figures.py makes a PNG of a figure.
 """
 
-import functools
-import io
-import os
-import tempfile
-import unicodedata
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
 import sklearn.metrics
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
+from pipeline.evaluation.figures import BLUE, DPI, QUIET, VERMILION, layout, panels_of, plain, styled
 from pipeline.evaluation.record import Compared, Evaluation, MetricRow
 from pipeline.evaluation.wording import change, gain, in_words, number, places, signed
 
-# Okabe and Ito's colours keep apart for colour-blind readers; dashes and markers say the same a second time.
-CANDIDATE, PRODUCTION, QUIET = "#0072B2", "#D55E00", "#6B7280"
+CANDIDATE, PRODUCTION = BLUE, VERMILION
 CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CLASS_DASHES = ("-", "--", ":", "-.")
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#9CA3AF",
-    "axes.labelcolor": "#374151",
-    "axes.axisbelow": True,
-    "xtick.color": "#4B5563",
-    "ytick.color": "#4B5563",
-    "grid.color": "#E5E7EB",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.titlesize": 12,
-    "figure.titleweight": "bold",
-    "savefig.facecolor": "white",
-}
-DPI = 110
 MOST_CLASSES = 8  # lines in one panel that an eye can still follow
 MOST_SLICES = 24  # rows of a forest plot that fit a screen
 MOST_POINTS = 4000  # beyond this a scatter is a blot, and a curve gains nothing
@@ -91,63 +60,18 @@ def figures_for(
     return figures
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes: neither date nor software is in them."""
-    buffer = io.BytesIO()
-    with _style(), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the report's tables carry it in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        # Laid out once: the engine would move things a little each time, and the bytes with them.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        # Straight to the canvas: figure.savefig() would draw everything once more, only to measure it.
-        figure.set(dpi=DPI, facecolor=matplotlib.rcParams["savefig.facecolor"])
-        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(to_png(figure))
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _style():
-    """This module's style, whatever a matplotlibrc on this machine says."""
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE})
-
-
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in this module's style."""
-
-    @functools.wraps(draw)
-    def styled(*args, **kwargs) -> Figure:
-        with _style():
-            return draw(*args, **kwargs)
-
-    return styled
-
-
 # --- classification -----------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def confusion_matrix(
     y_true: np.ndarray, candidate: np.ndarray, classes: Sequence[str], production: np.ndarray | None = None
 ) -> Figure:
     """Rows of the hold-out by actual and predicted class; a cell's shade is its share of the actual class."""
     k, models = len(classes), _models(candidate, production)
     side = min(max(3.4, 0.62 * k + 1.6), 9)
-    figure, panels = _figure("Confusion matrix", side * len(models) + 0.6, side + 0.4, len(models))
-    names, few, step = [_plain(each, 18) for each in classes], k <= 3, -(-k // 25)
+    figure, panels = panels_of("Confusion matrix", side * len(models) + 0.6, side + 0.4, len(models))
+    names, few, step = [plain(each, 18) for each in classes], k <= 3, -(-k // 25)
     for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
         counts = sklearn.metrics.confusion_matrix(y_true, y_pred.argmax(axis=1), labels=range(k))
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -168,7 +92,7 @@ def confusion_matrix(
     return figure
 
 
-@_styled
+@styled
 def roc(
     y_true: np.ndarray,
     candidate: np.ndarray,
@@ -190,7 +114,7 @@ def roc(
     return figure
 
 
-@_styled
+@styled
 def precision_recall(
     y_true: np.ndarray,
     candidate: np.ndarray,
@@ -218,19 +142,19 @@ def _curves(
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
     """Binary: a line per model in one panel. Else: a panel per model with a line per class."""
     if positive is not None:
-        figure, panels = _figure(f"{title} of class {_plain(classes[positive])}", 5, 4.9, 1)
+        figure, panels = panels_of(f"{title} of class {plain(classes[positive])}", 5, 4.9, 1)
         for name, y_pred in models.items():
             _curve(panels[0], name, curve, y_true == positive, y_pred[:, positive], _line(name))
     else:
         frequent = np.argsort(-np.bincount(y_true, minlength=len(classes)), kind="stable")[:MOST_CLASSES]
         some = f", the {MOST_CLASSES} most frequent of {len(classes)}" if len(classes) > MOST_CLASSES else ""
         whole = f"{title}: each class against the rest{some}"
-        figure, panels = _figure(whole, 4.6 * len(models) + 0.4, 4.9, len(models))
+        figure, panels = panels_of(whole, 4.6 * len(models) + 0.4, 4.9, len(models))
         for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
             for order, position in enumerate(sorted(frequent)):
                 dashes = CLASS_DASHES[order % len(CLASS_DASHES)]
                 line = {"color": CLASS_COLOURS[order % len(CLASS_COLOURS)], "linestyle": dashes}
-                label = _plain(classes[position], 20)
+                label = plain(classes[position], 20)
                 _curve(axes, label, curve, y_true == position, y_pred[:, position], line)
             axes.set_title(name)
     for axes in panels:
@@ -251,7 +175,7 @@ def _curve(axes: Axes, label: str, curve: Callable, hit: np.ndarray, score: np.n
     line.set(data=(x[keep], height[keep]), label=f"{label}: {area}", linewidth=1.8, **style)
 
 
-@_styled
+@styled
 def calibration(
     y_true: np.ndarray,
     candidate: np.ndarray,
@@ -263,8 +187,8 @@ def calibration(
 
     Binary: of the positive class. Else: of the class that is predicted.
     """
-    subject = "the predicted class" if positive is None else f"class {_plain(classes[positive])}"
-    figure = Figure(figsize=(5, 5.4), dpi=DPI, layout=_layout())
+    subject = "the predicted class" if positive is None else f"class {plain(classes[positive])}"
+    figure = Figure(figsize=(5, 5.4), dpi=DPI, layout=layout())
     figure.suptitle(f"Calibration of {subject}", x=0.02, ha="left")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     above.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)))
@@ -288,14 +212,14 @@ def calibration(
 # --- regression ---------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def predicted_against_actual(y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: what was predicted over what it was; on the line the two are equal."""
     logarithmic = skewed(y_true)
     models, edge = (
         _positive(_models(candidate, production), y_true) if logarithmic else (_models(candidate, production), {})
     )
-    figure, panels = _figure("Predicted against actual value", 4.6 * len(models) + 0.4, 4.9, len(models))
+    figure, panels = panels_of("Predicted against actual value", 4.6 * len(models) + 0.4, 4.9, len(models))
     everything = np.concatenate([y_true, *models.values()])
     low, high = everything.min(), everything.max()
     low, high = np.exp(_padded(np.log(low), np.log(high))) if logarithmic else _padded(low, high)
@@ -307,7 +231,7 @@ def predicted_against_actual(y_true: np.ndarray, candidate: np.ndarray, producti
     return figure
 
 
-@_styled
+@styled
 def residuals(y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray | None = None) -> Figure:
     """A point per row: the error over what was predicted; a pattern is what the model did not learn."""
     logarithmic = skewed(y_true)
@@ -315,7 +239,7 @@ def residuals(y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray 
         _positive(_models(candidate, production), y_true) if logarithmic else (_models(candidate, production), {})
     )
     title = "Residuals as ratios" if logarithmic else "Residuals"
-    figure, panels = _figure(title, 4.6 * len(models) + 0.4, 4.2, len(models), sharex=True, sharey=True)
+    figure, panels = panels_of(title, 4.6 * len(models) + 0.4, 4.2, len(models), sharex=True, sharey=True)
     for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
         _scatter(
             axes, name, y_pred, y_true / y_pred if logarithmic else y_true - y_pred, logarithmic, edge.get(name, 0)
@@ -365,13 +289,13 @@ def _scatter(axes: Axes, name: str, x: np.ndarray, y: np.ndarray, logarithmic: b
 # --- any task -----------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def feature_importance(importance: Mapping[str, float], score: str = "score") -> Figure:
     """The 20 most important columns; `score` says in what the loss by shuffling a column is measured."""
     ranked = sorted(importance.items(), key=lambda item: -item[1])[:20]
-    names, values = [_plain(name, 34) for name, _ in ranked], np.array([value for _, value in ranked])
+    names, values = [plain(name, 34) for name, _ in ranked], np.array([value for _, value in ranked])
     some = f", {len(ranked)} of {len(importance)} columns" if len(ranked) < len(importance) else ""
-    figure, (axes,) = _figure(f"Feature importance{some}", 5.2, 0.27 * len(ranked) + 1.5, 1)
+    figure, (axes,) = panels_of(f"Feature importance{some}", 5.2, 0.27 * len(ranked) + 1.5, 1)
     colours = [CANDIDATE if value > 0 else QUIET for value in values]
     axes.barh(range(len(ranked)), values, color=colours, height=0.7)
     digits = places(*values)
@@ -413,7 +337,7 @@ class _Gain:
         return max(abs(each) for each in (self.estimate, self.lower, self.upper, margin) if each is not None) or 1.0
 
 
-@_styled
+@styled
 def comparison(evaluation: Evaluation) -> Figure:
     """What the candidate gains on production, with its interval: per metric, and per slice by the gate's.
 
@@ -423,13 +347,13 @@ def comparison(evaluation: Evaluation) -> Figure:
     defined = [row for row in evaluation.metrics if row.difference is not None]
     metrics = [_Gain.of(row, in_words(row.metric), row.higher_is_better) for row in defined]
     slices = [
-        _Gain.of(row, f"{_plain(row.slice, 38)}, {row.rows:,} rows", evaluation.higher_is_better, row.judged)
+        _Gain.of(row, f"{plain(row.slice, 38)}, {row.rows:,} rows", evaluation.higher_is_better, row.judged)
         for row in evaluation.slices
         if row.difference is not None
     ]
     shown = sorted(sorted(slices, key=lambda row: row.estimate)[:MOST_SLICES], key=slices.index)
     heights = [len(metrics) + 1.5] + ([len(shown) + 1.5] if shown else [])
-    figure = Figure(figsize=(8.2, 0.34 * sum(heights) + 0.9), dpi=DPI, layout=_layout())
+    figure = Figure(figsize=(8.2, 0.34 * sum(heights) + 0.9), dpi=DPI, layout=layout())
     figure.suptitle("What the candidate gains on production", x=0.01, ha="left")
     panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     _metrics_panel(panels[0], evaluation, defined, metrics)
@@ -499,24 +423,6 @@ def _models(candidate: np.ndarray, production: np.ndarray | None) -> dict[str, n
 def _line(name: str) -> dict[str, str]:
     """Colour and dash of a model, the same in every figure."""
     return {"color": CANDIDATE, "linestyle": "-"} if name == "candidate" else {"color": PRODUCTION, "linestyle": "--"}
-
-
-def _figure(title: str, width: float, height: float, panels: int, **options) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=_layout())
-    figure.suptitle(title, x=0.02, ha="left")
-    return figure, list(figure.subplots(1, panels, squeeze=False, **options)[0])
-
-
-def _layout() -> ConstrainedLayoutEngine:
-    """Room for everything that is written, and air at the edges (inches)."""
-    return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
-
-
-def _plain(name: str, most: int = 30) -> str:
-    """A name as it stands, on one line and not too long; "$" must not start a formula."""
-    line = "".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in str(name)).strip() or "(empty)"
-    short = line if len(line) <= most else f"{line[: most * 2 // 3]}…{line[len(line) + 1 - most // 3 :]}"
-    return short.replace("$", r"\$")
 
 
 def _thinned(count: int) -> np.ndarray:

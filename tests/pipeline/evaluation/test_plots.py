@@ -9,13 +9,13 @@ import pytest
 import sklearn.metrics
 from evaluations import SOURCES, evaluation, held
 
-from pipeline.evaluation import metrics, plots, record
+from pipeline.evaluation import figures, metrics, plots, record
 
 CLASSIFICATION = {"confusion_matrix", "roc", "precision_recall", "calibration", "feature_importance"}
 REGRESSION = {"predicted_against_actual", "residuals", "feature_importance"}
 
 
-def figures(task, production=True):
+def drawn(task, production=True):
     data = held(task)
     return plots.figures_for(
         task, data.classes, data.positive, data.y, data.good, data.bad if production else None, data.importance
@@ -42,16 +42,16 @@ def legend(axes):
 @pytest.mark.parametrize("task", list(SOURCES))
 def test_every_task_has_its_figures(task, production):
     """Each task gets its own set of figures, all of them PNG, with production or without."""
-    drawn = figures(task, production)
-    assert set(drawn) == (REGRESSION if task == "regression" else CLASSIFICATION)
-    for figure in drawn.values():
-        assert plots.to_png(figure).startswith(b"\x89PNG\r\n")
+    found = drawn(task, production)
+    assert set(found) == (REGRESSION if task == "regression" else CLASSIFICATION)
+    for figure in found.values():
+        assert figures.to_png(figure).startswith(b"\x89PNG\r\n")
 
 
 @pytest.mark.parametrize("task", list(SOURCES))
 def test_axes_are_labelled_and_titles_are_words(task):
     """Every axis says what it measures, and every figure has a title without underscores."""
-    for figure in figures(task).values():
+    for figure in drawn(task).values():
         title = figure.get_suptitle()
         assert title and "_" not in title
         for place, axes in enumerate(figure.axes):
@@ -61,13 +61,13 @@ def test_axes_are_labelled_and_titles_are_words(task):
 
 def test_candidate_and_production_look_the_same_in_every_figure():
     """A model keeps its colour and dash from figure to figure, and the two differ in both."""
-    drawn = figures("binary")
+    found = drawn("binary")
     for name in ("roc", "precision_recall", "calibration"):
-        lines = {line.get_label().split(":")[0]: line for line in drawn[name].axes[0].lines}
+        lines = {line.get_label().split(":")[0]: line for line in found[name].axes[0].lines}
         assert lines["candidate"].get_color() == plots.CANDIDATE
         assert lines["production"].get_color() == plots.PRODUCTION
         assert lines["candidate"].get_linestyle() != lines["production"].get_linestyle()
-    left, right = figures("regression")["residuals"].axes
+    left, right = drawn("regression")["residuals"].axes
     candidate, production = (axes.collections[0].get_facecolor()[0][:3] for axes in (left, right))
     assert matplotlib.colors.to_hex(candidate) == plots.CANDIDATE.lower()
     assert matplotlib.colors.to_hex(production) == plots.PRODUCTION.lower()
@@ -79,21 +79,21 @@ def test_candidate_and_production_look_the_same_in_every_figure():
 def test_same_data_gives_the_same_bytes_whatever_the_machine_is_set_to():
     """Two drawings of the same data are equal byte for byte, though a matplotlibrc changes fonts and lines."""
     data = held("binary")
-    first = plots.to_png(plots.roc(data.y, data.good, data.classes, 0, data.bad))
+    first = figures.to_png(plots.roc(data.y, data.good, data.classes, 0, data.bad))
     with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 20, "axes.facecolor": "yellow", "savefig.dpi": 30}):
-        second = plots.to_png(plots.roc(data.y, data.good, data.classes, 0, data.bad))
+        second = figures.to_png(plots.roc(data.y, data.good, data.classes, 0, data.bad))
     assert first == second
 
 
 def test_a_figure_can_be_saved_twice():
     """Saving does not move anything: the second PNG of one figure equals the first."""
-    for figure in (figures("binary")["roc"], comparison(evaluation("multiclass"))):
-        assert plots.to_png(figure) == plots.to_png(figure)
+    for figure in (drawn("binary")["roc"], comparison(evaluation("multiclass"))):
+        assert figures.to_png(figure) == figures.to_png(figure)
 
 
 def test_png_carries_neither_date_nor_software():
     """The only chunks of the PNG are those of the picture itself."""
-    png = plots.to_png(plots.feature_importance({"a": 0.5, "b": 0.1}))
+    png = figures.to_png(plots.feature_importance({"a": 0.5, "b": 0.1}))
     kinds, at = [], 8
     while at < len(png):
         length, kind = struct.unpack(">I4s", png[at : at + 8])
@@ -105,16 +105,16 @@ def test_png_carries_neither_date_nor_software():
 def test_save_replaces_whole_files_only(tmp_path):
     """A figure that cannot be drawn leaves the older file as it was, and nothing beside it."""
     path = tmp_path / "plots" / "importance.png"
-    plots.save_png(plots.feature_importance({"a": 0.5}), path)
+    figures.save_png(plots.feature_importance({"a": 0.5}), path)
     before = path.read_bytes()
-    assert before == plots.to_png(plots.feature_importance({"a": 0.5}))
+    assert before == figures.to_png(plots.feature_importance({"a": 0.5}))
 
     class Broken:
         def draw_without_rendering(self):
             raise ValueError("cannot be drawn")
 
     with pytest.raises(ValueError, match="cannot be drawn"):
-        plots.save_png(Broken(), path)
+        figures.save_png(Broken(), path)
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["importance.png"]
 
@@ -181,7 +181,7 @@ def test_a_class_that_the_holdout_lacks_is_named_not_drawn():
     """With rows of one class only there is no curve, and the legend says why."""
     y, prediction = np.zeros(30, dtype=int), np.tile([0.7, 0.3], (30, 1))
     for name, figure in plots.figures_for("binary", ["no", "yes"], 1, y, prediction).items():
-        plots.to_png(figure)
+        figures.to_png(figure)
         if name in ("roc", "precision_recall"):
             assert legend(figure.axes[0]) == ["candidate: not defined, one class only"]
 
@@ -230,10 +230,10 @@ def test_a_skewed_positive_target_has_logarithmic_axes():
         assert [(axes.get_xscale(), axes.get_yscale()) for axes in figure.axes] == [("log", "log")] * 2
         assert "3 below the axis" in figure.axes[0].get_title("left")
         assert "below" not in figure.axes[1].get_title("left")
-        assert plots.to_png(figure)
+        assert figures.to_png(figure)
     for plain in (rng.normal(100, 5, 200), y - y.min(), np.full(200, 4.0), rng.uniform(1, 2, 200)):
         assert not plots.skewed(plain)
-    assert figures("regression")["residuals"].axes[0].get_yscale() == "linear"
+    assert drawn("regression")["residuals"].axes[0].get_yscale() == "linear"
 
 
 def test_very_many_rows_are_thinned_and_the_title_says_so():
@@ -251,7 +251,7 @@ def test_a_constant_target_and_prediction_can_be_drawn():
     for figure in plots.figures_for("regression", [], None, np.zeros(5), np.zeros(5)).values():
         low, high = figure.axes[0].get_xlim()
         assert low < 0 < high
-        plots.to_png(figure)
+        figures.to_png(figure)
 
 
 # --- any task -------------------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_any_name_can_be_drawn(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for figure in plots.figures_for("binary", [name, "other"], 0, y, prediction, None, {name: 1.0}).values():
-            assert len(plots.to_png(figure)) > 1000
+            assert len(figures.to_png(figure)) > 1000
     (axes,) = plots.feature_importance({name: 1.0}).axes
     shown = axes.get_yticklabels()[0].get_text()
     assert shown.strip() and "\n" not in shown and len(shown) <= 40
@@ -367,4 +367,4 @@ def test_forest_of_nothing_defined_is_empty_not_an_error():
     changed["slices"] = []
     figure = comparison(changed)
     assert markers(figure.axes[0]) == {}
-    assert plots.to_png(figure)
+    assert figures.to_png(figure)

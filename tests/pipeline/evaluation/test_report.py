@@ -11,6 +11,7 @@ from evaluations import DATA, RUN, SOURCES, evaluation
 from markdown_it import MarkdownIt
 
 from pipeline.evaluation import record, report
+from pipeline.evaluation.pages import TEMPLATES
 from pipeline.evaluation.wording import in_words, signed
 from pipeline.evaluation.wording import number as number_of
 
@@ -583,15 +584,16 @@ def brightness(colour):
 @pytest.mark.parametrize("theme", [0, 1])
 def test_text_has_contrast_in_light_and_in_dark(theme):
     """Every text colour on every ground it stands on has at least the 4.5 : 1 of WCAG's level AA."""
-    style = (report.TEMPLATES / "report.css").read_text()
+    style = (TEMPLATES / "report.css").read_text()
     colours = dict(
         re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)[theme])
     )
     grounds = {ground: ["page", "card"] for ground in ("ink", "soft", "better", "worse", "warn", "link")}
-    grounds["ink"] += ["accept", "keep", "refuse"]
-    grounds["soft"] += ["accept", "keep", "refuse"]
+    grounds["ink"] += ["accept", "keep", "refuse", "notice"]
+    grounds["soft"] += ["accept", "keep", "refuse", "notice"]
     grounds["better"].append("accept")
     grounds["worse"].append("refuse")
+    grounds["warn"].append("notice")
     for text, under in grounds.items():
         for ground in under:
             low, high = sorted((brightness(colours[text]), brightness(colours[ground])))
