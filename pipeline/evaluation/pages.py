@@ -17,6 +17,7 @@ from pipeline.evaluation.findings import Headline, Link, Name, Section
 from pipeline.evaluation.wording import Mark, clean, in_words
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+WIDE = 800  # pixels: more than half of the page can show
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -63,7 +64,9 @@ def html(page: Page, plots: Mapping[str, bytes] | None = None) -> str:
             page=page,
             policy=Markup(POLICY),
             style=Markup(TEMPLATES.joinpath("report.css").read_text(encoding="utf-8")),
-            pictures=pictures,
+            sections=[
+                (section, [pictures[name] for name in section.plots if name in pictures]) for section in page.sections
+            ],
             others=[picture for name, picture in pictures.items() if name not in placed],
         )
     )
@@ -92,10 +95,10 @@ def _environment() -> Environment:
 
 def _picture(words: str, png: bytes) -> dict[str, str]:
     """A plot in the page: its words, itself, and the room that it takes."""
-    # A PNG's size stands at the same place in every one: two panels side by side need the whole width.
+    # A PNG's size stands at the same place in every one: panels side by side need the whole width.
     across, down = (int.from_bytes(png[at : at + 4]) for at in (16, 20))
     source = Markup(f"data:image/png;base64,{base64.b64encode(png).decode()}")
-    return {"words": words, "source": source, "width": "wide" if across > 1.4 * down else "plot"}
+    return {"words": words, "source": source, "width": "wide" if across > min(1.4 * down, WIDE) else "plot"}
 
 
 def _words(page: Page, name: str) -> str:
