@@ -15,7 +15,7 @@ CLASSIFICATION = {"confusion_matrix", "roc", "precision_recall", "calibration", 
 REGRESSION = {"predicted_against_actual", "residuals", "feature_importance"}
 
 
-def drawn(task, production=True):
+def drawings(task, production=True):
     data = held(task)
     return plots.figures_for(
         task, data.classes, data.positive, data.y, data.good, data.bad if production else None, data.importance
@@ -42,7 +42,7 @@ def legend(axes):
 @pytest.mark.parametrize("task", list(SOURCES))
 def test_every_task_has_its_figures(task, production):
     """Each task gets its own set of figures, all of them PNG, with production or without."""
-    found = drawn(task, production)
+    found = drawings(task, production)
     assert set(found) == (REGRESSION if task == "regression" else CLASSIFICATION)
     for figure in found.values():
         assert figures.to_png(figure).startswith(b"\x89PNG\r\n")
@@ -51,7 +51,7 @@ def test_every_task_has_its_figures(task, production):
 @pytest.mark.parametrize("task", list(SOURCES))
 def test_axes_are_labelled_and_titles_are_words(task):
     """Every axis says what it measures, and every figure has a title without underscores."""
-    for figure in drawn(task).values():
+    for figure in drawings(task).values():
         title = figure.get_suptitle()
         assert title and "_" not in title
         for place, axes in enumerate(figure.axes):
@@ -61,13 +61,13 @@ def test_axes_are_labelled_and_titles_are_words(task):
 
 def test_candidate_and_production_look_the_same_in_every_figure():
     """A model keeps its colour and dash from figure to figure, and the two differ in both."""
-    found = drawn("binary")
+    found = drawings("binary")
     for name in ("roc", "precision_recall", "calibration"):
         lines = {line.get_label().split(":")[0]: line for line in found[name].axes[0].lines}
         assert lines["candidate"].get_color() == plots.CANDIDATE
         assert lines["production"].get_color() == plots.PRODUCTION
         assert lines["candidate"].get_linestyle() != lines["production"].get_linestyle()
-    left, right = drawn("regression")["residuals"].axes
+    left, right = drawings("regression")["residuals"].axes
     candidate, production = (axes.collections[0].get_facecolor()[0][:3] for axes in (left, right))
     assert matplotlib.colors.to_hex(candidate) == plots.CANDIDATE.lower()
     assert matplotlib.colors.to_hex(production) == plots.PRODUCTION.lower()
@@ -87,7 +87,7 @@ def test_same_data_gives_the_same_bytes_whatever_the_machine_is_set_to():
 
 def test_a_figure_can_be_saved_twice():
     """Saving does not move anything: the second PNG of one figure equals the first."""
-    for figure in (drawn("binary")["roc"], comparison(evaluation("multiclass"))):
+    for figure in (drawings("binary")["roc"], comparison(evaluation("multiclass"))):
         assert figures.to_png(figure) == figures.to_png(figure)
 
 
@@ -233,7 +233,7 @@ def test_a_skewed_positive_target_has_logarithmic_axes():
         assert figures.to_png(figure)
     for plain in (rng.normal(100, 5, 200), y - y.min(), np.full(200, 4.0), rng.uniform(1, 2, 200)):
         assert not plots.skewed(plain)
-    assert drawn("regression")["residuals"].axes[0].get_yscale() == "linear"
+    assert drawings("regression")["residuals"].axes[0].get_yscale() == "linear"
 
 
 def test_very_many_rows_are_thinned_and_the_title_says_so():
