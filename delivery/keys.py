@@ -13,14 +13,15 @@ from pipeline.errors import DeployError
 from serving.access.keys import Caller, KeysError, read_keys
 
 HEADER = "X-API-Key"
+ROLE, TEST = "Slipway-Role", "test"
 VARIABLE = "SLIPWAY_KEY"
 NAME, SCOPES = "pipeline", "predict,metrics"  # by which the service knows delivery, and what that does
 GIVEN = ("SLIPWAY_API_KEYS", "SLIPWAY_API_KEYS_FILE")
 
 
-def header(key: str) -> dict[str, str]:
-    """The header that shows a key; none for no key."""
-    return {HEADER: key} if key else {}
+def headers(key: str) -> dict[str, str]:
+    """The headers of our own requests: they show the key, if there is one, and mark them as tests for the prediction log."""
+    return {ROLE: TEST, HEADER: key} if key else {ROLE: TEST}
 
 
 def from_environment() -> str:

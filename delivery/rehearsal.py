@@ -111,7 +111,7 @@ def ask(url: str, key: str, example: list[Any], caller: RehearsalCaller, over: t
     """Ask until it is over, and note every request that was not answered with 200."""
     with requests.Session() as session:
         session.trust_env = False
-        session.headers.update(keys.header(key))
+        session.headers.update(keys.headers(key))
         while not over.is_set():
             caller.asked += 1
             try:

@@ -211,7 +211,7 @@ class Client:
 
 def _session(url: str, key: str) -> requests.Session:
     session = requests.Session()
-    session.headers.update(keys.header(key))
+    session.headers.update(keys.headers(key))
     # A proxy named in the environment cannot reach the loopback of this machine.
     session.trust_env = urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1")
     return session

@@ -8,7 +8,7 @@ from pathlib import Path
 RATE_LIMIT = 1000.0  # requests a second of one caller
 RATE_LIMIT_BYTES = 20_000_000.0  # bytes of bodies a second of one caller; about 80,000 rows of 30 numbers
 RETENTION_DAYS = 90.0  # for which the prediction log keeps what people sent
-CLOCK_NUMBER = r"\d{1,12}(?:\.\d{1,6})?"
+CLOCK_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 
 
 class ConfigError(Exception):

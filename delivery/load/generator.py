@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 
 import httptools
 
+from delivery import keys
 from delivery.load.latencies import Latencies
 from pipeline.errors import SlipwayError
 
@@ -48,7 +49,7 @@ class Address:
         """A whole HTTP request."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [f"{method} {self.path}{path} HTTP/1.1", f"Host: {host}:{self.port}", "Accept: application/json"]
-        lines += [f"X-API-Key: {key}"] if key else []
+        lines += [f"{name}: {value}" for name, value in keys.headers(key).items()]
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
         return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 

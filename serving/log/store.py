@@ -50,40 +50,43 @@ class Outcome(NamedTuple):
     caller: str
 
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS prediction_blocks (
-    id {id} PRIMARY KEY,
-    first_time DOUBLE PRECISION NOT NULL,
-    last_time DOUBLE PRECISION NOT NULL,
-    requests INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    model TEXT NOT NULL,
-    model_version TEXT NOT NULL,
-    about {bytes} NOT NULL,
-    content {bytes} NOT NULL
-);
-CREATE INDEX IF NOT EXISTS prediction_blocks_time ON prediction_blocks (last_time, id, first_time);
-CREATE TABLE IF NOT EXISTS outcomes (
-    request_id TEXT NOT NULL,
-    row_index INTEGER NOT NULL,
-    outcome {json} NOT NULL,
-    time DOUBLE PRECISION NOT NULL,
-    caller TEXT NOT NULL,
-    sent INTEGER NOT NULL DEFAULT 1,
-    PRIMARY KEY (request_id, row_index)
-);
-CREATE INDEX IF NOT EXISTS outcomes_time ON outcomes (time);
-CREATE TABLE IF NOT EXISTS refusals (
-    day INTEGER NOT NULL,
-    model TEXT NOT NULL,
-    model_version TEXT NOT NULL,
-    status INTEGER NOT NULL,
-    requests BIGINT NOT NULL,
-    PRIMARY KEY (day, model, model_version, status)
-)
-"""
+# What must be there, in order. {id}, {bytes} and {json} stand for types whose names the databases do not share.
+_MADE = {
+    "prediction_blocks": """CREATE TABLE IF NOT EXISTS prediction_blocks (
+        id {id} PRIMARY KEY,
+        first_time DOUBLE PRECISION NOT NULL,
+        last_time DOUBLE PRECISION NOT NULL,
+        requests INTEGER NOT NULL,
+        rows INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        model_version TEXT NOT NULL,
+        about {bytes} NOT NULL,
+        content {bytes} NOT NULL
+    )""",
+    "prediction_blocks_time": """CREATE INDEX IF NOT EXISTS prediction_blocks_time
+        ON prediction_blocks (last_time, id, first_time)""",
+    "outcomes": """CREATE TABLE IF NOT EXISTS outcomes (
+        request_id TEXT NOT NULL,
+        row_index INTEGER NOT NULL,
+        outcome {json} NOT NULL,
+        time DOUBLE PRECISION NOT NULL,
+        caller TEXT NOT NULL,
+        sent INTEGER NOT NULL DEFAULT 1,
+        PRIMARY KEY (request_id, row_index)
+    )""",
+    "outcomes_time": "CREATE INDEX IF NOT EXISTS outcomes_time ON outcomes (time)",
+    "refusals": """CREATE TABLE IF NOT EXISTS refusals (
+        day INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        model_version TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        requests BIGINT NOT NULL,
+        PRIMARY KEY (day, model, model_version, status)
+    )""",
+}
 _SQLITE = {"id": "INTEGER", "bytes": "BLOB", "json": "TEXT"}
 _POSTGRES = {"id": "BIGINT GENERATED ALWAYS AS IDENTITY", "bytes": "BYTEA", "json": "JSON"}
+_LOCK = 5_194_177_210  # any number that is ours alone: who makes tables in PostgreSQL holds the lock of that number
 _HAS_SENT = {
     True: "SELECT 1 FROM pragma_table_info('outcomes') WHERE name = 'sent'",
     False: "SELECT 1 FROM pg_attribute WHERE attrelid = 'outcomes'::regclass AND attname = 'sent' AND NOT attisdropped",
@@ -121,10 +124,8 @@ class Store:
             self._driver = psycopg
         with self._told():
             self._connection = _sqlite(url) if self.is_sqlite else _postgres(self._driver, url)
-            for statement in _TABLES.format(**_SQLITE if self.is_sqlite else _POSTGRES).split(";"):
-                self._connection.execute(statement)
-            self._connection.commit()
             self._file = _identity(url) if self.is_sqlite else None
+        self.make(_MADE)
         if not self.query(_HAS_SENT[self.is_sqlite]):
             self._add_sent()
 
@@ -161,6 +162,20 @@ class Store:
         with self._transaction() as cursor:
             for statement, values in statements:
                 cursor.execute(self._sql(statement), values)
+
+    def make(self, statements: Mapping[str, str]) -> None:
+        """Make missing tables and indexes, by name: `CREATE … IF NOT EXISTS`, with {id}, {bytes} and {json} for types; raises StoreError.
+
+        Where all are there, nothing is locked; where several processes begin at once, one makes them and the others wait.
+        """
+        if len(self._known(list(statements))) == len(statements):
+            return
+        types = _SQLITE if self.is_sqlite else _POSTGRES
+        with self._transaction() as cursor:
+            if not self.is_sqlite:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            for statement in statements.values():
+                cursor.execute(statement.format(**types))
 
     def among(self, column: str, values: Sequence[str]) -> tuple[str, Any]:
         """A condition that a column is one of these texts, and the value for its `?`."""
@@ -245,9 +260,15 @@ class Store:
         cursor.execute(self._sql(_BLOCK), (min(firsts), max(lasts), *counts, model, version, *pieces))
 
     def _has_old(self) -> bool:
+        return bool(self._known(["predictions"]))
+
+    def _known(self, names: Sequence[str]) -> list[tuple]:
+        """Those of these tables and indexes that are there."""
         if self.is_sqlite:
-            return bool(self.query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'predictions'"))
-        return bool(self.query("SELECT 1 WHERE to_regclass('predictions') IS NOT NULL"))
+            condition, asked = self.among("name", names)
+            return self.query(f"SELECT name FROM sqlite_master WHERE {condition}", [asked])
+        asked = "unnest(CAST(? AS TEXT[])) AS name"
+        return self.query(f"SELECT name FROM {asked} WHERE to_regclass(name) IS NOT NULL", [list(names)])
 
     def _take_old(self, cursor: Any) -> list[tuple]:
         """Some of the oldest records of the table `predictions`, which are deleted there."""

@@ -30,7 +30,7 @@ def refused(action) -> str:
 
 def test_without_keys_anybody_may_call():
     """Where the user gives no callers, delivery needs no key and sends no header."""
-    assert keys.ours() == "" and keys.header("") == {} and keys.given() == ""
+    assert keys.ours() == "" and keys.headers("") == {"Slipway-Role": "test"} and keys.given() == ""
 
 
 def test_the_users_callers_need_a_key_of_ours(monkeypatch):
@@ -47,7 +47,7 @@ def test_a_key_that_is_known_is_ours(variable, monkeypatch, tmp_path):
     file.write_text(GOOD, encoding="utf-8")
     monkeypatch.setenv(variable, str(file) if variable.endswith("_FILE") else GOOD)
     monkeypatch.setenv("SLIPWAY_KEY", f"{KEY}\n")
-    assert keys.ours() == KEY and keys.header(KEY) == {"X-API-Key": KEY}
+    assert keys.ours() == KEY and keys.headers(KEY) == {"X-API-Key": KEY, "Slipway-Role": "test"}
 
 
 def test_a_key_that_is_not_known_comes_with_the_line_to_add(monkeypatch):

@@ -57,8 +57,9 @@ def example(contract):
 
 @pytest.fixture(scope="session")
 def key():
-    """The header that shows our key to the service, when there is one."""
-    return {"X-API-Key": os.environ["SLIPWAY_KEY"]} if os.environ.get("SLIPWAY_KEY") else {}
+    """The headers of our requests: they mark them as tests, and show our key when there is one."""
+    shown = {"X-API-Key": os.environ["SLIPWAY_KEY"]} if os.environ.get("SLIPWAY_KEY") else {}
+    return {"Slipway-Role": "test", **shown}
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def _urls(delivery: Delivery, track: str) -> list[str]:
 
 def _session(key: str) -> requests.Session:
     session = requests.Session()
-    session.headers.update(keys.header(key))
+    session.headers.update(keys.headers(key))
     session.trust_env = False  # a proxy from the environment cannot reach this machine's loopback
     return session
 

@@ -43,6 +43,7 @@ class Double:
 
     url: str = ""
     asked: list[tuple[str, str | None, dict]] = field(default_factory=list)
+    roles: set[str | None] = field(default_factory=set)
     stop: object = None
 
 
@@ -67,6 +68,7 @@ def served():
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 double.asked.append((self.path, self.headers["X-API-Key"], body))
+                double.roles.add(self.headers["Slipway-Role"])
                 answer = predict(len(double.asked))
                 if answer is None:
                     self.close_connection = True
@@ -386,14 +388,14 @@ def test_what_a_server_says_cannot_draw_on_the_terminal(served, capsys):
 
 @pytest.mark.parametrize("by", ["option", "environment"])
 def test_the_key_is_sent_and_never_shown(served, capsys, monkeypatch, by):
-    """Every request carries X-API-Key; neither output nor errors do."""
+    """Every request carries X-API-Key, and is marked as a test for the prediction log; neither output nor errors show the key."""
     double = served(lambda number: BUSY)
     if by == "environment":
         monkeypatch.setenv("SLIPWAY_KEY", "s3cr3t-key")
     key = ["--key", "s3cr3t-key"] if by == "option" else []
     main(["--url", double.url, "--rate", "20", "--seconds", "0.2", *key])
     shown = capsys.readouterr()
-    assert {key for _, key, _ in double.asked} == {"s3cr3t-key"}
+    assert {key for _, key, _ in double.asked} == {"s3cr3t-key"} and double.roles == {"test"}
     assert "s3cr3t" not in shown.out + shown.err
 
 

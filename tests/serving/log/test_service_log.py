@@ -22,30 +22,11 @@ from serving.log.reader import read_blocks
 from serving.log.store import Outcome, RefusedError, Store, StoreError
 from tests.serving.bundles import make_bundle
 from tests.serving.load import constant_load
-from tests.serving.postgres import postgres
+from tests.serving.log.old_log import write_old
 from tests.serving.service import ROOT, serving
 
 KEY = "slipway_test-key-of-the-log"
-DROP = "DROP TABLE IF EXISTS prediction_blocks, outcomes, refusals, predictions"
 LINE = f"shop predict,metrics,admin {hashlib.sha256(KEY.encode()).hexdigest()}"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A PostgreSQL server: functions to start and stop it, and its URL."""
-    with postgres(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/log.db"
-    _, _, url = request.getfixturevalue("server")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(DROP)
-    return url
 
 
 @contextmanager
@@ -63,6 +44,12 @@ def logging_service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared")
     with _logging(make_bundle("binary", folder / "bundle"), f"sqlite:///{folder}/log.db") as service:
         yield service
+
+
+@pytest.fixture
+def its_log(logging_service):
+    """The URL of the log of that service."""
+    return f"sqlite:///{logging_service.bundle.parent}/log.db"
 
 
 def _ended(service):
@@ -200,6 +187,49 @@ def test_refused_requests_are_not_stored(tmp_path, bundle):
     assert len(_ids(url)) == 1
 
 
+def test_requests_marked_as_tests_are_told_apart(logging_service, its_log):
+    """The header Slipway-Role: test sets the role of a request; any other value is as none."""
+    for request_id, role in (("a-test", "test"), ("a-caller", "shadow")):
+        headers = {"Slipway-Role": role, "X-Request-ID": request_id}
+        body = {"features": logging_service.example}
+        assert logging_service.post("/predict", body, headers=headers).status_code == 200
+    _until(lambda: {"a-test", "a-caller"} <= set(_ids(its_log)))
+    roles = {one: role for block in _logged(its_log) for one, role in zip(block.request_ids, block.roles, strict=True)}
+    assert (roles["a-test"], roles["a-caller"]) == ("test", "served")
+
+
+def test_refusals_are_counted_per_day(logging_service, its_log):
+    """By status, for what is wrong with a prediction's request; not for a key, another path, or a test."""
+    counted = "SELECT model, model_version, day, status, requests FROM refusals"
+    before = {row[:4]: row[4] for row in _rows(its_log, counted)}
+    wrong, compressed = {"features": {}}, {"Content-Encoding": "gzip"}
+    for _ in range(2):
+        logging_service.post("/predict", wrong)
+    logging_service.post("/predict/batch", data="{")
+    logging_service.post("/invocations", {}, headers=compressed)
+    logging_service.post("/predict", wrong, headers={"X-API-Key": "wrong"})
+    logging_service.post("/predict", wrong, headers={"Slipway-Role": "test"})
+    logging_service.post("/feedback", {})
+    logging_service.get("/predict")
+
+    def grown():
+        return {row[:4]: row[4] - before.get(row[:4], 0) for row in _rows(its_log, counted)}
+
+    today = int(time.time() // 86_400)
+    _until(lambda: len(grown()) == 3)
+    time.sleep(0.3)  # what should not be counted would have come by now
+    assert grown() == {("cars", "3", today, status): number for status, number in ((400, 1), (415, 1), (422, 2))}
+
+
+def test_refusals_of_several_workers_are_added_up(url):
+    """The store adds counts to those of the same day, version and status."""
+    with closing(Store(url, "cars", "3")) as store:
+        store.add_refusals({(20_000, 422): 2, (20_000, 429): 1})
+        store.add_refusals({(20_000, 422): 3, (20_001, 422): 1})
+    found = _rows(url, "SELECT day, status, requests FROM refusals ORDER BY day, status")
+    assert found == [(20_000, 422, 5), (20_000, 429, 1), (20_001, 422, 1)]
+
+
 def test_nothing_is_lost_on_sigterm(bundle, url):
     """Rows equal answers, with several workers under load that are replaced and stopped in between."""
     with _logging(bundle, url, "--workers", "2") as service:
@@ -243,11 +273,9 @@ def test_killed_writer_is_replaced(tmp_path, bundle):
         _ended(service)
 
 
-def test_database_outage_loses_no_answer_and_no_record(bundle, server):
+def test_database_outage_loses_no_answer_and_no_record(bundle, server, postgres_url):
     """PostgreSQL stops and comes back: every request is answered meanwhile, and every record is written afterwards."""
     start, stop, url = server
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(DROP)
     with _logging(bundle, url) as service:
         service.predict(service.example)
         _until(lambda: _metric(service, "slipway_log_written_total") == 1)
@@ -395,25 +423,9 @@ def test_old_records_are_deleted(url):
     assert _rows(url, "SELECT request_id FROM outcomes") == [("new",)]
 
 
-def _old_log(url, records):
-    """The table of older services, one row per request, with these ids, times and subjects."""
-    sqlite = url.startswith("sqlite")
-    kind, mark = ("TEXT", "?") if sqlite else ("JSON", "%s")
-    columns = (
-        "request_id TEXT NOT NULL, time DOUBLE PRECISION NOT NULL, caller TEXT NOT NULL, subject TEXT, rows INTEGER NOT NULL,"
-        f" features {kind} NOT NULL, answers {kind} NOT NULL, latency_ms DOUBLE PRECISION NOT NULL, model TEXT NOT NULL,"
-        " model_version TEXT NOT NULL"
-    )
-    insert = f"INSERT INTO predictions VALUES ({mark}, {mark}, 'c', {mark}, 1, '[[1]]', '[2]', 0.5, 'cars', '1')"
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///")) if sqlite else psycopg.connect(url)) as connection:
-        connection.execute(f"CREATE TABLE IF NOT EXISTS predictions ({columns})")
-        connection.cursor().executemany(insert, records)
-        connection.commit()
-
-
 def test_all_records_of_a_subject_are_deleted(url):
     """Its predictions and their outcomes, in whichever form, and nobody else's."""
-    _old_log(url, [("older", 1.0, identity("me")), ("old", 1.0, identity("you"))])
+    write_old(url, [("older", 1.0, identity("me"), "1"), ("old", 1.0, identity("you"), "1")])
     store = Store(url)
     mine = _prediction("mine", 1.0, identity("me"))
     store.insert([mine])
