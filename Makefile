@@ -138,7 +138,7 @@ down: .venv/pipeline.ready  ## end them; what they stored stays
 # === What follows is listed by `make help-all` alone ==================================================================
 
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
-.PHONY: image smoke integration promote rehearse reconcile forget relay webhook
+.PHONY: image smoke integration promote rehearse reconcile snapshot forget relay webhook
 
 image: .venv/pipeline.ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
 	@$(PY) -m scripts.build_image $(call option,VERSION,--version)
@@ -157,6 +157,9 @@ rehearse: .venv/pipeline.ready  ## deploy a broken release to staging and see it
 
 reconcile: .venv/pipeline.ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
 	@$(PY) -m scripts.reconcile $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
+
+snapshot: .venv/pipeline.ready  ## fetch the rows that production (or VERSION=n) was trained on, to train on them again
+	@$(PY) -m scripts.snapshot $(call option,VERSION,--version)
 
 forget: .venv/pipeline.ready  ## delete what the prediction log of ENVIRONMENT (default: production) knows about SUBJECT=customer-17
 	@$(PY) -m scripts.forget --environment "$${ENVIRONMENT:-production}" "--subject=$$SUBJECT"

@@ -18,12 +18,12 @@ import numpy as np
 from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
 from pipeline.ci import lineage
 from pipeline.data import drift
-from pipeline.data.dataset import Dataset, load_dataset
+from pipeline.data.dataset import Dataset, read_frame, take_apart
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.measures import position_of_positive
 from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, sklearn_model, trusted_types
-from pipeline.registry import once, run_reason, versions
+from pipeline.registry import data_snapshot, once, run_reason, versions
 from pipeline.settings import TRAINING, Settings, load_settings
 from serving.requests.decoder import contract_fault
 
@@ -45,7 +45,10 @@ def main() -> None:
     (BUILD / "run.json").unlink(missing_ok=True)  # an older run must not speak for this one, should it fail
     settings = load_settings()
     onnx_conversion.prepare()
-    dataset = load_dataset(settings)
+    frame = read_frame()
+    dataset = take_apart(frame, settings)
+    rows = data_snapshot.pack(frame, dataset) if settings.data.snapshot else None
+    del frame
     checks = validated(dataset)
     both_sides(dataset)
     versions.check_experiments(versions.connect(settings), settings.name)  # before any time is spent on the fit
@@ -63,6 +66,8 @@ def main() -> None:
     content = write_content(model, dataset, y_pred, served)
     facts = facts_of(settings, dataset, served, commit) | {"model_digest": bundle.digest(content)}
     facts |= log_run(settings, dataset, model, y_pred, facts)
+    if rows is not None:
+        data_snapshot.keep(versions.connect(settings), facts["run_id"], rows)
     replace_directory(content, BUILD / "model")
     write_json(BUILD / "run.json", facts)
     print(f"run: {facts['run_url']}")

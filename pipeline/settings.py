@@ -37,6 +37,7 @@ class Data(Section):
     id: Text
     target: Text
     positive: str | None = None
+    snapshot: bool = False
 
     @model_validator(mode="after")
     def _positive_belongs_to_binary(self):

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.data import encodings, written_values
+from pipeline.data import encodings, snapshot, written_values
 from pipeline.data.split import is_holdout
 from pipeline.errors import DataError, in_project
 from pipeline.settings import Settings
@@ -61,16 +61,17 @@ class Dataset:
 
 
 def read_frame() -> pd.DataFrame:
-    """The frame that project/data.py returns, rows numbered from 0 and columns named by text.
+    """The frame that project/data.py returns, rows numbered from 0 and columns named by text; or the snapshot in its place.
 
     Raises DataError when it cannot be read or has no rows, ProjectError when load() itself fails.
     """
     then = "data/README.md says what the file must look like; load() is in project/data.py"
     try:
-        with in_project("load() in project/data.py"):
-            from project.data import load
-
-            frame = _read(load)
+        if kept := snapshot.given():
+            snapshot.say(kept)
+            frame = snapshot.read(kept)
+        else:
+            frame = _loaded()
     except DataError as error:
         raise DataError(error.what, error.then or then) from error
     if not isinstance(frame, pd.DataFrame):
@@ -105,6 +106,13 @@ _RAGGED = (
     'correct that line; or, if the columns are separated by semicolons or tabs, add sep=";" or sep="\\t" '
     '(and decimal="," for decimal commas) to pd.read_csv in project/data.py; data/README.md has more'
 )
+
+
+def _loaded():
+    with in_project("load() in project/data.py"):
+        from project.data import load
+
+        return _read(load)
 
 
 def _read(load):
