@@ -34,6 +34,12 @@ COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-by
 	@echo "installing requirements/$*.txt into .venv"
 	@$(PY) -m uv pip install --quiet $(COMPILE) --require-hashes --python $(PY) -r $< || $(PIP) -r $<
 	@touch $@
+# An environment of its own: Evidently does not import beside the pandas of the others.
+.venv/evidently.ready: requirements/evidently.txt .venv/installer.ready
+	@echo "installing requirements/evidently.txt into .venv/evidently"
+	@$(PY) -m venv --clear .venv/evidently
+	@$(PY) -m uv pip install --quiet --require-hashes --python .venv/evidently/bin/python -r $< || $(PIP:$(PY)%=.venv/evidently/bin/python%) -r $<
+	@touch $@
 .venv/test.ready: .venv/pipeline.ready
 .venv/dev.ready: .venv/test.ready
 

@@ -16,6 +16,8 @@ from pipeline.errors import SlipwayError, edge
 
 # The first of these that pyproject.toml has decides the versions: a fork may do without `dev`.
 GROUPS = ("dev", "test", "pipeline", "serving", "serving-sklearn", "server", "relay", "audit", "installer")
+# These have an environment of their own, with versions of their own: Evidently does not import beside the pandas of the others.
+APART = ("evidently",)
 # These files name another, and hold what they add to it.
 ADDS_TO = {"test": "pipeline", "dev": "test"}
 
@@ -30,14 +32,25 @@ def main(argv: list[str] | None = None) -> None:
     compile_group(largest, newer)
     for group in smaller:
         compile_group(group, [*newer, "--constraint", f"requirements/{largest}.txt"])
+    for group in apart():
+        compile_group(group, newer)
     for group in (group for group in (largest, *smaller) if group in ADDS_TO):
         shorten(group, ADDS_TO[group])
 
 
 def groups() -> list[str]:
-    """The groups that are locked, the largest first."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
-    return [group for group in GROUPS if group in declared]
+    """The groups that are locked together, the largest first."""
+    return [group for group in GROUPS if group in declared()]
+
+
+def apart() -> list[str]:
+    """The groups that are locked each by itself."""
+    return [group for group in APART if group in declared()]
+
+
+def declared() -> dict:
+    """The dependency groups of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
 
 
 def upgrade(what: str) -> list[str]:

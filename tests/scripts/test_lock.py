@@ -99,3 +99,12 @@ def test_a_package_that_is_locked_nowhere_is_told(locked, capsys):
     said = capsys.readouterr().err
     assert "slipway-on is in none of requirements/*.txt" in said and "pyproject.toml" in said
     assert versions("dev") == before
+
+
+def test_a_group_apart_has_versions_of_its_own(locked, monkeypatch):
+    """What is installed beside nothing else is not held to the versions of the others."""
+    monkeypatch.setattr(lock, "APART", ("report",))
+    text = Path("pyproject.toml").read_text(encoding="utf-8")
+    Path("pyproject.toml").write_text(f'{text}report = ["slipway-one>=2"]\n', encoding="utf-8")
+    assert lock.main([]) == 0
+    assert versions("report") == {"slipway-one": "2.0"} and versions("serving") == {"slipway-one": "1.0"}
