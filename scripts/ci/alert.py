@@ -2,7 +2,7 @@
 
     make alert                  # after the monitor, which writes build/monitor.json
 
-In a workflow the issues of its repository are kept (GITHUB_TOKEN with `issues: write`), and the summary of the job gets build/monitor.md.
+In a workflow the issues of its repository are kept (GITHUB_TOKEN with `issues: write`), and the summary of the job gets the report.
 Where there are no issues, this prints what they would say, and MLflow's experiment NAME-monitoring remembers what a chat was told.
 SLIPWAY_WEBHOOK hears of what is new, has come back, or is over, once. Run twice, it says nothing twice.
 """
@@ -14,7 +14,7 @@ from pipeline import artifacts
 from pipeline.ci import chat, github, issues, lineage, outputs
 from pipeline.ci.issues import Kept, Matter
 from pipeline.errors import GithubError, edge
-from pipeline.monitor import alert_memory, alerts, findings
+from pipeline.monitor import alert_memory, alerts, findings, report
 from pipeline.monitor.findings import Findings
 from pipeline.registry import versions
 from pipeline.settings import load_settings
@@ -26,12 +26,12 @@ MOST = 1_000_000  # bytes of a summary: GitHub takes 1 MiB of a step
 def main(argv: list[str] | None = None) -> None:
     """Keep issues and chat up to date with build/monitor.json; exit status 1 when somebody could not be told."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    summarise()
     file = artifacts.BUILD / findings.NAME
     if not file.exists():
         print(f"nobody is told anything: there is no build/{file.name}, which `{artifacts.MADE_BY[file.name]}` writes")
         return
     found = findings.read(file)
+    summarise(found)
     if not alerts.judged(found):
         print("nobody is told anything: no version was judged")
         return
@@ -49,13 +49,11 @@ def main(argv: list[str] | None = None) -> None:
         raise failed
 
 
-def summarise() -> None:
-    """Put what the monitor wrote into the summary of the job."""
-    page = artifacts.BUILD / "monitor.md"
-    if page.exists():
-        text = page.read_text(encoding="utf-8")
-        fits = len(text.encode()) <= MOST
-        outputs.summary(text if fits else "The monitor's report is too long to be shown: the artifact has all.")
+def summarise(found: Findings) -> None:
+    """Put the report into the summary of the job, also where nothing could be judged: it says what is missing."""
+    text = report.markdown(found)
+    fits = len(text.encode()) <= MOST
+    outputs.summary(text if fits else "The monitor's report is too long to be shown: the artifact has all.")
 
 
 def in_issues(wanted: list[Matter]) -> tuple[list[tuple[Matter, Kept]], GithubError | None] | None:

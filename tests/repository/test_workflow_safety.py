@@ -157,6 +157,15 @@ def test_a_retraining_begins_where_there_are_new_data_and_waits_for_its_reviewer
     assert "(needs.approve.result == 'success' || needs.approve.result == 'skipped')" in found["deliver"]["if"]
 
 
+def test_the_monitor_waits_for_nobody():
+    """It is in no environment, whose reviewers would be asked every day, and tells people before it starts anything."""
+    (job,) = jobs("monitor.yml").values()
+    assert "environment" not in job
+    run = [step["run"] for step in job["steps"] if "run" in step]
+    assert run == ["make restore-mlflow", "make monitor", "make alert", "make retrain-if-needed", "make save-mlflow"]
+    assert {"schedule", "workflow_dispatch", "repository_dispatch"} == set(triggers("monitor.yml"))
+
+
 def test_retraining_can_be_started_when_its_schedule_is_off():
     """GitHub switches off a whole file with a schedule: what others start stands in a file without one."""
     assert set(triggers("weekly.yml")) == {"schedule"} and called(jobs("weekly.yml")["retrain"]) == "retrain.yml"

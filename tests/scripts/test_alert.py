@@ -22,7 +22,6 @@ def alert(scratch, monkeypatch, tmp_path, mlflow_client):
     def run(found=None, status=0):
         if found is not None:
             write(scratch.root / "build/monitor.json", found)
-            (scratch.root / "build/monitor.md").write_text("# found\n", encoding="utf-8")
         ended, out, err = scratch.run("ci.alert")
         assert ended == status, out + err
         return out + err
@@ -58,9 +57,11 @@ def test_an_issue_and_a_message_for_each_incident(alert, hub, monkeypatch):
 
 
 def test_the_summary_has_the_report(alert, tmp_path):
-    """What the monitor wrote for people is in the summary of the job."""
-    alert(BETTER)
-    assert (tmp_path / "summary.md").read_text() == "# found\n\n"
+    """Also where nothing was judged: then it says what is missing."""
+    alert(DRIFT)
+    assert "mean_area: 35 % of the rows" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    alert(findings(versions=[], name="scratch", verdict="unknown", notes=["there is no prediction log"]))
+    assert "there is no prediction log" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_without_github_mlflow_remembers_what_a_chat_was_told(alert, monkeypatch):
