@@ -11,6 +11,12 @@ LONGEST_VALUE = 6000  # characters of a parameter's value; MLflow cuts off what 
 ALLOWED = "letters, digits, spaces and _ - . : /"
 
 
+def fit(name: str) -> str:
+    """A name as near to this one as MLflow takes: other characters become _, what is too long is cut."""
+    kept = re.sub(r"[^\w.\- :]", "_", name)[:LONGEST]
+    return f"_{kept[1:]}" if kept.startswith("..") or kept in ("", ".") else kept
+
+
 def fault(name: object) -> str:
     """Why MLflow takes no metric or parameter of this name, with what is allowed; "" when it does."""
     if not isinstance(name, str):

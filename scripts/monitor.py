@@ -12,24 +12,21 @@ import argparse
 import sys
 
 from delivery import targets, watch
-from pipeline.artifacts import BUILD
+from pipeline.artifacts import BUILD, ROOT, write_text
 from pipeline.ci import outputs
 from pipeline.errors import edge
-from pipeline.monitor import findings
+from pipeline.evaluation.figures import to_png
+from pipeline.monitor import findings, plots, report
 from pipeline.monitor.judge import judge, nothing
+from pipeline.monitor.mlflow_run import record
 from pipeline.monitor.plan import plan
 from pipeline.monitor.production import trained_versions
-from pipeline.registry import versions
+from pipeline.registry import deployments, versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import Settings, load_settings
 
-WORDS = {
-    "ok": "nothing is wrong",
-    "watch": "something drifts",
-    "broken": "the data is broken",
-    "falling": "the performance falls",
-    "unknown": "nothing to judge",
-}
+REPORT = BUILD / "monitor.html"
+SUMMARY = BUILD / "monitor.md"
 
 
 @edge
@@ -43,20 +40,19 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     found = watched(settings, options.environment)
     findings.write(BUILD / findings.NAME, found)
+    pictures = {name: to_png(figure) for name, figure in plots.figures_for(found).items()}
+    write_text(SUMMARY, report.markdown(found))
+    write_text(REPORT, report.html(found, pictures))
+    if found.versions:
+        with deployments.afterwards(
+            "the findings could not be recorded in MLflow", then="the next `make monitor` does it"
+        ):
+            record(versions.connect(settings), found, [BUILD / findings.NAME, SUMMARY, REPORT], pictures)
     outputs.output(verdict=found.verdict)
     if options.json:
         print((BUILD / findings.NAME).read_text(encoding="utf-8"), end="")
         return
-    show(found)
-
-
-def show(found: findings.Findings) -> None:
-    """Print the verdict, what is wrong, and what could not be judged."""
-    print(f"{found.environment}: {WORDS[found.verdict]}, judged up to {found.last_day}")
-    for incident in found.open_incidents():
-        print(f"  since {incident.since}, version {incident.version}: {incident.words}")
-    for note in found.notes:
-        print(f"  {note}")
+    report.terminal(found, REPORT.relative_to(ROOT))
 
 
 def watched(settings: Settings, environment: str) -> findings.Findings:

@@ -58,7 +58,7 @@ def evidence(found: Findings) -> Figure:
     """The evidence against each column by day: the darker, the more; an alarm has a colour and a mark of its own."""
     days = _days(found.days)
     table = _by_column(days, found.days)
-    names = by_evidence(found, table)
+    names = sorted(table, key=lambda name: (-_latest(table[name]), -np.nanmax(table[name]), name))
     shown = names[:MOST_COLUMNS]
     some = f", the {len(shown)} columns with most of {len(names)}" if len(shown) < len(names) else ""
     figure = Figure(figsize=(WIDTH, 0.25 * len(shown) + 1.9), dpi=DPI, layout=layout())
@@ -88,15 +88,9 @@ def evidence(found: Findings) -> Figure:
     return figure
 
 
-def by_evidence(found: Findings, table: dict[str, list[float]] | None = None) -> list[str]:
-    """The names of all columns, those with most evidence now first; of `table` those with most on any day."""
-    most: dict[str, float] = {}
-    for column in found.columns:
-        if known(column.evidence):
-            most[column.name] = max(column.evidence, most.get(column.name, 0))
-    highest = {name: np.nanmax(values) for name, values in (table or {}).items()}
-    names = list(highest or most)
-    return sorted(names, key=lambda name: (-most.get(name, -1), -highest.get(name, 0), name))
+def _latest(line: Sequence[float]) -> float:
+    """The last value that is known."""
+    return next((value for value in reversed(line) if known(value)), 0.0)
 
 
 def _by_column(days: Sequence[date], rows: Iterable[DayRow]) -> dict[str, list[float]]:
@@ -113,14 +107,12 @@ def _by_column(days: Sequence[date], rows: Iterable[DayRow]) -> dict[str, list[f
 
 @styled
 def distributions(found: Findings) -> Figure:
-    """Small multiples of the columns with most evidence: in training, and now."""
-    order = {name: place for place, name in enumerate(by_evidence(found))}
-    ranked = sorted(found.distributions, key=lambda one: order.get(one.name, len(order)))
-    shown = ranked[:MOST_DISTRIBUTIONS]
+    """Small multiples of the first columns, which are those with most evidence: in training, and now."""
+    shown = found.distributions[:MOST_DISTRIBUTIONS]
     across = min(len(shown), 3)
     down = -(-len(shown) // across)
     figure = Figure(figsize=(max(WIDTH * across / 3, 4.5), 2.3 * down + 0.9), dpi=DPI, layout=layout())
-    some = f", {len(shown)} of {len(ranked)} columns" if len(shown) < len(ranked) else ""
+    some = f", {len(shown)} columns with most evidence" if len(shown) < len(found.distributions) else ""
     figure.suptitle(f"Distributions then and now{some}", x=0.02, ha="left")
     grid = figure.subplots(down, across, squeeze=False)
     for axes, one in zip(grid.flat, shown, strict=False):

@@ -18,13 +18,8 @@ PICTURES = {
 }
 MOST_COLUMNS = 15  # of the Markdown; the page shows more, and monitor.json all
 MOST_REASONS = 8
-CALM = {
-    "ok": "accept",
-    "watch": "warn",
-    "broken": "refuse",
-    "falling": "refuse",
-}  # the tone of the page for each verdict
-SIGN = {"ok": ("✓", "✅"), "watch": ("!", "👀"), "broken": ("✕", "❌"), "falling": ("▼", "📉")}
+TONES = {"ok": "accept", "watch": "warn", "broken": "refuse", "falling": "refuse", "unknown": "keep"}  # of the page
+COLOURS = {"accept": "green", "warn": "yellow", "refuse": "red", "keep": "default"}  # of the terminal
 
 
 def markdown(found: Findings) -> str:
@@ -43,9 +38,8 @@ def terminal(found: Findings, page: Path) -> None:
     from rich.text import Text
 
     head, console = headline(found), Console(highlight=False, soft_wrap=True)
-    colour = {"accept": "green", "warn": "yellow", "refuse": "red", "keep": "default"}[_tone(found)]
     title = f"{head.sign} {found.name}, {found.environment}: {head.word[0].lower()}{head.word[1:]}"
-    console.print(Text(title, style=f"bold {colour}"))
+    console.print(Text(title, style=f"bold {COLOURS[TONES[found.verdict]]}"))
     console.print(Text(f"  {head.meaning}"))
     standing = _by_weight(found.open_incidents())
     for one in standing[:MOST_REASONS]:
@@ -59,39 +53,25 @@ def terminal(found: Findings, page: Path) -> None:
 
 def headline(found: Findings) -> Headline:
     """The verdict in words."""
-    if not alerts.judged(found):
-        return Headline("Nothing judged yet", _not_judged(found), "·", "⏸️")
     until = f"Judged up to {found.last_day} (UTC)."
     kinds = list(dict.fromkeys(alerts.KINDS[one.kind].words for one in _by_weight(found.open_incidents())))
     said = f"Found: {', '.join(kinds)}. "
     match found.verdict:
         case "ok":
-            return Headline("No alarm", f"Production is as it was in training. {until}", *SIGN["ok"])
+            return Headline("No alarm", f"Production is as it was in training. {until}", "✓", "✅")
         case "watch":
-            return Headline(
-                "Something moved", f"{said}Watch it: that alone makes no model wrong. {until}", *SIGN["watch"]
-            )
+            return Headline("Something moved", f"{said}Watch it: that alone makes no model wrong. {until}", "!", "👀")
         case "broken":
             meaning = (
                 f"{said}Mend it where the data come from: a model that is trained on them learns the fault. {until}"
             )
-            return Headline("Data broken", meaning, *SIGN["broken"])
+            return Headline("Data broken", meaning, "✕", "❌")
+        case "falling":
+            meaning = f"{said}Production answers worse than at its release. {until}"
+            return Headline("Performance is falling", meaning, "▼", "📉")
         case _:
-            return Headline(
-                "Performance is falling",
-                f"{said}Production answers worse than at its release. {until}",
-                *SIGN["falling"],
-            )
-
-
-def _not_judged(found: Findings) -> str:
-    if not found.days and not found.versions:
-        return f"The log of {found.environment} has no complete day (UTC) yet."
-    return "No version could be judged; the table of versions says why."
-
-
-def _tone(found: Findings) -> str:
-    return CALM[found.verdict] if alerts.judged(found) else "keep"
+            why = "No version could be judged." if found.versions else "There is no day to judge."
+            return Headline("Nothing judged", why, "·", "⏸️")
 
 
 def _page(found: Findings, most: int) -> Page:
@@ -109,9 +89,9 @@ def _page(found: Findings, most: int) -> Page:
     ]
     return Page(
         f"{found.name}, {found.environment}",
-        _tone(found),
+        TONES[found.verdict],
         headline(found),
-        [*(one.words for one in standing[:MOST_REASONS]), *more],
+        [*(one.words for one in standing[:MOST_REASONS]), *more, *(found.notes if found.verdict == "unknown" else [])],
         [section for section in sections if section],
         PICTURES,
         _tiles(found),
@@ -313,6 +293,8 @@ def _p(value: float | None) -> str:
 
 def _performance(found: Findings) -> list[Section]:
     one = found.performance
+    if not found.days:
+        return []
     sections = [_measured(found)]
     if one.limits:
         rows = [
@@ -439,4 +421,4 @@ def _versions(found: Findings) -> Section | None:
 
 
 def _notes(found: Findings) -> Section | None:
-    return Section("Notes", found.notes) if found.notes else None
+    return Section("Notes", found.notes) if found.notes and found.verdict != "unknown" else None

@@ -6,7 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.utils import validation
 
-from pipeline.mlflow_names import LONGEST, LONGEST_VALUE, fault
+from pipeline.mlflow_names import LONGEST, LONGEST_VALUE, fault, fit
 
 SIGNS = ["a", "Z", "ß", "7", "_", "-", ".", " ", ":", "/", "@", "%", "(", "\n", "\t", "\\", '"', "é", "μ"]
 NAMES = ["", "recall@20", "F1 (macro)", "größe", *map("".join, itertools.product(SIGNS, repeat=2))]
@@ -28,6 +28,12 @@ def test_rule_for_names_is_mlflows():
     """Our rule and MLflow's differ only where MLflow's lets a trailing line break through."""
     differ = {name for name in NAMES if taken(name) == bool(fault(name))}
     assert {name for name in differ if not name.endswith("\n")} == set()
+
+
+def test_any_name_can_be_made_fit():
+    """What is made fit behind a heading is taken by MLflow, and a name that is fit stays as it is."""
+    assert all(taken(f"evidence/{fit(name)}") and not fault(fit(name)) for name in NAMES)
+    assert fit("mean area: 2.5-3_b") == "mean area: 2.5-3_b" and fit("a/../b@c") == "a_.._b_c"
 
 
 def test_longest_names_and_values_are_mlflows():

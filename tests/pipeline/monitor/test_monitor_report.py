@@ -50,8 +50,9 @@ def seen(found):
 
 
 EMPTY = {
-    "no log": findings(versions=[], outcomes=OutcomeCounts()),
+    "no log": findings(verdict="unknown", versions=[], outcomes=OutcomeCounts(), notes=["nothing was asked yet"]),
     "nothing judged": findings(
+        verdict="unknown",
         versions=[
             WatchedVersion(version="3", first_day=day(0), last_day=day(0), rows=2, judged=False, why_not="too few rows")
         ],
@@ -84,8 +85,8 @@ EMPTY = {
         (findings(incident(), verdict="watch"), "👀 Something moved: `cars, production`"),
         (findings(incident("data_broken"), verdict="broken"), "❌ Data broken: `cars, production`"),
         (findings(performance(), verdict="falling"), "📉 Performance is falling: `cars, production`"),
-        (EMPTY["no log"], "⏸️ Nothing judged yet: `cars, production`"),
-        (EMPTY["nothing judged"], "⏸️ Nothing judged yet: `cars, production`"),
+        (EMPTY["no log"], "⏸️ Nothing judged: `cars, production`"),
+        (EMPTY["nothing judged"], "⏸️ Nothing judged: `cars, production`"),
     ],
 )
 def test_the_verdict_is_in_the_first_line(found, first):
@@ -159,7 +160,7 @@ def test_pages_and_figures_of_what_is_hardly_there(name):
     assert bool(pictures) == (name != "no log")
     for text in (report.markdown(found), Seen(report.html(found, pictures)).text):
         assert not re.search(r"\bnan\b|\bNone\b|\binf\b", text)
-    assert "not measured" in report.markdown(found) or found.performance.metrics
+    assert "not measured" in report.markdown(found) or found.performance.metrics or not found.days
 
 
 def test_the_markdown_shows_fifteen_columns_and_counts_the_others():
