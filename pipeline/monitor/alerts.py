@@ -133,7 +133,7 @@ def title(kind: str, found: Findings, standing: Sequence[Incident]) -> str:
     """One line; GitHub shows the title of an issue as text, so nothing is escaped in it but a mention."""
     columns = _names(standing)
     about = f": {columns}" if columns else ""
-    return _unmentioned(clean(f"{found.name}, {found.environment}: {KINDS[kind].words}{about}", 200))
+    return unmentioned(clean(f"{found.name}, {found.environment}: {KINDS[kind].words}{about}", 200))
 
 
 def message(kept: Kept, kind: str, found: Findings) -> str:
@@ -148,7 +148,7 @@ def message(kept: Kept, kind: str, found: Findings) -> str:
         more = [f"and {len(new) - MOST_NAMES} more"] if len(new) > MOST_NAMES else []
         first = KINDS[kind].first.replace("`", "")
         lines = [head, *(one.words for one in new[:MOST_NAMES]), *more, f"First: {first}"]
-    return _unmentioned("\n".join(clean(line, 500) for line in [*lines, kept.address] if line))
+    return unmentioned("\n".join(clean(line, 500) for line in [*lines, kept.address] if line))
 
 
 def exhausted(found: Findings, why: str, blob: str | None, run: str) -> Matter:
@@ -214,6 +214,6 @@ def _runbook(name: str, blob: str | None) -> str:
     return f"[{code(path)}]({blob}/{path})" if blob and web(blob) else code(path)
 
 
-def _unmentioned(text: str) -> str:
+def unmentioned(text: str) -> str:
     """Plain text in which nobody is called: chats and titles look for the sign and a name behind it."""
     return text.replace("@", "@\N{WORD JOINER}")

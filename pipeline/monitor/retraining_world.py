@@ -1,12 +1,13 @@
 """What a decision about a retraining must know besides the findings: from MLflow, from GitHub, and from the data."""
 
+import os
 import time
 
 from pipeline.ci.github import Repository
 from pipeline.comparison import fresh_data
-from pipeline.errors import GithubError, SlipwayError
+from pipeline.errors import GithubError, SettingsError, SlipwayError
 from pipeline.monitor.alert_memory import experiment_name
-from pipeline.monitor.retraining import DAY, Attempt
+from pipeline.monitor.retraining import Attempt
 from pipeline.registry import once, versions
 from pipeline.registry.deployment_record import BEGUN, last_unsettled
 from pipeline.registry.deployments import FORGOTTEN_SECONDS
@@ -15,14 +16,27 @@ from pipeline.settings import Settings
 
 ENVIRONMENT = "retraining"  # whose reviewers approve
 DELIVERIES = ("deliver.yml", "retrain.yml", "rollback.yml", "weekly.yml")
-REMEMBERED = 90 * DAY  # seconds; longer ago than anything asks for
+REMEMBERED = 200  # runs; more than anything asks for
+CLOCK = "SLIPWAY_LOG_CLOCK"  # in a drill, how much faster the days of the log go by
 ASKED = "retraining"  # tag of a run: why a retraining was asked for
 
 
-def attempts(client, name: str, now: float) -> list[Attempt]:
-    """The retrainings of the last months, by whomever they were started; one that was asked for and then trained counts once."""
-    asked = _runs(client, experiment_name(name), f"tags.{ASKED} != ''", ASKED, now)
-    trained = _runs(client, name, f"tags.reason LIKE '{RETRAIN.strip()}%'", "reason", now)
+def in_log_time(seconds: float) -> float:
+    """A time as the prediction log counts it: that of its days, and so of incidents. Raises SettingsError."""
+    given = os.environ.get(CLOCK, "")
+    if not given:
+        return seconds
+    try:
+        origin, factor = map(float, given.split(":"))
+    except ValueError:
+        raise SettingsError(f"{CLOCK} is {given!r}; it is ORIGIN:FACTOR, two numbers") from None
+    return origin + (seconds - origin) * factor
+
+
+def attempts(client, name: str) -> list[Attempt]:
+    """The newest retrainings, by whomever they were started, in the log's time; one that was asked for and then trained counts once."""
+    asked = _runs(client, experiment_name(name), f"tags.{ASKED} != ''", ASKED)
+    trained = _runs(client, name, f"tags.reason LIKE '{RETRAIN.strip()}%'", "reason")
     waiting = sorted(asked, key=lambda one: one.when)
     alone = []
     for training in sorted(trained, key=lambda one: one.when):
@@ -35,15 +49,17 @@ def attempts(client, name: str, now: float) -> list[Attempt]:
     return sorted([*asked, *alone], key=lambda one: one.when)
 
 
-def _runs(client, experiment: str, condition: str, tag: str, now: float) -> list[Attempt]:
+def _runs(client, experiment: str, condition: str, tag: str) -> list[Attempt]:
     found = versions.find_experiment(client, experiment)
     if found is None:
         return []
-    since = (
-        f"attributes.start_time > {int((now - REMEMBERED) * 1000)} and attributes.status != 'FAILED' and {condition}"
+    runs = client.search_runs(
+        [found.experiment_id],
+        f"attributes.status != 'FAILED' and {condition}",
+        order_by=["attributes.start_time DESC"],
+        max_results=REMEMBERED,
     )
-    runs = client.search_runs([found.experiment_id], since, max_results=1000)
-    return [Attempt(run.info.start_time / 1000, run.data.tags[tag].removeprefix(RETRAIN)) for run in runs]
+    return [Attempt(in_log_time(run.info.start_time / 1000), run.data.tags[tag].removeprefix(RETRAIN)) for run in runs]
 
 
 def ask(client, name: str, reason: str, incident: str) -> str:
@@ -63,14 +79,14 @@ def not_asked(client, run_id: str) -> None:
 def trained_day(client, name: str) -> str:
     """The day on which the production version was registered, "" when there is none."""
     production = versions.by_alias(client, name, "production")
-    return time.strftime("%Y-%m-%d", time.gmtime(production.created)) if production else ""
+    return time.strftime("%Y-%m-%d", time.gmtime(in_log_time(production.created))) if production else ""
 
 
-def under_way(client, name: str, repository: Repository | None, now: float) -> str:
+def under_way(client, name: str, repository: Repository | None) -> str:
     """A deployment that MLflow knows to go on, or a delivery that GitHub does; "" for none."""
     for environment in ("production", "staging"):
         last = last_unsettled(client, name, environment)
-        if last and last.result == BEGUN and now - last.began < FORGOTTEN_SECONDS:
+        if last and last.result == BEGUN and time.time() - last.began < FORGOTTEN_SECONDS:
             return f"a release is under way: version {last.version} to {environment} ({last.action})"
     for workflow in DELIVERIES if repository else ():
         for run in _newest(repository, workflow):

@@ -40,6 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     if not alerts.judged(found):
         print("nothing to decide: no version was judged")
         return
+    if found.environment != "production":
+        print(f"nothing to decide: what is found in {found.environment} starts no retraining")
+        return
     client, repository = versions.connect(settings), github.of_environment()
     decision = decide(client, settings, found, repository)
     say(decision)
@@ -50,17 +53,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def decide(client, settings: Settings, found: Findings, repository: Repository | None) -> Decision:
     """Decide with what is known at once; what takes long is looked at only where nothing else stands against a retraining."""
-    rules, delay, now = settings.retrain, settings.monitor.label_delay_days, time.time()
+    rules, delay, now = settings.retrain, settings.monitor.label_delay_days, retraining_world.in_log_time(time.time())
     if retraining.cause(found, rules) is None:
         return retraining.decide(found, rules, delay, World(now))
     name = settings.name
-    world = World(now, retraining_world.attempts(client, name, now), retraining_world.trained_day(client, name))
+    world = World(now, retraining_world.attempts(client, name), retraining_world.trained_day(client, name))
     decision = retraining.decide(found, rules, delay, world)
     if not decision.start:
         return decision
     world = replace(
         world,
-        under_way=retraining_world.under_way(client, name, repository, now),
+        under_way=retraining_world.under_way(client, name, repository),
         unapproved=retraining_world.unapproved(repository) if repository and rules.approve else "",
         same_data=retraining_world.same_data(client, settings),
     )
@@ -92,9 +95,8 @@ def start(client, settings: Settings, found: Findings, decision: Decision, repos
     waits = ", which waits for a reviewer" if settings.retrain.approve else ""
     print(f"started {WORKFLOW}{waits}: {dispatch.page(WORKFLOW)}")
     if chat.webhook_url():
-        chat.tell(
-            f"{settings.name}, {found.environment}: a retraining was started{waits}\n{reason}\n{dispatch.page(WORKFLOW)}"
-        )
+        head = f"{settings.name}, {found.environment}: a retraining was started{waits}"
+        chat.tell(alerts.unmentioned(f"{head}\n{reason}\n{dispatch.page(WORKFLOW)}"))
 
 
 def tell_exhausted(client, found: Findings, decision: Decision, repository: Repository | None) -> None:
@@ -109,7 +111,8 @@ def tell_exhausted(client, found: Findings, decision: Decision, repository: Repo
                 raise
     kept = kept or alert_memory.compare(client, matter)
     news = kept.change in (issues.OPENED, issues.REOPENED) and chat.webhook_url()
-    said = not news or chat.tell("\n".join(line for line in (matter.title, decision.exhausted, kept.address) if line))
+    lines = [line for line in (matter.title, decision.exhausted, kept.address) if line]
+    said = not news or chat.tell(alerts.unmentioned("\n".join(lines)))
     if said and not kept.address and kept.change != issues.NOTHING:
         alert_memory.remember(client, matter)
 

@@ -116,7 +116,7 @@ def test_a_training_that_was_asked_for_counts_once(fork):
     fork.trained(f"retrain: {why}", 0)
     fork.trained("retrain: every Monday", 20)
     fork.trained("push", 1)
-    found = retraining_world.attempts(fork.client, "scratch", time.time())
+    found = retraining_world.attempts(fork.client, "scratch")
     assert [one.reason for one in found] == ["every Monday", why]
 
 
@@ -180,6 +180,20 @@ def test_what_retraining_cannot_mend_needs_a_human(fork, hub):
     assert {one["name"] for one in issue["labels"]} == {"slipway-monitoring", "needs-human"} and starts(hub) == []
     fork.run(findings(name="scratch"))
     assert issue["state"] == "closed"
+
+
+def test_staging_starts_nothing(fork, hub):
+    """What is tested there is no reason to train."""
+    assert "what is found in staging starts no retraining" in fork.run(falling(environment="staging"))
+
+
+def test_a_drill_counts_in_the_days_of_its_log(fork, hub, monkeypatch):
+    """Where a second of the log is a day, a week is over in seven seconds."""
+    fork.trained("retrain: every Monday", 0)
+    assert "no retraining: the last retraining was on" in fork.run(falling())
+    monkeypatch.setenv("SLIPWAY_LOG_CLOCK", f"{time.time() - 60}:86400")
+    time.sleep(8)
+    assert "the last retraining was on" not in fork.run()
 
 
 def test_nothing_judged_is_nothing_to_decide(fork, hub):

@@ -1,5 +1,6 @@
 """One issue for one matter, kept on a server that speaks GitHub's API: opened once, updated, closed, opened again."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -129,6 +130,15 @@ def test_two_runs_at_once_leave_one_issue(hub):
     assert [one["state"] for one in hub.issues] == ["open", "closed"]
     assert hub.comments == {2: [{"body": "The same is in #1."}]} and "slipway-issue" not in hub.issues[1]["body"]
     assert keep().change == issues.KNOWN
+
+
+def test_many_runs_at_once_leave_one_issue(hub):
+    """Whatever the order in which they read and write."""
+    repository = github.of_environment()
+    with ThreadPoolExecutor(8) as pool:
+        kept = list(pool.map(lambda _: issues.keep(repository, issues.ours(repository), DRIFT), range(8)))
+    assert [one["number"] for one in hub.issues if one["state"] == "open"] == [1]
+    assert keep().change == issues.KNOWN and {one.change for one in kept} <= {issues.OPENED, issues.KNOWN}
 
 
 def test_a_comment_is_not_repeated_after_a_failure(hub):
