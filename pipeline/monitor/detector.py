@@ -30,8 +30,8 @@ EARLY, WINDOW, LAG, WEEK = (
     28,
     7,
 )  # days: of that assumption, of the days that are looked at, and how old those are
-FALLEN = np.log(10)  # an incident may close when its evidence is below a tenth of the limit
-QUIET = 3  # judged days in a row: a weekend must not close what every Monday opens again
+FALLEN = np.log(10)  # an incident closes when its evidence was below a tenth of the limit for a WEEK of judged days
+GONE = 3  # judged days in a row without any evidence, after which it closes too; more than a weekend has
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,10 @@ def likeness(hits: np.ndarray, rows: np.ndarray, before: Likeness = UNKNOWN) -> 
     stop = np.where(days <= WINDOW, days, np.maximum(days - LAG, WINDOW))
     start = np.maximum(stop - WINDOW, 0)
     excess, weight = _beyond_chance(hits, rows, start, stop)
-    kept = np.maximum(1 - (stop - start) / WINDOW, 0)
+    kept = 1 - (stop - start) / WINDOW
     excess, weight = excess + kept * before.excess[:, None], weight + kept * before.weight[:, None]
-    return Likeness(excess, weight, stop - start + kept * before.days)
+    seen = _sums((rows.max(axis=1, keepdims=True, initial=0.0) > 0).astype(float), start, stop)[:, 0]
+    return Likeness(excess, weight, seen + kept * before.days)
 
 
 def correlation(known: Likeness) -> np.ndarray:
@@ -307,7 +308,7 @@ def _accumulate(pooled: Sequence[_Pooled], limit: float) -> list[tuple[np.ndarra
     weight /= np.add.reduceat(weight.sum(axis=1), side.begins)[side.of][:, None]
     level, sums, began = np.full(rise.shape, -np.inf), np.zeros(rise.shape), np.zeros(rise.shape, dtype=int)
     evidence, divided = np.zeros(side.rows.shape), np.ones(side.rows.shape)
-    is_open, low = np.zeros(len(pooled), dtype=bool), np.zeros(len(pooled), dtype=int)
+    is_open, low, gone = np.zeros(len(pooled), dtype=bool), np.zeros(len(pooled), int), np.zeros(len(pooled), int)
     alarms: list[list[Alarm]] = [[] for _ in pooled]
     lengths, alike = np.array([len(one.hits) for one in pooled]), side.alike[0]
     for day in range(len(evidence)):
@@ -319,8 +320,9 @@ def _accumulate(pooled: Sequence[_Pooled], limit: float) -> list[tuple[np.ndarra
         began[sums <= 0] = day
         sums = np.maximum(sums, 0) + step
         now = evidence[day] = _mean(level, weight, side)
-        low = np.where(now < limit - FALLEN, low + 1, 0)
-        opens, closes = ~is_open & (now >= limit) & (day < lengths), is_open & (low >= QUIET) & (day < lengths)
+        low, gone = np.where(now < limit - FALLEN, low + 1, 0), np.where(now <= 0, gone + 1, 0)
+        opens = ~is_open & (now >= limit) & (day < lengths)
+        closes = is_open & ((low >= WEEK) | (gone >= GONE)) & (day < lengths)
         for stream in np.flatnonzero(opens):
             cell, step_of = _leading(level, int(stream), side)
             alarms[stream].append(Alarm(int(began[cell, step_of]), day, None, int(cell - side.begins[stream])))

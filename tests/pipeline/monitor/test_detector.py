@@ -144,6 +144,14 @@ def test_a_weekend_does_not_close_an_alarm():
     assert len(trace.alarms) == 1 and trace.alarms[0].closed is None
 
 
+def test_a_small_change_that_weekends_hide_is_one_incident():
+    """Evidence that falls on each weekend and comes back in the week is not an end and another beginning."""
+    week = np.resize([345, 345, 345, 345, 345, 270, 320], 84)
+    streams = [Stream(one.cells, one.table, Likeness(days=60)) for one in [share(week, 1000, 0.294)]]
+    (trace,) = detector.replay(streams, detector.log_limit(16))
+    assert len(trace.alarms) == 1 and trace.alarms[0].closed is None
+
+
 def test_what_one_day_knows_does_not_depend_on_later_days():
     """The evidence of the first days is the same when there are more: the detector can be replayed at every run."""
     whole = stream(200, shifted(0.3))
