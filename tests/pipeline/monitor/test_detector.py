@@ -146,9 +146,9 @@ def test_a_weekend_does_not_close_an_alarm():
 
 def test_a_small_change_that_weekends_hide_is_one_incident():
     """Evidence that falls on each weekend and comes back in the week is not an end and another beginning."""
-    week = np.resize([345, 345, 345, 345, 345, 270, 320], 84)
-    streams = [Stream(one.cells, one.table, Likeness(days=60)) for one in [share(week, 1000, 0.294)]]
-    (trace,) = detector.replay(streams, detector.log_limit(16))
+    weeks = share(np.resize([355, 355, 355, 355, 355, 285, 330], 56), 1000, 0.294)
+    alone = Likeness(np.zeros(2), np.full(2, 1e7), 60)
+    (trace,) = detector.replay([Stream(weeks.cells, weeks.table, alone)], detector.log_limit(16))
     assert len(trace.alarms) == 1 and trace.alarms[0].closed is None
 
 
