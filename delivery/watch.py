@@ -7,6 +7,7 @@ import msgspec
 from delivery import log_command, targets
 from pipeline.monitor.plan import Plan
 from pipeline.settings import Settings
+from serving.counts.exposed import Exposed
 from serving.counts.records import Day, Log
 
 UNREACHABLE = (
@@ -31,3 +32,8 @@ def counts(environment: str, settings: Settings, plan: Plan) -> tuple[Log, list[
     printed = targets.choose(settings).on_log(environment, settings, ["serving.counts"], given)
     first, *lines = printed.splitlines()
     return msgspec.json.decode(first, type=Log), [msgspec.json.decode(line, type=Day) for line in lines]
+
+
+def show(environment: str, settings: Settings, exposed: Exposed) -> None:
+    """Keep what was found beside the log, where the service reads it for Prometheus; raises DeployError when it cannot be written."""
+    targets.choose(settings).on_log(environment, settings, ["serving.counts.findings"], msgspec.json.encode(exposed))

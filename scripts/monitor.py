@@ -16,7 +16,8 @@ from pipeline.artifacts import BUILD, ROOT, write_text
 from pipeline.ci import outputs
 from pipeline.errors import edge
 from pipeline.evaluation.figures import to_png
-from pipeline.monitor import findings, plots, report
+from pipeline.monitor import findings, plots, report, retraining_world
+from pipeline.monitor.expose import expose
 from pipeline.monitor.judge import judge, nothing
 from pipeline.monitor.mlflow_run import record
 from pipeline.monitor.plan import plan
@@ -60,10 +61,13 @@ def watched(settings: Settings, environment: str) -> findings.Findings:
     if note := watch.lacking(environment, settings):
         return nothing(settings, environment, note)
     sync.refuse_unknown()
-    trained, gone = trained_versions(versions.connect(settings), settings)
+    client = versions.connect(settings)
+    trained, gone = trained_versions(client, settings)
     what = plan(settings, trained)
     log, days = watch.counts(environment, settings, what)
-    return judge(settings, environment, what, trained, gone, log, days)
+    found = judge(settings, environment, what, trained, gone, log, days)
+    watch.show(environment, settings, expose(found, retraining_world.given_up(client, settings, found)))
+    return found
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import time
 from pipeline.ci.github import Repository
 from pipeline.comparison import fresh_data
 from pipeline.errors import GithubError, SettingsError, SlipwayError
+from pipeline.monitor import retraining
 from pipeline.monitor.alert_memory import experiment_name
-from pipeline.monitor.retraining import Attempt
+from pipeline.monitor.findings import Findings
+from pipeline.monitor.retraining import Attempt, World
 from pipeline.registry import once, versions
 from pipeline.registry.deployment_record import BEGUN, last_unsettled
 from pipeline.registry.deployments import FORGOTTEN_SECONDS
@@ -47,6 +49,15 @@ def attempts(client, name: str) -> list[Attempt]:
         else:
             alone.append(training)
     return sorted([*asked, *alone], key=lambda one: one.when)
+
+
+def given_up(client, settings: Settings, found: Findings) -> bool:
+    """Whether retraining was tried as often as it may be, for an incident that is still open."""
+    incident = retraining.cause(found, settings.retrain)
+    if incident is None:
+        return False
+    world = World(in_log_time(time.time()), attempts(client, settings.name))
+    return bool(retraining.exhausted(incident, settings.retrain, world))
 
 
 def _runs(client, experiment: str, condition: str, tag: str) -> list[Attempt]:

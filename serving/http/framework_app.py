@@ -9,6 +9,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.config import Config
+from serving.counts.gauges import Gauges
 from serving.http import answers, middleware, pages
 from serving.http.endpoints import GETS
 from serving.http.fast_path import FastPath
@@ -25,6 +26,7 @@ class Service:
         self.contract, self.release = fast_path.contract, fast_path.release
         self.fast_path, self.counters = fast_path, fast_path.metrics
         self.callers, self.config = fast_path.callers, config
+        self.found = Gauges(config.database, self.release.name)
         self.started = time.monotonic()
 
     async def health(self, _: Request) -> Response:
@@ -64,8 +66,10 @@ class Service:
         return _json(msgspec.json.encode(about))
 
     async def metrics(self, _: Request) -> Response:
-        """What was counted."""
-        return Response(exposition(self.counters), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        """What was counted, and what the monitor found."""
+        return Response(
+            exposition(self.counters) + await self.found.text(), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     async def admin_status(self, _: Request) -> Response:
         """The set-up and the callers."""

@@ -11,6 +11,7 @@ from great_expectations import ExpectationSuite, expectations
 
 from serving.access.keys import SCOPES
 from serving.config import Config
+from serving.counts import findings
 from serving.http.endpoints import PATHS
 from serving.log.blocks import Prediction
 from serving.log.store import Store
@@ -127,9 +128,10 @@ def test_every_variable_of_the_service_is_documented():
 def test_every_column_of_the_prediction_log_is_documented(tmp_path):
     """docs/service.md has a row for each column of the log's tables and each field of a request, and for no other."""
     with closing(Store(f"sqlite:///{tmp_path}/log.db")) as store:
+        findings.make(store)
         kept = {
             f"Table `{table}`": tuple(name for _, name, *_ in store.query(f"PRAGMA table_info({table})"))
-            for table in ("prediction_blocks", "outcomes", "refusals")
+            for table in ("prediction_blocks", "outcomes", "refusals", "findings")
         }
     for words, columns in {**kept, "For each request the block has": Prediction._fields}.items():
         text = TEXTS["docs/service.md"].split(words)[1]
