@@ -138,6 +138,13 @@ def keep(repository: Repository, issues: list[dict[str, Any]], matter: Matter) -
     return Kept(happened, address, new)
 
 
+def add(repository: Repository, issues: list[dict[str, Any]], matter: Matter, text: str) -> None:
+    """Say something in the issue of a matter, if one is open, once."""
+    issue, _ = _chosen(issues, matter)
+    if issue and issue["state"] == "open":
+        _say(repository, issue, text, text)
+
+
 def _chosen(issues: list[dict[str, Any]], matter: Matter) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The issue of a matter: the oldest that is open, else the newest of all; and others of it that are open as well."""
     about = [one for one in issues if (found := MARK.search(one.get("body") or "")) and found[1] == matter.name]
@@ -202,14 +209,17 @@ def _plain(text: Any) -> str:
 
 def _comment(repository: Repository, issue: dict[str, Any], matter: Matter, happened: str, lines: list[str]) -> None:
     """Say what happened, unless a comment of that day says so already."""
-    told = hashlib.sha256(repr((happened, matter.day, sorted(matter.ids))).encode()).hexdigest()[:16]
-    mark = f"<!-- slipway-comment: {told} -->"
-    place = f"/issues/{issue['number']}/comments"
-    if any(mark in (one.get("body") or "") for one in repository.all(f"{place}?per_page=100")):
-        return
     heads = {REOPENED: "It has come back.", GROWN: "There is more of it."}
     text = "\n".join([heads[happened], "", *(f"- {line}" for line in lines)] if happened in heads else lines)
-    repository.ask("POST", place, {"body": cut(f"{mark}\n\n{text}")})
+    _say(repository, issue, text, repr((happened, matter.day, sorted(matter.ids))))
+
+
+def _say(repository: Repository, issue: dict[str, Any], text: str, once: str) -> None:
+    """Write a comment, unless there is one that was written for the same."""
+    mark = f"<!-- slipway-comment: {part_id(once)} -->"
+    place = f"/issues/{issue['number']}/comments"
+    if not any(mark in (one.get("body") or "") for one in repository.all(f"{place}?per_page=100")):
+        repository.ask("POST", place, {"body": cut(f"{mark}\n\n{text}")})
 
 
 def _close_double(repository: Repository, double: dict[str, Any], stays: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pipeline.ci import issues
 from pipeline.ci.issues import Kept, Matter
 from pipeline.evaluation.findings import Name, Table
 from pipeline.evaluation.github_markdown import code, environment, prose, web
-from pipeline.evaluation.wording import clean, number
+from pipeline.evaluation.wording import clean, in_words, number
 from pipeline.monitor.findings import Findings, Incident, WatchedVersion
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -71,7 +71,7 @@ CHECKS = {
     "unreadable": "values of another type",
     "wrong": "wrong answers",
     "loss": "loss",
-    "surprise": "large errors",
+    "surprise": "surprising outcomes",
     "limit": "absolute limit",
 }
 
@@ -104,7 +104,7 @@ def of_kind(kind: str, found: Findings, blob: str | None, run: str) -> Matter:
             what=known.words,
             standing=bool(standing),
             since=min((one.since for one in standing), default=""),
-            sentences=[one.words for one in standing[:MOST_ROWS]],
+            sentences=[*measured(kind, found), *(one.words for one in standing[:MOST_ROWS])],
             more=max(len(standing) - MOST_ROWS, 0),
             table=_table(standing[:MOST_ROWS], found.versions) if standing else None,
             ended=[f"{_where(one)}: since {one.since}, over on {one.closed_day}" for one in ended[:MOST_ROWS]],
@@ -122,6 +122,17 @@ def of_kind(kind: str, found: Findings, blob: str | None, run: str) -> Matter:
         day=found.last_day,
         parts={part(one): prose(one.words) for one in standing},
     )
+
+
+def measured(kind: str, found: Findings) -> list[str]:
+    """The metric of the days, measured on the last outcomes, for the kinds that are about outcomes."""
+    if kind not in ("performance", "concept_drift"):
+        return []
+    return [
+        f"{in_words(one.name)} {number(one.value, 2)} (hold-out {number(one.holdout, 2)}) over the last {one.rows:,} outcomes"
+        for one in found.performance.metrics
+        if one.name == found.daily_metric
+    ]
 
 
 def part(one: Incident) -> str:

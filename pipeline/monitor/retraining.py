@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.wording import clean
+from pipeline.evaluation.wording import clean, in_words, number
 from pipeline.monitor.findings import Findings, Incident
 from pipeline.registry.run_reason import LONGEST, RETRAIN
 from pipeline.settings import Retrain
@@ -55,7 +55,7 @@ def decide(found: Findings, rules: Retrain, label_delay_days: float, world: Worl
     incident = cause(found, rules)
     if incident is None:
         return Decision(False, refusals=[nothing(rules)])
-    given_up = exhausted(incident, rules, world)
+    given_up = exhausted(found, incident, rules, world)
     refusals = [
         broken(found),
         unripe(found, incident, label_delay_days),
@@ -67,7 +67,7 @@ def decide(found: Findings, rules: Retrain, label_delay_days: float, world: Worl
         world.same_data,
     ]
     against = [one for one in refusals if one]
-    return Decision(not against, reason(incident), against, given_up)
+    return Decision(not against, reason(found, incident), against, given_up)
 
 
 def cause(found: Findings, rules: Retrain) -> Incident | None:
@@ -76,10 +76,13 @@ def cause(found: Findings, rules: Retrain) -> Incident | None:
     return min(asked, key=lambda one: (rules.on.index(one.kind), -one.evidence), default=None)  # type: ignore[arg-type]
 
 
-def reason(incident: Incident) -> str:
+def reason(found: Findings, incident: Incident) -> str:
     """Why is trained, in one line: the kind, what moved, and since when; as long as MLflow keeps it."""
-    end = f", since {incident.since}"
-    return clean(f"{incident.kind}: {incident.words}", LONGEST - len(RETRAIN) - len(end)) + end
+    end, words = f", since {incident.since}", incident.words
+    now = next((one for one in found.performance.metrics if one.name == found.daily_metric), None)
+    if incident.kind == "performance" and now and now.holdout is not None:
+        words = f"{in_words(now.name)} {number(now.value, 2)} (hold-out {number(now.holdout, 2)})"
+    return clean(f"{incident.kind}: {words}", LONGEST - len(RETRAIN) - len(end)) + end
 
 
 def nothing(rules: Retrain) -> str:
@@ -121,13 +124,13 @@ def soon(rules: Retrain, world: World) -> str:
     return f"the last retraining was on {_date(last.when)} ({clean(last.reason, 80)}), the next may be on {again} ([retrain] min_days_between)"
 
 
-def exhausted(incident: Incident, rules: Retrain, world: World) -> str:
+def exhausted(found: Findings, incident: Incident, rules: Retrain, world: World) -> str:
     """Why retraining has been tried often enough: twice for this incident, or as often as a month allows."""
     alarm = datetime.datetime.fromisoformat(incident.alarm_day).replace(tzinfo=datetime.UTC).timestamp()
     for_it = [one for one in world.attempts if one.when >= alarm and one.reason.startswith(f"{incident.kind}:")]
     if len(for_it) >= ENOUGH:
         days = " and ".join(_date(one.when) for one in sorted(for_it, key=lambda one: one.when))
-        return f"retrainings on {days} did not end it, a person must look: {reason(incident)}"
+        return f"retrainings on {days} did not end it, a person must look: {reason(found, incident)}"
     recent = [one for one in world.attempts if world.now - one.when < MONTH * DAY]
     if len(recent) >= rules.max_per_30_days:
         return f"{len(recent)} retrainings within {MONTH} days are as many as [retrain] max_per_30_days allows"

@@ -94,9 +94,23 @@ def start(client, settings: Settings, found: Findings, decision: Decision, repos
         raise GithubError(f"{WORKFLOW} was not started: {error.what}", error.then, error.status) from error
     waits = ", which waits for a reviewer" if settings.retrain.approve else ""
     print(f"started {WORKFLOW}{waits}: {dispatch.page(WORKFLOW)}")
+    in_issue(
+        found,
+        incident.kind,
+        repository,
+        f"A retraining was started{waits}: {prose(reason)} ({dispatch.page(WORKFLOW)})",
+    )
     if chat.webhook_url():
         head = f"{settings.name}, {found.environment}: a retraining was started{waits}"
         chat.tell(alerts.unmentioned(f"{head}\n{reason}\n{dispatch.page(WORKFLOW)}"))
+
+
+def in_issue(found: Findings, kind: str, repository: Repository, text: str) -> None:
+    """Say in the issue of the incident what was done about it; it has been done, whether that can be said or not."""
+    try:
+        issues.add(repository, issues.ours(repository), alerts.of_kind(kind, found, None, ""), text)
+    except GithubError as error:
+        print(f"the issue does not say so: {error.what}", file=sys.stderr)
 
 
 def tell_exhausted(client, found: Findings, decision: Decision, repository: Repository | None) -> None:

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from pipeline.ci import github
+from pipeline.ci import github, issues
 from pipeline.data.dataset import load_dataset
-from pipeline.monitor import retraining_world
+from pipeline.monitor import alerts, retraining_world
 from pipeline.monitor.findings import DayRow, write
 from pipeline.registry import deployments
 from pipeline.registry.deployment_record import Deployment
@@ -99,6 +99,21 @@ def test_mlflow_keeps_why_and_for_which_incident(fork, hub):
     (run,) = fork.client.search_runs([experiment])
     assert run.info.run_name.startswith("retraining: performance: ")
     assert run.data.tags["incident"] == "production performance wrong 2026-11-22"
+
+
+def test_the_issue_says_that_a_retraining_was_started(fork, hub):
+    """Once, as a comment on the issue of that kind; without issues the retraining starts all the same."""
+    matter = alerts.of_kind("performance", falling(), None, "")
+    hub.issue(body=matter.text(), title=matter.title, labels=[issues.LABEL])
+    fork.run(falling())
+    (said,) = hub.comments[1]
+    assert "A retraining was started, which waits for a reviewer: performance: " in said["body"]
+
+
+def test_a_repository_without_issues_retrains_too(fork, hub):
+    """It only cannot say so there."""
+    hub.off = True
+    assert "started retrain.yml" in fork.run(falling()) and len(starts(hub)) == 1
 
 
 def test_a_start_that_fails_is_tried_again(fork, hub):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pipeline.ci import issues
 from pipeline.ci.issues import Kept
 from pipeline.monitor import alerts
-from pipeline.monitor.findings import Check, Kind
+from pipeline.monitor.findings import Check, Kind, Measured, Performance
 from tests.pipeline.monitor.found import VERSION, findings, incident, performance
 
 BLOB, RUN = "https://github.com/octo/cars/blob/HEAD", "https://github.com/octo/cars/actions/runs/7"
@@ -42,6 +42,15 @@ def test_the_text_says_all():
         "See what else happened on the first day", f"({BLOB}/docs/runbooks/drift-found.md)", f"({RUN})",
     ):  # fmt: skip
         assert part in found.body, part
+
+
+def test_what_is_about_outcomes_has_the_metric_that_people_know():
+    """Beside the hold-out's, and on how many outcomes."""
+    one = Measured(name="accuracy", value=0.7612, holdout=0.8533, rows=700, higher_is_better=True)
+    given = {"daily_metric": "accuracy", "performance": Performance(metrics=[one])}
+    said = "- accuracy 0.76 (hold-out 0.85) over the last 700 outcomes"
+    assert said in matter("performance", performance(), **given).body
+    assert said not in matter("data_drift", incident(), **given).body
 
 
 def test_each_kind_has_one_matter():

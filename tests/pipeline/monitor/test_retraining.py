@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from pipeline.monitor.findings import DayRow
+from pipeline.monitor.findings import DayRow, Measured, Performance
 from pipeline.monitor.retraining import DAY, Attempt, World, decide, reason
 from pipeline.settings import Retrain
 from tests.pipeline.monitor.found import findings, incident, performance
@@ -43,9 +43,16 @@ def test_falling_performance_starts_one_with_its_reason():
     assert decision.reason == "performance: accuracy 0.76 (hold-out 0.85), since 2026-11-20"
 
 
+def test_the_reason_has_the_metric_that_people_know():
+    """Where it was measured: the accuracy of the last outcomes beside the hold-out's, whatever alarm came first."""
+    one = Measured(name="accuracy", value=0.7612, holdout=0.8533, rows=700, higher_is_better=True)
+    now = found(performance(words="loss"), daily_metric="accuracy", performance=Performance(metrics=[one]))
+    assert decide(now, RULES, 1.0, world()).reason == "performance: accuracy 0.76 (hold-out 0.85), since 2026-11-20"
+
+
 def test_a_long_reason_is_cut_before_its_day():
     """MLflow keeps 200 characters with "retrain: " in front; the text is on one line."""
-    said = reason(performance(words="x\n" * 300))
+    said = reason(findings(), performance(words="x\n" * 300))
     assert len(f"retrain: {said}") <= 200 and said.endswith(", since 2026-11-20") and "\n" not in said
 
 
