@@ -1,4 +1,4 @@
-# The webhook relay (docs/promote-in-mlflow.md): starts a workflow on GitHub for MLflow's webhooks. From the root of the repository:
+# The webhook relay (docs/promote-in-mlflow.md): starts a workflow on GitHub for MLflow's webhooks and Alertmanager's alerts. From the root of the repository:
 #   docker build -f monitoring/relay.Dockerfile -t slipway-relay .
 # It contains only the modules that the relay imports, and no MLflow.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -15,7 +15,7 @@ COPY pipeline/registry/__init__.py pipeline/registry/webhooks.py /app/pipeline/r
 COPY scripts/__init__.py /app/scripts/
 COPY scripts/mlflow/__init__.py scripts/mlflow/webhook_relay.py /app/scripts/mlflow/
 COPY delivery/__init__.py /app/delivery/
-COPY delivery/relay/__init__.py delivery/relay/app.py delivery/relay/metrics.py delivery/relay/remote.py delivery/relay/server.py delivery/relay/worker.py /app/delivery/relay/
+COPY delivery/relay/__init__.py delivery/relay/alerts.py delivery/relay/app.py delivery/relay/metrics.py delivery/relay/remote.py delivery/relay/server.py delivery/relay/worker.py /app/delivery/relay/
 RUN chmod -R u=rwX,go=rX /app
 
 FROM ${PYTHON_IMAGE}

@@ -36,6 +36,11 @@ def postgres_folders() -> list[Path]:
     return sorted(Path("/usr/lib/postgresql").glob("*/bin")) if program("psql") else []
 
 
+def alertmanager() -> str | None:
+    """Where Alertmanager is, by its own name or by Debian's."""
+    return program("alertmanager") or program("prometheus-alertmanager")
+
+
 def _runs(*command: str) -> bool:
     return program(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0
 
@@ -61,6 +66,7 @@ def _registry_answers() -> bool:
 
 
 THERE = {
+    "alertmanager": alertmanager,
     "browser": lambda: (program("chromium") or program("google-chrome")) and program("chromedriver"),
     "buildx": lambda: _runs("docker", "buildx", "version"),
     "compose": lambda: _runs("docker", "compose", "version"),

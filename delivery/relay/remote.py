@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import SlipwayError
 
 MOST = 1_000_000  # bytes of a response that are read at most
-WORKFLOW = "promote.yml"
+PROMOTE, MONITOR = "promote.yml", "monitor.yml"
 
 
 class RemoteError(SlipwayError):
@@ -108,26 +108,26 @@ def aliases(address: str, model: str, seconds: float = 10) -> dict[str, str] | N
         raise RemoteError(0, "MLflow answers with something that is no registered model") from None
 
 
-def dispatch(api: str, repository: str, ref: str, token: str, seconds: float = 10) -> None:
-    """Dispatch the promotion workflow; raises RemoteError, with advice when trying again does not help."""
+def dispatch(api: str, repository: str, ref: str, token: str, workflow: str, seconds: float = 10) -> None:
+    """Dispatch a workflow; raises RemoteError, with advice when trying again does not help."""
     headers = {
         "Authorization": f"Bearer {token}",
         "Accept": "application/vnd.github+json",
         "X-GitHub-Api-Version": "2022-11-28",
     }
-    url = f"{api.rstrip('/')}/repos/{repository}/actions/workflows/{WORKFLOW}/dispatches"
+    url = f"{api.rstrip('/')}/repos/{repository}/actions/workflows/{workflow}/dispatches"
     try:
         ask("POST", url, headers, seconds, {"ref": ref})
     except RemoteError as answer:
-        then = "" if answer.passing else f": {remedy(answer.status, repository, ref)}"
+        then = "" if answer.passing else f": {remedy(answer.status, repository, ref, workflow)}"
         raise RemoteError(answer.status, f"GitHub {answer.what}{then}", answer.after) from None
 
 
-def remedy(status: int, repository: str, ref: str) -> str:
+def remedy(status: int, repository: str, ref: str, workflow: str) -> str:
     """What to fix when GitHub refuses."""
     return {
         401: "the token in SLIPWAY_RELAY_TOKEN is wrong or has expired; make a new one",
         403: f"the token in SLIPWAY_RELAY_TOKEN may not start workflows; it needs the right Actions: write on {repository}",
-        404: f"{repository} has no workflow {WORKFLOW}, or the token in SLIPWAY_RELAY_TOKEN may not see that repository",
-        422: f"{repository} has no branch {ref} with a {WORKFLOW} that can be started; SLIPWAY_RELAY_REF names the branch",
+        404: f"{repository} has no workflow {workflow}, or the token in SLIPWAY_RELAY_TOKEN may not see that repository",
+        422: f"{repository} has no branch {ref} with a {workflow} that can be started; SLIPWAY_RELAY_REF names the branch",
     }.get(status, f"see whether {repository} (SLIPWAY_RELAY_REPOSITORY) was renamed, and GITHUB_API_URL is right")

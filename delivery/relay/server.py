@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from delivery.relay import remote
+from delivery.relay.alerts import Alerts
 from delivery.relay.metrics import Metrics
-from delivery.relay.worker import UNDONE, Pace, Worker, say
+from delivery.relay.worker import NOT_WATCHED, UNDONE, Pace, Worker, say
 from pipeline.artifacts import ROOT, STATE
 from pipeline.ci import chat
 from pipeline.errors import SettingsError, SlipwayError
@@ -37,6 +38,7 @@ class Config:
     ref: str = "main"
     api: str = "https://api.github.com"
     port: int = PORT
+    bearer: str = ""  # that Alertmanager shows; without it there is no /alerts
 
 
 def read(environment: Mapping[str, str], reconciles: bool) -> Config:
@@ -54,8 +56,11 @@ def read(environment: Mapping[str, str], reconciles: bool) -> Config:
         ref=get("SLIPWAY_RELAY_REF", "main"),
         api=get("GITHUB_API_URL", "https://api.github.com"),
         port=port(get("SLIPWAY_RELAY_PORT", str(PORT))),
+        bearer=get("SLIPWAY_RELAY_BEARER"),
     )
     check(config, reconciles)
+    if config.bearer:
+        secret(config.bearer, "SLIPWAY_RELAY_BEARER", "Alertmanager")
     return config
 
 
@@ -72,17 +77,22 @@ def check(config: Config, reconciles: bool) -> None:
         raise SettingsError(f"the relay needs {', '.join(missing)}", "docs/promote-in-mlflow.md says what they are")
     if not reconciles and not re.fullmatch(r"[\w.-]+/[\w.-]+", config.repository):
         raise SettingsError("SLIPWAY_RELAY_REPOSITORY is not OWNER/NAME", "an example is octo/model")
+    if reconciles and config.bearer:
+        raise SettingsError(
+            "SLIPWAY_RELAY_BEARER is for alerts that start a workflow, and this relay starts none",
+            "unset it, or start the relay without --reconcile; on one machine docs/one-host.md has the monitor",
+        )
     if not reconciles and (problem := chat.wrong(config.api)):
         raise SettingsError(f"GITHUB_API_URL {problem}", "the token would be sent unencrypted")
 
 
-def secret(value: str) -> str:
-    """MLflow's signing secret; raises SettingsError for one that is easy to guess."""
-    then = "`openssl rand -hex 32` makes one; give the same to `make webhook`"
+def secret(value: str, name: str = "SLIPWAY_RELAY_SECRET", other: str = "`make webhook`") -> str:
+    """MLflow's signing secret, or another that a sender of messages knows; raises SettingsError for one that is easy to guess."""
+    then = f"`openssl rand -hex 32` makes one; give the same to {other}"
     if not value:
-        raise SettingsError("the relay needs SLIPWAY_RELAY_SECRET, with which MLflow signs what it sends", then)
+        raise SettingsError(f"the relay needs {name}, with which MLflow signs what it sends", then)
     if len(value) < 16 or len(set(value)) < 6 or any(word in value.lower() for word in PLACEHOLDERS):
-        raise SettingsError("SLIPWAY_RELAY_SECRET can be guessed: it is short, or a placeholder", then)
+        raise SettingsError(f"{name} can be guessed: it is short, or a placeholder", then)
     return value
 
 
@@ -105,11 +115,50 @@ def port(value: str) -> int:
 def elsewhere(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
     """A worker that dispatches the promotion workflow on GitHub."""
 
-    def start() -> None:
-        remote.dispatch(config.api, config.repository, config.ref, config.token)
-        say(f"started {remote.WORKFLOW} in {config.repository} on {config.ref}")
+    def read() -> str | None:
+        return aliases(config.mlflow, config.model, metrics)
 
-    return Worker(lambda: remote.aliases(config.mlflow, config.model), start, tell, metrics, pace)
+    return Worker(read, lambda: start(config, remote.PROMOTE), tell, metrics.promotions, pace)
+
+
+def alerts(config: Config, metrics: Metrics, pace: Pace = PACE) -> Alerts | None:
+    """What takes Alertmanager's messages and dispatches the monitor on GitHub; None without the token that it shows."""
+    if not config.bearer:
+        return None
+
+    def failed(what: str) -> None:
+        made.told.clear()  # so that the next message of Alertmanager starts it
+        chat.tell(f"webhook relay: the monitor was not started for an alert: {what}")
+
+    worker = Worker(
+        lambda: "an alert asks for the monitor",
+        lambda: start(config, remote.MONITOR),
+        failed,
+        metrics.monitors,
+        pace,
+        unfinished=NOT_WATCHED,
+    )
+    made = Alerts(config.bearer, worker)
+    return made
+
+
+def start(config: Config, workflow: str) -> None:
+    """Start a workflow on GitHub, and say so."""
+    remote.dispatch(config.api, config.repository, config.ref, config.token, workflow)
+    say(f"started {workflow} in {config.repository} on {config.ref}")
+
+
+def aliases(uri: str, model: str, metrics: Metrics) -> str | None:
+    """Where MLflow says that the aliases are, in words; None when it has no such model."""
+    try:
+        found = remote.aliases(uri, model)
+    except SlipwayError:
+        metrics.unread.inc()
+        raise
+    if found is None:
+        return None
+    where = ", ".join(f"{alias} is on version {version}" for alias, version in sorted(found.items()))
+    return f"MLflow says: {where or 'no alias is set'}"
 
 
 def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
@@ -123,10 +172,10 @@ def here(config: Config, metrics: Metrics, pace: Pace = PACE) -> Worker:
         mlflow_server.uri(settings)
     preload.prepare()
     return Worker(
-        lambda: remote.aliases(mlflow_server.uri(settings), config.model),
+        lambda: aliases(mlflow_server.uri(settings), config.model, metrics),
         reconcile,
         lambda _: None,  # the command reports failures itself
-        metrics,
+        metrics.promotions,
         replace(pace, end=UNDO_SECONDS),
         cancel,
         UNDONE,
@@ -157,7 +206,7 @@ def tell(what: str) -> None:
     chat.tell(f"webhook relay: a promotion failed: {what}")
 
 
-def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:
+def serve(config: Config, host: str, worker: Worker, metrics: Metrics, heard: Alerts | None = None) -> None:
     """Serve until a signal comes; slow or excess connections are refused. Raises SettingsError when the port is in use."""
     import uvicorn
 
@@ -172,7 +221,7 @@ def serve(config: Config, host: str, worker: Worker, metrics: Metrics) -> None:
         ) from None
     say(f"listening on {host}:{config.port} for the aliases of {config.model}")
     uvicorn.run(
-        app.make(config.secret, config.model, worker, metrics),
+        app.make(config.secret, config.model, worker, metrics, heard=heard),
         host=host,
         port=config.port,
         access_log=False,

@@ -1,4 +1,4 @@
-"""A thread that turns events into promotions: one at a time, and one more for all events that came meanwhile."""
+"""A thread that turns events into starts of a workflow: one at a time, and one more for all events that came meanwhile."""
 
 import random
 import threading
@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from delivery.relay.metrics import Metrics
+from delivery.relay.metrics import Starts
 from delivery.relay.remote import RemoteError
 from pipeline.errors import SlipwayError
 
+NOT_WATCHED = "an alert did not start the monitor; its schedule does, or the next message of Alertmanager"
 LATER = "a promotion was not finished; the schedule of promote.yml, or `make reconcile`, does it"
 UNDONE = "a promotion was undone, and the previous release continues: move the alias again, or `make reconcile` if it is still there"
 
@@ -35,89 +36,84 @@ def say(text: str) -> None:
 
 
 class Worker:
-    """On an event, reads the aliases and starts a promotion.
+    """On an event, reads what must be known and starts a workflow.
 
-    `read` raises SlipwayError when MLflow does not answer. `start` raises RemoteError when it may be retried, another error
-    when not. `tell` reports failures. `cancel` interrupts `start` at shutdown, and `unfinished` says what that means.
+    `read` returns what it found in words, None when nothing is to be started, and raises SlipwayError when MLflow does not
+    answer. `start` raises RemoteError when it may be retried, another error when not. `tell` reports failures. `cancel`
+    interrupts `start` at shutdown, and `unfinished` says what that means.
     """
 
     def __init__(
         self,
-        read: Callable[[], dict[str, str] | None],
+        read: Callable[[], str | None],
         start: Callable[[], None],
         tell: Callable[[str], None],
-        metrics: Metrics,
+        starts: Starts,
         pace: Pace,
         cancel: Callable[[], None] = lambda: None,
         unfinished: str = LATER,
     ):
         self.read, self.start, self.tell, self.cancel = read, start, tell, cancel
         self.unfinished = unfinished
-        self.metrics, self.pace = metrics, pace
+        self.starts, self.pace = starts, pace
         self.heard = threading.Event()
         self.ending = threading.Event()
-        self.thread = threading.Thread(target=self._work, name="promotions", daemon=True)
+        self.thread = threading.Thread(target=self._work, name="starts", daemon=True)
 
     def hear(self) -> None:
-        """Note that an alias has moved; the thread handles it later."""
-        self.metrics.pending.set(1)
+        """Note an event; the thread handles it later."""
+        self.starts.pending.set(1)
         self.heard.set()
 
     def stop(self) -> None:
-        """Stop waiting, interrupt a promotion in progress, and give it time to end."""
+        """Stop waiting, interrupt a start in progress, and give it time to end."""
         self.ending.set()
         self.cancel()
         self.thread.join(self.pace.end)
-        if self.metrics.is_pending():
+        if self.starts.is_pending():
             say(self.unfinished)
 
     def _work(self) -> None:
         while not self.ending.is_set():
             if self.heard.wait(0.1) and not self.ending.wait(self.pace.quiet):
-                self.metrics.pending.set(1)
+                self.starts.pending.set(1)
                 done = self._turn()
-                self.metrics.pending.set(int(self.heard.is_set() or not done))
+                self.starts.pending.set(int(self.heard.is_set() or not done))
 
     def _turn(self) -> bool:
         """Handle the event; return whether nothing is left to do."""
         try:
-            if self._promote():
-                self.metrics.promotions.labels("started").inc()
-                self.metrics.success.set_to_current_time()
+            if self._act():
+                self.starts.count("started")
             return not self.ending.is_set()
         except Exception as error:
             if self.ending.is_set():
                 return False
-            self.metrics.promotions.labels("failed").inc()
+            self.starts.count("failed")
             what = error.what if isinstance(error, SlipwayError) else f"{type(error).__name__} in the relay itself"
             say(f"failed: {what}")
             self.tell(what)
             return True
 
-    def _promote(self) -> bool:
-        """Start a promotion if needed; return whether it was started. Raises the error when it fails."""
+    def _act(self) -> bool:
+        """Start the workflow if needed; return whether it was started. Raises the error when it fails."""
         found = self._read()
         if self.ending.is_set():
             return False
         if found is None:
             say("MLflow has no such model: nothing is started")
             return False
-        where = (
-            ", ".join(f"{alias} is on version {version}" for alias, version in sorted(found.items()))
-            or "no alias is set"
-        )
-        say(f"MLflow says: {where}")
+        say(found)
         return self._start()
 
-    def _read(self) -> dict[str, str] | None:
-        """Read the aliases, retrying until MLflow answers or the relay stops; then None."""
+    def _read(self) -> str | None:
+        """Read, retrying until MLflow answers or the relay stops; then None."""
         waits = self._waits()
         while not self.ending.is_set():
             self.heard.clear()  # events before this reading are covered by it; later ones need another
             try:
                 return self.read()
             except SlipwayError as error:
-                self.metrics.unread.inc()
                 pause = next(waits)
                 say(f"{error.what}; asking again in {pause:.1f} s")
                 self.ending.wait(pause)
@@ -133,7 +129,7 @@ class Worker:
             except RemoteError as answer:
                 if not answer.passing or not left:
                     raise
-                self.metrics.promotions.labels("retried").inc()
+                self.starts.count("retried")
                 pause = max(next(waits), self._asked(answer))
                 say(f"{answer.what}; trying again in {pause:.1f} s, {left} more times")
                 if self.ending.wait(pause):

@@ -3,6 +3,7 @@
     make relay                      # start the workflow promote.yml on GitHub
     make relay ARGS=--reconcile     # run `make reconcile` on this machine
 
+With SLIPWAY_RELAY_BEARER set, it also starts monitor.yml when Alertmanager says that an alert about the model fires.
 MLflow's webhook says that an alias was moved; where it is, the relay reads from MLflow itself. docs/promote-in-mlflow.md has
 the settings. The workflow's schedule brings about what the relay missed.
 """
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     config = server.read(os.environ, options.reconcile)
     metrics = Metrics()
     worker = server.here(config, metrics) if options.reconcile else server.elsewhere(config, metrics)
-    server.serve(config, options.host, worker, metrics)
+    server.serve(config, options.host, worker, metrics, server.alerts(config, metrics))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.delivery.relay.relays import SECRET, TOKEN, event, metric, registry, 
 ROOT = Path(__file__).resolve().parents[2]
 
 LIMIT = 60e6  # bytes that the image may add to its base
-RELAY = ("__init__", "app", "metrics", "remote", "server", "worker")
+RELAY = ("__init__", "alerts", "app", "metrics", "remote", "server", "worker")
 
 
 @pytest.fixture(scope="module")

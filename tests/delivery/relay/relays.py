@@ -20,6 +20,7 @@ from pipeline.registry.webhooks import sign
 
 SECRET = "9f2c5b7de01a4e6c8d3b"
 TOKEN = "ghp_never-in-a-log"
+BEARER = "4d1e8a6b90c7f2533e5a"
 QUICK = Pace(quiet=0.2, first=0.05, longest=0.2, after=0.5, tries=6)
 
 
@@ -70,12 +71,20 @@ class Relay:
     """A relay in this process, and MLflow's requests to it."""
 
     def __init__(
-        self, worker, metrics: Metrics, seen=None, model: str = "cars", secret: str = SECRET, host: str = "127.0.0.1"
+        self,
+        worker,
+        metrics: Metrics,
+        seen=None,
+        model: str = "cars",
+        secret: str = SECRET,
+        host: str = "127.0.0.1",
+        heard=None,
     ):
         self.worker = worker
         self.port = free_port()
         self.url = f"http://{host}:{self.port}"
-        made = app.make(secret, model, worker, metrics, seen)
+        self.heard = heard
+        made = app.make(secret, model, worker, metrics, seen, heard)
         config = uvicorn.Config(
             made, host=host, port=self.port, log_level="warning", access_log=False, limit_concurrency=64
         )
@@ -154,9 +163,11 @@ def relay_to(
     model: str = "cars",
     secret: str = SECRET,
     host: str = "127.0.0.1",
+    bearer: str = BEARER,
 ):
     """A relay that dispatches to this GitHub and reads this MLflow."""
     metrics = Metrics()
-    config = relay_server.Config(secret, model, mlflow, "octo/cars", TOKEN, "main", github.url)
-    with Relay(relay_server.elsewhere(config, metrics, pace), metrics, seen, model, secret, host) as relay:
+    config = relay_server.Config(secret, model, mlflow, "octo/cars", TOKEN, "main", github.url, bearer=bearer)
+    worker, heard = relay_server.elsewhere(config, metrics, pace), relay_server.alerts(config, metrics, pace)
+    with Relay(worker, metrics, seen, model, secret, host, heard) as relay:
         yield relay

@@ -363,7 +363,7 @@ def test_pauses_grow_to_thirty_seconds():
     """The default pauses double from one second, each reduced by up to half, up to thirty."""
     from delivery.relay.server import PACE
 
-    waits = Worker(lambda: None, lambda: None, print, Metrics(), PACE)._waits()
+    waits = Worker(lambda: None, lambda: None, print, Metrics().promotions, PACE)._waits()
     given = [next(waits) for _ in range(12)]
     assert all(limit / 2 <= pause <= limit for pause, limit in zip(given, [1, 2, 4, 8, 16] + [30] * 7, strict=True))
 
@@ -423,7 +423,7 @@ def test_unexpected_error_does_not_stop_the_relay(github):
         if faults:
             raise faults.pop()
 
-    with Relay(Worker(lambda: {}, start, told.append, metrics, QUICK), metrics) as relay:
+    with Relay(Worker(lambda: "", start, told.append, metrics.promotions, QUICK), metrics) as relay:
         relay.send()
         wait(lambda: relay.promotions("failed") == 1)
         relay.send()
@@ -537,6 +537,7 @@ def test_settings_and_metrics_are_documented():
     assert sorted(listed) == sorted(set(re.findall(r"SLIPWAY_RELAY_[A-Z]+", source)))
     metrics = Metrics()
     metrics.delivery("accepted")
+    metrics.alert("accepted")
     counted = re.findall(r"^# TYPE (\w+) (?:counter|gauge)$", metrics.text().decode(), re.M)
     assert set(re.findall(r"^\| `(slipway_relay_\w+)` \|", page, re.M)) == {
         name for name in counted if not name.endswith("_created")
