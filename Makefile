@@ -120,7 +120,7 @@ deploy: .venv/pipeline.ready  ## put a version into ENVIRONMENT=staging or produ
 rollback: .venv/pipeline.ready  ## bring the version before (or VERSION=n) back: model, bundle and alias together
 	@$(PY) -m scripts.rollback --environment "$${ENVIRONMENT:-production}" $(call option,VERSION,--version)
 
-monitor: .venv/pipeline.ready  ## judge production (or ENVIRONMENT=staging) by its prediction log -> build/monitor.json, build/monitor.html
+monitor: .venv/pipeline.ready $(if $(findstring --evidently,$(call text,ARGS)),.venv/evidently.ready)  ## judge production (or ENVIRONMENT=staging) by its prediction log -> build/monitor.json, build/monitor.html
 	@$(PY) -m scripts.monitor $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
 
 load: .venv/pipeline.ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png

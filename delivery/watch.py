@@ -37,3 +37,9 @@ def counts(environment: str, settings: Settings, plan: Plan) -> tuple[Log, list[
 def show(environment: str, settings: Settings, exposed: Exposed) -> None:
     """Keep what was found beside the log, where the service reads it for Prometheus; raises DeployError when it cannot be written."""
     targets.choose(settings).on_log(environment, settings, ["serving.counts.findings"], msgspec.json.encode(exposed))
+
+
+def exported(environment: str, settings: Settings, since: str, until: str) -> list[bytes]:
+    """The requests of some days (UTC), a line of JSON each; raises DeployError when the log cannot be read."""
+    command = ["serving.log.export", "--since", since, "--until", until]
+    return targets.choose(settings).on_log(environment, settings, command).splitlines()

@@ -2,6 +2,7 @@
 
     make monitor                                  # of production
     make monitor ENVIRONMENT=staging
+    make monitor ARGS=--evidently                 # besides, Evidently's report of the last days: build/evidently.html
     python -m scripts.monitor --json
 
 Writes build/monitor.json, .md and .html, a run in the MLflow experiment NAME-monitoring, and what the service shows Prometheus.
@@ -10,23 +11,26 @@ Exit status 0 whatever it finds: build/monitor.json has the verdict. Running it 
 
 import argparse
 import sys
+from collections.abc import Mapping
 
 from delivery import targets, watch
 from pipeline.artifacts import BUILD, ROOT, write_text
 from pipeline.ci import outputs
+from pipeline.data.dataset import load_dataset
 from pipeline.errors import edge
 from pipeline.evaluation.figures import to_png
-from pipeline.monitor import findings, plots, report, retraining_world
+from pipeline.monitor import evidently_report, findings, plots, report, retraining_world
 from pipeline.monitor.expose import expose
 from pipeline.monitor.judge import judge, nothing
 from pipeline.monitor.mlflow_run import record
-from pipeline.monitor.plan import plan
+from pipeline.monitor.plan import Trained, plan
 from pipeline.monitor.production import trained_versions
 from pipeline.registry import deployments, versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import Settings, load_settings
 
 REPORT = BUILD / "monitor.html"
+EVIDENTLY = BUILD / "evidently.html"
 SUMMARY = BUILD / "monitor.md"
 
 
@@ -36,10 +40,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environment", type=targets.environment, default="production")
     parser.add_argument("--json", action="store_true", help="print build/monitor.json instead of a summary")
+    parser.add_argument(
+        "--evidently", action="store_true", help="have Evidently compare the last days with training, too"
+    )
     options = parser.parse_args(argv)
+    EVIDENTLY.unlink(missing_ok=True)
     (BUILD / findings.NAME).unlink(missing_ok=True)  # an older one must not speak for this run, should it fail
     settings = load_settings()
-    found = watched(settings, options.environment)
+    found, trained = watched(settings, options.environment)
     findings.write(BUILD / findings.NAME, found)
     pictures = {name: to_png(figure) for name, figure in plots.figures_for(found).items()}
     write_text(SUMMARY, report.markdown(found))
@@ -54,12 +62,33 @@ def main(argv: list[str] | None = None) -> None:
         print((BUILD / findings.NAME).read_text(encoding="utf-8"), end="")
         return
     report.terminal(found, REPORT.relative_to(ROOT))
+    if options.evidently:
+        second_opinion(settings, options.environment, found, trained)
 
 
-def watched(settings: Settings, environment: str) -> findings.Findings:
-    """What is found in an environment; nothing, with a note that says why, where there is no log to be read."""
+def second_opinion(
+    settings: Settings, environment: str, found: findings.Findings, trained: Mapping[str, Trained]
+) -> None:
+    """Evidently's report of the version that answered last; a note where no row can be compared."""
+    version = next((one.version for one in reversed(found.versions) if one.version in trained), None)
+    since, until = evidently_report.window(found.last_day, settings.monitor.window_days)
+    rows = 0
+    if version is not None:
+        lines = watch.exported(environment, settings, since, until)
+        inputs = [column["name"] for column in trained[version].contract["inputs"]]
+        current = evidently_report.logged(lines, settings.name, version, inputs, settings.data.target)
+        rows = len(current)
+    if not rows:
+        print(f"note: no row between {since} and {until} (UTC) can be compared, so there is no {EVIDENTLY.name}")
+        return
+    evidently_report.write(load_dataset(settings), current, EVIDENTLY)
+    print(f"  Evidently's, on {rows:,} rows of version {version} since {since}: {EVIDENTLY.relative_to(ROOT)}")
+
+
+def watched(settings: Settings, environment: str) -> tuple[findings.Findings, Mapping[str, Trained]]:
+    """What is found in an environment, and what is known of its versions; nothing, with a note that says why, without a log."""
     if note := watch.lacking(environment, settings):
-        return nothing(settings, environment, note)
+        return nothing(settings, environment, note), {}
     sync.refuse_unknown()
     client = versions.connect(settings)
     trained, gone = trained_versions(client, settings)
@@ -67,7 +96,7 @@ def watched(settings: Settings, environment: str) -> findings.Findings:
     log, days = watch.counts(environment, settings, what)
     found = judge(settings, environment, what, trained, gone, log, days)
     watch.show(environment, settings, expose(found, retraining_world.given_up(client, settings, found)))
-    return found
+    return found, trained
 
 
 if __name__ == "__main__":
