@@ -17,10 +17,12 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.figures import BLUE, DPI, QUIET, VERMILION, layout, plain, styled
 from pipeline.evaluation.wording import in_words, known, number, setting
-from pipeline.monitor.findings import DayRow, Distribution, Findings
+from pipeline.monitor.findings import ColumnRow, DayRow, Distribution, Findings
 
 WIDTH = 8.1  # inches: as wide as the page
 MOST_COLUMNS = 30  # rows of a heatmap that fit a screen
+FEWEST_COLUMNS = 6  # that are shown though nothing speaks against them
+SEEN = 0.01  # evidence that has a colour
 MOST_DAYS = 366
 MOST_DISTRIBUTIONS = 9
 MOST_VALUES = 8  # bars of a text column, besides the others
@@ -59,8 +61,9 @@ def evidence(found: Findings) -> Figure:
     days = _days(found.days)
     table = _by_column(days, found.days)
     names = sorted(table, key=lambda name: (-_latest(table[name]), -np.nanmax(table[name]), name))
-    shown = names[:MOST_COLUMNS]
-    some = f", the {len(shown)} columns with most of {len(names)}" if len(shown) < len(names) else ""
+    some_evidence = [name for name in names if np.nanmax(table[name]) >= SEEN]
+    shown = (some_evidence if len(some_evidence) >= FEWEST_COLUMNS else names[:FEWEST_COLUMNS])[:MOST_COLUMNS]
+    some = f", the {len(shown)} with most of {len(names)}" if len(shown) < len(names) else ""
     figure = Figure(figsize=(WIDTH, 0.25 * len(shown) + 1.9), dpi=DPI, layout=layout())
     figure.suptitle(f"Evidence of drift by column and day{some}", x=0.02, ha="left")
     axes = figure.subplots()
@@ -107,8 +110,9 @@ def _by_column(days: Sequence[date], rows: Iterable[DayRow]) -> dict[str, list[f
 
 @styled
 def distributions(found: Findings) -> Figure:
-    """Small multiples of the first columns, which are those with most evidence: in training, and now."""
-    shown = found.distributions[:MOST_DISTRIBUTIONS]
+    """Small multiples of the first columns, those with most evidence: in training, and now."""
+    order = {_label(column): place for place, column in enumerate(found.columns)}
+    shown = sorted(found.distributions, key=lambda one: order.get(one.name, len(order)))[:MOST_DISTRIBUTIONS]
     across = min(len(shown), 3)
     down = -(-len(shown) // across)
     figure = Figure(figsize=(max(WIDTH * across / 3, 4.5), 2.3 * down + 0.9), dpi=DPI, layout=layout())
@@ -126,6 +130,11 @@ def distributions(found: Findings) -> Figure:
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, bbox_to_anchor=(1, 1.005))
     return figure
+
+
+def _label(column: ColumnRow) -> str:
+    """What a column is called among days and distributions."""
+    return {"prediction": f"prediction: {column.name}", "target": "target"}.get(column.kind, column.name)
 
 
 def _steps(axes: Axes, one: Distribution) -> None:
@@ -247,7 +256,8 @@ def rows(found: Findings) -> Figure:
     refused = _sums(found.days, days, "refused")
     panels = 1 + bool(missing) + bool(refused.any())
     figure = Figure(figsize=(WIDTH, 1.6 * panels + 1.2), dpi=DPI, layout=layout())
-    figure.suptitle("Rows by day, empty cells and refused requests", x=0.02, ha="left")
+    more = ["share of empty cells"] * bool(missing) + ["refused requests"] * bool(refused.any())
+    figure.suptitle(", ".join(["Rows by day", *more]), x=0.02, ha="left")
     first, *others = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
     _counts(first, _sums(found.days, days, "rows"), "rows")
     if missing:

@@ -16,7 +16,8 @@ PICTURES = {
     "performance": "Performance by day, measured from outcomes and estimated, and the share of rows with an outcome.",
     "rows": "Rows by day, share of empty cells, refused requests.",
 }
-MOST_COLUMNS = 15  # of the Markdown; the page shows more, and monitor.json all
+MOST_COLUMNS = 15  # of the Markdown; monitor.json has all
+MOST_ON_PAGE = 30
 MOST_REASONS = 8
 TONES = {"ok": "accept", "watch": "warn", "broken": "refuse", "falling": "refuse", "unknown": "keep"}  # of the page
 COLOURS = {"accept": "green", "warn": "yellow", "refuse": "red", "keep": "default"}  # of the terminal
@@ -29,7 +30,7 @@ def markdown(found: Findings) -> str:
 
 def html(found: Findings, plots: Mapping[str, bytes] | None = None) -> str:
     """The report as one file: no script, nothing from another host; `plots` maps a plot's name to its PNG."""
-    return pages.html(_page(found, MOST_ROWS), plots)
+    return pages.html(_page(found, MOST_ON_PAGE), plots)
 
 
 def terminal(found: Findings, page: Path) -> None:
@@ -136,19 +137,10 @@ def _kind(one: Incident) -> str:
 def _incidents(standing: Sequence[Incident]) -> Section | None:
     if not standing:
         return None
-    heads = (
-        "column",
-        "incident",
-        "since",
-        "noticed",
-        "then → now",
-        "of what",
-        "rows",
-        "version",
-        "evidence",
-    )
-    rows = [
-        (
+    several = len({one.version for one in standing}) > 1
+    heads = ("column", "incident", "since", "noticed", "then → now", "of what", "rows", *(["version"] if several else []), "evidence")  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
             Name(one.column) if one.column is not None else "all rows",
             f"{_kind(one)}: {alerts.CHECKS[one.check]}",
             one.since,
@@ -156,15 +148,15 @@ def _incidents(standing: Sequence[Incident]) -> Section | None:
             change(one),
             one.unit or "–",
             f"{one.rows:,}",
-            Name(one.version),
+            *([Name(one.version)] if several else []),
             number(one.evidence, 1),
-        )
+        ]
         for one in standing
     ]
     notes = [
         "Then: at release; now and rows: since the first day. Evidence: 1 is an alarm. All columns and days together share the budget of false alarms."
     ]
-    return Section("Open incidents", [], Table(heads, rows, words=(0, 1, 5, 7)), notes)
+    return Section("Open incidents", [], Table(heads, rows, words=(0, 1, 5, *([7] if several else []))), notes)
 
 
 def change(one: Incident) -> str:
@@ -209,7 +201,7 @@ def _days(found: Findings) -> Section | None:
 def _columns(found: Findings, most: int) -> list[Section]:
     if not found.columns:
         return []
-    ranked = sorted(found.columns, key=lambda one: (-(one.evidence if known(one.evidence) else -1), one.name))
+    ranked = sorted(found.columns, key=lambda one: -(one.evidence if known(one.evidence) else -1))
     shown = ranked[:most]
     several = len({one.version for one in found.columns}) > 1
     head = ["column", *(["version"] if several else [])]
