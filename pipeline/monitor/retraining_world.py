@@ -57,7 +57,7 @@ def given_up(client, settings: Settings, found: Findings) -> bool:
     if incident is None:
         return False
     world = World(in_log_time(time.time()), attempts(client, settings.name))
-    return bool(retraining.exhausted(incident, settings.retrain, world))
+    return bool(retraining.exhausted(found, incident, settings.retrain, world))
 
 
 def _runs(client, experiment: str, condition: str, tag: str) -> list[Attempt]:
