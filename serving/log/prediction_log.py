@@ -40,7 +40,7 @@ LAST_TRY = 5.0  # seconds to write the last records at shutdown
 RETENTION = 3600.0  # seconds between two checks for expired records, and for records in the old table
 MOVE = 0.1  # seconds between two steps of moving the old table's records
 PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
-READ = 1 << 20
+READ = 1 << 18  # bytes that are read at a time; a channel holds about as many
 
 # Header of a frame: its kind, the sizes of its two parts in bytes, and what its block's row needs: records, rows, first and last time.
 HEAD = struct.Struct("<BIIIIdd")
@@ -198,6 +198,7 @@ class Writer:
         self._due = time.monotonic() + WRITE
         self._prune = time.monotonic() + 10  # not while services start
         self._move = self._prune
+        self._space = memoryview(bytearray(READ))
         self._control: socket.socket | None = control
         self._inputs = selectors.DefaultSelector()
         self._inputs.register(control, selectors.EVENT_READ, None)
@@ -237,14 +238,14 @@ class Writer:
             return
         channel, buffer = cast(socket.socket, key.fileobj), key.data
         try:
-            arrived = channel.recv(READ)
+            arrived = channel.recv_into(self._space)  # to make room for each piece anew takes longer than to read it
         except OSError:
-            arrived = b""
+            arrived = 0
         if not arrived:
             self._inputs.unregister(channel)
             channel.close()
             return
-        buffer += arrived
+        buffer += self._space[:arrived]
         start = 0
         while len(buffer) >= (begin := start + HEAD.size):
             kind, about, content, requests, rows, first, last = HEAD.unpack_from(buffer, start)
