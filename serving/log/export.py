@@ -65,14 +65,20 @@ def _lines(store: Store, block: Block) -> Iterator[bytes]:
             "subject": subject,
             "role": role,
             "rows": rows,
-            "features": msgspec.Raw(features),
-            "answers": msgspec.Raw(answers),
+            "features": _one_line(features),
+            "answers": _one_line(answers),
             "latency_ms": latency,
             "model": block.model,
             "model_version": block.model_version,
             "outcomes": outcomes.get(request_id, []),
         }
         yield _encode(line) + b"\n"
+
+
+def _one_line(written: bytes) -> msgspec.Raw:
+    """JSON as its caller wrote it, but on one line."""
+    several = b"\n" in written or b"\r" in written
+    return msgspec.Raw(msgspec.json.format(written, indent=-1) if several else written)
 
 
 def _iso(at: float) -> str:

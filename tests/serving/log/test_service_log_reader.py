@@ -74,10 +74,13 @@ def test_damaged_block_is_named(url):
 
 
 def test_export_prints_a_line_per_request(url):
-    """All fields, features and answers as they were, times in UTC, and the outcomes of each."""
+    """All fields, times in UTC, and the outcomes of each; features are on that line however their caller wrote them."""
     with closing(Store(url, "cars", "3")) as store:
         store.insert(
-            [ONE._replace(time=1_767_225_600.25, subject="s"), ONE._replace(request_id="later", time=1_767_312_000.0)]
+            [
+                ONE._replace(time=1_767_225_600.25, subject="s", features=b'[\n[1.5, "x"]\r\n]'),
+                ONE._replace(request_id="later", time=1_767_312_000.0),
+            ]
         )
         store.insert([], [Outcome("a", 0, '"yes"', 1_767_400_000.0, "c")])
     done = _export(url, "--since", "2026-01-01", "--until", "2026-01-02")
