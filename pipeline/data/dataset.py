@@ -167,7 +167,7 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
         raise DataError("the data has no feature column", "add columns besides id and target")
     kinds = {name: kind_of(features[name]) for name in features}
     return Dataset(
-        features=pd.DataFrame({name: _values(features[name], kind) for name, kind in kinds.items()}),
+        features=pd.DataFrame({name: values_of(features[name], kind) for name, kind in kinds.items()}),
         target=_target(target, settings),
         ids=ids.to_numpy(dtype=object),
         kinds=kinds,
@@ -234,7 +234,8 @@ def kind_of(column: pd.Series) -> Kind:
     )
 
 
-def _values(column: pd.Series, kind: Kind) -> np.ndarray:
+def values_of(column: pd.Series, kind: Kind) -> np.ndarray:
+    """A column as the stages use it: float64 with NaN where empty, or texts with "" where empty; raises DataError for infinity."""
     if kind == "text":
         return column.astype(object).where(column.notna(), "").astype(str).to_numpy(dtype=object)
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -259,7 +260,7 @@ def _target(column: pd.Series, settings: Settings) -> np.ndarray:
                 if written
                 else 'turn it into numbers in project/data.py, or set task = "multiclass" in pipeline.toml',
             )
-        return _values(column, "number")
+        return values_of(column, "number")
     names = column.astype(str).to_numpy(dtype=object)
     classes = sorted(set(names))
     shown = ", ".join(map(repr, classes[:6])) + (" …" if len(classes) > 6 else "")

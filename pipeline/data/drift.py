@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.data.dataset import Dataset
+from pipeline.data.dataset import Dataset, Kind
 
 PERCENTILES = 100  # bins of a column of numbers
 GROUPS = 10  # of neighbouring bins, in a stability index: its usual resolution
@@ -33,11 +33,11 @@ def reference(dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray, metrics: M
     loss = losses(y_true, y_pred)
     return {
         "rows": len(training),
-        "features": {name: _column(training[name], dataset.kinds[name]) for name in training},
-        "prediction": {name: _numbers(outputs[:, place]) for place, name in enumerate(names)},
+        "features": {name: column_reference(training[name], dataset.kinds[name]) for name in training},
+        "prediction": {name: number_reference(outputs[:, place]) for place, name in enumerate(names)},
         "prediction_rows": len(y_pred),
         "target": _target(dataset, rows),
-        "loss": _numbers(loss),
+        "loss": number_reference(loss),
         "metrics": {name: float(value) for name, value in metrics.items() if np.isfinite(value)},
         **(_expected(y_pred) if dataset.classes else {"surprise": _surprise(y_pred, loss)}),
     }
@@ -50,7 +50,8 @@ def losses(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(y_pred[np.arange(len(y_true)), y_true], TINY, 1 - TINY))
 
 
-def _column(column: pd.Series, kind: str) -> dict[str, Any]:
+def column_reference(column: pd.Series, kind: Kind) -> dict[str, Any]:
+    """How the values of a column are distributed: float64 with NaN where empty, or texts with "" where empty."""
     if kind == "text":
         present = column[column != ""]
         shares = (present.value_counts(normalize=True)).sort_index().sort_values(ascending=False, kind="stable")
@@ -60,10 +61,11 @@ def _column(column: pd.Series, kind: str) -> dict[str, Any]:
             "missing": _share(column == ""),
         }
     values = column.to_numpy()
-    return _numbers(values[~np.isnan(values)]) | {"missing": _share(np.isnan(values))}
+    return number_reference(values[~np.isnan(values)]) | {"missing": _share(np.isnan(values))}
 
 
-def _numbers(values: np.ndarray) -> dict[str, Any]:
+def number_reference(values: np.ndarray) -> dict[str, Any]:
+    """How numbers (n,), all finite, are distributed."""
     if len(values) == 0:
         return {"edges": [], "shares": []}
     edges = np.unique(np.quantile(values, np.linspace(0, 1, PERCENTILES + 1)[1:-1]))
@@ -82,7 +84,7 @@ def _numbers(values: np.ndarray) -> dict[str, Any]:
 
 def _target(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
     if not dataset.classes:
-        return _numbers(dataset.y[rows])
+        return number_reference(dataset.y[rows])
     return {"shares": {name: _share(dataset.target[rows] == name) for name in dataset.classes}}
 
 

@@ -1,9 +1,10 @@
 """Distances between a column's reference and counts of now, and their p-values: numbers to look at, which page nobody.
 
-All but `exact_ks` work on counts per bin, so they need no rows. Counts have as many bins as the reference: between its edges, or
+All but `exact_ks` and `exact_wasserstein` work on counts per bin, so they need no rows. Counts have as many bins as the reference: between its edges, or
 its texts and all others.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -105,6 +106,16 @@ def wasserstein(column: Mapping[str, Any], now: ArrayLike) -> float:
     return float((np.diff(places) * np.where(same, np.abs(left + right) / 2, crossing)).sum())
 
 
+def p_of_shares(hits: float, rows: float, hits_now: float, rows_now: float) -> float:
+    """The p-value that two shares are the same: Pearson's test, or Fisher's where a cell is expected to have few rows."""
+    from scipy import stats
+
+    pair = np.rint([[hits, rows - hits], [hits_now, rows_now - hits_now]])
+    if (np.outer(pair.sum(axis=1), pair.sum(axis=0)) / pair.sum()).min() < LEAST_EXPECTED:
+        return float(stats.fisher_exact(pair).pvalue)
+    return chi2(*pair)[1]
+
+
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     """The p-values adjusted for their number, so that of those below 0.05 one in twenty is wrong; None stays None."""
     from scipy import stats
@@ -125,5 +136,21 @@ def exact_ks(before: np.ndarray, now: np.ndarray) -> tuple[float, float] | None:
     before, now = before[~np.isnan(before)], now[~np.isnan(now)]
     if not len(before) or not len(now):
         return None
-    found = stats.ks_2samp(before, now)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # where the exact p-value cannot be had, it takes the asymptotic one
+        found = stats.ks_2samp(before, now)
     return float(found.statistic), float(found.pvalue)
+
+
+def exact_wasserstein(before: np.ndarray, now: np.ndarray) -> float | None:
+    """By how much values (n,) and (m,) moved on average, NaN left out; None where one side is empty or the sum is too large."""
+    from scipy import stats
+
+    before, now = before[~np.isnan(before)], now[~np.isnan(now)]
+    if not len(before) or not len(now):
+        return None
+    with np.errstate(all="ignore"):
+        found = float(stats.wasserstein_distance(before, now))
+    return found if np.isfinite(found) else None

@@ -66,19 +66,50 @@ def measured(version: Version, outcomes: Outcomes, holdout: Mapping[str, float])
     ]
 
 
+def weighted(outcomes: Outcomes) -> list[Measured]:
+    """Precision, recall and F1 of each class, averaged with the number of its rows as weight; none without outcomes.
+
+    As scikit-learn's average="weighted". The weighted recall is the accuracy.
+    """
+    if not outcomes.rows:
+        return []
+    counts = np.array(outcomes.confusion)
+    drawn, values = _of_weights(_resampled(counts)), _of_weights(counts[None])
+    found = {name: _between(float(value[0]), drawn[name]) for name, value in values.items()}
+    return [
+        Measured(name=name, value=value, low=low, high=high, rows=outcomes.rows, higher_is_better=True)
+        for name, (value, low, high) in found.items()
+    ]
+
+
+def _of_weights(counts: np.ndarray) -> dict[str, np.ndarray]:
+    hits = np.diagonal(counts, axis1=1, axis2=2)
+    actual, answered = counts.sum(axis=2), counts.sum(axis=1)
+    share = actual / counts.sum(axis=(1, 2))[:, None]
+    return {
+        "precision_weighted": (share * hits / np.maximum(answered, 1)).sum(axis=1),
+        "recall_weighted": (share * hits / np.maximum(actual, 1)).sum(axis=1),
+        "f1_weighted": (share * 2 * hits / np.maximum(actual + answered, 1)).sum(axis=1),
+    }
+
+
 Interval = tuple[float, float | None, float | None]
 
 
 def _classified(outcomes: Outcomes, positive: int | None) -> dict[str, Interval]:
     counts = np.array(outcomes.confusion)
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(outcomes.rows, (counts / counts.sum()).ravel(), size=RESAMPLES).reshape(-1, *counts.shape)
-    values, resampled = _of_confusion(counts[None], positive), _of_confusion(drawn, positive)
+    values, resampled = _of_confusion(counts[None], positive), _of_confusion(_resampled(counts), positive)
     found = {name: _between(float(value[0]), resampled[name]) for name, value in values.items()}
     if outcomes.scores and positive is not None:
         found["roc_auc"] = _area(outcomes)
     found["log_loss"] = _mean(outcomes.loss_sum, outcomes.loss_squares, outcomes.rows)
     return found
+
+
+def _resampled(counts: np.ndarray) -> np.ndarray:
+    """The bootstrap's confusion matrices (B, k, k)."""
+    drawn = np.random.default_rng(0).multinomial(counts.sum(), (counts / counts.sum()).ravel(), size=RESAMPLES)
+    return drawn.reshape(-1, *counts.shape)
 
 
 def _of_confusion(counts: np.ndarray, positive: int | None) -> dict[str, np.ndarray]:
@@ -187,7 +218,7 @@ def t_test(days: Sequence[Outcomes], reference: Mapping[str, Any]) -> TTest | No
             break
         chosen.append(one)
     now, before = total(chosen), reference.get("loss", {})
-    if now.rows < LEAST or not before.get("mean") or "prediction_rows" not in reference:
+    if now.rows < LEAST or before.get("mean") is None or "prediction_rows" not in reference:
         return None
     mean, variance = now.loss_sum / now.rows, _variance(now.loss_sum, now.loss_squares, now.rows)
     t, p = stats.ttest_ind_from_stats(

@@ -151,16 +151,24 @@ class OutcomeCounter:
         if not places:
             return
         chosen = np.array(places)
-        y_true, y_pred = np.array(truth), y_pred[chosen]
-        counted.rows += len(chosen)
         for place, number in enumerate(np.bincount(np.searchsorted(DELAYS, delays), minlength=len(DELAYS) + 1)):
             counted.delay[place] += int(number)
+        wrong, loss = self.count(np.array(truth), y_pred[chosen])
+        self._count_slices(columns, chosen, wrong, loss)
+
+    def count(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Count rows whose outcomes are known: positions of classes and probabilities (n, k), or values, both (n,).
+
+        Returns which answers were wrong (a surprise, for a regression), and the loss of each row.
+        """
+        counted = self.counted
+        counted.rows += len(y_true)
         wrong, loss = self._classified(y_true, y_pred) if self._places else self._valued(y_true, y_pred)
         counted.wrong += int(wrong.sum())
         counted.loss = add(counted.loss, count_numbers(loss, self._version.loss))
         counted.loss_sum += float(loss.sum())
         counted.loss_squares += float(np.square(loss).sum())
-        self._count_slices(columns, chosen, wrong, loss)
+        return wrong, loss
 
     def _truth(self, outcome: str) -> float | None:
         """The position of the class, or the value; None for what is neither."""
