@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dev.ports import replace_taken_ports
+from delivery.drill.ports import replace_taken_ports
 from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 

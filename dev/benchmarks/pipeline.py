@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dev.ports import replace_taken_ports
+from delivery.drill.ports import replace_taken_ports
 from pipeline.artifacts import ROOT, write_text
 from pipeline.errors import SlipwayError
 

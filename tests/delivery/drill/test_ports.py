@@ -3,7 +3,7 @@
 import socket
 import tomllib
 
-from dev.ports import replace_taken_ports
+from delivery.drill.ports import replace_taken_ports
 from pipeline.processes import free_port
 
 

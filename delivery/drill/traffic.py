@@ -1,0 +1,153 @@
+"""Callers for a service: they replay rows of the data at a chosen rate, changed on purpose, and tell later how each turned out.
+
+Time is the log's (SLIPWAY_LOG_CLOCK), which may run faster than ours.
+"""
+
+import heapq
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import requests
+
+from pipeline.data.dataset import Dataset
+from pipeline.formats.bundle import as_sent
+
+DAY = 86_400
+TICK = 0.2  # seconds between two looks at the clock
+BATCH = 20  # rows of a request
+PATIENCE = 10  # seconds for an answer
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is wrong with the world: a column moved by so many standard deviations, a share of its cells empty, or another relation.
+
+    With `relation` the outcome no longer follows what it followed, but another column: the one that said least about it so far.
+    """
+
+    shift: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, float] = field(default_factory=dict)
+    relation: bool = False
+
+
+@dataclass
+class Counts:
+    """What the callers did."""
+
+    rows: int = 0
+    outcomes: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+class Traffic:
+    """Sends rows in a thread of its own, from `start` to `stop`; `change` may be set at any time."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        dataset: Dataset,
+        rows_a_day: int,
+        delay_days: float,
+        clock: Callable[[], float],
+        seed: int = 0,
+    ):
+        """`rows_a_day` rows in a day of `clock`; their outcomes come after `delay_days`, on average."""
+        self.change, self.counts = Change(), Counts()
+        self._url, self._rows_a_day, self._delay, self._clock = url.rstrip("/"), rows_a_day, delay_days * DAY, clock
+        self._dataset, self._rng = dataset, np.random.default_rng(seed)
+        # All rows: a small hold-out differs from the rest by chance as much as by a drift.
+        self._rows = np.arange(len(dataset.ids))
+        self._session = requests.Session()
+        self._session.headers.update({"X-API-Key": key} if key else {})
+        self._due: list[tuple[float, int, dict]] = []  # outcomes, by when they are told
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more; returns when the last answer has come."""
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        asked = self._clock()
+        while not self._end.wait(TICK):
+            now = self._clock()
+            number = int((now - asked) / DAY * self._rows_a_day)
+            if number:
+                asked += number / self._rows_a_day * DAY
+                for _ in range(0, number, BATCH):
+                    self._ask(min(BATCH, number), now)
+            while self._due and self._due[0][0] <= now and not self._end.is_set():
+                self._tell(heapq.heappop(self._due)[2])
+
+    def _ask(self, number: int, now: float) -> None:
+        features, outcomes = changed(self._dataset, self._rng.choice(self._rows, number), self.change, self._rng)
+        answer = self._post("/predict/batch", {"features": as_sent(self._dataset, features)})
+        if answer is None:
+            return
+        self.counts.rows += number
+        for row, outcome in enumerate(outcomes):
+            when = now + self._rng.exponential(self._delay)
+            told = {"request_id": answer["request_id"], "row": row, "outcome": outcome}
+            heapq.heappush(self._due, (when, self.counts.rows * BATCH + row, told))
+
+    def _tell(self, outcome: dict) -> None:
+        if self._post("/feedback", outcome) is not None:
+            self.counts.outcomes += 1
+
+    def _post(self, path: str, body: dict) -> dict | None:
+        try:
+            answer = self._session.post(self._url + path, json=body, timeout=PATIENCE)
+        except requests.RequestException:
+            self.counts.failed += 1
+            return None
+        if answer.status_code != 200:
+            self.counts.refused += 1
+            return None
+        return answer.json()
+
+
+def changed(
+    dataset: Dataset, rows: np.ndarray, change: Change, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str] | list[float]]:
+    """The features of these rows and how they turn out, in a world with that change."""
+    features = dataset.features.iloc[rows].reset_index(drop=True)
+    outcomes = dataset.target[rows].tolist() if dataset.classes else dataset.y[rows].tolist()
+    if change.relation:
+        outcomes = other_relation(dataset, rows)
+    for name, deviations in change.shift.items():
+        moved = features[name] + deviations * float(np.nanstd(dataset.features[name]))
+        features[name] = moved.round() if dataset.kinds[name] == "integer" else moved
+    for name, share in change.missing.items():
+        empty = "" if dataset.kinds[name] == "text" else np.nan
+        features[name] = features[name].mask(rng.random(len(features)) < share, empty)
+    return features, outcomes
+
+
+def other_relation(dataset: Dataset, rows: np.ndarray) -> list[str] | list[float]:
+    """The outcomes of these rows if they followed the column that is least related to the target, and nothing else."""
+    column = dataset.features[least_related(dataset)].to_numpy(dtype=float)
+    rank = pd.Series(column).rank(pct=True, na_option="top").to_numpy()[rows]
+    if dataset.classes:
+        places = np.minimum((rank * len(dataset.classes)).astype(int), len(dataset.classes) - 1)
+        return [dataset.classes[place] for place in places]
+    return np.quantile(dataset.y, rank).tolist()
+
+
+def least_related(dataset: Dataset) -> str:
+    """The column of numbers with the smallest rank correlation with the target."""
+    numbers = [name for name, kind in dataset.kinds.items() if kind in ("number", "integer")]
+    y = pd.Series(dataset.y)
+    strength = {
+        name: abs(dataset.features[name].astype(float).reset_index(drop=True).corr(y, "spearman")) for name in numbers
+    }
+    return min(strength, key=lambda name: (strength[name] if np.isfinite(strength[name]) else 2.0, name))
