@@ -28,6 +28,7 @@ from serving.counts.records import Day, Log, Outcomes, Version
 
 SHOWN = 90  # days in tables and pictures
 STEADY = 14  # days with rows, after which a day without any is a finding
+OLD = "it is not among the newest versions in MLflow, whose bundles are looked at"
 TIMES = 10  # a day with so many times fewer or more rows than usual is one too
 
 
@@ -58,7 +59,7 @@ def judge(
     mature = _day(log.now - 86_400 * (1 + settings.monitor.label_delay_days))
     histories = _histories(days, last)
     judged = _replayed(settings, plan, trained, histories, mature)
-    seen = [_watched_version(history, judged, gone) for history in histories]
+    seen = [*_unjudged(days, last, gone), *(_watched_version(history, judged, gone) for history in histories)]
     empty = replace(_empty(settings, environment, log.now, _notes(settings, log, histories)), versions=seen)
     if not judged:
         return empty
@@ -130,6 +131,25 @@ def _replayed(
     return found
 
 
+def _unjudged(days: Sequence[Day], last: str, gone: Mapping[str, str]) -> list[WatchedVersion]:
+    """Versions whose rows could only be counted in total."""
+    found = []
+    for number in sorted({day.version for day in days if day.version and day.rows is None}):
+        own = [day for day in days if day.version == number and day.requests > day.tests and day.day <= last]
+        if own and not any(day.rows for day in own):
+            found.append(
+                WatchedVersion(
+                    version=number,
+                    first_day=own[0].day,
+                    last_day=own[-1].day,
+                    rows=sum(day.requests - day.tests for day in own),
+                    judged=False,
+                    why_not=gone.get(number, OLD),
+                )
+            )
+    return found
+
+
 def _watched_version(history: History, judged: Sequence[Judged], gone: Mapping[str, str]) -> WatchedVersion:
     known = any(each.number == history.version for each in judged)
     return WatchedVersion(
@@ -138,7 +158,7 @@ def _watched_version(history: History, judged: Sequence[Judged], gone: Mapping[s
         last_day=history.dates[-1],
         rows=sum(day.rows for day in history.rows()),
         judged=known,
-        why_not="" if known else gone.get(history.version, "its bundle is not among those of the newest versions"),
+        why_not="" if known else gone.get(history.version, OLD),
     )
 
 

@@ -52,7 +52,7 @@ LAYERS = (
     ),
     ("delivery.canary", "delivery.images"),
     ("delivery.targets",),
-    ("delivery.host", "delivery.load", "delivery.relay"),
+    ("delivery.drill", "delivery.host", "delivery.load", "delivery.relay"),
     ("delivery.deployment", "delivery.proof", "delivery.watch"),
     ("delivery.chain", "delivery.checkup", "delivery.mlflow_ui", "delivery.reconciliation", "delivery.rehearsal"),
     ("train", "evaluate", "register_model", "scripts"),

@@ -1,0 +1,181 @@
+"""Daily counts become findings: what is wrong, since when, and what is only shown."""
+
+import numpy as np
+import pytest
+
+from serving.counts.records import Day
+from tests.pipeline.monitor.production_days import FIRST, World, date, judged
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.fixture
+def world():
+    """A model and its callers."""
+    return World()
+
+
+def moved(name: str, by: float):
+    """A column that is moved."""
+
+    def change(columns: dict) -> None:
+        columns[name] = columns[name] + by
+
+    return change
+
+
+def emptied(name: str, share: float):
+    """A column of which a share of the cells is empty."""
+
+    def change(columns: dict) -> None:
+        columns[name][: int(share * len(columns[name]))] = np.nan
+
+    return change
+
+
+def painted(columns: dict) -> None:
+    """A colour that nobody has seen, in one row of ten."""
+    columns["colour"] = np.where(np.arange(len(columns["colour"])) % 10 == 0, "green", columns["colour"])
+
+
+def kinds(found):
+    """Kind, check and column of the open incidents."""
+    return {(one.kind, one.check, one.column) for one in found.open_incidents()}
+
+
+def test_nothing_is_wrong_with_the_world_of_the_training(world):
+    """Sixty days like the training: no incident, and figures that say so."""
+    found = judged(world, lambda version: [world.day(number, version) for number in range(60)])
+    assert (found.verdict, found.incidents, found.notes) == ("ok", [], [])
+    assert found.performance.metrics[0].value == pytest.approx(0.85, abs=0.02)
+    assert found.estimated[0].value == pytest.approx(0.85, abs=0.01)
+    assert found.performance.coverage == 1 and found.outcomes.matched == 7000
+    assert len(found.days) == 60 and max(found.days[-1].evidence.values()) < 1
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ({"change": moved("size", 0.5)}, ("data_drift", "distribution", "size")),
+        ({"change": moved("noise", 20)}, ("data_broken", "outside", "noise")),
+        ({"change": emptied("size", 0.1)}, ("data_broken", "missing", "size")),
+        ({"change": painted}, ("data_broken", "unseen", "colour")),
+        ({"change": moved("size", 0.5)}, ("prediction_drift", "distribution", "prediction: yes")),
+        ({"correct": 0.7}, ("performance", "wrong", None)),
+        ({"correct": 0.7}, ("concept_drift", "surprise", None)),
+        ({"refused": {"422": 150, "429": 20}}, ("data_broken", "refused", None)),
+        ({"rows": 20}, ("data_broken", "volume", None)),
+    ],
+)
+def test_what_is_wrong_is_named(world, more, wanted):
+    """Each kind of trouble has an incident of its own, which says since when and how much."""
+    found = judged(world, lambda version: [world.day(n, version, **(more if n >= 40 else {})) for n in range(50)])
+    assert wanted in kinds(found)
+    (incident,) = [one for one in found.open_incidents() if (one.kind, one.check, one.column) == wanted]
+    assert date(FIRST + 38) <= incident.since <= incident.alarm_day <= date(FIRST + 49)
+    assert incident.words and incident.evidence >= 1 and incident.version == "1"
+    assert found.verdict == {"data_broken": "broken", "performance": "falling"}.get(wanted[0], found.verdict)
+
+
+def test_drift_of_inputs_alone_is_no_change_of_the_concept(world):
+    """Where inputs move and the model is as right as it says, neither performance nor concept has an alarm."""
+    found = judged(
+        world, lambda version: [world.day(n, version, change=moved("size", 1.0 * (n > 30))) for n in range(50)]
+    )
+    assert found.verdict == "watch"
+    assert not {kind for kind, _, _ in kinds(found)} & {"performance", "concept_drift", "data_broken"}
+
+
+def test_an_incident_closes_when_its_cause_is_gone(world):
+    """The alarm has an end, and the verdict is good again."""
+    found = judged(
+        world, lambda version: [world.day(n, version, change=moved("noise", 0.6 * (30 <= n < 36))) for n in range(75)]
+    )
+    (incident,) = [one for one in found.incidents if one.column == "noise" and one.check == "distribution"]
+    assert not incident.open and incident.closed_day > date(FIRST + 36) and found.verdict == "ok"
+
+
+def test_a_new_version_closes_the_incidents_of_the_old_one(world):
+    """What was wrong with version 1 is over when version 2 answers."""
+
+    def days(version):
+        return [world.day(n, version, correct=0.6 if n >= 20 else 0.85) for n in range(30)] + [
+            world.day(n, version, name="2") for n in range(30, 40)
+        ]
+
+    found = judged(world, days)
+    assert found.verdict == "ok" and [one.version for one in found.releases] == ["1", "2"]
+    assert {(one.version, one.open, one.closed_day) for one in found.incidents} == {("1", False, date(FIRST + 29))}
+
+
+def test_limit_is_an_incident_when_the_whole_interval_is_beyond(world):
+    """An accuracy below its limit by chance is shown; one that is surely below is an incident."""
+    days = lambda correct: lambda version: [world.day(n, version, rows=300, correct=correct) for n in range(10)]  # noqa: E731
+    chance = judged(world, days(0.79), limits={"accuracy": 0.8})
+    sure = judged(world, days(0.6), limits={"accuracy": 0.8})
+    assert ("performance", "limit", None) not in kinds(chance)
+    assert ("performance", "limit", None) in kinds(sure) and sure.performance.limits[0].broken
+
+
+def test_limit_waits_for_outcomes(world):
+    """Below `min_outcomes` a limit has no value, and nothing is broken."""
+    found = judged(world, lambda version: [world.day(0, version, rows=90, correct=0.1)], limits={"accuracy": 0.8})
+    assert found.performance.limits[0].value is None and ("performance", "limit", None) not in kinds(found)
+
+
+def test_outcomes_that_are_still_to_come_are_not_missed(world):
+    """The youngest days are judged by their outcomes later, and are not in the coverage."""
+
+    def days(version):
+        return [world.day(n, version, labelled=1.0 if n < 9 else 0.0) for n in range(10)]
+
+    assert judged(world, days, label_delay_days=1).performance.coverage == 1
+    assert judged(world, days, label_delay_days=0).performance.coverage == pytest.approx(6 / 7)
+
+
+def test_one_row_a_day_is_judged_when_there_are_enough(world):
+    """Days with few rows count together, and none of them is an alarm."""
+    found = judged(world, lambda version: [world.day(n, version, rows=1) for n in range(100)])
+    assert found.verdict == "ok" and found.columns[0].rows == 7
+
+
+@pytest.mark.parametrize(
+    ("days", "note"),
+    [
+        ([], "The prediction log is empty"),
+        ([Day(day=date(FIRST), version="", orphaned=3)], "No day is over yet"),
+    ],
+)
+def test_nothing_to_judge_is_said(world, days, note):
+    """Without rows the verdict is unknown, and a note says why."""
+    found = judged(world, lambda version: days)
+    assert found.verdict == "unknown" and note in found.notes[0]
+
+
+def test_version_without_a_bundle_is_named(world):
+    """Rows of a version that nobody knows are counted, and the reason stands beside them."""
+
+    def days(version):
+        return [Day(day=date(FIRST), version="7", requests=9), world.day(1, version)]
+
+    found = judged(world, days)
+    gone = next(one for one in found.versions if one.version == "7")
+    assert not gone.judged and "is gone from MLflow" in gone.why_not and found.verdict == "ok"
+
+
+def test_older_reference_leaves_out_what_it_lacks(world):
+    """A bundle from before the monitor has no target, losses and metrics: features and predictions are judged all the same."""
+    for key in ("target", "loss", "metrics", "expected_accuracy", "prediction_rows"):
+        del world.trained.reference[key]
+    found = judged(
+        world, lambda version: [world.day(n, version, change=moved("size", 0.5 * (n > 20))) for n in range(40)]
+    )
+    assert ("data_drift", "distribution", "size") in kinds(found)
+
+
+def test_numbers_of_usual_tests_are_shown_and_page_nobody(world):
+    """KS, PSI, chi-squared and adjusted p-values of each column stand in the findings."""
+    found = judged(world, lambda version: [world.day(number, version) for number in range(20)])
+    size = next(one for one in found.columns if one.name == "size")
+    assert 0 < size.ks < 0.05 and 0 <= size.psi < 0.05 and 0 <= size.p_value <= size.p_adjusted <= 1
+    assert found.performance.t_test.rows >= 1000
