@@ -1,4 +1,5 @@
-"""Measure the pipeline (seconds per stage, growth with the rows) and the service (beside seven other ways of serving a model).
+"""Measure the pipeline (seconds per stage, growth with the rows), the service (beside seven other ways of serving a model) and the
+monitor (rows a second of the log).
 
     make bench
     make bench ARGS="--only serving --quick"
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dev.benchmarks import claims, page, pipeline, report, serving
+from dev.benchmarks import claims, monitor, page, pipeline, report, serving
 from pipeline.artifacts import ROOT, write_text
 from pipeline.errors import edge
 
@@ -30,14 +31,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=pipeline.ROWS, help="sizes of made-up data to train on")
     parser.add_argument("--quick", action="store_true", help="check that everything can be measured, and claim nothing")
     parser.add_argument("--wrk", type=Path, help="the load generator, if it is not on PATH")
+    parser.add_argument("--postgres", default="", help="URL of an empty PostgreSQL database, for the monitor's part")
     parser.add_argument("--json", action="store_true", help="print JSON, and leave docs/benchmarks.md alone")
     options = parser.parse_args(argv)
     console = Console(stderr=True)
     found, sections = {}, {}
-    if options.only != "serving":
+    if options.only in (None, "pipeline"):
         found["pipeline"] = pipeline.measure([] if options.quick else options.rows, console)
         sections["pipeline"] = pipeline.section(found["pipeline"])
-    if options.only != "pipeline":
+    if options.only in (None, "monitor"):
+        found["monitor"] = monitor.measure(console, options.quick, options.wrk, options.postgres)
+        sections["monitor"] = monitor.section(found["monitor"])
+    if options.only in (None, "serving"):
         found["serving"] = serving.measure(console, options.quick, options.wrk)
         found["serving"]["claims"] = claims.as_json(found["serving"])
         console.print(report.claims_table(found["serving"]))

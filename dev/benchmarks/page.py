@@ -4,19 +4,19 @@ import re
 
 HEAD = """# Benchmarks
 
-How fast the prediction service is beside other ways of serving the same model, and how long the pipeline takes. Measure it
-yourself with
+How fast the prediction service is beside other ways of serving the same model, how long the pipeline takes, and how fast
+the monitor reads the log. Measure it yourself with
 
 ```
-make bench                           # both parts, into this page
-make bench ARGS="--only serving"     # one part
+make bench                           # all parts, into this page
+make bench ARGS="--only monitor"     # one part
 make bench ARGS="--quick"            # a trial run of a few minutes that changes nothing here
 ```
 
 Each section is from the last run that measured it. Ratios carry over to other machines; seconds and rates do not. The service
 needs Linux with two free cores, and wrk, which is installed with apt-get where that is possible (`--wrk` names another).
 """
-PARTS = ("serving", "pipeline")
+PARTS = ("serving", "pipeline", "monitor")
 
 
 def merge(page: str, sections: dict[str, str]) -> str:
