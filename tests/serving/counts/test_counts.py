@@ -13,6 +13,7 @@ from serving.counts import table
 from serving.counts.log import count_log
 from serving.counts.records import DELAYS, Column
 from serving.log.identity import identity
+from serving.log.store import StoreError
 from tests.serving.counts.logged import DAY, MONDAY, asked, plan, store, told
 from tests.serving.postgres import postgres
 from tests.serving.service import ROOT
@@ -167,6 +168,30 @@ def test_counting_again_changes_nothing(url):
     log.write, write = lambda statements: written.extend(statements) or write(written), log.write
     assert counted(log) == first
     assert [statement for statement, _ in written if statement.startswith("INSERT")] == []
+
+
+def test_database_that_goes_away_leaves_whole_days(server):
+    """What was counted before stays, no day is half there, and the next run does the rest."""
+    start, stop, url = server
+    log = store(url, model="vans")
+    for day in range(3):
+        log.insert([asked("a", MONDAY + day * DAY, [[1, True, "red"]], [0.9])])
+    what, write, written = msgspec.structs.replace(plan(), model="vans"), log.write, []
+
+    def once(statements):
+        write(statements)
+        written.extend(statement for statement, _ in statements if statement.startswith("INSERT"))
+        if len(written) == 1:
+            stop()
+
+    log.write = once
+    with pytest.raises(StoreError):
+        count_log(log, what)
+    start()
+    log = store(url, model="vans")
+    assert [day.day for day in table.read(log, "vans")] == ["2024-10-04"]
+    count_log(log, what)
+    assert [day.rows.rows for day in table.read(log, "vans")] == [1, 1, 1]
 
 
 def test_late_rows_and_outcomes_are_added(url):
