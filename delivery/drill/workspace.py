@@ -41,7 +41,7 @@ SETTINGS = {
     "retrain": {"on": '["performance"]', "min_new_labels": "300"},
 }
 # project/data.py of the copy: the team's own data, and what came in since.
-LOAD = '''"""The team's data, and the rows of production whose outcomes are known (`make backfill`)."""
+LOAD = '''"""The team's data, and the rows of production whose outcomes are known."""
 
 from pathlib import Path
 

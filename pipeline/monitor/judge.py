@@ -210,22 +210,24 @@ def _worded(cell: str) -> str:
 
 
 def _volume(current: Judged, settings: Settings) -> list[Incident]:
-    """A day with far fewer or far more rows than the days before it; needs STEADY days, none of them too small to be judged."""
-    rows = [day.rows for day in current.history.rows()]
+    """A day with far fewer or far more rows than the days before it, until a day is as usual again.
+
+    The last days that were as usual are the measure. There must be STEADY of them, none too small to be judged: where nobody
+    asks at weekends, a day without rows says nothing.
+    """
+    usual: list[int] = []
     found: list[Incident] = []
-    since = None
-    for place in range(STEADY, len(rows)):
-        usual = rows[max(0, place - 2 * STEADY) : place] if since is None else rows[max(0, since - 2 * STEADY) : since]
-        median = float(np.median(usual))
-        if min(usual) < settings.monitor.min_rows and since is None:
-            continue
-        odd = rows[place] * TIMES < median or rows[place] > median * TIMES
-        if odd and since is None:
-            since = place
-            found.append(_volume_incident(current, place, median, rows[place]))
-        elif not odd and since is not None:
+    for place, day in enumerate(current.history.rows()):
+        last = usual[-2 * STEADY :]
+        median = float(np.median(last)) if last else 0.0
+        steady = len(last) >= STEADY and min(last) >= settings.monitor.min_rows
+        odd = steady and (day.rows * TIMES < median or day.rows > median * TIMES)
+        if not odd:
+            usual.append(day.rows)
+        if odd and not (found and found[-1].open):
+            found.append(_volume_incident(current, place, median, day.rows))
+        elif not odd and found and found[-1].open:
             found[-1] = _closed(found[-1], current.history.dates[place])
-            since = None
     return found
 
 

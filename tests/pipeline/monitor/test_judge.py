@@ -77,6 +77,22 @@ def test_what_is_wrong_is_named(world, more, wanted):
     assert found.verdict == {"data_broken": "broken", "performance": "falling"}.get(wanted[0], found.verdict)
 
 
+def test_rows_that_stop_twice_are_two_incidents(world):
+    """Days without rows are no measure of what is usual: the second time is noticed, too, and stays open."""
+    rows = [1000] * 20 + [0] * 3 + [900] * 2 + [0] * 10
+    found = judged(world, lambda version: [world.day(n, version, rows=number) for n, number in enumerate(rows) if number] + [Day(day=date(FIRST + 34), version="")])  # fmt: skip
+    assert [(one.since, one.open) for one in found.incidents if one.check == "volume"] == [
+        (date(FIRST + 25), True),
+        (date(FIRST + 20), False),
+    ]
+
+
+def test_weekends_without_callers_are_no_incident(world):
+    """Where nobody asks on two days of seven, a day without rows says nothing."""
+    found = judged(world, lambda version: [world.day(n, version, rows=1000) for n in range(60) if n % 7 < 5])
+    assert found.verdict == "ok" and not found.incidents
+
+
 def test_drift_of_inputs_alone_is_no_change_of_the_concept(world):
     """Where inputs move and the model is as right as it says, neither performance nor concept has an alarm."""
     found = judged(
