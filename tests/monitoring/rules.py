@@ -1,5 +1,6 @@
 """Prometheus' rules as shipped, and series to test them with."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -23,6 +24,13 @@ def alerts() -> dict[str, dict]:
 def recorded() -> dict[str, dict]:
     """The recording rules by name."""
     return {rule["record"]: rule for rule in rules() if "record" in rule}
+
+
+def exposed() -> set[str]:
+    """The metrics that the service has, as its source names them."""
+    files = ("telemetry/metrics", "telemetry/prometheus", "counts/gauges")
+    source = "".join((ROOT / "serving" / f"{name}.py").read_text(encoding="utf-8") for name in files)
+    return set(re.findall(r'"((?:slipway|model|data)_\w+)"', source))
 
 
 def grows(*phases: tuple[float, int], start: float = 0) -> str:
