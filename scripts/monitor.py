@@ -60,8 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     outputs.output(verdict=found.verdict)
     if options.json:
         print((BUILD / findings.NAME).read_text(encoding="utf-8"), end="")
-        return
-    report.terminal(found, REPORT.relative_to(ROOT))
+    else:
+        report.terminal(found, REPORT.relative_to(ROOT))
     if options.evidently:
         second_opinion(settings, options.environment, found, trained)
 
@@ -79,10 +79,11 @@ def second_opinion(
         current = evidently_report.logged(lines, settings.name, version, inputs, settings.data.target)
         rows = len(current)
     if not rows:
-        print(f"note: no row between {since} and {until} (UTC) can be compared, so there is no {EVIDENTLY.name}")
+        print(f"note: no row between {since} and {until} (UTC) can be compared: no {EVIDENTLY.name}", file=sys.stderr)
         return
     evidently_report.write(load_dataset(settings), current, EVIDENTLY)
-    print(f"  Evidently's, on {rows:,} rows of version {version} since {since}: {EVIDENTLY.relative_to(ROOT)}")
+    where = EVIDENTLY.relative_to(ROOT)
+    print(f"  Evidently's, on {rows:,} rows of version {version} since {since}: {where}", file=sys.stderr)
 
 
 def watched(settings: Settings, environment: str) -> tuple[findings.Findings, Mapping[str, Trained]]:

@@ -23,6 +23,7 @@ WIDTH = 8.1  # inches: as wide as the page
 MOST_COLUMNS = 30  # rows of a heatmap that fit a screen
 FEWEST_COLUMNS = 6  # that are shown though nothing speaks against them
 SEEN = 0.01  # evidence that has a colour
+MANY_DAYS = 92  # beyond, each has no room for a marker or a gap
 MOST_DAYS = 366
 MOST_DISTRIBUTIONS = 9
 MOST_VALUES = 8  # bars of a text column, besides the others
@@ -44,9 +45,9 @@ NOW: dict[str, Any] = {"color": BLUE, "linewidth": 1.8, "label": "now", "baselin
 def figures_for(found: Findings) -> dict[str, Figure]:
     """Every figure that there is something to show in, by name."""
     figures = {}
-    if any(row.evidence for row in found.days):
+    if any(row.evidence and row.rows for row in found.days):
         figures["evidence"] = evidence(found)
-    if found.distributions:
+    if _with_rows(found):
         figures["distributions"] = distributions(found)
     if any(known(row.measured) or known(row.estimated) for row in found.days):
         figures["performance"] = performance(found)
@@ -97,12 +98,12 @@ def _latest(line: Sequence[float]) -> float:
 
 
 def _by_column(days: Sequence[date], rows: Iterable[DayRow]) -> dict[str, list[float]]:
-    """The evidence of each column on each day; of two versions the larger; NaN where there was none."""
+    """The evidence of each column on each day; of two versions the larger; NaN on days without rows, which tell nothing."""
     place = {day.isoformat(): number for number, day in enumerate(days)}
     table: dict[str, list[float]] = {}
     for row in rows:
         for name, value in row.evidence.items():
-            if row.day in place and known(value):
+            if row.rows and row.day in place and known(value):
                 line = table.setdefault(name, [np.nan] * len(days))
                 line[place[row.day]] = np.nanmax([line[place[row.day]], max(value, 0)])
     return table
@@ -112,11 +113,12 @@ def _by_column(days: Sequence[date], rows: Iterable[DayRow]) -> dict[str, list[f
 def distributions(found: Findings) -> Figure:
     """Small multiples of the first columns, those with most evidence: in training, and now."""
     order = {_label(column): place for place, column in enumerate(found.columns)}
-    shown = sorted(found.distributions, key=lambda one: order.get(one.name, len(order)))[:MOST_DISTRIBUTIONS]
+    ranked = sorted(_with_rows(found), key=lambda one: order.get(one.name, len(order)))
+    shown = ranked[:MOST_DISTRIBUTIONS]
     across = min(len(shown), 3)
     down = -(-len(shown) // across)
     figure = Figure(figsize=(max(WIDTH * across / 3, 4.5), 2.3 * down + 0.9), dpi=DPI, layout=layout())
-    some = f", {len(shown)} columns with most evidence" if len(shown) < len(found.distributions) else ""
+    some = f", {len(shown)} columns with most evidence" if len(shown) < len(ranked) else ""
     figure.suptitle(f"Distributions then and now{some}", x=0.02, ha="left")
     grid = figure.subplots(down, across, squeeze=False)
     for axes, one in zip(grid.flat, shown, strict=False):
@@ -130,6 +132,10 @@ def distributions(found: Findings) -> Figure:
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, bbox_to_anchor=(1, 1.005))
     return figure
+
+
+def _with_rows(found: Findings) -> list[Distribution]:
+    return [one for one in found.distributions if sum(one.before) or sum(one.now)]
 
 
 def _label(column: ColumnRow) -> str:
@@ -214,7 +220,10 @@ def performance(found: Findings) -> Figure:
     above.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
     totals, labelled = (_sums(found.days, days, what) for what in ("rows", "labelled"))
     below.bar(
-        range(len(days)), np.divide(labelled, totals, out=np.zeros(len(days)), where=totals > 0), color=BLUE, width=0.8
+        range(len(days)),
+        np.divide(labelled, totals, out=np.zeros(len(days)), where=totals > 0),
+        color=BLUE,
+        width=_bar_width(len(days)),
     )
     below.set_ylabel("rows with\noutcome")
     below.set_ylim(0, 1.05)
@@ -236,10 +245,19 @@ def _metric_lines(axes: Axes, found: Findings, days: Sequence[date]) -> None:
         for enough, fill, note in ((True, BLUE, ""), (False, "white", f"fewer than {ENOUGH} outcomes")):
             some = np.isfinite(measured) & ((labelled >= ENOUGH) == enough)
             if some.any():
-                axes.plot(places[some], measured[some], "o", color=BLUE, markerfacecolor=fill, markersize=5,
+                axes.plot(places[some], measured[some], "o", color=BLUE, markerfacecolor=fill, markersize=5 if len(days) <= MANY_DAYS else 2,
                           label=note or None)  # fmt: skip
     if np.isfinite(estimated).any():
-        axes.plot(places, estimated, "--", color=VERMILION, marker="s", markersize=4, linewidth=1.5, label="estimated")
+        axes.plot(
+            places,
+            estimated,
+            "--",
+            color=VERMILION,
+            marker="s" if len(days) <= MANY_DAYS else "",
+            markersize=4,
+            linewidth=1.5,
+            label="estimated",
+        )
     holdout = next((row.holdout for row in found.performance.metrics if row.name == found.daily_metric), None)
     if known(holdout):
         axes.axhline(holdout, color=QUIET, linewidth=1.2, linestyle=(0, (1, 2)), label=f"hold-out, {number(holdout)}")
@@ -263,7 +281,8 @@ def rows(found: Findings) -> Figure:
     if missing:
         axes = others.pop(0)
         for (name, line), colour, dash, marker in zip(missing.items(), COLOURS, DASHES, MARKERS, strict=False):
-            axes.plot(line, color=colour, linestyle=dash, marker=marker, markersize=3.5, label=plain(name, 22))
+            look = {"linestyle": dash, "marker": marker if len(days) <= MANY_DAYS else "", "markersize": 3.5}
+            axes.plot(line, color=colour, label=plain(name, 22), **look)
         axes.set_ylabel("empty cells")
         _share_axis(axes.yaxis)
         axes.set_ylim(bottom=0)
@@ -278,7 +297,7 @@ def rows(found: Findings) -> Figure:
 
 
 def _counts(axes: Axes, counts: np.ndarray, words: str, colour: str = BLUE) -> None:
-    axes.bar(range(len(counts)), counts, color=colour, width=0.8)
+    axes.bar(range(len(counts)), counts, color=colour, width=_bar_width(len(counts)))
     axes.set_ylabel(words)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -350,15 +369,24 @@ def _releases(axes: Axes, found: Findings, days: Sequence[date], named: bool = T
         if at is None:
             continue
         axes.axvline(at - 0.5, color="#374151", linewidth=1.2, linestyle=(0, (4, 2)))
-        if labels and at - labels[-1][0] < 0.14 * len(days):
+        near = 0.45 if _late(at, days) else 0.22  # of the width, which a label and the next take
+        if labels and at - labels[-1][0] < near * len(days):
             labels[-1][1].append(release.version)
         else:
             labels.append((at, [release.version]))
     for at, versions in labels if named else ():
-        few = versions if len(versions) <= 3 else [versions[0], "…", versions[-1]]
-        text = f"{'version' if len(versions) == 1 else 'versions'} {', '.join(plain(one, 12) for one in few)}"
-        late = at > 0.85 * len(days)
+        first, last, late = plain(versions[0], 12), plain(versions[-1], 12), _late(at, days)
+        text = f"version {first}" if len(versions) == 1 else f"versions {first} to {last}"
         axes.annotate(
             text, (at - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(-2 if late else 2, 3),
             textcoords="offset points", size=8.5, color="#374151", ha="right" if late else "left",
         )  # fmt: skip
+
+
+def _late(at: int, days: Sequence[date]) -> bool:
+    """Whether a label must stand left of its line."""
+    return at > 0.85 * len(days)
+
+
+def _bar_width(days: int) -> float:
+    return 0.8 if days <= MANY_DAYS else 1.0

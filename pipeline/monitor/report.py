@@ -102,7 +102,7 @@ def _page(found: Findings, most: int) -> Page:
 def _tiles(found: Findings) -> list[tuple[str, str, str]]:
     """The figures that one wants first: what they are, the figure, and a word on it."""
     standing = found.open_incidents()
-    days = len({row.day for row in found.days})
+    days = len({row.day for row in found.days if row.rows})
     tiles = [("open incidents", f"{len(standing)}", "")]
     for row in _decisive(found):
         estimated = {each.name: each.value for each in found.estimated}.get(row.name)
@@ -111,8 +111,14 @@ def _tiles(found: Findings) -> list[tuple[str, str, str]]:
         if known(estimated):
             tiles.append((f"{in_words(row.name)}, estimated", number(estimated), "without outcomes"))
     if found.days:
-        rows = sum(row.rows for row in found.days)
-        tiles.append(("rows", f"{rows:,}", "on one day" if days == 1 else f"on {days} days"))
+        rows, span = sum(row.rows for row in found.days), len({row.day for row in found.days})
+        tiles.append(
+            (
+                "rows",
+                f"{rows:,}",
+                "on one day" if days == 1 else f"on {days} of {span} days" if days < span else f"on {days} days",
+            )
+        )
     return tiles
 
 
@@ -161,7 +167,7 @@ def _incidents(standing: Sequence[Incident]) -> Section | None:
 
 def change(one: Incident) -> str:
     """The figure that moved, at release and now: shares in percent."""
-    written: Callable[[float | None], str] = _percent if one.unit.startswith("share") else number
+    written: Callable[[float | None], str] = _percent if one.unit.startswith("share") else setting
     return f"{written(one.before)} → {written(one.now)}" if known(one.before) or known(one.now) else "–"
 
 
@@ -190,12 +196,12 @@ def _days(found: Findings) -> Section | None:
     if not found.days:
         return None
     days = sorted({row.day for row in found.days})
-    rows = f"{sum(row.rows for row in found.days):,} rows"
-    span = f"{rows} on {days[0]}" if len(days) == 1 else f"{rows} on {len(days)} days from {days[0]} to {days[-1]}"
-    first = [f"Version {one.version} answers since {one.day}" for one in found.releases]
-    return Section(
-        "Day by day", [f"{span}. Days are UTC days."], notes=[f"{each}." for each in first], plots=("evidence", "rows")
-    )
+    span = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
+    none = len(days) - len({row.day for row in found.days if row.rows})
+    without = f", {none:,} of these {len(days):,} days without any" if none else ""
+    sentence = f"{sum(row.rows for row in found.days):,} rows {span}{without}. Days are UTC days."
+    first = [f"Version {one.version} answers since {one.day}." for one in found.releases]
+    return Section("Day by day", [sentence], notes=first, plots=("evidence", "rows"))
 
 
 def _columns(found: Findings, most: int) -> list[Section]:
@@ -273,7 +279,7 @@ def _then_now(written: Callable[[float | None], str], before: float | None, now:
 def _percent(share: float | None) -> str:
     if not known(share):
         return "–"
-    return f"{number(100 * share, 1 if abs(share) < 0.1 else 0)} %"
+    return f"{number(100 * share, 1)} %"
 
 
 def _p(value: float | None) -> str:
@@ -329,10 +335,10 @@ def _measured(found: Findings) -> Section:
     sentences = []
     if not one.metrics:
         sentences.append(
-            "No outcome has come for these rows, so performance is not measured. The service takes outcomes at /feedback."
+            "No outcome has come for the rows of the last days, so performance is not measured. The service takes outcomes at /feedback."
         )
     if known(one.coverage):
-        sentences.append(f"{_percent(one.coverage)} of the rows that are old enough have an outcome.")
+        sentences.append(f"Of the rows that are old enough, {_percent(one.coverage)} have an outcome.")
     if known(half := one.delay_seconds.get("0.5")):
         most = one.delay_seconds.get("0.9")
         tail = f", nine in ten after {_duration(most)}" if known(most) else ""

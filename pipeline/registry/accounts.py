@@ -44,9 +44,10 @@ def add(address: str, name: str) -> None:
 
 
 def grant(address: str, name: str, permission: str, settings: Settings) -> None:
-    """Give the permission on the model and on the experiments of its training and its deployments."""
+    """Give the permission on the model and on the experiments of its training, its deployments and its monitoring."""
     client = versions.connect(settings)
-    experiments = [versions.experiment(client, each) for each in (settings.name, f"{settings.name}-deployments")]
+    names = (settings.name, f"{settings.name}-deployments", f"{settings.name}-monitoring")
+    experiments = [versions.experiment(client, each) for each in names]
     for kind, each in [("registered_model", settings.name), *(("experiment", each) for each in experiments)]:
         what = {"username": name, "resource_type": kind, "resource_id": each}
         now = call("GET", address, "3.0/mlflow/users/permissions/get", **what)
