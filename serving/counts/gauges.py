@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -29,11 +30,10 @@ class Gauges:
     def __init__(self, database: str, model: str, now: Callable[[], float] = time.monotonic):
         """`database` is the URL of the prediction log, "" where there is none: then there are no gauges."""
         self._database, self._model, self._now = database, model, now
-        self._thread = ThreadPoolExecutor(1, "findings")  # one thread: a connection to SQLite may not change it
+        self._thread = ThreadPoolExecutor(1, "findings")
         self._reading: asyncio.Future | None = None
         self._next = 0.0
         self._read_once = self._failing = False
-        self._store: Store | None = None
         self._text = b""
 
     async def text(self) -> bytes:
@@ -50,28 +50,17 @@ class Gauges:
 
     def _read(self) -> None:
         try:
-            kept = read(self._opened(), self._model)
+            # Not kept open: where the log's file is lost, a new one could not be begun beside a connection to the old one.
+            with closing(Store(self._database)) as store:
+                make(store)
+                kept = read(store, self._model)
             self._text = exposition(kept) if kept else b""
             self._failing = False
         except (StoreError, ValueError) as error:
             if not self._failing:
                 _log.warning("what the monitor found cannot be read, the last of it stays: %s", error)
             self._failing = True
-            self._close()
         self._read_once = True
-
-    def _opened(self) -> Store:
-        if self._store is not None and self._store.gone():
-            self._close()
-        if self._store is None:
-            self._store = Store(self._database)
-            make(self._store)
-        return self._store
-
-    def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
 
 
 def exposition(kept: Kept) -> bytes:
