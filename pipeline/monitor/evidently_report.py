@@ -29,9 +29,7 @@ MOST_VALUES = 50  # of a column of text; the others are one value
 OTHERS = "all others"
 SECONDS = 900
 # Its page runs what a name of a column or a value has in it as HTML or as a script. These look alike and do nothing.
-HARMLESS = str.maketrans(
-    {"<": "‹", ">": "›", "&": "＆", '"': "″", "'": "′", "\\": "＼", "`": "′", "{": "｛", "}": "｝"}
-)
+HARMLESS = str.maketrans({"<": "‹", ">": "›", "&": "+", '"': "″", "'": "′", "\\": "/", "`": "′", "{": "(", "}": ")"})
 
 
 class _Told(msgspec.Struct):
