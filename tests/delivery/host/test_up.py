@@ -17,12 +17,16 @@ from pipeline.errors import SlipwayError
 from pipeline.settings import load_settings
 from scripts.host import up
 from serving.access.keys import Keys
-from tests.monitoring.rules import recorded
+from tests.monitoring.rules import exposed, recorded
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = (ROOT / "monitoring/compose.yaml").read_text(encoding="utf-8")
 SERVICES = yaml.safe_load(COMPOSE)["services"]
-DASHBOARD = json.loads((ROOT / "monitoring/grafana/dashboards/service.json").read_text(encoding="utf-8"))
+DASHBOARDS = [
+    json.loads((ROOT / f"monitoring/grafana/dashboards/{name}.json").read_text(encoding="utf-8"))
+    for name in ("service", "model")
+]
+LABELS = {"job", "environment", "status", "path", "alertstate", "metric"}
 PAGE = (ROOT / "docs/one-host.md").read_text(encoding="utf-8")
 
 
@@ -302,41 +306,46 @@ def test_every_setting_is_documented_with_its_default():
 
 
 def expressions() -> list[str]:
-    """Every query of the dashboard."""
-    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+    """Every query of the dashboards."""
+    panels = [panel for dashboard in DASHBOARDS for panel in dashboard["panels"]]
+    asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    return asked + [one["expr"] for dashboard in DASHBOARDS for one in dashboard["annotations"]["list"]]
 
 
-def test_every_metric_is_on_the_dashboard():
+def test_every_metric_is_on_a_dashboard():
     """No metric of the service is missing from the queries."""
-    source = "".join(
-        (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
-    )
     asked = " ".join(expressions())
-    for name in set(re.findall(r'"(slipway_\w+)"', source)):
+    for name in exposed():
         assert re.search(rf"\b{name}(_total|_bucket)?\{{", asked), name
 
 
 def test_dashboard_queries_use_existing_metrics():
     """Each metric and label in a query is exposed by the service, recorded by a rule, or added by Prometheus."""
-    source = "".join(
-        (ROOT / f"serving/telemetry/{name}.py").read_text(encoding="utf-8") for name in ("metrics", "prometheus")
-    )
-    assert len(expressions()) >= 25
+    assert len(expressions()) >= 40
     for query in expressions():
-        for name in re.findall(r"[\w:]*slipway_[\w:]+", query):
-            known = recorded() if ":" in name else source
-            assert (name if ":" in name else f'"{re.sub(r"_(total|bucket|sum|count)$", "", name)}"') in known, query
+        for name in re.findall(r"[\w:]*(?:slipway_|model_accuracy|data_drift)[\w:]*(?=\{)", query):
+            known = recorded() if ":" in name else exposed()
+            assert (name if ":" in name else re.sub(r"_(total|bucket|sum|count)$", "", name)) in known, query
         for labels in re.findall(r"\{(.*?)\}", query):
-            assert set(re.findall(r"(\w+)=", labels)) <= {"job", "environment", "status", "path", "alertstate"}, query
+            assert set(re.findall(r"(\w+)=", labels)) <= LABELS, query
         assert 'environment="$environment"' in query
 
 
-def test_dashboard_is_valid():
+def test_each_dashboard_has_a_name_of_its_own():
+    """Their ids and titles differ, and each can be reached from the other by their tag."""
+    for key in ("uid", "title"):
+        assert len({dashboard[key] for dashboard in DASHBOARDS}) == len(DASHBOARDS)
+    for dashboard in DASHBOARDS:
+        assert [link["tags"] for link in dashboard["links"]] == [dashboard["tags"]] == [["slipway"]]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one["uid"])
+def test_dashboard_is_valid(dashboard):
     """Panels have unique ids, do not overlap, fit the grid of 24 columns, and use the provided data source."""
     provided = yaml.safe_load((ROOT / "monitoring/grafana/provisioning/datasources/prometheus.yaml").read_text())
     uid = provided["datasources"][0]["uid"]
-    panels = DASHBOARD["panels"]
-    assert DASHBOARD["uid"] and DASHBOARD["title"] and DASHBOARD["schemaVersion"] >= 39
+    panels = dashboard["panels"]
+    assert dashboard["uid"] and dashboard["title"] and dashboard["schemaVersion"] >= 39
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
     assert all(panel["gridPos"]["w"] == 24 and not panel["panels"] for panel in panels if panel["type"] == "row")
     cells = [cell for panel in panels for cell in area(panel["gridPos"])]
@@ -378,9 +387,10 @@ def test_prometheus_finds_its_mounted_key():
 
 
 def test_prometheus_and_dashboard_have_the_same_environments():
-    """Each environment of the targets can be chosen on the dashboard, and is scraped by its name on the network."""
+    """Each environment of the targets can be chosen on the dashboards, and is scraped by its name on the network."""
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text(encoding="utf-8"))
     job = next(job for job in config["scrape_configs"] if job["job_name"] == "slipway")
     scraped = {one["labels"]["environment"]: one["targets"] for one in job["static_configs"]}
     assert scraped == {name: [f"{name}:8000"] for name in ("production", "staging")}
-    assert DASHBOARD["templating"]["list"][0]["query"].split(",") == list(scraped)
+    for dashboard in DASHBOARDS:
+        assert dashboard["templating"]["list"][0]["query"].split(",") == list(scraped)
