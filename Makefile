@@ -195,7 +195,7 @@ restore-backup: .venv/pipeline.ready  ## bring the newest copy (or BACKUP=name) 
 	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
 
 # --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
-.PHONY: plan all-passed gate restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert retrain-if-needed pr-report pr-comment
+.PHONY: plan all-passed gate restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert retrain-if-needed watch pr-report pr-comment
 
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
 	@$(PYTHON) -m scripts.ci.plan
@@ -235,6 +235,9 @@ alert: .venv/pipeline.ready  ## tell people what the monitor found: an issue for
 
 retrain-if-needed: .venv/pipeline.ready  ## start a retraining if the monitor found a reason and nothing stands against it
 	@$(PY) -m scripts.ci.retrain_if_needed
+
+watch: .venv/pipeline.ready  ## monitor, alert and retrain-if-needed in one, where no workflow can read the log; ARGS=--every-day: again and again
+	@$(PY) -m scripts.ci.watch $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
 
 pr-report: .venv/pipeline.ready  ## what a pull request would change -> build/pull_request.json
 	@$(PY) -m scripts.ci.pr_report

@@ -24,6 +24,7 @@ UNSET = "set-me"  # the placeholder in addresses.yaml
 KINDS = {
     "": {"ConfigMap", "Service", "ServiceAccount"},
     "apps": {"Deployment"},
+    "batch": {"CronJob"},
     "autoscaling": {"HorizontalPodAutoscaler"},
     "policy": {"PodDisruptionBudget"},
     "networking.k8s.io": {"Ingress", "NetworkPolicy"},

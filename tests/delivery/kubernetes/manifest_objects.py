@@ -17,6 +17,12 @@ def pods(objects: list[dict]) -> Iterator[tuple[str, dict, dict]]:
         yield item["metadata"]["name"], template["metadata"]["labels"], template["spec"]
 
 
+def servers(objects: list[dict]) -> Iterator[tuple[str, dict, dict]]:
+    """The same of the pods that go on, unlike those of a CronJob."""
+    jobs = {item["metadata"]["name"] for item in of(objects, "CronJob")}
+    yield from (pod for pod in pods(objects) if pod[0] not in jobs)
+
+
 def containers(objects: list[dict]) -> Iterator[tuple[str, dict]]:
     """Every container, including init containers, with the name of its workload."""
     for name, _, spec in pods(objects):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from manifest_objects import containers, of, pods, selects
+from manifest_objects import containers, of, pods, selects, servers
 
 from delivery.targets.kubernetes.manifests import BY_DIGEST
 from serving.runtime.workers import END
@@ -57,7 +57,7 @@ def pods_get_no_token(objects: list[dict]) -> Iterator[str]:
 
 def probes_ask_the_right_endpoint(objects: list[dict]) -> Iterator[str]:
     """Readiness depends on the model, liveness on the process alone: a model that is not ready is no reason to restart."""
-    for name, container in containers(objects):
+    for name, container in ((name, one) for name, _, spec in servers(objects) for one in spec["containers"]):
         for probe, path in ENDPOINTS.items():
             if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
                 yield f"{name}: {probe} does not ask {path}"
@@ -74,7 +74,7 @@ def requests_and_limits_are_set(objects: list[dict]) -> Iterator[str]:
 
 def pods_spread_out(objects: list[dict]) -> Iterator[str]:
     """Over hosts and zones, counting pods of their own kind; a preference, so that one node suffices."""
-    for name, labels, spec in pods(objects):
+    for name, labels, spec in servers(objects):
         spread = {rule["topologyKey"]: rule for rule in spec.get("topologySpreadConstraints", [])}
         if set(spread) != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
             yield f"{name}: not spread over hosts and zones"
@@ -85,7 +85,7 @@ def pods_spread_out(objects: list[dict]) -> Iterator[str]:
 
 def stopping_leaves_time_for_open_requests(objects: list[dict]) -> Iterator[str]:
     """The preStop sleep and the service's own shutdown both fit into the grace period."""
-    for name, _, spec in pods(objects):
+    for name, _, spec in servers(objects):
         sleeps = [
             container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             for container in spec["containers"]
@@ -94,6 +94,19 @@ def stopping_leaves_time_for_open_requests(objects: list[dict]) -> Iterator[str]
             yield f"{name}: stops before its callers know"
         if spec.get("terminationGracePeriodSeconds", 30) <= max(sleeps) + END:
             yield f"{name}: is killed with requests open"
+
+
+def jobs_end(objects: list[dict]) -> Iterator[str]:
+    """A job ends in time and never runs beside itself, and what ended is removed."""
+    for item in of(objects, "CronJob"):
+        spec, job = item["spec"], item["spec"]["jobTemplate"]["spec"]
+        limits = [spec.get(f"{kind}JobsHistoryLimit", 10) for kind in ("successful", "failed")]
+        if spec.get("concurrencyPolicy") != "Forbid" or not spec.get("startingDeadlineSeconds"):
+            yield f"{item['metadata']['name']}: may run beside itself, or long after its time"
+        if not job.get("activeDeadlineSeconds") or job.get("backoffLimit", 6) > 2:
+            yield f"{item['metadata']['name']}: goes on for ever"
+        if max(limits) > 3 or not job.get("ttlSecondsAfterFinished"):
+            yield f"{item['metadata']['name']}: leaves its pods"
 
 
 SECRET = re.compile(r"(password|passwd|token|secret|key|credential|url|dsn)$", re.I)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 import manifest_pod_rules as pod_rules
-from manifest_objects import containers, of, pods, selects
+from manifest_objects import of, pods, selects, servers
 
 from delivery.targets.kubernetes.manifests import APP, TRACK
 
@@ -20,7 +20,7 @@ def budget_lets_a_node_be_drained(objects: list[dict]) -> Iterator[str]:
         stay = spec.get("minAvailable", 0)
         if spec.get("maxUnavailable", 1) in (0, "0%") or not isinstance(stay, int) or stay >= fewest:
             yield f"{name}: no pod may go when there are {fewest}"
-    for name, labels, _ in pods(objects):
+    for name, labels, _ in servers(objects):
         if sum(selects(budget["spec"]["selector"], labels) for budget in budgets) != 1:
             yield f"{name}: not covered by one budget"
 
@@ -56,7 +56,7 @@ def services_reach_their_pods(objects: list[dict]) -> Iterator[str]:
         name, selector = service["metadata"]["name"], service["spec"]["selector"]
         reached = [owner for owner, labels, _ in pods(objects) if selects({"matchLabels": selector}, labels)]
         track = service["metadata"]["labels"].get(TRACK)
-        wanted = [owner for owner, labels, _ in pods(objects) if track in (None, labels.get(TRACK))]
+        wanted = [owner for owner, labels, _ in servers(objects) if track in (None, labels.get(TRACK))]
         if reached != wanted or not reached:
             yield f"Service {name}: reaches {reached}, not {wanted}"
         for port in service["spec"]["ports"]:
@@ -70,18 +70,19 @@ def _ports(objects: list[dict]) -> list[set]:
     """Names and numbers of the ports of each container."""
     return [
         {value for port in container.get("ports", []) for value in (port["name"], port["containerPort"])}
-        for _, container in containers(objects)
+        for _, _, spec in servers(objects)
+        for container in spec["containers"]
     ]
 
 
 def traffic_is_refused_by_default(objects: list[dict]) -> Iterator[str]:
     """Each pod has a policy for both directions; its port is open to some clients, not to all, and nothing else is open."""
-    policies = of(objects, "NetworkPolicy")
+    policies, served = of(objects, "NetworkPolicy"), {name for name, _, _ in servers(objects)}
     for name, labels, _ in pods(objects):
         own = [policy["spec"] for policy in policies if selects(policy["spec"]["podSelector"], labels)]
         if {"Ingress", "Egress"} - set(chain.from_iterable(spec["policyTypes"] for spec in own)):
             yield f"{name}: no policy refuses traffic in both directions"
-        if not any(_lets_in(rule) for spec in own for rule in spec.get("ingress", [])):
+        if name in served and not any(_lets_in(rule) for spec in own for rule in spec.get("ingress", [])):
             yield f"{name}: no policy lets callers in on {PORT}"
     for policy in policies:
         rules = chain(policy["spec"].get("ingress", []), policy["spec"].get("egress", []))
@@ -102,7 +103,7 @@ def tracks_are_disjoint(objects: list[dict]) -> Iterator[str]:
         for name, labels, _ in pods(objects):
             if selects(owner["spec"]["selector"], labels) != (name == owner["metadata"]["name"]):
                 yield f"{owner['metadata']['name']}: selector and labels of {name}"
-    tracks = sorted(str(labels.get(TRACK)) for _, labels, _ in pods(objects))
+    tracks = sorted(str(labels.get(TRACK)) for _, labels, _ in servers(objects))
     if tracks != ["canary", "stable"][-len(tracks) :]:
         yield f"the tracks are {tracks}"
 
@@ -203,6 +204,7 @@ RULES = (
     tracks_are_disjoint,
     a_release_never_lacks_pods,
     pod_rules.stopping_leaves_time_for_open_requests,
+    pod_rules.jobs_end,
     pod_rules.no_secret_stands_in_a_manifest,
     everything_is_ours_and_in_one_place,
     what_is_named_exists,

@@ -12,7 +12,7 @@ from delivery.targets.kubernetes import manifests
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENTS = ("staging", "production")
-COMPONENTS = ("ingress", "gateway", "argo-rollouts", "service-monitor", "postgres-url", "api-keys")
+COMPONENTS = ("ingress", "gateway", "argo-rollouts", "service-monitor", "postgres-url", "api-keys", "monitor")
 IMAGE = f"registry.example.com:5000/team/model@sha256:{'ab' * 32}"
 ABOUT = {"name": "breast-cancer", "version": "12", "digest": "cd" * 32, "since": "2026-11-21T10:00:00Z"}
 
@@ -32,7 +32,8 @@ def switch_on(overlay: Path, components: tuple[str, ...]) -> None:
     listed["components"] = [f"../../components/{component}" for component in components]
     path.write_text(yaml.safe_dump(listed), encoding="utf-8")
     addresses = overlay / "addresses.yaml"
-    addresses.write_text(addresses.read_text(encoding="utf-8").replace("set-me", "filled-in"), encoding="utf-8")
+    text = addresses.read_text(encoding="utf-8").replace("monitor-image: set-me", f"monitor-image: {IMAGE}")
+    addresses.write_text(text.replace("set-me", "filled-in"), encoding="utf-8")
 
 
 def rendered(root: Path, *components: str, environment: str = "production") -> list[dict]:

@@ -13,6 +13,7 @@ from delivery.targets.kubernetes.manifests import canary_of, find
 
 pytestmark = needs_kubectl
 POD = "spec.template.spec"
+JOB = "spec.jobTemplate.spec.template.spec"
 CONTAINER = f"{POD}.containers.0"
 GONE = object()  # instead of a value: the field is removed
 
@@ -95,6 +96,14 @@ BREACHES = [
         f"Deployment/model:{CONTAINER}.lifecycle.preStop.sleep.seconds",
         25,
     ),
+    (pod_rules.image_is_named_by_digest, f"CronJob/model-monitor:{JOB}.containers.0.image", "team/monitor:v1"),
+    (pod_rules.nobody_runs_as_root, f"CronJob/model-monitor:{JOB}.securityContext.runAsUser", 0),
+    (pod_rules.pods_get_no_token, f"CronJob/model-monitor:{JOB}.serviceAccountName", "default"),
+    (pod_rules.jobs_end, "CronJob/model-monitor:spec.concurrencyPolicy", GONE),
+    (pod_rules.jobs_end, "CronJob/model-monitor:spec.startingDeadlineSeconds", GONE),
+    (pod_rules.jobs_end, "CronJob/model-monitor:spec.jobTemplate.spec.activeDeadlineSeconds", GONE),
+    (pod_rules.jobs_end, "CronJob/model-monitor:spec.jobTemplate.spec.backoffLimit", 6),
+    (pod_rules.jobs_end, "CronJob/model-monitor:spec.failedJobsHistoryLimit", 30),
     (
         pod_rules.no_secret_stands_in_a_manifest,
         f"Deployment/model:{CONTAINER}.env.0",
@@ -127,7 +136,14 @@ BREACHES = [
     (policy.services_reach_their_pods, "Service/model:spec.ports.0.targetPort", 8080),
     (policy.services_reach_their_pods, "Service/model:spec.ports.0.targetPort", "web"),
     (policy.services_reach_their_pods, "Service/model:metadata.name", "other"),
+    (
+        policy.services_reach_their_pods,
+        "CronJob/model-monitor:spec.jobTemplate.spec.template.metadata.labels.app~kubernetes~io/name",
+        "model",
+    ),
     (policy.traffic_is_refused_by_default, "NetworkPolicy/model", GONE),
+    (policy.traffic_is_refused_by_default, "NetworkPolicy/model-monitor", GONE),
+    (policy.traffic_is_refused_by_default, "NetworkPolicy/model-monitor:spec.policyTypes", ["Egress"]),
     (policy.traffic_is_refused_by_default, "NetworkPolicy/model:spec.policyTypes", ["Egress"]),
     (policy.traffic_is_refused_by_default, "NetworkPolicy/model:spec.podSelector.matchLabels", {"a": "b"}),
     (policy.traffic_is_refused_by_default, "NetworkPolicy/model:spec.ingress.0.from", GONE),

@@ -47,12 +47,12 @@ def test_current_overlays_can_be_deployed(environment, tmp_path):
 
 
 def test_combinations_are_complete_and_differ(every_combination):
-    """64 combinations give 64 different sets of objects, so the checks below include every component."""
-    assert len(COMBINATIONS) == 2 ** len(COMPONENTS) == 64
+    """128 combinations give 128 different sets of objects, so the checks below include every component."""
+    assert len(COMBINATIONS) == 2 ** len(COMPONENTS) == 128
     seen = {
         repr([{**item, "metadata": item["metadata"]["name"]} for item in each]) for each in every_combination.values()
     }
-    assert len(seen) == 64
+    assert len(seen) == 128
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])

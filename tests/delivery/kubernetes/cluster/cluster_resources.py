@@ -71,6 +71,7 @@ RESOURCES = (
     Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",)),
     Resource("networking.k8s.io", "v1", "ingresses", "Ingress", True, ("ing",), ("status",)),
     Resource("coordination.k8s.io", "v1", "leases", "Lease"),
+    Resource("batch", "v1", "cronjobs", "CronJob", True, ("cj",), ("status",)),
     Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout", True, ("ro",), ("status",)),
     Resource("argoproj.io", "v1alpha1", "analysistemplates", "AnalysisTemplate", True, ("at",)),
     Resource("external-secrets.io", "v1", "externalsecrets", "ExternalSecret", True, ("es",), ("status",)),
