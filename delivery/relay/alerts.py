@@ -11,18 +11,20 @@ VERSION = "4"  # of Alertmanager's webhook
 MAX_BODY = 1024 * 1024  # an alert is about a kilobyte, and a group may have hundreds
 EVERY_SECONDS = 3600  # for one alert of one model; the monitor judges whole days
 MOST = 1000  # alerts that are remembered
-# The alerts about the model, of monitoring/prometheus/rules/; those about the service are no reason to judge the model. The label
-# slipway_monitor: "true" makes any rule one of them.
+# The alerts about the model, of monitoring/prometheus/rules/; those about the service are no reason to judge the model. When
+# the monitor itself is late, it is started, too. The label slipway_monitor: "true" makes any rule one of them.
 NAMES = frozenset(
     (
         "DataBroken",
         "FeatureDrift",
         "PredictionDrift",
         "TargetDrift",
+        "ConceptDrift",
         "PerformanceLow",
         "AccuracyBelowLimit",
         "PredictedValuesShifted",
         "ClassesShifted",
+        "MonitorStale",
     )
 )
 LABEL = "slipway_monitor"

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import subprocess
 import time
 
@@ -87,6 +88,14 @@ def test_firing_alert_starts_the_monitor(relay, github, mlflow, capsys):
 def test_each_alert_about_the_model_counts(name):
     """By its name, whatever else its labels say."""
     assert alerts.parse(message({"alertname": name, "severity": "warning", "feature": "age"}), "cars") == {name}
+
+
+def test_names_are_those_of_the_rules():
+    """Each name is an alert of monitoring/prometheus/rules/, and docs/promote-in-mlflow.md gives Alertmanager all of them."""
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "monitoring/prometheus/rules").glob("*.yml"))
+    assert set(re.findall(r"- alert: (\w+)", rules)) >= alerts.NAMES
+    page = (ROOT / "docs/promote-in-mlflow.md").read_text(encoding="utf-8")
+    assert set(re.search(r'alertname =~ "([\w|]+)"', page)[1].split("|")) == alerts.NAMES
 
 
 @pytest.mark.parametrize(
