@@ -144,7 +144,7 @@ down: .venv/pipeline.ready  ## end them; what they stored stays
 # === What follows is listed by `make help-all` alone ==================================================================
 
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
-.PHONY: image smoke integration promote rehearse drill reconcile snapshot forget relay webhook
+.PHONY: image smoke integration promote rehearse drill reconcile backfill snapshot forget relay webhook
 
 image: .venv/pipeline.ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
 	@$(PY) -m scripts.build_image $(call option,VERSION,--version)
@@ -166,6 +166,9 @@ drill: .venv/pipeline.ready  ## see the loop in minutes, in a copy: traffic, a c
 
 reconcile: .venv/pipeline.ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
 	@$(PY) -m scripts.reconcile $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
+
+backfill: .venv/pipeline.ready  ## make labelled rows of the prediction log and its outcomes -> data/production/rows.parquet
+	@$(PY) -m scripts.backfill $(call option,ENVIRONMENT,--environment)
 
 snapshot: .venv/pipeline.ready  ## fetch the rows that production (or VERSION=n) was trained on, to train on them again
 	@$(PY) -m scripts.snapshot $(call option,VERSION,--version)

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 from pipeline.artifacts import ROOT
 from pipeline.errors import DeployError
@@ -13,10 +14,13 @@ from pipeline.errors import DeployError
 VARIABLE = "SLIPWAY_DATABASE_URL"
 
 
-def run(environment: str, database: str, arguments: Sequence[str], given: bytes = b"") -> bytes:
+def run(
+    environment: str, database: str, arguments: Sequence[str], given: bytes = b"", into: IO[bytes] | None = None
+) -> bytes:
     """Run `python -m` with these arguments on the log of an environment, and return what it prints; raises DeployError.
 
-    It reads `given` from its standard input. What it says on standard error meanwhile is shown.
+    It reads `given` from its standard input. What it prints goes into the file `into`, if there is one, instead of memory. What
+    it says on standard error meanwhile is shown.
     """
     command, surroundings = (
         [sys.executable, "-m", *arguments],
@@ -27,12 +31,13 @@ def run(environment: str, database: str, arguments: Sequence[str], given: bytes 
         source.write(given)
         source.seek(0)
         with subprocess.Popen(
-            command, cwd=ROOT, env=surroundings, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command, cwd=ROOT, env=surroundings, stdin=source, stdout=into or subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             listener = threading.Thread(target=listen, args=(process.stderr, said), daemon=True)
             listener.start()
             try:
-                printed = process.stdout.read()  # type: ignore[union-attr]  # it is a pipe
+                printed = process.stdout.read() if process.stdout else b""
+                process.wait()
             except BaseException:
                 process.kill()
                 raise

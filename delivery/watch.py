@@ -1,6 +1,7 @@
 """Production as its prediction log shows it: what is counted where the log is, and what is written back beside it."""
 
 import os
+from typing import IO
 
 import msgspec
 
@@ -43,3 +44,8 @@ def exported(environment: str, settings: Settings, since: str, until: str) -> li
     """The requests of some days (UTC), a line of JSON each; raises DeployError when the log cannot be read."""
     command = ["serving.log.export", "--since", since, "--until", until]
     return targets.choose(settings).on_log(environment, settings, command).splitlines()
+
+
+def export(environment: str, settings: Settings, until: str, into: IO[bytes]) -> None:
+    """Write the requests before a day (UTC) into a file, a line of JSON each; raises DeployError when the log cannot be read."""
+    targets.choose(settings).on_log(environment, settings, ["serving.log.export", "--until", until], into=into)

@@ -4,8 +4,8 @@ NAME; WHY (its advantage, in words); IMAGES (whether a release must be an image)
 machine); unavailable(settings) -> why it cannot be used here, or None; serving(environment, settings) -> the current
 release's record, or None; release(environment, release, settings, at_once) -> the new record; reach(environment,
 settings, as_callers) -> a context manager that yields a URL for this machine; key(environment, settings) -> delivery's
-API key, or ""; key_in_shell(…) -> how a command line reads that key; on_log(environment, settings, arguments, given) -> the
-output of `python -m` with these arguments of serving/, run where the prediction log is; stop(environment) -> whether
+API key, or ""; key_in_shell(…) -> how a command line reads that key; on_log(environment, settings, arguments, given, into) ->
+the output of `python -m` with these arguments of serving/, run where the prediction log is, or that output in a file; stop(environment) -> whether
 something was running on this machine.
 """
 

@@ -3,12 +3,16 @@
 import contextlib
 import socket
 import threading
+from typing import IO
 
 from delivery import log_command
 
 
-def run_in(container, command: list[str], given: bytes) -> tuple[int, bytes, list[str]]:
-    """Run a command in a container, with `given` as its standard input: its status, its output, and its lines on standard error."""
+def run_in(container, command: list[str], given: bytes, into: IO[bytes] | None = None) -> tuple[int, bytes, list[str]]:
+    """Run a command in a container, with `given` as its standard input: its status, its output, and its lines on standard error.
+
+    The output goes into the file `into`, if there is one, instead of memory.
+    """
     from docker.utils.socket import frames_iter
 
     api = container.client.api
@@ -28,7 +32,10 @@ def run_in(container, command: list[str], given: bytes) -> tuple[int, bytes, lis
     writer = threading.Thread(target=hand_over, daemon=True)
     writer.start()
     for stream, piece in frames_iter(connection, tty=False):
-        (printed if stream == 1 else said).extend(piece)
+        if stream == 1 and into is not None:
+            into.write(piece)
+        else:
+            (printed if stream == 1 else said).extend(piece)
     writer.join()
     connection.close()
     lines: list[str] = []

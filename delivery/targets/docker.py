@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from delivery import keys, log_command, networks
 from delivery.release import CurrentRelease, Release
@@ -103,10 +103,16 @@ def key_in_shell(environment: str, settings: Settings) -> str:
     return f"${keys.VARIABLE}" if keys.given() else ""
 
 
-def on_log(environment: str, settings: Settings, arguments: Sequence[str], given: bytes = b"") -> bytes:
+def on_log(
+    environment: str,
+    settings: Settings,
+    arguments: Sequence[str],
+    given: bytes = b"",
+    into: IO[bytes] | None = None,
+) -> bytes:
     """Run `python -m` with these arguments in the service's container, where the prediction log is; return its output.
 
-    It reads `given`. Raises DeployError.
+    It reads `given`; its output goes into the file `into`, if there is one. Raises DeployError.
     """
     with _engine() as engine:
         live = _find(engine, environment, "live")
@@ -115,7 +121,7 @@ def on_log(environment: str, settings: Settings, arguments: Sequence[str], given
                 f"{environment} serves nothing whose prediction log could be opened",
                 f"`make deploy ENVIRONMENT={environment}`, then run this again: the log is kept",
             )
-        status, printed, said = run_in(live, ["python", "-m", *arguments], given)
+        status, printed, said = run_in(live, ["python", "-m", *arguments], given, into)
     if any("No module named serving." in line for line in said):
         raise DeployError(
             f"the release in {environment} is older than this command", f"`make deploy ENVIRONMENT={environment}`"

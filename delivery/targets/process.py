@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -68,9 +69,15 @@ def database(environment: str) -> str:
     return os.environ.get(log_command.VARIABLE) or f"sqlite:///{STATE / f'predictions-{environment}.db'}"
 
 
-def on_log(environment: str, settings: Settings, arguments: Sequence[str], given: bytes = b"") -> bytes:
-    """Run `python -m` with these arguments on the prediction log, with `given` to read; return its output. Raises DeployError."""
-    return log_command.run(environment, database(environment), arguments, given)
+def on_log(
+    environment: str,
+    settings: Settings,
+    arguments: Sequence[str],
+    given: bytes = b"",
+    into: IO[bytes] | None = None,
+) -> bytes:
+    """Run `python -m` with these arguments on the prediction log, with `given` to read; return its output, or write it `into` a file. Raises DeployError."""
+    return log_command.run(environment, database(environment), arguments, given, into)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
 from delivery import log_command
 from delivery.release import CurrentRelease, Release
@@ -162,13 +162,19 @@ def key_in_shell(environment: str, settings: Settings) -> str:
     return cluster_keys.shown(_cluster(environment, settings))
 
 
-def on_log(environment: str, settings: Settings, arguments: Sequence[str], given: bytes = b"") -> bytes:
+def on_log(
+    environment: str,
+    settings: Settings,
+    arguments: Sequence[str],
+    given: bytes = b"",
+    into: IO[bytes] | None = None,
+) -> bytes:
     """Run `python -m` with these arguments on the prediction log that SLIPWAY_DATABASE_URL names, and return its output.
 
     Raises DeployError, with the command to run where no variable names it: the deploying account may not execute commands in pods.
     """
     if database := os.environ.get(log_command.VARIABLE):
-        return log_command.run(environment, database, arguments, given)
+        return log_command.run(environment, database, arguments, given, into)
     cluster = _cluster(environment, settings)
     where = f"kubectl --context {cluster.context} --namespace {cluster.namespace}"
     raise DeployError(
