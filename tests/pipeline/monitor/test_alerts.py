@@ -1,6 +1,7 @@
 """What people are told of findings: what, since when, how large, on which rows, and what to do first; nothing of a stranger's acts."""
 
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -61,6 +62,16 @@ def test_each_kind_has_one_matter():
     assert marks == [("cars", "production", kind) for kind in alerts.KINDS] and set(alerts.KINDS) == set(get_args(Kind))
     standing = [one.mark[2] for one in alerts.matters(found, BLOB, RUN) if one.parts]
     assert standing == ["data_drift", "performance"]
+
+
+@pytest.mark.parametrize("runbook", [*{kind.runbook for kind in alerts.KINDS.values()}, "retraining-exhausted"])
+def test_the_first_step_is_that_of_the_runbook(runbook):
+    """An issue names the commands of the runbook's first look, and the runbook is there."""
+    page = (Path(__file__).resolve().parents[3] / f"docs/runbooks/{runbook}.md").read_text(encoding="utf-8")
+    look = re.search(r"## First look\n\n```\n(.+?)```", page, re.S)[1].splitlines()
+    kind = next((name for name, one in alerts.KINDS.items() if one.runbook == runbook), None)
+    body = matter(kind, incident(kind)).body if kind else alerts.exhausted(findings(), "tried twice", BLOB, RUN).body
+    assert look and not [command for command in look if f"`{command}`" not in body]
 
 
 def test_what_is_over_is_no_part():
