@@ -1,11 +1,13 @@
 """Production as its prediction log shows it: what is counted where the log is, and what is written back beside it."""
 
 import os
+from collections.abc import Sequence
 from typing import IO
 
 import msgspec
 
 from delivery import log_command, targets
+from pipeline.errors import DeployError
 from pipeline.monitor.plan import Plan
 from pipeline.settings import Settings
 from serving.counts.exposed import Exposed
@@ -21,31 +23,60 @@ def lacking(environment: str, settings: Settings) -> str:
     """Why there is no prediction log that could be read from here, or ""."""
     if os.environ.get(log_command.VARIABLE):
         return ""
-    target = targets.choose(settings)
+    try:
+        target = targets.choose(settings)
+    except DeployError as error:  # of another machine, as a workflow's is not
+        return f"{UNREACHABLE.format(environment=environment)} ({error.what})"
     if not target.HERE or target.serving(environment, settings) is None:
         return UNREACHABLE.format(environment=environment)
     return ""
 
 
+def on_log(
+    environment: str,
+    settings: Settings,
+    arguments: Sequence[str],
+    given: bytes = b"",
+    into: IO[bytes] | None = None,
+) -> bytes:
+    """Run a command of serving/ where the log is, as a target does; raises DeployError.
+
+    Where the service is out of reach, that is in the database that SLIPWAY_DATABASE_URL names: the target of pipeline.toml is often
+    another machine than that of a job in a workflow or a cluster.
+    """
+    database = os.environ.get(log_command.VARIABLE)
+    if database and _out_of_reach(environment, settings):
+        return log_command.run(environment, database, arguments, given, into)
+    return targets.choose(settings).on_log(environment, settings, arguments, given, into)
+
+
+def _out_of_reach(environment: str, settings: Settings) -> bool:
+    try:
+        target = targets.choose(settings)
+    except DeployError:
+        return True
+    return target.HERE and target.serving(environment, settings) is None
+
+
 def counts(environment: str, settings: Settings, plan: Plan) -> tuple[Log, list[Day]]:
     """What is in the log, and its days, counted where it is; raises DeployError when it cannot be read."""
     given = msgspec.json.encode(plan)
-    printed = targets.choose(settings).on_log(environment, settings, ["serving.counts"], given)
+    printed = on_log(environment, settings, ["serving.counts"], given)
     first, *lines = printed.splitlines()
     return msgspec.json.decode(first, type=Log), [msgspec.json.decode(line, type=Day) for line in lines]
 
 
 def show(environment: str, settings: Settings, exposed: Exposed) -> None:
     """Keep what was found beside the log, where the service reads it for Prometheus; raises DeployError when it cannot be written."""
-    targets.choose(settings).on_log(environment, settings, ["serving.counts.findings"], msgspec.json.encode(exposed))
+    on_log(environment, settings, ["serving.counts.findings"], msgspec.json.encode(exposed))
 
 
 def exported(environment: str, settings: Settings, since: str, until: str) -> list[bytes]:
     """The requests of some days (UTC), a line of JSON each; raises DeployError when the log cannot be read."""
     command = ["serving.log.export", "--since", since, "--until", until]
-    return targets.choose(settings).on_log(environment, settings, command).splitlines()
+    return on_log(environment, settings, command).splitlines()
 
 
 def export(environment: str, settings: Settings, until: str, into: IO[bytes]) -> None:
     """Write the requests before a day (UTC) into a file, a line of JSON each; raises DeployError when the log cannot be read."""
-    targets.choose(settings).on_log(environment, settings, ["serving.log.export", "--until", until], into=into)
+    on_log(environment, settings, ["serving.log.export", "--until", until], into=into)
