@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 
+from delivery.targets import docker as target
 from pipeline.artifacts import ROOT
 from pipeline.errors import OneHostError
 
@@ -28,7 +29,9 @@ def docker(*arguments: str, timeout: float | None = None, **options) -> subproce
 
 
 def compose(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run `docker compose` on our compose file."""
+    """Run `docker compose` on our compose file, which finds the prediction log by the name that the target gives its volume."""
+    given = options.get("env", os.environ)
+    options["env"] = {"SLIPWAY_LOG_VOLUME": target.log_volume("production"), **given}
     return docker("compose", "--file", str(FOLDER / "compose.yaml"), *arguments, **options)
 
 
@@ -90,7 +93,7 @@ def without_passwords() -> dict[str, str]:
 
 def containers() -> dict[str, dict]:
     """The engine's description of each of our containers, by service."""
-    said = compose("ps", "--all", "--quiet", env=without_passwords())
+    said = compose("--profile", "*", "ps", "--all", "--quiet", env=without_passwords())
     ids = done(said, "the engine does not list its containers", "see `docker compose ls`").split()
     found = json.loads(docker("inspect", *ids).stdout) if ids else []
     return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}

@@ -21,10 +21,12 @@ from delivery.host.compose import (
     without_passwords,
 )
 from delivery.host.passwords import make_metrics_key, make_passwords, metrics_key
+from delivery.targets import docker as docker_target
 from pipeline import processes
 from pipeline.errors import OneHostError
 
 WAIT_SECONDS = 300
+ALL = ("--profile", "*")  # also what monitoring/.env does not switch on
 LOGS = "docker compose -f monitoring/compose.yaml logs"
 
 
@@ -36,10 +38,13 @@ def up() -> dict:
     refuse_taken_ports(model)
     make_network(model["networks"]["slipway"]["name"])
     have_images(model)
+    if "monitor" in model["services"]:
+        docker_target.make_log_volume("production")
     check_prometheus()
     start("postgres")
     set_password(model)
     start(*(set(model["services"]) - {"postgres"}))
+    end_what_is_off(model)
     if mlflow_admin.asks(model):
         mlflow_admin.keep_password(model, addresses(model)["mlflow"])
     compose("kill", "--signal", "SIGHUP", "prometheus")  # makes it reload its configuration
@@ -49,7 +54,7 @@ def up() -> dict:
 def down() -> None:
     """Stop and remove the containers, never their volumes: no option of ours deletes stored data."""
     ended = sorted(containers())
-    done(compose("down", env=without_passwords()), "not everything could be stopped", f"`{LOGS}` may say why")
+    done(compose(*ALL, "down", env=without_passwords()), "not everything could be stopped", f"`{LOGS}` may say why")
     print(f"ended: {', '.join(ended)}; their data is kept" if ended else "nothing was running")
 
 
@@ -86,17 +91,9 @@ def make_network(name: str) -> None:
 
 
 def have_images(model: dict) -> None:
-    """Build our image, which is quick when it exists, and pull missing ones."""
-    print("building MLflow's image (some minutes the first time)", flush=True)
-    base = model["services"]["mlflow"]["build"]["args"]["PYTHON_IMAGE"]
-    built = compose("build", "mlflow", env=os.environ | {"BUILDKIT_PROGRESS": "plain"})
-    if built.returncode:
-        print(f"{built.stdout}{built.stderr}"[-3000:], file=sys.stderr)
-    done(
-        built,
-        f"the image of MLflow cannot be built from {base}",
-        "the lines above say why; PYTHON_IMAGE names another base",
-    )
+    """Build our images, which is quick when they exist, and pull missing ones."""
+    for service in sorted(name for name, one in model["services"].items() if "build" in one):
+        build(service, model["services"][service]["build"]["args"]["PYTHON_IMAGE"])
     for service, one in model["services"].items():
         if "build" not in one and docker("image", "inspect", one["image"]).returncode:
             print(f"pulling {one['image']}", flush=True)
@@ -105,6 +102,20 @@ def have_images(model: dict) -> None:
                 f"the image {one['image']} cannot be pulled",
                 f"log in or come online; SLIPWAY_{service.upper()}_IMAGE in monitoring/.env names it elsewhere, say on a mirror",
             )
+
+
+def build(service: str, base: str) -> None:
+    """Build the image of one of our services; raises OneHostError after showing why it cannot be."""
+    whose = {"mlflow": "MLflow", "monitor": "the monitor"}[service]
+    print(f"building the image of {whose} (some minutes the first time)", flush=True)
+    built = compose("build", service, env=os.environ | {"BUILDKIT_PROGRESS": "plain"})
+    if built.returncode:
+        print(f"{built.stdout}{built.stderr}"[-3000:], file=sys.stderr)
+    done(
+        built,
+        f"the image of {whose} cannot be built from {base}",
+        "the lines above say why; PYTHON_IMAGE names another base",
+    )
 
 
 def check_prometheus() -> None:
@@ -132,6 +143,17 @@ def start(*services: str) -> None:
             said = last_line(started.stderr)
             raise OneHostError(f"not everything could be started: {said}", f"`{LOGS}` may say more")
         time.sleep(1 if waiting else 0)
+
+
+def end_what_is_off(model: dict) -> None:
+    """End what was switched on before and is not any more: compose leaves it running."""
+    for service in sorted(set(containers()) - set(model["services"])):
+        done(
+            compose(*ALL, "rm", "--stop", "--force", service),
+            f"{service}, which is switched off, could not be ended",
+            f"`{LOGS}` may say why",
+        )
+        print(f"{service} is switched off and was ended", flush=True)
 
 
 def forget_the_ill(*services: str) -> None:
@@ -215,6 +237,8 @@ def say_next(model: dict, settings) -> None:
         print("  make mlflow-user NAME=anna PERMISSION=READ")
     print("\nif the service requires API keys, add this line to them for Prometheus:\n")
     print(f"  prometheus metrics {hashlib.sha256(metrics_key().encode()).hexdigest()}")
+    if "monitor" in model["services"]:
+        print(f"\nproduction is judged now and every day at 03:41 UTC; `{LOGS} monitor` shows what was found")
     target = targets.choose(settings).NAME
     if target != "docker":
         print(

@@ -299,10 +299,20 @@ def _keys_folder() -> dict[str, dict[str, str]]:
     return {str(Path(file).absolute().parent): {"bind": KEYS_FILE, "mode": "ro"}} if file else {}
 
 
+def log_volume(environment: str) -> str:
+    """The name of the volume of the environment's prediction log, which no verb of ours removes; a release makes it."""
+    return _name(environment, "data")
+
+
+def make_log_volume(environment: str) -> None:
+    """Make that volume unless it exists, for a container beside the service that reads the log."""
+    with _engine() as engine:
+        _volume(engine, environment)
+
+
 def _volume(engine, environment: str) -> str:
-    """The volume of the environment's prediction log, which no verb of ours removes."""
     labels = dict(label.split("=", 1) for label in _labels(environment))
-    return engine.volumes.create(_name(environment, "data"), labels=labels).name  # returns an existing one unchanged
+    return engine.volumes.create(log_volume(environment), labels=labels).name  # returns an existing one unchanged
 
 
 def _key_file(environment: str) -> Path:

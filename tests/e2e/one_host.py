@@ -91,7 +91,8 @@ class Host:
         if image.exists():
             subprocess.run(["docker", "rmi", "--force", json.loads(image.read_text())["image"]], capture_output=True)
         self.compose("down", "--volumes", "--timeout", "5")
-        subprocess.run(["docker", "rmi", "--force", f"{self.name}/mlflow"], capture_output=True)
+        images = [f"{self.name}/{service}" for service in ("mlflow", "monitor")]
+        subprocess.run(["docker", "rmi", "--force", *images], capture_output=True)
         subprocess.run(["docker", "network", "rm", self.name], capture_output=True)
 
 

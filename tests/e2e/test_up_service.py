@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from tests.conftest import forked
+from tests.delivery.relay.relays import wait
 from tests.e2e.one_host import Host
 
 pytestmark = pytest.mark.needs("engine", "compose")
@@ -121,3 +122,27 @@ def test_service_outlives_the_others(host):
     while not (up := ask(host, 'up{job="slipway",environment="production"} == 1')) and time.monotonic() < deadline:
         time.sleep(2)
     assert up
+
+
+def test_monitor_reads_the_log_beside_the_service(host, engine):
+    """Switched on by one line, it judges the volume of production's log without rights, and leaves log and service alone when it is off."""
+    file = host.fork.root / "monitoring/.env"
+    shipped = file.read_text(encoding="utf-8")
+    send(host)
+    file.write_text(f"{shipped}COMPOSE_PROFILES=monitor\n", encoding="utf-8")
+    assert "monitor is healthy" in (said := host.up()) and "production is judged now and every day" in said
+    wait(lambda: "the next round is in" in host.compose("logs", "monitor"), 120)
+    log = host.compose("logs", "--no-log-prefix", "monitor")
+    assert "days are judged when they are over" in log and "error" not in log, log
+    container = host.containers()["monitor"]
+    status = host.compose("exec", "-T", "monitor", "cat", "/proc/1/status")
+    rights = dict(line.split(":\t") for line in status.splitlines() if line.startswith(("Uid", "CapBnd", "NoNewPrivs")))
+    assert (rights["Uid"].split()[0], int(rights["CapBnd"], 16), rights["NoNewPrivs"]) == ("10001", 0, "1")
+    assert container["HostConfig"]["ReadonlyRootfs"] and not container["NetworkSettings"]["Ports"]
+    assert host.compose("exec", "-T", "monitor", "find", "/app", "-name", "*.csv", "-o", "-name", ".env") == ""
+    file.write_text(shipped, encoding="utf-8")
+    assert "monitor is switched off and was ended" in host.up()
+    assert "monitor" not in host.containers()
+    (volume,) = [one["Name"] for one in container["Mounts"] if one["Destination"] == "/data"]
+    assert engine.volumes.get(volume).attrs["Labels"]["slipway.environment"] == "production"
+    send(host)
