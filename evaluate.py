@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_text
 from pipeline.comparison.best_version import BestVersion, best_afterwards, best_row, best_version, compare_with_best
 from pipeline.comparison.production import Production, in_production
+from pipeline.comparison.recent import recent_rows
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import StageError, edge
 from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report
@@ -234,13 +235,17 @@ def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
 
 
 def slice_masks(settings: Settings, dataset: Dataset, common: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Label and mask (over the common rows) of every slice that pipeline.toml asks for."""
+    """Label and mask (over the common rows) of every slice that pipeline.toml asks for, and of production's rows of late."""
     held = np.flatnonzero(dataset.holdout)[common]
     rows = np.zeros(len(dataset.holdout), dtype=bool)
     rows[held] = True
     masks = []
     for column in settings.gate.slices:
         masks += gate.slice_masks(dataset.features[column].to_numpy(), column, rows)
+    if recent := recent_rows(dataset):
+        label, asked_of_late = recent
+        if asked_of_late[held].any():
+            masks.append((label, asked_of_late[held]))
     return masks
 
 

@@ -15,15 +15,16 @@ from typing import Any
 
 import msgspec
 
-from pipeline.artifacts import ROOT, sha256, write_json
+from pipeline.artifacts import sha256, write_json
+from pipeline.comparison import recent
 from pipeline.data.split import is_holdout
 from pipeline.errors import DataError
 from pipeline.settings import Settings
 from serving.model.contract import Contract
 
-FOLDER = ROOT / "data" / "production"
-ROWS, MANIFEST = "rows.parquet", "rows.json"
-TIME = "answered_at"  # the column that says when a row was answered; load() drops it
+FOLDER, ROWS = recent.ROWS.parent, recent.ROWS.name
+MANIFEST = "rows.json"
+TIME = recent.TIME
 AT_ONCE = 20_000  # rows that are written together
 FEW = 30  # answers of a class, below which it says nothing that none of them has an outcome
 
