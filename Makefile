@@ -34,11 +34,11 @@ COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-by
 	@echo "installing requirements/$*.txt into .venv"
 	@$(PY) -m uv pip install --quiet $(COMPILE) --require-hashes --python $(PY) -r $< || $(PIP) -r $<
 	@touch $@
-# An environment of its own: Evidently does not import beside the pandas of the others.
-.venv/evidently.ready: requirements/evidently.txt .venv/installer.ready
-	@echo "installing requirements/evidently.txt into .venv/evidently"
-	@$(PY) -m venv --clear .venv/evidently
-	@$(PY) -m uv pip install --quiet --require-hashes --python .venv/evidently/bin/python -r $< || $(PIP:$(PY)%=.venv/evidently/bin/python%) -r $<
+# Environments of their own: Evidently does not import beside the pandas of the others, and of `streams` only data is read.
+.venv/evidently.ready .venv/streams.ready: .venv/%.ready: requirements/%.txt .venv/installer.ready
+	@echo "installing requirements/$*.txt into .venv/$*"
+	@$(PY) -m venv --clear .venv/$*
+	@$(PY) -m uv pip install --quiet --require-hashes --no-deps --python .venv/$*/bin/python -r $< || $(PIP:$(PY)%=.venv/$*/bin/python%) -r $<
 	@touch $@
 .venv/test.ready: .venv/pipeline.ready
 .venv/dev.ready: .venv/test.ready
@@ -263,7 +263,7 @@ lock: .venv/installer.ready  ## compile pyproject's dependency groups into requi
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
-.PHONY: coverage fuzz try-fork e2e kind bench soak simulate-gate simulate-canary pictures
+.PHONY: coverage fuzz try-fork e2e kind bench soak simulate-gate simulate-canary simulate-monitor pictures
 
 coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
@@ -292,6 +292,9 @@ simulate-gate: .venv/dev.ready  ## measure the gate's error rates and power by s
 
 simulate-canary: .venv/dev.ready  ## measure the canary's error rates by simulation
 	@$(PY) -m dev.simulate_canary
+
+simulate-monitor: .venv/dev.ready .venv/evidently.ready .venv/streams.ready  ## measure the monitor's false alarms and delays, by simulation and on public data
+	@$(PY) -m dev.simulate_monitor
 
 pictures: .venv/dev.ready  ## make the pictures of README.md from real runs, seen by Chromium -> docs/pictures/
 	@$(PY) -m dev.make_pictures

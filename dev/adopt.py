@@ -33,6 +33,7 @@ GONE = (
     "docs/comparison.md",
     "docs/decisions",
     "requirements/dev.txt",
+    "requirements/streams.txt",
     "tests/conftest.py",
     "tests/repository/runbook_commands.py",
     "tests/tools.py",
@@ -164,7 +165,7 @@ def own_project(text: str, name: str) -> str:
     text = re.sub(
         r'^description = ".*"', f'description = "The model {name}, from data to production."', text, flags=re.M
     )
-    return re.sub(r"^dev = \[.*?^\]\n", "", text, flags=re.M | re.S)
+    return re.sub(r"^(dev|streams) = \[.*?^\]\n", "", text, flags=re.M | re.S)
 
 
 def without_settings_of_example(text: str) -> str:

@@ -16,8 +16,9 @@ from pipeline.errors import SlipwayError, edge
 
 # The first of these that pyproject.toml has decides the versions: a fork may do without `dev`.
 GROUPS = ("dev", "test", "pipeline", "serving", "serving-sklearn", "server", "relay", "audit", "installer")
-# These have an environment of their own, with versions of their own: Evidently does not import beside the pandas of the others.
-APART = ("evidently",)
+# These have an environment of their own, with versions of their own: Evidently does not import beside the pandas of the others,
+# and of the packages with public data nothing but the data is read, so nothing that they need is locked.
+APART: dict[str, list[str]] = {"evidently": [], "streams": ["--no-deps"]}
 # These files name another, and hold what they add to it.
 ADDS_TO = {"test": "pipeline", "dev": "test"}
 
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     for group in smaller:
         compile_group(group, [*newer, "--constraint", f"requirements/{largest}.txt"])
     for group in apart():
-        compile_group(group, newer)
+        compile_group(group, [*newer, *APART[group]])
     for group in (group for group in (largest, *smaller) if group in ADDS_TO):
         shorten(group, ADDS_TO[group])
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from pipeline.data.dataset import Dataset, Kind
 
@@ -111,7 +112,7 @@ def _share(mask: Any) -> float:
     return round(float(np.mean(mask)), 6)
 
 
-def psi(expected: Sequence[float], actual: Sequence[float], least: float) -> float:
+def psi(expected: ArrayLike, actual: ArrayLike, least: float) -> float:
     """Population stability index of two distributions over the same bins: Σ (aᵢ − eᵢ) · ln(aᵢ / eᵢ).
 
     Zero when they are alike, and always positive else; a share below `least` counts as `least`, for an empty bin has no

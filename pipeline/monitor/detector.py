@@ -149,7 +149,8 @@ def _wide(pick: np.ndarray) -> np.ndarray:
 def _cells(names, pick: np.ndarray, share: np.ndarray, rows: float, tolerance: float, among=None) -> Cells:
     """Those of the cells that can rise; none without rows in the reference."""
     among = np.append(np.ones(pick.shape[1] - 1), 0.0) if among is None else among
-    null = _highest(share, max(rows, 1)) + tolerance
+    # What may move and what the reference may be wrong by are independent, so their squares add up.
+    null = share + np.hypot(tolerance, _highest(share, max(rows, 1)) - share)
     kept = (null + STEPS[0] <= LARGEST) & (rows >= 1)
     kept_names = tuple(str(name) for name, one in zip(names, kept, strict=True) if one)
     return Cells(kept_names, pick[kept], np.tile(among, (kept.sum(), 1)), share[kept], null[kept])

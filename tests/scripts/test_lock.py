@@ -103,7 +103,7 @@ def test_a_package_that_is_locked_nowhere_is_told(locked, capsys):
 
 def test_a_group_apart_has_versions_of_its_own(locked, monkeypatch):
     """What is installed beside nothing else is not held to the versions of the others."""
-    monkeypatch.setattr(lock, "APART", ("report",))
+    monkeypatch.setattr(lock, "APART", {"report": []})
     text = Path("pyproject.toml").read_text(encoding="utf-8")
     Path("pyproject.toml").write_text(f'{text}report = ["slipway-one>=2"]\n', encoding="utf-8")
     assert lock.main([]) == 0

@@ -229,7 +229,7 @@ def test_a_share_that_rises_is_found_and_one_that_falls_is_not():
 def test_a_small_reference_is_trusted_less():
     """Of 100 rows the tolerance is wider than of 10,000, and a share that was never seen may still be one in twenty."""
     few, many = (detector.share_cells("hits", 0.0, rows, 0.02).null[0] for rows in (100, 10_000))
-    assert few == pytest.approx(0.02 + 9 / 109) and many == pytest.approx(0.02 + 4 / 10_004)
+    assert few == pytest.approx(np.hypot(0.02, 9 / 109)) and many == pytest.approx(np.hypot(0.02, 4 / 10_004))
 
 
 def test_a_share_that_cannot_rise_is_not_watched():
