@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ DAY = 86_400
 ROWS_A_DAY = 200
 NORMAL = 14  # days before the world changes
 LOOKS = 12  # times that the monitor may look until it must have noticed
+ENOUGH = 5  # days until there are rows of the new world to learn from
 AFTER = 10  # days after the retraining until the monitor looks again
 
 
@@ -85,9 +87,12 @@ def _acts(story: Story, traffic: Traffic) -> None:
     story.tell(f"ALARM {_late(alarm, story, began)}: {alarm['words']}")
     issue = story.make("alert")
     (story.folder / "build" / "issue.txt").write_text(issue, encoding="utf-8")
-    story.tell(f"the issue would say: {_first(issue)}")
+    story.tell(f"the issue would say: {_first(issue.partition('not both set')[2] or issue)}")
 
+    story.sleep(ENOUGH)
     story.make("backfill")
+    workspace.learn_from(story.folder, alarm["since"])
+    story.tell(f"load() adds the rows of production since {alarm['since']}, with their outcomes")
     decision = story.make("retrain-if-needed")
     story.tell(f"the monitor decides: {_first(decision)}")
     expect("a retraining is needed" in decision, f"no retraining is started: {decision}")
@@ -133,11 +138,9 @@ def _noticed(story: Story) -> dict[str, Any]:
 
 
 def _late(alarm: dict[str, Any], story: Story, began: int) -> str:
-    from datetime import UTC, date, datetime
-
     start = datetime.fromtimestamp(story.origin + began * DAY, UTC).date()
     days = (date.fromisoformat(alarm["alarm_day"]) - start).days
-    return f"{days} days after the change" if days > 0 else "on the day of the change"
+    return f"{days} day{'s' if days > 1 else ''} after the change" if days > 0 else "on the day of the change"
 
 
 def _words(found: dict[str, Any]) -> str:

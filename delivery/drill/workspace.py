@@ -34,13 +34,14 @@ OURS = (
     "MFLAGS",
 )
 AUTHOR = ["-c", "user.name=drill", "-c", "user.email=drill@example.com"]
-# What a drill cannot wait for, or would not survive: [table] key = value.
+# What a drill cannot wait for, or would not survive: [table] key = value. Nor would it survive the limits of the gate.
 SETTINGS = {
     "deploy": {"target": '"process"'},
     "monitor": {"label_delay_days": "1", "window_days": "7", "min_outcomes": "100"},
+    "gate": {"policy": '"better"'},
     "retrain": {"on": '["performance"]', "min_new_labels": "300"},
 }
-# project/data.py of the copy: the team's own data, and what came in since.
+# project/data.py of the copy: the team's own data, and what came in since the world is another.
 LOAD = '''"""The team's data, and the rows of production whose outcomes are known."""
 
 from pathlib import Path
@@ -49,14 +50,20 @@ import pandas as pd
 
 from project.own_data import load as own
 
+SINCE: str | None = {since!r}  # a day, as the issue names it
+
 
 def load() -> pd.DataFrame:
-    """Return the team's rows, and after them those of production, if there are any."""
-    frames = [own()]
-    for path in sorted((Path(__file__).parent.parent / "data" / "production").glob("*.parquet")):
-        frames.append(pd.read_parquet(path).reindex(columns=frames[0].columns))
-    return pd.concat(frames, ignore_index=True).astype(frames[0].dtypes.to_dict())
+    """Return the team's rows, and after them those of production since that day."""
+    if SINCE is None:
+        return own()
+    rows = pd.read_parquet(Path(__file__).parent.parent / "data" / "production" / "rows.parquet")
+    rows = rows[rows["answered_at"] >= pd.Timestamp(SINCE, tz="UTC")].drop(columns="answered_at")
+    return pd.concat([own(), rows], ignore_index=True)
 '''
+
+# At the end of project/checks.py of the copy: the changed world contradicts rules that hold in the real one.
+NO_RULES = "\n\nINVARIANCES = []  # type: ignore\nDIRECTIONS = []  # type: ignore\n"
 
 
 def make(folder: Path) -> None:
@@ -67,8 +74,15 @@ def make(folder: Path) -> None:
     write_text(settings, with_settings(settings.read_text(encoding="utf-8")))
     replace_taken_ports(folder)
     (folder / "project" / "data.py").rename(folder / "project" / "own_data.py")
-    write_text(folder / "project" / "data.py", LOAD)
+    learn_from(folder, None)
+    checks = folder / "project" / "checks.py"
+    write_text(checks, checks.read_text(encoding="utf-8") + NO_RULES)
     commit(folder, "A copy for a drill", ["init", "--quiet"])
+
+
+def learn_from(folder: Path, since: str | None) -> None:
+    """Have load() of the copy add the rows of production since a day, or none."""
+    write_text(folder / "project" / "data.py", LOAD.format(since=since))
 
 
 def commit(folder: Path, message: str, *before: list[str]) -> None:
@@ -87,7 +101,7 @@ def with_settings(text: str) -> str:
             line = rf"^{key} *= *[^#\n]*"
             body = re.sub(line, f"{key} = {value}  ", body, flags=re.M) if re.search(line, body, re.M) else f"{body.rstrip()}\n{key} = {value}\n\n"  # fmt: skip
             text = head + body + rest
-    return text
+    return re.sub(r"^\[gate\.limits\].*?(?=^\[|\Z)", "", text, flags=re.M | re.S)
 
 
 def surroundings(clock: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ def test_the_drill_closes_the_loop():
     assert done.returncode == 0, told + done.stderr
     story = [line[9:] for line in told.splitlines() if re.match(r"day +\d", line)]
     beginnings = (
-        "version 1 serves", "callers ask", "the monitor has looked at", "from now on", "ALARM", "the issue would say", "the monitor decides",
+        "version 1 serves", "callers ask", "the monitor has looked at", "from now on", "ALARM", "the issue would say", "load() adds", "the monitor decides",
         "version 2", "the alarm is closed: ok", "no second retraining",
     )  # fmt: skip
     assert len(story) == len(beginnings)
