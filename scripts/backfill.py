@@ -19,8 +19,8 @@ from delivery import targets, watch
 from pipeline.artifacts import BUILD
 from pipeline.errors import RegistryError, edge
 from pipeline.monitor import backfill
+from pipeline.monitor.actions.retraining_world import in_log_time
 from pipeline.monitor.production import trained_versions
-from pipeline.monitor.retraining_world import in_log_time
 from pipeline.registry import versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import load_settings

@@ -19,10 +19,12 @@ from pipeline.ci import outputs
 from pipeline.data.dataset import load_dataset
 from pipeline.errors import edge
 from pipeline.evaluation.figures import to_png
-from pipeline.monitor import evidently_report, findings, plots, report, retraining_world
-from pipeline.monitor.expose import expose
+from pipeline.monitor import findings
+from pipeline.monitor.actions import retraining_world
+from pipeline.monitor.actions.expose import expose
 from pipeline.monitor.judge import judge, nothing
-from pipeline.monitor.mlflow_run import record
+from pipeline.monitor.pages import evidently_report, plots, report
+from pipeline.monitor.pages.mlflow_run import record
 from pipeline.monitor.plan import Trained, plan
 from pipeline.monitor.production import trained_versions
 from pipeline.registry import deployments, versions

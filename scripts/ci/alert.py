@@ -14,8 +14,10 @@ from pipeline import artifacts
 from pipeline.ci import chat, github, issues, lineage, outputs
 from pipeline.ci.issues import Kept, Matter
 from pipeline.errors import GithubError, edge
-from pipeline.monitor import alert_memory, alerts, findings, report
+from pipeline.monitor import findings
+from pipeline.monitor.actions import alert_memory, alerts
 from pipeline.monitor.findings import Findings
+from pipeline.monitor.pages import report
 from pipeline.registry import versions
 from pipeline.settings import load_settings
 

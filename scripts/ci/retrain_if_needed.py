@@ -18,9 +18,10 @@ from pipeline.ci import chat, dispatch, github, issues, lineage, outputs
 from pipeline.ci.github import Repository
 from pipeline.errors import GithubError, edge
 from pipeline.evaluation.github_markdown import prose
-from pipeline.monitor import alert_memory, alerts, findings, retraining, retraining_world
+from pipeline.monitor import findings
+from pipeline.monitor.actions import alert_memory, alerts, retraining, retraining_world
+from pipeline.monitor.actions.retraining import Decision, World
 from pipeline.monitor.findings import Findings
-from pipeline.monitor.retraining import Decision, World
 from pipeline.registry import versions
 from pipeline.registry.run_reason import RETRAIN
 from pipeline.settings import Settings, load_settings

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipeline.monitor import alerts
+from pipeline.monitor.actions import alerts
 from tests.repository.runbook_commands import RUNBOOKS, all_commands
 from tests.repository.test_links import ROOT, verbs
 

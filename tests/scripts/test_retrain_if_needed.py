@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.ci import github, issues
 from pipeline.data.dataset import load_dataset
-from pipeline.monitor import alerts, retraining_world
+from pipeline.monitor.actions import alerts, retraining_world
 from pipeline.monitor.findings import DayRow, write
 from pipeline.registry import deployments
 from pipeline.registry.deployment_record import Deployment

@@ -15,7 +15,8 @@ from pipeline.data import drift, snapshot
 from pipeline.data.dataset import take_apart
 from pipeline.errors import DataError
 from pipeline.formats import bundle
-from pipeline.monitor import DriftDetector, ModelMonitor, distances, performance
+from pipeline.monitor import distances, performance
+from pipeline.notebook import DriftDetector, ModelMonitor
 from pipeline.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]

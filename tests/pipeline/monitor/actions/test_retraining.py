@@ -4,8 +4,8 @@ import datetime
 
 import pytest
 
+from pipeline.monitor.actions.retraining import DAY, Attempt, World, decide, reason
 from pipeline.monitor.findings import DayRow, Measured, Performance
-from pipeline.monitor.retraining import DAY, Attempt, World, decide, reason
 from pipeline.settings import Retrain
 from tests.pipeline.monitor.found import findings, incident, performance
 

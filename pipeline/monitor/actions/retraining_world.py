@@ -6,10 +6,10 @@ import time
 from pipeline.ci.github import Repository
 from pipeline.comparison import fresh_data
 from pipeline.errors import GithubError, SettingsError, SlipwayError
-from pipeline.monitor import retraining
-from pipeline.monitor.alert_memory import experiment_name
+from pipeline.monitor.actions import retraining
+from pipeline.monitor.actions.alert_memory import experiment_name
+from pipeline.monitor.actions.retraining import Attempt, World
 from pipeline.monitor.findings import Findings
-from pipeline.monitor.retraining import Attempt, World
 from pipeline.registry import once, versions
 from pipeline.registry.deployment_record import BEGUN, last_unsettled
 from pipeline.registry.deployments import FORGOTTEN_SECONDS

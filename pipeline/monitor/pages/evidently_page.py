@@ -1,6 +1,6 @@
 """Evidently's report of two tables. It is run by the interpreter of .venv/evidently, where nothing of ours is installed:
 
-    .venv/evidently/bin/python -I pipeline/monitor/evidently_page.py FOLDER
+    .venv/evidently/bin/python -I pipeline/monitor/pages/evidently_page.py FOLDER
 
 FOLDER holds reference.parquet, current.parquet and about.json (which columns are numbers, which are categories, and which of them is
 the target, if it is there); report.html is written beside them.

@@ -2,8 +2,8 @@
 
 from mlflow import MlflowClient
 
-from pipeline.monitor import mlflow_run
 from pipeline.monitor.findings import Findings
+from pipeline.monitor.pages import mlflow_run
 from pipeline.registry import mlflow_server
 from tests.pipeline.monitor.found import findings, incident
 from tests.pipeline.monitor.watched import columns, watched

@@ -15,9 +15,9 @@ import pandas as pd
 from pipeline.errors import DataError
 from pipeline.monitor import distances
 from pipeline.monitor.detector import Cells, Stream, Trace, distribution_cells, log_limit, missing_cells, replay
-from pipeline.monitor.frames import Before, Data, before_of, frame_of, like, read
 from pipeline.monitor.plan import bins
 from pipeline.monitor.streams import bins_of, table
+from pipeline.notebook.frames import Before, Data, before_of, frame_of, like, read
 from serving.counts.columns import count_numbers, count_texts
 from serving.counts.records import Column
 

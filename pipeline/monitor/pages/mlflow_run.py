@@ -13,8 +13,8 @@ from typing import Any
 from pipeline import mlflow_names
 from pipeline.evaluation.github_markdown import line_of, prose
 from pipeline.evaluation.wording import clean, known
-from pipeline.monitor import report
 from pipeline.monitor.findings import Findings
+from pipeline.monitor.pages import report
 from pipeline.registry import once, versions
 
 MOST_COLUMNS = 200  # of which metrics are logged, those with most evidence; monitor.json has all

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pipeline.ci import issues
 from pipeline.ci.issues import Kept
-from pipeline.monitor import alerts
+from pipeline.monitor.actions import alerts
 from pipeline.monitor.findings import Check, Kind, Measured, Performance
 from tests.pipeline.monitor.found import VERSION, findings, incident, performance
 
@@ -64,7 +64,7 @@ def test_each_kind_has_one_matter():
     assert standing == ["data_drift", "performance"]
 
 
-@pytest.mark.parametrize("runbook", [*{kind.runbook for kind in alerts.KINDS.values()}, "retraining-exhausted"])
+@pytest.mark.parametrize("runbook", sorted({*(kind.runbook for kind in alerts.KINDS.values()), "retraining-exhausted"}))
 def test_the_first_step_is_that_of_the_runbook(runbook):
     """An issue names the commands of the runbook's first look, and the runbook is there."""
     page = (Path(__file__).resolve().parents[3] / f"docs/runbooks/{runbook}.md").read_text(encoding="utf-8")

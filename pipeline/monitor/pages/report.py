@@ -7,7 +7,7 @@ from pipeline.evaluation import pages
 from pipeline.evaluation.findings import MOST_ROWS, Cell, Headline, Name, Section, Table
 from pipeline.evaluation.pages import Page
 from pipeline.evaluation.wording import Mark, clean, in_words, known, number, places, setting
-from pipeline.monitor import alerts
+from pipeline.monitor.actions import alerts
 from pipeline.monitor.findings import ColumnRow, Findings, Incident, Measured
 
 PICTURES = {

@@ -19,10 +19,10 @@ import pandas as pd
 from pipeline.data.dataset import Kind
 from pipeline.errors import DataError
 from pipeline.monitor import performance
-from pipeline.monitor.drift_detector import LEVEL, Drift, DriftDetector, between, compare, statistics
 from pipeline.monitor.findings import Limit, Measured, TTest
-from pipeline.monitor.frames import Before, Data, before_of, frame_of, like, read
 from pipeline.monitor.plan import Trained, counted
+from pipeline.notebook.drift_detector import LEVEL, Drift, DriftDetector, between, compare, statistics
+from pipeline.notebook.frames import Before, Data, before_of, frame_of, like, read
 from serving.counts.day import OutcomeCounter
 from serving.counts.records import Bins, Outcomes, Version
 from serving.model.contract import Contract

@@ -11,8 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from pipeline.evaluation.figures import to_png
-from pipeline.monitor import plots, report
 from pipeline.monitor.findings import DayRow, Distribution, OutcomeCounts, Performance, WatchedVersion
+from pipeline.monitor.pages import plots, report
 from tests.pipeline.monitor.found import findings, incident, performance
 from tests.pipeline.monitor.watched import columns, day, days, numbers, watched
 

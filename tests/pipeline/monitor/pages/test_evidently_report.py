@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.data.dataset import take_apart
 from pipeline.errors import SlipwayError
-from pipeline.monitor import evidently_report
+from pipeline.monitor.pages import evidently_report
 from pipeline.settings import load_settings
 
 

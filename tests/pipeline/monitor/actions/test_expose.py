@@ -4,7 +4,7 @@ from typing import get_args
 
 from msgspec import structs
 
-from pipeline.monitor.expose import expose
+from pipeline.monitor.actions.expose import expose
 from pipeline.monitor.findings import ColumnRow, Distribution, Estimate, Kind, Measured, Performance
 from serving.counts.exposed import MOST_FEATURES
 from tests.pipeline.monitor.found import VERSION, findings, incident, performance
