@@ -106,7 +106,9 @@ class _Counters:
 
 
 def note_orphans(store: Store, plan: Plan, matched: dict[int, int]) -> None:
-    """Keep how many outcomes of each day found no request."""
+    """Keep how many outcomes of each day found no request; none where several models share a log: outcomes do not name theirs."""
+    if len(table.overview(store).models) > 1:
+        return
     known = table.counted(store, plan)
     counts = {}
     for day, came in table.arrived(store, plan).items():

@@ -173,6 +173,8 @@ def test_counting_again_changes_nothing(url):
 def test_database_that_goes_away_leaves_whole_days(server):
     """What was counted before stays, no day is half there, and the next run does the rest."""
     start, stop, url = server
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     log = store(url, model="vans")
     for day in range(3):
         log.insert([asked("a", MONDAY + day * DAY, [[1, True, "red"]], [0.9])])
@@ -235,8 +237,10 @@ def test_version_without_a_plan_is_counted_in_total(url):
     store(url, "2").insert([asked("a", MONDAY, [[1, True, "red"]], [0.9])])
     store(url, "1", "trucks").insert([asked("b", MONDAY, [[1, True, "red"]], [0.9])])
     log = store(url)
+    log.insert([], [told("b", MONDAY + 1, "yes")])
     day = only(counted(log))
     assert (day.version, day.requests, day.rows) == ("2", 1, None)
+    assert not any(one.orphaned for one in table.read(log, "cars"))
     assert table.overview(log).models == {"cars": 1, "trucks": 1}
 
 

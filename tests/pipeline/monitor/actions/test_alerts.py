@@ -1,13 +1,13 @@
 """What people are told of findings: what, since when, how large, on which rows, and what to do first; nothing of a stranger's acts."""
 
 import re
-from pathlib import Path
 from typing import get_args
 
 import pytest
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
+from pipeline.artifacts import ROOT
 from pipeline.ci import issues
 from pipeline.ci.issues import Kept
 from pipeline.monitor.actions import alerts
@@ -67,7 +67,7 @@ def test_each_kind_has_one_matter():
 @pytest.mark.parametrize("runbook", sorted({*(kind.runbook for kind in alerts.KINDS.values()), "retraining-exhausted"}))
 def test_the_first_step_is_that_of_the_runbook(runbook):
     """An issue names the commands of the runbook's first look, and the runbook is there."""
-    page = (Path(__file__).resolve().parents[3] / f"docs/runbooks/{runbook}.md").read_text(encoding="utf-8")
+    page = (ROOT / f"docs/runbooks/{runbook}.md").read_text(encoding="utf-8")
     look = re.search(r"## First look\n\n```\n(.+?)```", page, re.S)[1].splitlines()
     kind = next((name for name, one in alerts.KINDS.items() if one.runbook == runbook), None)
     body = matter(kind, incident(kind)).body if kind else alerts.exhausted(findings(), "tried twice", BLOB, RUN).body
