@@ -144,7 +144,7 @@ down: .venv/pipeline.ready  ## end them; what they stored stays
 # === What follows is listed by `make help-all` alone ==================================================================
 
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
-.PHONY: image smoke integration promote rehearse drill reconcile backfill snapshot forget relay webhook
+.PHONY: image smoke integration promote rehearse drill traffic reconcile backfill snapshot forget relay webhook
 
 image: .venv/pipeline.ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
 	@$(PY) -m scripts.build_image $(call option,VERSION,--version)
@@ -163,6 +163,9 @@ rehearse: .venv/pipeline.ready  ## deploy a broken release to staging and see it
 
 drill: .venv/pipeline.ready  ## see the loop in minutes, in a copy: traffic, a change, the alarm, a retraining, the alarm closed
 	@$(PY) -m scripts.drill $(call text,ARGS)
+
+traffic: .venv/pipeline.ready  ## send production (or ENVIRONMENT=staging) made-up callers; ARGS="--shift COLUMN=0.5 --relation" changes them
+	@$(PY) -m scripts.traffic $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
 
 reconcile: .venv/pipeline.ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves
 	@$(PY) -m scripts.reconcile $(call option,ENVIRONMENT,--environment) $(call text,ARGS)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from delivery.drill import workspace
 from delivery.drill.story import ROWS_A_DAY, Story, play
-from delivery.drill.traffic import Change, Traffic, least_related
+from delivery.drill.traffic import Change, Traffic, column_and_number, known, least_related
 from pipeline.data.dataset import load_dataset
-from pipeline.errors import SettingsError, edge
+from pipeline.errors import edge
 from pipeline.settings import load_settings
 
 SECONDS_PER_DAY = 2.0
@@ -29,36 +29,28 @@ DELAY = 0.3  # days that an outcome takes, on average
 def main(argv: list[str] | None = None) -> None:
     """Play the drill, and print its story."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shift", type=_pair, action="append", default=[], metavar="COLUMN=DEVIATIONS", help="move a column by so many standard deviations")  # fmt: skip
-    parser.add_argument("--missing", type=_pair, action="append", default=[], metavar="COLUMN=SHARE", help="leave this share of a column's cells empty")  # fmt: skip
+    parser.add_argument("--shift", type=column_and_number, action="append", default=[], metavar="COLUMN=DEVIATIONS", help="move a column by so many standard deviations")  # fmt: skip
+    parser.add_argument("--missing", type=column_and_number, action="append", default=[], metavar="COLUMN=SHARE", help="leave this share of a column's cells empty")  # fmt: skip
+    parser.add_argument("--rows-a-day", type=int, default=ROWS_A_DAY)
     parser.add_argument("--seconds-per-day", type=float, default=SECONDS_PER_DAY)
     parser.add_argument("--keep", action="store_true", help="keep the copy, to look into it")
     options = parser.parse_args(argv)
     dataset = load_dataset(load_settings())
-    change = Change(dict(options.shift), dict(options.missing), relation=True)
-    for name in (*change.shift, *change.missing):
-        if name not in dataset.kinds:
-            raise SettingsError(f"the data has no column {name!r}", f"columns: {', '.join(dataset.kinds)}")
+    change = known(dataset, Change(dict(options.shift), dict(options.missing), relation=True))
     folder = Path(tempfile.mkdtemp(prefix="slipway-drill-")) / "copy"
     try:
         workspace.make(folder)
-        story = Story(folder, options.seconds_per_day, change)
+        story = Story(folder, options.seconds_per_day, change, options.rows_a_day)
         print(f"the copy: {folder}; the outcomes will follow {least_related(dataset)}", flush=True)
 
         def traffic(story: Story, url: str) -> Traffic:
-            return Traffic(url, "", dataset, ROWS_A_DAY, DELAY, story.now)
+            return Traffic(url, "", dataset, options.rows_a_day, DELAY, story.now)
 
         play(story, traffic)
     finally:
         if not options.keep:
             shutil.rmtree(folder.parent, ignore_errors=True)
     print("\nThe loop is closed.")
-
-
-def _pair(text: str) -> tuple[str, float]:
-    """COLUMN=NUMBER as an argparse type."""
-    name, _, number = text.rpartition("=")
-    return name, float(number)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pandas as pd
 import requests
 
 from pipeline.data.dataset import Dataset
+from pipeline.errors import SettingsError
 from pipeline.formats.bundle import as_sent
 
 DAY = 86_400
@@ -41,6 +42,32 @@ class Counts:
     outcomes: int = 0
     refused: int = 0
     failed: int = 0
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.rows:,} rows, {self.outcomes:,} outcomes, {self.refused} requests refused, {self.failed} failed"
+
+
+def column_and_number(text: str) -> tuple[str, float]:
+    """COLUMN=NUMBER as an argparse type."""
+    name, _, number = text.rpartition("=")
+    return name, float(number)
+
+
+def known(dataset: Dataset, change: Change) -> Change:
+    """The same change; raises SettingsError where it names a column that is not there, or a share that is none."""
+    for name in (*change.shift, *change.missing):
+        if name not in dataset.kinds:
+            raise SettingsError(f"the data has no column {name!r}", f"columns: {', '.join(dataset.kinds)}")
+    for name in change.shift:
+        if dataset.kinds[name] not in ("number", "integer"):
+            raise SettingsError(
+                f"column {name!r} is {dataset.kinds[name]}: it cannot be moved", "name a column of numbers"
+            )
+    for name, share in change.missing.items():
+        if not 0 <= share <= 1:
+            raise SettingsError(f"{share:g} is no share of the cells of {name!r}", "give one from 0 to 1")
+    return change
 
 
 class Traffic:

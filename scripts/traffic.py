@@ -1,0 +1,68 @@
+"""Send a service made-up callers: rows of your data at a chosen rate, changed on purpose, and outcomes that come later.
+
+    make traffic                                                     # production, 1000 rows a day, until Ctrl-C
+    make traffic ENVIRONMENT=staging ARGS="--rows-a-day 86400 --shift mean_radius=0.5 --seconds 60"
+    make traffic ARGS="--missing mean_area=0.1 --relation --delay-days 0.5"
+
+Its rows go into the prediction log like those of real callers, so the monitor sees them. `make drill` does the same in a copy.
+"""
+
+import argparse
+import sys
+import time
+
+from delivery import targets
+from delivery.drill.traffic import Change, Traffic, column_and_number, known
+from pipeline.data.dataset import load_dataset
+from pipeline.errors import DeployError, edge
+from pipeline.settings import load_settings
+from serving.log.clock import now
+
+LOOK = 5.0  # seconds between two lines of progress
+
+
+@edge
+def main(argv: list[str] | None = None) -> None:
+    """Send until the time is over, and say how much."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--environment", type=targets.environment, default="production")
+    parser.add_argument("--rows-a-day", type=int, default=1000, help="rows in a day of the log's clock (default: 1000)")
+    parser.add_argument("--seconds", type=float, help="how long to send (default: until Ctrl-C)")
+    parser.add_argument(
+        "--delay-days", type=float, default=0.1, help="how long an outcome takes, on average (default: 0.1)"
+    )
+    parser.add_argument("--shift", type=column_and_number, action="append", default=[], metavar="COLUMN=DEVIATIONS", help="move a column by so many standard deviations")  # fmt: skip
+    parser.add_argument("--missing", type=column_and_number, action="append", default=[], metavar="COLUMN=SHARE", help="leave this share of a column's cells empty")  # fmt: skip
+    parser.add_argument(
+        "--relation", action="store_true", help="let the outcomes follow another column than the model learnt"
+    )
+    options = parser.parse_args(argv)
+    settings = load_settings()
+    dataset = load_dataset(settings)
+    change = known(dataset, Change(dict(options.shift), dict(options.missing), options.relation))
+    target = targets.choose(settings)
+    if target.serving(options.environment, settings) is None:
+        raise DeployError(f"{options.environment} serves nothing", f"`make deploy ENVIRONMENT={options.environment}`")
+    with target.reach(options.environment, settings) as url:
+        key = target.key(options.environment, settings)
+        traffic = Traffic(url, key, dataset, options.rows_a_day, options.delay_days, now)
+        traffic.change = change
+        traffic.start()
+        try:
+            _wait(traffic, options.seconds)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            traffic.stop()
+    print(traffic.counts)
+
+
+def _wait(traffic: Traffic, seconds: float | None) -> None:
+    end = time.monotonic() + seconds if seconds else float("inf")
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(LOOK, left))
+        print(traffic.counts, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
