@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +18,8 @@ def postgres(folder: Path):
     initdb, pg_ctl = (tools.program(name, *tools.postgres_folders()) for name in ("initdb", "pg_ctl"))
     # PostgreSQL refuses to run as root, and must own its data folder.
     owner = {"user": "nobody"} if os.geteuid() == 0 else {}
-    data = Path(f"/tmp/slipway-postgres-{os.getpid()}")
-    data.mkdir(mode=0o700)
+    # Two servers of one process may run at once. The path of a socket is short, so this is not below pytest's folders.
+    data = Path(tempfile.mkdtemp(prefix="slipway-postgres-", dir="/tmp"))
     password = folder / "password"
     password.write_text("s3cret-of-postgres\n")
     if owner:
