@@ -1,22 +1,30 @@
 """Keeps signals from stopping what must be finished once it was begun."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TextIO
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def ignored(why: str) -> Iterator[None]:
-    """Answer Ctrl-C, a cancelled job and a closed terminal with these words, and go on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Answer Ctrl-C, a cancelled job and a closed terminal with these words, and go on; what nobody reads is dropped."""
+    with contextlib.redirect_stdout(_Unheard(sys.stdout)):
+        if threading.current_thread() is threading.main_thread():
+            with _answered(why):
+                yield
+        else:
+            yield
+
+
+@contextlib.contextmanager
+def _answered(why: str) -> Iterator[None]:
     # A function, for what is ignored outright would be ignored by the programs that we start, too.
     before = {number: signal.signal(number, lambda *_: _tell(why)) for number in STOPPING}
     try:
@@ -32,9 +40,27 @@ def _tell(what: str) -> None:
         os.write(2, f"{what}\n".encode())
 
 
-def say(what: str) -> None:
-    """Print a line; where nobody can read it, as after a closed terminal, that and all that follows is said to nobody."""
-    try:
-        print(what, flush=True)
-    except OSError:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+class _Unheard(io.TextIOBase):
+    """Standard output that may be closed at any time, as with its terminal: from then on it goes to nobody."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with self._unbroken():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._unbroken():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            # What is still buffered needs a place to go, or every later flush would fail again.
+            nobody = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nobody, self.stream.fileno())
+            os.close(nobody)

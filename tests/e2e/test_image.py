@@ -218,7 +218,7 @@ def test_image_of_a_scikit_learn_model_works(engine, tmp_path):
 
 def test_image_has_exactly_the_locked_packages(engine, local):
     """Its packages are those of requirements/serving.txt at their versions: no pip, no mlflow, no scikit-learn."""
-    code = "import importlib.metadata as m, json; print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in m.distributions()}))"  # fmt: skip
+    code = "import importlib.metadata as m, json; print(json.dumps({d.name.lower().replace('_', '-').replace('.', '-'): d.version for d in m.distributions()}))"  # fmt: skip
     packages = ask(engine, local.image, code)
     text = (ROOT / "requirements/serving.txt").read_text(encoding="utf-8")
     lines = re.findall(r"^([\w.-]+)==([^\s;]+)(?: ; ([^\\\n]+))?", text, re.M)

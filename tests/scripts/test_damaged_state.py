@@ -98,3 +98,23 @@ def test_foreign_manifest_is_refused(monkeypatch, change):
     monkeypatch.setattr(store, "_manifest", answers(manifest | change))
     with pytest.raises(RegistryError, match="holds something that was not put there by the pipeline"):
         store.get("state")
+
+
+def test_manifest_is_put_again_while_another_run_uploads_its_blob(monkeypatch):
+    """A registry may not know a blob for an instant; a manifest that is wrong in another way is not put again."""
+    said = ["MANIFEST_BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", ""]
+
+    def request(*_, **__):
+        code = said.pop(0)
+        answer = requests.Response()
+        answer.status_code, answer._content = 400 if code else 201, json.dumps({"errors": [{"code": code}]}).encode()
+        return answer
+
+    store = oci.Repository("127.0.0.1:1/nobody/mlflow", waits=(0, 0))
+    monkeypatch.setattr(store.client.session, "request", request)
+    store.put("state", b"{}")
+    assert said == []
+    said += ["MANIFEST_INVALID", ""]
+    with pytest.raises(RegistryError, match="MANIFEST_INVALID"):
+        store.put("state", b"{}")
+    assert said == [""]

@@ -23,6 +23,8 @@ ALLOWED = {
     "uvicorn",
     "httptools",
     "msgspec",
+    "backports",  # backports.zstd: the standard library's compression.zstd before Python 3.14
+    "compression",
 }
 # Packages that only one kind of image has, with the one file that may import each.
 OF_ITS_OWN = {"onnx_model.py": {"onnxruntime"}, "sklearn_model.py": {"pandas", "skops"}}

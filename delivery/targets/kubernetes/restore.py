@@ -155,9 +155,9 @@ def undo(
     """Show why a release failed, restore the previous one, and return the error that describes both."""
     what, then = _in_words(cause)
     environment = delivery.cluster.environment
-    signals.say(f"the release failed: {what}")
     try:
         with signals.ignored("the previous release is being restored; please wait"):
+            print(f"the release failed: {what}", flush=True)
             _show_why(delivery, objects)
             delivery.still_ours()
             if before is None:

@@ -239,6 +239,7 @@ class _Client(Registry):
         words = f"{answer.status_code} {answer.reason} {' '.join(answer.text.split())[:200]}".strip()
         if answer.status_code in (401, 403):
             return Refused(f"{self.host} refuses: {words}", ADVICE)
-        if answer.status_code == 429 or answer.status_code >= 500:
+        # A blob that another run uploads at this moment may be unknown for an instant.
+        if answer.status_code == 429 or answer.status_code >= 500 or "MANIFEST_BLOB_UNKNOWN" in words:
             return Lost(f"{self.host} answers {words}", "run this again later")
         return RegistryError(f"{self.host} answers {words}", "check IMAGE_REPOSITORY")

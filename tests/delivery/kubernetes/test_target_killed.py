@@ -81,10 +81,10 @@ def test_undoing_cannot_be_interrupted(world, closed):
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _read_until(process, "  go: ")
     process.send_signal(signal.SIGINT)
+    _read_until(process, "going back to version 1")
     if closed:
         process.stdout.close()
     else:
-        _read_until(process, "going back to version 1")
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=90)
