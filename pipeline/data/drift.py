@@ -21,8 +21,8 @@ TINY = np.finfo(np.float64).eps  # a sure and wrong answer costs 36, not infinit
 def reference(dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray, metrics: Mapping[str, float]) -> dict[str, Any]:
     """How features and target are distributed over `rows` (bool mask), and answers and losses on the hold-out.
 
-    Numbers: inner edges at the percentiles, the share of rows in each of the bins they make, mean, standard deviation and
-    range; text: the share of each of the 20 most frequent values. `missing` is the share of empty cells. Predictions are
+    Numbers: inner edges at the percentiles, and behind each value that has several of them, the share of rows in each of the bins
+    they make, mean, standard deviation and range; truth values: the one edge between false and true; text: the share of each of the 20 most frequent values. `missing` is the share of empty cells. Predictions are
     numbers: the value, or each class's probability. The loss of a row is the absolute error, or -log of the probability
     that its true class was given. `metrics` are those of the hold-out. References of older bundles have deciles, and
     nothing but `rows`, `features` and `prediction`.
@@ -62,14 +62,15 @@ def column_reference(column: pd.Series, kind: Kind) -> dict[str, Any]:
             "missing": _share(column == ""),
         }
     values = column.to_numpy()
-    return number_reference(values[~np.isnan(values)]) | {"missing": _share(np.isnan(values))}
+    edges = np.array([1.0]) if kind == "boolean" else None
+    return number_reference(values[~np.isnan(values)], edges) | {"missing": _share(np.isnan(values))}
 
 
-def number_reference(values: np.ndarray) -> dict[str, Any]:
-    """How numbers (n,), all finite, are distributed."""
+def number_reference(values: np.ndarray, edges: np.ndarray | None = None) -> dict[str, Any]:
+    """How numbers (n,), all finite, are distributed: between these edges, or those that are found for them."""
     if len(values) == 0:
         return {"edges": [], "shares": []}
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, PERCENTILES + 1)[1:-1]))
+    edges = _edges(values) if edges is None else edges
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = np.nan_to_num([np.mean(values), np.std(values)])  # JSON has no infinity
@@ -81,6 +82,17 @@ def number_reference(values: np.ndarray) -> dict[str, Any]:
         "minimum": float(values.min()),
         "maximum": float(values.max()),
     }
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """The percentiles, and where a value is several of them the next larger one, so that it has a bin of its own.
+
+    Without that a column which is zero in 995 rows of 1,000 would have one bin, in which no change could be seen.
+    """
+    percentiles, times = np.unique(np.quantile(values, np.linspace(0, 1, PERCENTILES + 1)[1:-1]), return_counts=True)
+    distinct = np.unique(values)
+    behind = np.searchsorted(distinct, percentiles[times > 1], side="right")
+    return np.union1d(percentiles, distinct[behind[behind < len(distinct)]])
 
 
 def _target(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.data.drift import grouped
+from pipeline.data.drift import PERCENTILES, grouped
 from pipeline.data.drift import psi as index
 
 LEAST_EXPECTED = 5  # rows per cell, below which the chi-squared distribution does not fit
@@ -92,7 +92,8 @@ def _dense(table: np.ndarray) -> np.ndarray:
 def wasserstein(column: Mapping[str, Any], now: ArrayLike) -> float:
     """By how much, in the column's units, values moved on average: the area between the cumulative shares.
 
-    Values are taken to be spread evenly within a bin, and none to be beyond the range of the reference.
+    Values are taken to be spread evenly within a bin, and none to be beyond the range of the reference. Where the reference has so
+    few bins that its edges are its values, as of whole numbers and truth values, each bin holds the value of its lower edge.
     """
     edges, ends = column["edges"], (column.get("minimum"), column.get("maximum"))
     apart = np.cumsum(shares(column))[:-1] - np.cumsum(now)[:-1]
@@ -101,6 +102,9 @@ def wasserstein(column: Mapping[str, Any], now: ArrayLike) -> float:
     )
     apart = np.concatenate([[0.0] * (ends[0] is not None), apart, [0.0] * (ends[1] is not None)])
     left, right = apart[:-1], apart[1:]
+    if len(edges) < PERCENTILES - 1:
+        inner = slice(ends[0] is not None, len(right) - (ends[1] is not None))
+        left = np.concatenate([left[: inner.start], right[inner], left[inner.stop :]])
     same = left * right >= 0
     crossing = (left**2 + right**2) / np.maximum(2 * np.abs(left - right), 1e-300)  # two triangles
     return float((np.diff(places) * np.where(same, np.abs(left + right) / 2, crossing)).sum())

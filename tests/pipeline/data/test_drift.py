@@ -114,3 +114,16 @@ def test_no_index_has_more_than_ten_groups(bins):
     groups = drift.grouped(shares)
     assert groups[0] == 0 and set(np.diff(groups)) <= {0, 1}
     assert groups[-1] == bins - 1 if bins <= 10 else groups[-1] <= 9
+
+
+def test_what_is_nearly_always_the_same_has_a_bin_for_the_rest():
+    """Five amounts in 1,000 that are not zero stand in no percentile, and yet are told apart from the zeros."""
+    values = np.concatenate([np.zeros(995), [3.0, 8.0, 9.0, 9.0, 20.0]])
+    found = drift.number_reference(values)
+    assert (found["edges"], found["shares"]) == ([0.0, 3.0], [0.0, 0.995, 0.005])
+
+
+def test_truth_values_have_two_bins():
+    """False and true, also where training had one of them alone."""
+    column = drift.column_reference(pd.Series(np.zeros(50)), "boolean")
+    assert (column["edges"], column["shares"]) == ([1.0], [1.0, 0.0])

@@ -45,6 +45,17 @@ def test_wasserstein_is_in_the_units_of_the_column(samples):
     assert found(10 * before, 10 * now).wasserstein == pytest.approx(10 * exact, rel=0.05)
 
 
+def test_wasserstein_of_whole_numbers_and_truth_values_is_exact():
+    """Where edges are the values themselves, nothing is spread between them."""
+    rng = np.random.default_rng(3)
+    for before, now in (
+        (rng.random(5000) < 0.3, rng.random(2000) < 0.6),
+        (rng.integers(1, 8, 5000), rng.integers(2, 8, 2000)),
+    ):
+        exact = stats.wasserstein_distance(before, now)
+        assert found(before.astype(float), now.astype(float)).wasserstein == pytest.approx(exact, abs=1e-3)
+
+
 def test_wasserstein_counts_both_directions():
     """Where values spread to both sides, what moved down does not cancel what moved up."""
     rng = np.random.default_rng(2)
