@@ -19,6 +19,7 @@ from pipeline.ci import outputs
 from pipeline.data.dataset import load_dataset
 from pipeline.errors import edge
 from pipeline.evaluation.figures import to_png
+from pipeline.evaluation.metrics import check_monitored
 from pipeline.monitor import findings
 from pipeline.monitor.actions import retraining_world
 from pipeline.monitor.actions.expose import expose
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     EVIDENTLY.unlink(missing_ok=True)
     (BUILD / findings.NAME).unlink(missing_ok=True)  # an older one must not speak for this run, should it fail
     settings = load_settings()
+    check_monitored(settings)
     found, trained = watched(settings, options.environment)
     findings.write(BUILD / findings.NAME, found)
     pictures = {name: to_png(figure) for name, figure in plots.figures_for(found).items()}

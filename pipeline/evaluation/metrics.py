@@ -73,6 +73,25 @@ def metrics_for(task: str, positive: int | None = None, extra: Extra | None = No
     return metrics
 
 
+# What the outcomes of production give without its rows; pipeline/monitor/performance.py computes it.
+MEASURED = {
+    "binary": ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss"),
+    "multiclass": ("accuracy", "balanced_accuracy", "f1_macro", "log_loss"),
+    "regression": ("mae", "rmse", "r2"),
+}
+
+
+def check_monitored(settings: Settings) -> None:
+    """Refuse a limit of pipeline.toml [monitor.limits] that no outcome could ever break."""
+    there = MEASURED[settings.data.task]
+    for name in settings.monitor.limits:
+        if name not in there:
+            raise SettingsError(
+                f"pipeline.toml: [monitor.limits] {name!r} is not measured in production for this task",
+                f"use one of {', '.join(there)}, or remove that line",
+            )
+
+
 def named(metrics: Mapping[str, Metric], name: str, where: str = "[gate] metric") -> Metric:
     """The metric of that name; raises SettingsError that lists those there are."""
     if name not in metrics:
@@ -319,11 +338,12 @@ def of_project() -> Mapping[str, tuple]:
 
 
 def check_names(settings: Settings, features: list[str], own: Mapping[str, tuple]) -> None:
-    """Refuse a metric, limit or slice of pipeline.toml [gate] that is none, before anything long is done for it."""
+    """Refuse a metric, limit or slice of pipeline.toml that is none, before anything long is done for it."""
     known = metrics_for(settings.data.task, 0, own)
     named(known, settings.gate.metric)
     for name in settings.gate.limits:
         named(known, name, "[gate.limits]")
+    check_monitored(settings)
     for column in settings.gate.slices:
         if column not in features:
             raise SettingsError(

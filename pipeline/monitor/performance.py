@@ -1,7 +1,7 @@
 """How well production answers: metrics from counted outcomes, and estimates from the model's own probabilities before they come.
 
 The daily counts hold sums, not rows, so that they add up over any days. Metrics of hits (accuracy, precision, recall, F1) and means
-(log loss, mean absolute error, root mean squared error, R²) are exact. Areas under curves and the median are read from histograms.
+(log loss, mean absolute error, root mean squared error, R²) are exact. The area under the ROC curve is read from a histogram.
 """
 
 from collections.abc import Mapping, Sequence
