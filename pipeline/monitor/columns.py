@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pipeline.monitor import distances
 from pipeline.monitor.findings import ColumnRow, Distribution
 from pipeline.monitor.plan import Trained
+from pipeline.monitor.streams import bins_of
 from serving.counts.columns import add
 from serving.counts.records import Column, Day, Version
 
@@ -50,21 +51,21 @@ def _columns(version: Version, trained: Trained, window: Sequence[Day]) -> Itera
     reference, contract = trained.reference, version.contract
     asked = [day.rows for day in window if day.rows]
     for name, column in reference["features"].items():
-        if now := _sum([day.features.get(name) for day in asked]):
+        if now := _sum([day.features.get(name) for day in asked], column):
             yield Compared(name, name, "feature", now, column, reference["rows"])
     for name, column in reference["prediction"].items():
         if contract.positive is not None and name != contract.positive:
             continue
-        if now := _sum([day.prediction.get(name) for day in asked]):
+        if now := _sum([day.prediction.get(name) for day in asked], column):
             yield Compared(name, f"prediction: {name}", "prediction", now, column, reference.get("prediction_rows", reference["rows"]))  # fmt: skip
     told = [day.outcomes.target for day in window if day.outcomes]
-    if "target" in reference and (now := _sum(told)):
+    if "target" in reference and (now := _sum(told, reference["target"])):
         yield Compared(contract.target, "target", "target", now, reference["target"], reference["rows"])
 
 
-def _sum(columns: Sequence[Column | None]) -> Column | None:
-    there = [column for column in columns if column is not None]
-    alike = [column for column in there if len(column.counts) == len(there[-1].counts)]
+def _sum(columns: Sequence[Column | None], reference: Mapping[str, Any]) -> Column | None:
+    """The counts of all days that were counted in the bins of the reference."""
+    alike = [column for column in columns if column is not None and len(column.counts) == bins_of(reference)]
     return reduce(add, alike) if alike else None
 
 

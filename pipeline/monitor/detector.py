@@ -31,6 +31,7 @@ EARLY, WINDOW, LAG, WEEK = (
     7,
 )  # days: of that assumption, of the days that are looked at, and how old those are
 FALLEN = np.log(10)  # an incident closes when its evidence was below a tenth of the limit for a WEEK of judged days
+OTHERS = "any other value"  # the name of the cell of texts that are not among the most frequent
 GONE = 3  # judged days in a row without any evidence, after which it closes too; more than a weekend has
 
 
@@ -116,15 +117,33 @@ def _number_cells(column: Mapping[str, Any], rows: float, tolerance: float) -> C
     below = np.cumsum(column["shares"])[:-1] if edges else np.empty(0)
     chosen = np.unique(np.abs(below[:, None] - CUTS).argmin(axis=0)) if edges else np.empty(0, dtype=int)
     under = (np.arange(bins) <= chosen[:, None]).astype(float)
-    names = [f"below {edges[place]:.4g}" for place in chosen] + [f"at least {edges[place]:.4g}" for place in chosen]
+    written = numbers([edges[place] for place in chosen])
+    names = [f"below {edge}" for edge in written] + [f"at least {edge}" for edge in written]
     share = np.concatenate([below[chosen], 1 - below[chosen]])
     return _cells(names, _wide(np.concatenate([under, 1 - under])), share, rows, tolerance)
+
+
+def numbers(values: Sequence[float]) -> list[str]:
+    """Numbers as people write them: whole ones, or with four digits, or with as many more as tell them apart."""
+    for digits in range(4, 18):
+        found = [_written(value, digits) for value in values]
+        if len(set(found)) == len(set(values)):
+            break
+    return found if len(values) else []
+
+
+def _written(value: float, digits: int) -> str:
+    if value and not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}"
+    decimals = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0) if value else 0
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def _text_cells(column: Mapping[str, Any], rows: float, tolerance: float) -> Cells:
     shares = list(column["shares"].values())
     share = np.clip([*shares, 1 - sum(shares)], 0, 1)
-    return _cells([*column["shares"], "others"], _wide(np.eye(len(share))), share, rows, tolerance)
+    return _cells([*column["shares"], OTHERS], _wide(np.eye(len(share))), share, rows, tolerance)
 
 
 def missing_cells(column: Mapping[str, Any], rows: int, tolerance: float) -> Cells:

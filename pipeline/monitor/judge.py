@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from msgspec.structs import replace
 
+from pipeline.evaluation.wording import in_words, number, setting
 from pipeline.monitor import columns, performance, streams
 from pipeline.monitor.detector import Alarm, Trace, log_limit, replay
 from pipeline.monitor.findings import (
@@ -29,6 +30,8 @@ from serving.counts.records import Day, Log, Outcomes, Version
 SHOWN = 90  # days in tables and pictures
 STEADY = 14  # days with rows, after which a day without any is a finding
 OLD = "it is not among the newest versions in MLflow, whose bundles are looked at"
+SILENT = 2  # days on which others answered, after which a version is no longer among those that serve
+FEW = 0.1  # share of outcomes that could not be used, above which people are told
 TIMES = 10  # a day with so many times fewer or more rows than usual is one too
 
 
@@ -59,26 +62,32 @@ def judge(
     mature = _day(log.now - 86_400 * (1 + settings.monitor.label_delay_days))
     histories = _histories(days, last)
     judged = _replayed(settings, plan, trained, histories, mature)
-    seen = [*_unjudged(days, last, gone), *(_watched_version(history, judged, gone) for history in histories)]
-    empty = replace(_empty(settings, environment, log.now, _notes(settings, log, histories)), versions=seen)
+    unjudged = _unjudged(days, last, gone)
+    seen = [*unjudged, *(_watched_version(history, judged, gone) for history in histories)]
+    empty = replace(_empty(settings, environment, log.now, _notes(settings, log, histories, seen)), versions=seen)
     if not judged:
         return empty
-    current = judged[-1]
+    current, serving = judged[-1], _serving(judged)
     window = _window(current, settings.monitor.window_days)
     evidence = _of_labels(current, -1)
     measured = _performance(settings, current, window, mature)
-    incidents = [one for each in judged for one in _incidents(each, replaced=each is not current, settings=settings)]
-    incidents += _volume(current, settings) + _limits_broken(current, settings, mature)
+    incidents = [one for each in judged for one in _incidents(each, replaced=each.number not in serving)]
+    incidents += _volume(current, _asked(days, last), settings)
+    incidents += [one for each in judged if each.number in serving for one in _limits_broken(each, settings, mature)]
     incidents.sort(key=lambda one: (not one.open, one.alarm_day))
+    counts = _outcome_counts(days, window, current)
+    unknown = any(one.last_day > current.history.dates[-1] for one in unjudged)
+    said = verdict(incidents)
     return replace(
         empty,
-        verdict=verdict(incidents),
+        verdict="unknown" if unknown and said == "ok" else said,
+        notes=[*empty.notes, *_unused(counts, current)],
         daily_metric="accuracy" if current.version.contract.classes else "mae",
         incidents=incidents,
         columns=columns.rows(current.number, current.version, current.trained, window, evidence),
         performance=measured,
         estimated=performance.estimated([day.rows for day in window if day.rows]),
-        outcomes=_outcome_counts(days, window, current),
+        outcomes=counts,
         distributions=columns.distributions(current.version, current.trained, window, evidence),
         days=[row for each in judged for row in _day_rows(each)][-SHOWN:],
         releases=[Released(version=each.version, day=each.dates[0]) for each in histories],
@@ -106,11 +115,37 @@ def _day(seconds: float) -> str:
 
 
 def _histories(days: Sequence[Day], last: str) -> list[History]:
-    """The history of each version that answered, in the order of their first days; that of the newest reaches to the last day."""
+    """The history of each version that answered, in the order in which they did; the last is the one that serves.
+
+    Of several that answered on the last day, as in a canary release, that is the one with most rows. Its history reaches to the
+    last day that is over, unless a version that cannot be judged has answered since.
+    """
     numbers = {day.version for day in days if day.version}
     found = [History.of(number, days, last) for number in numbers]
-    found = sorted((one for one in found if one.dates), key=lambda one: (one.dates[-1], one.dates[0], one.version))
-    return [*found[:-1], *(one.until(last) for one in found[-1:])]
+    found = sorted((one for one in found if one.dates), key=_order)
+    others = max(
+        (day.day for day in days if day.version and not day.rows and _asks(day) and day.day <= last), default=""
+    )
+    return [*found[:-1], *(one if one.dates[-1] < others else one.until(last) for one in found[-1:])]
+
+
+def _order(history: History) -> tuple[str, int, str, str]:
+    return history.dates[-1], history.rows()[-1].rows, history.dates[0], history.version
+
+
+def _asks(day: Day) -> bool:
+    """Whether callers asked, and not delivery alone."""
+    return day.requests > day.tests
+
+
+def _serving(judged: Sequence[Judged]) -> set[str]:
+    """The versions that answered on one of the last days on which any did: a canary and what it may replace are two."""
+    busy = sorted({day.day for each in judged for day in each.history.days if day and day.rows and day.rows.rows})
+    return {
+        each.number
+        for each in judged
+        if any(day and day.day in busy[-SILENT:] and day.rows and day.rows.rows for day in each.history.days)
+    }
 
 
 def _replayed(
@@ -123,6 +158,7 @@ def _replayed(
         if history.version not in trained:
             continue
         version = plan.versions[history.version]
+        history = history.fitting(version)
         watched = streams.streams(settings, version, trained[history.version], history, mature, before)
         limit = log_limit(len(watched), settings.monitor.false_alarms_per_year)
         traces = replay([one.stream for one in watched], limit, settings.monitor.min_rows)
@@ -134,17 +170,17 @@ def _replayed(
 def _unjudged(days: Sequence[Day], last: str, gone: Mapping[str, str]) -> list[WatchedVersion]:
     """Versions whose rows could only be counted in total."""
     found = []
-    for number in sorted({day.version for day in days if day.version and day.rows is None}):
-        own = [day for day in days if day.version == number and day.requests > day.tests and day.day <= last]
+    for version in sorted({day.version for day in days if day.version and day.rows is None}):
+        own = [day for day in days if day.version == version and _asks(day) and day.day <= last]
         if own and not any(day.rows for day in own):
             found.append(
                 WatchedVersion(
-                    version=number,
+                    version=version,
                     first_day=own[0].day,
                     last_day=own[-1].day,
-                    rows=sum(day.requests - day.tests for day in own),
+                    rows=sum(day.asked for day in own),
                     judged=False,
-                    why_not=gone.get(number, OLD),
+                    why_not=gone.get(version, OLD),
                 )
             )
     return found
@@ -170,7 +206,7 @@ def _window(current: Judged, days: int) -> list[Day]:
 # --- incidents ---
 
 
-def _incidents(judged: Judged, replaced: bool, settings: Settings) -> list[Incident]:
+def _incidents(judged: Judged, replaced: bool) -> list[Incident]:
     found = []
     for watched, trace in zip(judged.watched, judged.traces, strict=True):
         for alarm in trace.alarms:
@@ -184,7 +220,6 @@ def _incident(judged: Judged, watched: Watched, trace: Trace, alarm: Alarm, repl
     counts = watched.stream.table[alarm.since : end + 1].sum(axis=0)
     hits, rows = float(counts @ cells.pick[alarm.cell]), float(counts @ cells.among[alarm.cell])
     cell, before, now = cells.names[alarm.cell], float(cells.share[alarm.cell]), hits / max(rows, 1)
-    unit = watched.unit.format(cell=_worded(cell))
     closed = dates[alarm.closed] if alarm.closed is not None else (dates[-1] if replaced else None)
     return Incident(
         kind=watched.kind,
@@ -198,41 +233,45 @@ def _incident(judged: Judged, watched: Watched, trace: Trace, alarm: Alarm, repl
         evidence=round(float(trace.evidence[end]) / judged.limit, 3),
         before=round(before, 6),
         now=round(now, 6),
-        unit=unit,
+        unit=watched.unit(cell),
         rows=int(rows),
-        words=f"{unit}: {before:.1%} at release, {now:.1%} since {dates[alarm.since]} ({int(rows):,} rows)",
+        words=f"{watched.words(cell)}: {before:.1%} at release, {now:.1%} since {dates[alarm.since]} ({int(rows):,} rows)",
     )
 
 
-def _worded(cell: str) -> str:
-    """A cell's name within a sentence."""
-    return cell if cell.startswith(("below", "at least")) else {"others": "none of the listed values"}.get(cell, cell)
+def _asked(days: Sequence[Day], last: str) -> dict[str, int]:
+    """The rows that callers asked of all versions, of each day from the first to the last."""
+    own = [day for day in days if day.version and day.day <= last and _asks(day)]
+    first = date.fromisoformat(min((day.day for day in own), default=last))
+    found = {str(first + timedelta(number)): 0 for number in range((date.fromisoformat(last) - first).days + 1)}
+    for day in own:
+        found[day.day] += day.rows.rows + day.rows.unreadable if day.rows else day.asked
+    return found
 
 
-def _volume(current: Judged, settings: Settings) -> list[Incident]:
-    """A day with far fewer or far more rows than the days before it, until a day is as usual again.
+def _volume(current: Judged, asked: Mapping[str, int], settings: Settings) -> list[Incident]:
+    """A day with far fewer or far more rows than the days before it, until a day is as usual again, whichever versions answered.
 
     The last days that were as usual are the measure. There must be STEADY of them, none too small to be judged: where nobody
     asks at weekends, a day without rows says nothing.
     """
     usual: list[int] = []
     found: list[Incident] = []
-    for place, day in enumerate(current.history.rows()):
+    for day, rows in asked.items():
         last = usual[-2 * STEADY :]
         median = float(np.median(last)) if last else 0.0
         steady = len(last) >= STEADY and min(last) >= settings.monitor.min_rows
-        odd = steady and (day.rows * TIMES < median or day.rows > median * TIMES)
+        odd = steady and (rows * TIMES < median or rows > median * TIMES)
         if not odd:
-            usual.append(day.rows)
+            usual.append(rows)
         if odd and not (found and found[-1].open):
-            found.append(_volume_incident(current, place, median, day.rows))
+            found.append(_volume_incident(current, day, median, rows))
         elif not odd and found and found[-1].open:
-            found[-1] = _closed(found[-1], current.history.dates[place])
+            found[-1] = _closed(found[-1], day)
     return found
 
 
-def _volume_incident(current: Judged, place: int, usual: float, rows: int) -> Incident:
-    day = current.history.dates[place]
+def _volume_incident(current: Judged, day: str, usual: float, rows: int) -> Incident:
     return Incident(
         kind="data_broken",
         check="volume",
@@ -291,9 +330,9 @@ def _limit_incident(current: Judged, day: str, limit: Limit) -> Incident:
         evidence=1.0,
         before=limit.limit,
         now=limit.value,
-        unit=limit.metric,
+        unit=f"{in_words(limit.metric)}, beside its limit",
         rows=limit.rows,
-        words=f"{limit.metric}: {limit.value:.4g} on {limit.rows:,} outcomes up to {day}, the limit is {limit.limit:g}",
+        words=f"{in_words(limit.metric)}: {number(limit.value)} on {limit.rows:,} outcomes up to {day}, the limit is {setting(limit.limit)}",
     )
 
 
@@ -369,16 +408,45 @@ def _measured(told: Outcomes | None, classifies: bool) -> float | None:
     return round(1 - told.wrong / told.rows if classifies else told.loss_sum / told.rows, 6)
 
 
-def _notes(settings: Settings, log: Log, histories: Sequence[History]) -> list[str]:
+def _unused(counts: OutcomeCounts, current: Judged) -> list[str]:
+    """Why many outcomes of the last days are in no figure."""
+    classes, target = current.version.contract.classes, current.version.contract.target
+    wanted = f"a class: {', '.join(classes[:8])}{' …' if len(classes) > 8 else ''}" if classes else "a number"
+    reasons = [
+        (counts.unknown, f"are no {target} that the model knows; an outcome must be {wanted}"),
+        (counts.late, "came later than [monitor] label_window_days in pipeline.toml allows"),
+        (counts.orphaned, "name a request that is not in the log: callers must send the request_id of the answer"),
+    ]
+    came = counts.matched + counts.unknown + counts.late + counts.orphaned
+    return [
+        f"{number:,} outcomes of the last days are not used: they {why}."
+        for number, why in reasons
+        if number > FEW * came
+    ]
+
+
+def _notes(settings: Settings, log: Log, histories: Sequence[History], seen: Sequence[WatchedVersion]) -> list[str]:
     """What people should know of what could not be judged."""
     if not log.models:
         return ["The prediction log is empty: nothing was asked yet."]
     if settings.name not in log.models:
         others = ", ".join(sorted(log.models))
         return [f"The prediction log has no request to {settings.name}, only to {others}."]
-    if not histories:
+    if not seen:
         return ["No day is over yet on which callers asked: days are judged when they are over (UTC)."]
-    newest = date.fromisoformat(histories[-1].dates[0])
-    if newest > date.fromisoformat(_day(log.now)) - timedelta(days=28):
-        return ["How much this data varies from day to day is known after 28 days; until then alarms come later."]
-    return []
+    newest = max(one.last_day for one in seen)
+    found = [
+        f"Version {one.version} answered from {one.first_day} to {one.last_day} and could not be judged: {one.why_not}."
+        for one in seen
+        if not one.judged and one.last_day >= newest
+    ]
+    today = date.fromisoformat(_day(log.now))
+    if not histories:
+        return found
+    asked = max(day.day for each in histories for day in each.days if day and day.rows and day.rows.rows)
+    silent = max([asked, *(one.last_day for one in seen if not one.judged)])
+    if date.fromisoformat(silent) < today - timedelta(days=settings.monitor.window_days):
+        found.append(f"Nobody has asked since {silent}: nothing can be said of the days after it.")
+    if date.fromisoformat(min(each.dates[0] for each in histories)) > today - timedelta(days=28):
+        found.append("How much this data varies from day to day is known after 28 days; until then alarms come later.")
+    return found

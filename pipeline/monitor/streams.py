@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+import msgspec
 import numpy as np
 
 from pipeline.monitor.detector import Cells, Likeness, Stream, distribution_cells, missing_cells, share_cells
@@ -24,12 +25,21 @@ class Watched:
     label: str
     column: str | None
     stream: Stream
-    unit: str  # what the share of a cell is, with {cell} for its name
+    what: str  # what the share of a cell is; where it ends with a space, the cell's name belongs behind it
+    about: str = ""  # the column, or what a model answers, that a sentence names
 
     @property
     def key(self) -> tuple[str, str]:
         """What identifies it across versions."""
         return self.label, self.check
+
+    def unit(self, cell: str) -> str:
+        """What figure the share of a cell is, for a table in which the column stands beside it."""
+        return f"{self.what}{cell}" if self.what.endswith(" ") else self.what
+
+    def words(self, cell: str) -> str:
+        """The same for a sentence, with the column's name."""
+        return f"{self.what}with {self.about} {cell}" if self.about else self.unit(cell)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,10 @@ class History:
         more = [(end + timedelta(number + 1)).isoformat() for number in range((date.fromisoformat(last) - end).days)]
         return replace(self, dates=self.dates + more, days=[*self.days, *(None for _ in more)])
 
+    def fitting(self, version: Version) -> "History":
+        """The same without outcomes that were counted in other classes or bins, for an older model that had this version's number."""
+        return replace(self, days=[_fitting(day, version) for day in self.days])
+
     def rows(self) -> list[Rows]:
         """What was asked, per day."""
         return [(day.rows if day else None) or Rows() for day in self.days]
@@ -67,6 +81,20 @@ class History:
             (day.outcomes if day and name <= until else None) or Outcomes()
             for name, day in zip(self.dates, self.days, strict=True)
         ]
+
+
+def _fitting(day: Day | None, version: Version) -> Day | None:
+    if day is None or day.outcomes is None or not day.outcomes.rows:
+        return day
+    told = day.outcomes
+    bins = [(told.target, version.target), (told.loss, version.loss)]
+    alike = all(
+        column is None or len(column.counts) == 1 + len(where.values if where.values is not None else where.edges or [])
+        for column, where in bins
+    )
+    if alike and len(told.confusion) == len(version.contract.classes):
+        return day
+    return msgspec.structs.replace(day, outcomes=None)
 
 
 def streams(
@@ -88,30 +116,32 @@ def _tolerance(settings: Settings, column: str) -> float:
 def _inputs(settings: Settings, version: Version, trained: Trained, history: History) -> Iterator[Watched]:
     rows, number = history.rows(), trained.reference["rows"]
     observed = {column.name: column.observed for column in version.contract.inputs}
+    booleans = {column.name for column in version.contract.inputs if column.type == "boolean"}
     for name, reference in trained.reference["features"].items():
         tolerance = _tolerance(settings, name)
         columns = [day.features.get(name) for day in rows]
         counts = table(columns, bins_of(reference))
         cells = distribution_cells(reference, number, tolerance)
-        closed = observed.get(name) is not None and observed[name].values is not None  # type: ignore[union-attr]
-        unit = (
-            f"share of rows with {name} = {{cell}}"
-            if "edges" not in reference
-            else f"share of rows with {name} {{cell}}"
-        )
-        if "edges" not in reference and closed:
-            others = [place for place, cell in enumerate(cells.names) if cell == "others"]
-            listed = [place for place, cell in enumerate(cells.names) if cell != "others"]
-            yield Watched("data_broken", "unseen", name, name, Stream(_some(cells, others), counts), f"share of rows with a value of {name} that training did not see")  # fmt: skip
-            cells = _some(cells, listed)
-        yield Watched("data_drift", "distribution", name, name, Stream(cells, counts), unit)
-        words = f"share of rows with {name} {{cell}}"
+        known = observed.get(name)
+        if "edges" not in reference and known is not None and known.values is not None:
+            unseen = [(column.unseen, sum(column.counts)) if column else (0, 0) for column in columns]
+            beyond = share_cells("unseen in training", 0.0, number, tolerance)
+            yield Watched("data_broken", "unseen", name, name, Stream(beyond, _parts(unseen)), "share of rows ", name)
+            if len(known.values) <= len(reference["shares"]):  # all others are unseen
+                cells = _some(cells, [place for place, bins in enumerate(cells.pick) if not bins[-2]])
+        if name in booleans:
+            cells = replace(
+                cells, names=tuple("= false" if cell.startswith("below") else "= true" for cell in cells.names)
+            )
+        elif "edges" not in reference:
+            cells = replace(cells, names=tuple(f"= {cell}" for cell in cells.names))
+        yield Watched("data_drift", "distribution", name, name, Stream(cells, counts), "share of rows ", name)
         missing = missing_cells(reference, number, tolerance)
-        yield Watched("data_broken", "missing", name, name, Stream(missing, counts), words)
+        yield Watched("data_broken", "missing", name, name, Stream(missing, counts), "share of rows ", name)
         if reference.get("edges"):
             outside = [(column.outside, sum(column.counts)) if column else (0, 0) for column in columns]
             cells = share_cells("outside the range of training", 0.0, number, tolerance)
-            yield Watched("data_broken", "outside", name, name, Stream(cells, _parts(outside)), words)
+            yield Watched("data_broken", "outside", name, name, Stream(cells, _parts(outside)), "share of rows ", name)
     unreadable = [(day.unreadable, day.rows + day.unreadable) for day in rows]
     cells = share_cells("unreadable", 0.0, number, settings.monitor.tolerance)
     yield Watched("data_broken", "unreadable", "rows", None, Stream(cells, _parts(unreadable)), "share of rows that do not fit the contract")  # fmt: skip
@@ -131,8 +161,8 @@ def _answers(settings: Settings, version: Version, trained: Trained, history: Hi
             continue  # of two classes, one says it all
         counts = table([day.prediction.get(name) for day in history.rows()], bins_of(reference))
         cells = distribution_cells(reference, number, settings.monitor.tolerance)
-        what = f"probability of {name}" if contract.classes else f"predicted {contract.target}"
-        yield Watched("prediction_drift", "distribution", f"prediction: {name}", None, Stream(cells, counts), f"share of rows with a {what} {{cell}}")  # fmt: skip
+        about = f"a probability of {name}" if contract.classes else f"a predicted {contract.target}"
+        yield Watched("prediction_drift", "distribution", f"prediction: {name}", None, Stream(cells, counts), "share of rows ", about)  # fmt: skip
 
 
 def _outcomes(
@@ -144,13 +174,15 @@ def _outcomes(
     if target:
         counts = table([day.target for day in outcomes], bins_of(target))
         cells = distribution_cells(target, reference["rows"], _tolerance(settings, version.contract.target))
-        unit = f"share of outcomes {'=' if version.contract.classes else 'with ' + version.contract.target} {{cell}}"
-        yield Watched("target_drift", "distribution", "target", version.contract.target, Stream(cells, counts), unit)
+        column = version.contract.target
+        if version.contract.classes:
+            cells = replace(cells, names=tuple(f"= {cell}" for cell in cells.names))
+        yield Watched("target_drift", "distribution", "target", column, Stream(cells, counts), "share of outcomes ", column)  # fmt: skip
     if "loss" in reference:
         counts = table([day.loss for day in outcomes], bins_of(reference["loss"]))
         cells = distribution_cells(reference["loss"], number, tolerance)
         worse = [place for place, cell in enumerate(cells.names) if cell.startswith("at least")]
-        yield Watched("performance", "loss", "loss", None, Stream(_some(cells, worse), counts), "share of rows with a loss of {cell}")  # fmt: skip
+        yield Watched("performance", "loss", "loss", None, Stream(_some(cells, worse), counts), "share of rows with a loss of ")  # fmt: skip
     if "expected_accuracy" in reference and "accuracy" in reference.get("metrics", {}):
         wrong = 1 - reference["metrics"]["accuracy"]
         counts = _parts([(day.wrong, day.rows) for day in outcomes])

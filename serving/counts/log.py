@@ -64,6 +64,7 @@ def count_day(
         served = [place for place, at in enumerate(block.times) if begin <= at < end]
         record.requests += len(served)
         served = [place for place in served if block.roles[place] == "served"]
+        record.asked += sum(block.rows[place] for place in served)
         outcomes = outcomes_of(store, [block.request_ids[place] for place in served])
         told: dict[str, list[tuple[int, str, float, int]]] = {}
         for (request_id, row), (outcome, at, sent) in outcomes.items():

@@ -137,6 +137,7 @@ class Day(Struct, kw_only=True):
     version: str
     requests: int = 0  # in the log, delivery's own too
     tests: int = 0  # of these, delivery's own, which are counted nowhere else
+    asked: int = 0  # rows of callers, also of a version that the plan lacks
     refused: dict[str, int] = msgspec.field(default_factory=dict)  # requests by status
     orphaned: int = 0  # outcomes of that day whose request is not in the log; only where `version` is ""
     rows: Rows | None = None

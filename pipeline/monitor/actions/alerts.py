@@ -10,8 +10,8 @@ from pipeline.ci import issues
 from pipeline.ci.issues import Kept, Matter
 from pipeline.evaluation.findings import Name, Table
 from pipeline.evaluation.github_markdown import code, environment, prose, web
-from pipeline.evaluation.wording import clean, in_words, number
-from pipeline.monitor.findings import Findings, Incident, WatchedVersion
+from pipeline.evaluation.wording import clean, in_words, known, number, places, setting
+from pipeline.monitor.findings import Findings, Incident, Measured, WatchedVersion
 
 TEMPLATES = Path(__file__).with_name("templates")
 MOST_ROWS = 40  # of an issue's table; the report has all
@@ -129,10 +129,16 @@ def measured(kind: str, found: Findings) -> list[str]:
     if kind not in ("performance", "concept_drift"):
         return []
     return [
-        f"{in_words(one.name)} {number(one.value, 2)} (hold-out {number(one.holdout, 2)}) over the last {one.rows:,} outcomes"
+        f"{beside_holdout(one)} over the last {one.rows:,} outcomes"
         for one in found.performance.metrics
         if one.name == found.daily_metric
     ]
+
+
+def beside_holdout(one: Measured) -> str:
+    """A metric in short, as "accuracy 0.76 (hold-out 0.85)"; with more decimals where two would hide it."""
+    digits = max(2, places(one.value, one.holdout, figures=2))
+    return f"{in_words(one.name)} {number(one.value, digits)} (hold-out {number(one.holdout, digits)})"
 
 
 def part(one: Incident) -> str:
@@ -198,8 +204,8 @@ def _table(standing: Sequence[Incident], versions: Sequence[WatchedVersion]) -> 
             CHECKS[one.check],
             one.since,
             one.alarm_day,
-            number(one.before),
-            number(one.now),
+            figure(one, one.before),
+            figure(one, one.now),
             one.unit or "–",
             f"{one.rows:,}",
             Name(one.version),
@@ -208,6 +214,13 @@ def _table(standing: Sequence[Incident], versions: Sequence[WatchedVersion]) -> 
         for one in standing
     ]
     return Table(heads, rows, words=(0, 1, 2, 3, 6, 8, 9))
+
+
+def figure(one: Incident, value: float | None) -> str:
+    """The figure of an incident, then or now: a share in percent."""
+    if known(value) and one.unit.startswith("share"):
+        return f"{number(100 * value, 1)} %"
+    return setting(value)
 
 
 def _where(one: Incident) -> str:

@@ -8,7 +8,8 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.wording import clean, in_words, number
+from pipeline.evaluation.wording import clean
+from pipeline.monitor.actions.alerts import beside_holdout
 from pipeline.monitor.findings import Findings, Incident
 from pipeline.registry.run_reason import LONGEST, RETRAIN
 from pipeline.settings import Retrain
@@ -81,7 +82,7 @@ def reason(found: Findings, incident: Incident) -> str:
     end, words = f", since {incident.since}", incident.words
     now = next((one for one in found.performance.metrics if one.name == found.daily_metric), None)
     if incident.kind == "performance" and now and now.holdout is not None:
-        words = f"{in_words(now.name)} {number(now.value, 2)} (hold-out {number(now.holdout, 2)})"
+        words = beside_holdout(now)
     return clean(f"{incident.kind}: {words}", LONGEST - len(RETRAIN) - len(end)) + end
 
 

@@ -72,6 +72,8 @@ def headline(found: Findings) -> Headline:
             return Headline("Performance is falling", meaning, "▼", "📉")
         case _:
             why = "No version could be judged." if found.versions else "There is no day to judge."
+            if any(one.judged for one in found.versions):
+                why = "The version that answers now could not be judged."
             return Headline("Nothing judged", why, "·", "⏸️")
 
 
@@ -167,8 +169,7 @@ def _incidents(standing: Sequence[Incident]) -> Section | None:
 
 def change(one: Incident) -> str:
     """The figure that moved, at release and now: shares in percent."""
-    written: Callable[[float | None], str] = _percent if one.unit.startswith("share") else setting
-    return f"{written(one.before)} → {written(one.now)}" if known(one.before) or known(one.now) else "–"
+    return _then_now(lambda value: alerts.figure(one, value), one.before, one.now)
 
 
 def _over(ended: Sequence[Incident]) -> Section | None:
@@ -313,7 +314,9 @@ def _performance(found: Findings) -> list[Section]:
             ("slice", "outcomes", "wrong", "mean loss"),
             [(Name(row.slice), f"{row.rows:,}", _percent(row.wrong), number(row.loss)) for row in worst],
         )
-        notes = ["Wrong: the share of wrong answers; for a regression, of errors larger than four in five at release."]
+        notes = [
+            "Wrong: the share of wrong answers; for a regression, of errors larger than four in five were at release."
+        ]
         sections.append(Section("Slices", ["The worst first."], table, notes))
     return sections
 
@@ -335,7 +338,7 @@ def _measured(found: Findings) -> Section:
     sentences = []
     if not one.metrics:
         sentences.append(
-            "No outcome has come for the rows of the last days, so performance is not measured. The service takes outcomes at /feedback."
+            "No outcome that can be used has come for the rows of the last days, so performance is not measured. The service takes outcomes at /feedback."
         )
     if known(one.coverage):
         sentences.append(f"Of the rows that are old enough, {_percent(one.coverage)} have an outcome.")

@@ -85,7 +85,7 @@ def test_a_new_text_is_found_within_days():
     new = np.random.default_rng(2).binomial(1000, np.where(np.arange(CALM + 30) < CALM, 0.0, 0.05))
     table = np.stack([600 - new, 400 + 0 * new, new, 0 * new], axis=1)
     (trace,) = detector.replay([Stream(cells, table)], detector.log_limit(30))
-    assert delays([trace])[0] <= 3 and cells.names[trace.alarms[0].cell] == "others"
+    assert delays([trace])[0] <= 3 and cells.names[trace.alarms[0].cell] == detector.OTHERS
 
 
 def test_more_columns_need_more_evidence():
@@ -253,3 +253,10 @@ def test_a_year_of_a_hundred_columns_takes_seconds():
     began = time.process_time()
     detector.replay([one] * 100, detector.log_limit(100))
     assert time.process_time() - began < 5
+
+
+def test_numbers_are_written_so_that_they_can_be_told_apart():
+    """Four digits where they are enough, more where values are near each other, and no exponents that nobody reads."""
+    assert detector.numbers([26740.4, 0.5, 1.0]) == ["26740", "0.5", "1"]
+    assert detector.numbers([1700000000.0, 1700000060.0]) == ["1700000000", "1700000060"]
+    assert detector.numbers([1e-9, 3e20]) == ["1e-09", "3e+20"] and detector.numbers([]) == []

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from serving.counts.records import Day
+from serving.counts.records import Column, Day
 from tests.pipeline.monitor.production_days import FIRST, World, date, judged
+from tests.pipeline.monitor.watched_columns import numbers
 
 pytestmark = pytest.mark.quick
 
@@ -122,6 +123,140 @@ def test_a_new_version_closes_the_incidents_of_the_old_one(world):
     found = judged(world, days)
     assert found.verdict == "ok" and [one.version for one in found.releases] == ["1", "2"]
     assert {(one.version, one.open, one.closed_day) for one in found.incidents} == {("1", False, date(FIRST + 29))}
+
+
+def test_a_canary_ends_no_incident_of_what_it_may_replace(world):
+    """While a few rows are answered by version 2, version 1 still serves, and so does what is wrong with it."""
+
+    def days(version):
+        found = [world.day(n, version, correct=0.6 if n >= 20 else 0.85) for n in range(32)]
+        return found + [world.day(n, version, rows=100, name="2") for n in range(30, 32)]
+
+    found = judged(world, days, limits={"accuracy": 0.8})
+    assert found.verdict == "falling" and ("performance", "limit", None) in kinds(found)
+    assert found.versions[-1].version == "1" and found.performance.metrics[0].rows == 7000
+
+
+def test_versions_that_take_turns_both_serve(world):
+    """Version 1 answers on every other day: an incident of its own does not end and begin each day."""
+
+    def days(version):
+        return [
+            world.day(n, version, name="12"[n % 2], correct=0.6 if n >= 20 and not n % 2 else 0.85) for n in range(40)
+        ]
+
+    found = judged(world, days)
+    assert {one.version for one in found.open_incidents() if one.kind == "performance"} == {"1"}
+
+
+def test_volume_is_that_of_all_versions(world):
+    """Days on which another version answered are no days without rows, and a release is no new beginning."""
+    back = judged(world, lambda version: [world.day(n, version, name="2" if 20 <= n < 26 else "1") for n in range(30)])
+    assert not back.incidents
+    fell = judged(world, lambda version: [world.day(n, version, name="2" if n >= 20 else "1", rows=1000 if n < 22 else 40) for n in range(24)])  # fmt: skip
+    assert ("data_broken", "volume", None) in kinds(fell)
+
+
+def test_nothing_is_said_of_a_version_that_cannot_be_judged(world):
+    """The version that answers now has no bundle: that the one before was right is no verdict on it, and its silence no incident."""
+
+    def days(version):
+        return [world.day(n, version) for n in range(20)] + [
+            Day(day=date(FIRST + n), version="7", requests=10, asked=1000) for n in range(20, 25)
+        ]
+
+    found = judged(world, days)
+    assert found.verdict == "unknown" and not found.incidents
+    assert "Version 7 answered from" in found.notes[0] and "is gone from MLflow" in found.notes[0]
+    assert next(one.rows for one in found.versions if one.version == "7") == 5000
+
+
+def test_counts_of_another_model_with_the_same_number_are_left_out(world):
+    """A registry that begins anew gives numbers again: what is left of the older model's days is no traceback and no figure."""
+
+    def days(version):
+        found = [world.day(n, version) for n in range(10)]
+        for day in found[:5]:
+            day.rows.features["size"], day.outcomes.confusion = Column(counts=[500, 500]), [[300, 0, 0]] * 3
+            day.outcomes.target = Column(counts=[300, 300, 300, 0])
+        return found
+
+    found = judged(world, days, window_days=9)
+    assert found.outcomes.matched == 5000 and not found.incidents
+
+
+def test_silence_is_said(world):
+    """One day with many rows and nothing for weeks: no alarm says so, hence a note does."""
+    end = Day(day=date(FIRST + 40), version="")
+    found = judged(world, lambda version: [world.day(0, version), end])
+    assert [note for note in found.notes if f"Nobody has asked since {date(FIRST)}" in note]
+
+
+def test_outcomes_that_cannot_be_used_are_said(world):
+    """Outcomes of another type than the model's classes come to nothing: a note says how many, and what they must be."""
+
+    def days(version):
+        found = [world.day(n, version) for n in range(10)]
+        for day in found:
+            day.outcomes.unknown = 500
+        return found
+
+    (note,) = [note for note in judged(world, days).notes if "not used" in note]
+    assert note.startswith("3,500 outcomes") and "no, yes" in note
+
+
+def test_any_name_of_a_column_can_be_said(world):
+    """A column may be called "{0}", and a value of it "others"; neither breaks a sentence, nor makes a known value an unseen one."""
+    features, inputs = world.trained.reference["features"], world.trained.contract["inputs"]
+    features["{0} {cell}"] = {"shares": {"others": 0.3, "red": 0.7}, "missing": 0.0}
+    inputs.append({"name": "{0} {cell}", "type": "text", "example": "red", "observed": {"values": ["others", "red"]}})
+
+    def days(version):
+        found = [world.day(n, version) for n in range(30)]
+        for n, day in enumerate(found):
+            others = 300 if n < 20 else 600
+            day.rows.features["{0} {cell}"] = Column(counts=[others, 1000 - others, 0])
+        return found
+
+    (incident,) = judged(world, days).open_incidents()
+    assert (incident.kind, incident.check, incident.unit) == ("data_drift", "distribution", "share of rows = others")
+    assert incident.words.startswith("share of rows with {0} {cell} = others: 30.0% at release, 6")
+
+
+def test_rare_values_that_training_knew_are_not_unseen(world):
+    """Of more values than are watched one by one, a rare one that becomes frequent is drift, not broken data."""
+    values = [f"v{n}" for n in range(30)]
+    shares = dict.fromkeys(values[:20], 0.045)
+    world.trained.reference["features"]["code"] = {"shares": shares, "missing": 0.0}
+    world.trained.contract["inputs"].append(
+        {"name": "code", "type": "text", "example": "v1", "observed": {"values": values}}
+    )
+
+    def days(version):
+        found = [world.day(n, version) for n in range(30)]
+        for n, day in enumerate(found):
+            each = 45 if n < 20 else 30
+            day.rows.features["code"] = Column(counts=[each] * 20 + [1000 - 20 * each])
+        return found
+
+    (incident,) = judged(world, days).open_incidents()
+    assert (incident.check, incident.unit) == ("distribution", "share of rows = any other value")
+
+
+def test_truth_values_are_called_so(world):
+    """An incident of a column of truth values says true or false, not "at least 1"."""
+    world.trained.reference["features"]["used"] = numbers(np.repeat([0.0, 1.0], [2010, 1990]))
+    world.trained.contract["inputs"].append({"name": "used", "type": "boolean", "example": True})
+
+    def days(version):
+        found = [world.day(n, version) for n in range(30)]
+        for n, day in enumerate(found):
+            true = 500 if n < 20 else 800
+            day.rows.features["used"] = Column(counts=[0, 1000 - true, true])
+        return found
+
+    (incident,) = judged(world, days).open_incidents()
+    assert incident.unit == "share of rows = true"
 
 
 def test_limit_is_an_incident_when_the_whole_interval_is_beyond(world):

@@ -39,7 +39,7 @@ def test_the_text_says_all():
     found = matter("data_drift", incident())
     assert found.title == "cars, production: data drift: mean_area"
     for part in (
-        "since 2026-11-20", "35 % of the rows are above 782.7", "| 0.1000 | 0.3500 |", "4,200", "`3`", "2026-11-30",
+        "since 2026-11-20", "35 % of the rows are above 782.7", "| 10.0 % | 35.0 % |", "4,200", "`3`", "2026-11-30",
         "See what else happened on the first day", f"({BLOB}/docs/runbooks/drift-found.md)", f"({RUN})",
     ):  # fmt: skip
         assert part in found.body, part
@@ -140,3 +140,11 @@ def test_retraining_that_gave_up_needs_a_human():
     found = alerts.exhausted(findings(performance()), "2 retrainings since <b> did not help", BLOB, RUN)
     assert found.labels == ("needs-human",) and "&#60;b&#62;" in found.body and "retraining-exhausted.md" in found.body
     assert found.parts and not alerts.exhausted(findings(), "", BLOB, RUN).parts
+
+
+def test_small_figures_are_not_rounded_to_nothing():
+    """A mean error of a thousandth has decimals that show it; a share has two."""
+    error = Measured(name="mae", value=0.0042, holdout=0.0021, rows=900, higher_is_better=False)
+    share = Measured(name="accuracy", value=0.76, holdout=1.0, rows=900, higher_is_better=True)
+    assert alerts.beside_holdout(error) == "MAE 0.0042 (hold-out 0.0021)"
+    assert alerts.beside_holdout(share) == "accuracy 0.76 (hold-out 1.00)"
