@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.counts import decode
 from serving.counts.columns import add, count_numbers, count_texts
-from serving.counts.records import DELAYS, SCORES, Bins, Column, Outcomes, Part, Rows, Version
+from serving.counts.records import DELAYS, LARGEST, SCORES, Bins, Column, Outcomes, Part, Rows, Version
 from serving.model.contract import Contract
 from serving.model.features import Input
 
@@ -178,7 +178,12 @@ class OutcomeCounter:
             return None
         if self._places:
             return self._places.get(value) if isinstance(value, str) else None
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        try:
+            return float(value)
+        except OverflowError:
+            return None
 
     def _classified(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         counted, k = self.counted, len(self._places)
@@ -199,7 +204,8 @@ class OutcomeCounter:
         return answered != y_true, loss
 
     def _valued(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        loss = np.abs(y_true - y_pred)
+        with np.errstate(over="ignore"):  # limited right after
+            loss = np.minimum(np.abs(y_true - y_pred), LARGEST * (self._version.target.scale or 1.0))
         self.counted.target = add(self.counted.target, count_numbers(y_true, self._version.target))
         wrong = np.zeros(len(loss), dtype=bool)
         if self._version.surprise:

@@ -52,7 +52,7 @@ def answers(contract: Contract, requests: Sequence[bytes]) -> np.ndarray:
     try:
         found = _answers.decode(_joined(requests))
         if not classes:
-            return np.array([one.value for one in found], dtype=np.float64)
+            return np.array([float(one.value) for one in found], dtype=np.float64)  # type: ignore[arg-type]
         return _matrix([[(one.probabilities or {})[name] for name in classes] for one in found], len(classes))
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
         raise Unreadable(str(error)) from None

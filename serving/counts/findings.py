@@ -16,7 +16,9 @@ from serving.counts.exposed import Exposed, exposed_of
 from serving.log.store import Store, StoreError
 
 LARGEST = 1_000_000  # bytes of a record; 200 features take 20,000
-_TABLE = "CREATE TABLE IF NOT EXISTS findings (model TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, findings TEXT NOT NULL)"
+_TABLE = {
+    "findings": "CREATE TABLE IF NOT EXISTS findings (model TEXT PRIMARY KEY, time DOUBLE PRECISION NOT NULL, findings TEXT NOT NULL)"
+}
 _UPSERT = (
     "INSERT INTO findings (model, time, findings) VALUES (?, ?, ?)"
     " ON CONFLICT (model) DO UPDATE SET time = excluded.time, findings = excluded.findings"
@@ -32,7 +34,7 @@ class Kept(NamedTuple):
 
 def make(store: Store) -> None:
     """Make the table where it is missing; raises StoreError."""
-    store.write([(_TABLE, ())])
+    store.make(_TABLE)
 
 
 def write(store: Store, exposed: Exposed, at: float) -> None:

@@ -1,6 +1,7 @@
 """Count those days of the prediction log that have changed since they were counted."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from serving.counts import table
@@ -18,17 +19,17 @@ QUIET = 2.0  # seconds between two lines of progress
 def count_log(store: Store, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> None:
     """Bring the table `daily_counts` up to date, a day at a time; `tell` hears how far it is. Raises StoreError."""
     table.make(store)
+    store.move_all()  # else the records of older services would be in no block, and on no day
     work = outstanding(store, plan)
-    matched: dict[int, int] = {}
     due = time.monotonic() + QUIET
     for number, day in enumerate(sorted({day for day, _ in work})):
         found = {version: found for (each, version), found in work.items() if each == day}
-        counts = count_day(store, plan, day, found, matched)
+        counts = count_day(store, plan, day, found)
         table.write(store, plan, {(day, version): (found[version], record) for version, record in counts.items()})
         if time.monotonic() > due:
             tell(f"{date(day)} is counted, {len({day for day, _ in work}) - number - 1} days to go")
             due = time.monotonic() + QUIET
-    note_orphans(store, plan, matched)
+    note_orphans(store, plan)
 
 
 def outstanding(store: Store, plan: Plan) -> dict[Key, Found]:
@@ -49,10 +50,8 @@ def outstanding(store: Store, plan: Plan) -> dict[Key, Found]:
     return work
 
 
-def count_day(
-    store: Store, plan: Plan, day: int, versions: dict[str, Found], matched: dict[int, int]
-) -> dict[str, Day]:
-    """The counts of one day, for these versions; `matched` gets the outcomes that found their request, by the day on which they came."""
+def count_day(store: Store, plan: Plan, day: int, versions: dict[str, Found]) -> dict[str, Day]:
+    """The counts of one day, for these versions."""
     begin, end = day * DAY, (day + 1) * DAY
     counters = {version: _Counters(plan.versions.get(version), plan.label_window) for version in versions}
     records = {version: Day(day=date(day), version=version) for version in versions}
@@ -69,8 +68,9 @@ def count_day(
         told: dict[str, list[tuple[int, str, float, int]]] = {}
         for (request_id, row), (outcome, at, sent) in outcomes.items():
             told.setdefault(request_id, []).append((row, outcome, at, sent))
-        record.tests = record.requests - counter.add(block, served, told, told_of, matched)
+        record.tests = record.requests - counter.add(block, served, told, told_of)
     for version, counter in counters.items():
+        records[version].came = counter.came
         if counter.rows and counter.outcomes:
             records[version].rows, records[version].outcomes = counter.rows.result(), counter.outcomes.result()
     return records
@@ -82,9 +82,10 @@ class _Counters:
     def __init__(self, version: Version | None, window: float):
         self.rows = RowCounter(version) if version else None
         self.outcomes = OutcomeCounter(version, window) if version else None
+        self.came: dict[int, int] = {}  # outcomes that found their request, by the day on which they came
         self._served = 0
 
-    def add(self, block: Block, places: list[int], told: dict, told_of: set[int], matched: dict[int, int]) -> int:
+    def add(self, block: Block, places: list[int], told: dict, told_of: set[int]) -> int:
         """Count these requests of a block; return how many callers' requests there were so far."""
         self._served += len(places)
         for place in places:
@@ -99,22 +100,29 @@ class _Counters:
             if len(told_of) < MOST_IDS:
                 told_of.add(known)
             for _, _, at, _ in given:
-                matched[int(at // DAY)] = matched.get(int(at // DAY), 0) + 1
+                self.came[int(at // DAY)] = self.came.get(int(at // DAY), 0) + 1
             if self.outcomes:
                 asked = block.times[place]
                 self.outcomes.add(request, [Told(row, outcome, at - asked, sent) for row, outcome, at, sent in given])
         return self._served
 
 
-def note_orphans(store: Store, plan: Plan, matched: dict[int, int]) -> None:
+def note_orphans(store: Store, plan: Plan) -> None:
     """Keep how many outcomes of each day found no request; none where several models share a log: outcomes do not name theirs."""
     if len(table.overview(store).models) > 1:
         return
-    known = table.counted(store, plan)
+    arrived, known = table.arrived(store, plan), table.counted(store, plan)
+    days = table.read(store, plan.model)
+    found: Counter[int] = Counter()
+    for one in days:
+        found.update(one.came)
+    noted = {one.day: one.orphaned for one in days if not one.version}
+    oldest = min(arrived, default=0)
     counts = {}
-    for day, came in table.arrived(store, plan).items():
-        # If a day's outcomes have changed, so have the marks of all days to which they may belong: `matched` has them all.
-        if (day, "") not in known or known[day, ""].mark != str(came):
-            orphaned = max(came[0] - matched.get(day, 0), 0)
-            counts[day, ""] = Found(0, str(came)), Day(day=date(day), version="", orphaned=orphaned)
+    for day, (number, _, _) in arrived.items():
+        orphaned = max(number - found[day], 0)
+        before = known.get((day, ""))
+        shrunk = before is not None and day == oldest and number < before.requests  # by retention, as in `outstanding`
+        if not shrunk and (before is None or (before.requests, noted.get(date(day))) != (number, orphaned)):
+            counts[day, ""] = Found(number, ""), Day(day=date(day), version="", orphaned=orphaned)
     table.write(store, plan, counts)

@@ -95,6 +95,7 @@ class Outcomes(Struct, kw_only=True):
 
     `late` came after the window, `repeated` were sent more than once, `unknown` are of no class of the model. `scores` are rows
     per hundredth of the positive class's probability, `positives` those of them that were positive. `delay` counts by DELAYS.
+    The loss of a row of a regression is limited to LARGEST standard deviations of the target.
     """
 
     rows: int = 0
@@ -139,7 +140,10 @@ class Day(Struct, kw_only=True):
     tests: int = 0  # of these, delivery's own, which are counted nowhere else
     asked: int = 0  # rows of callers, also of a version that the plan lacks
     refused: dict[str, int] = msgspec.field(default_factory=dict)  # requests by status
-    orphaned: int = 0  # outcomes of that day whose request is not in the log; only where `version` is ""
+    came: dict[int, int] = msgspec.field(
+        default_factory=dict
+    )  # outcomes of its requests, by the day on which they came
+    orphaned: int = 0  # outcomes that came that day for no request of the log or one far older than the window; only where `version` is ""
     rows: Rows | None = None
     outcomes: Outcomes | None = None
 

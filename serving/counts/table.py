@@ -8,15 +8,15 @@ from typing import NamedTuple
 import msgspec
 
 from serving.counts.records import Day, Log, Plan, Version
-from serving.log.blocks import compress, decompress
+from serving.log.blocks import DamagedError, compress, decompress
 from serving.log.clock import now
-from serving.log.store import Store
+from serving.log.store import Store, StoreError
 
 DAY = 86_400
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS daily_counts (day INTEGER NOT NULL, model TEXT NOT NULL, model_version TEXT NOT NULL,"
-    " requests INTEGER NOT NULL, mark TEXT NOT NULL, counts {blob} NOT NULL, PRIMARY KEY (day, model, model_version))"
-)
+_TABLE = {
+    "daily_counts": "CREATE TABLE IF NOT EXISTS daily_counts (day INTEGER NOT NULL, model TEXT NOT NULL, model_version TEXT NOT NULL,"
+    " requests INTEGER NOT NULL, mark TEXT NOT NULL, counts {bytes} NOT NULL, PRIMARY KEY (day, model, model_version))"
+}
 _UPSERT = (
     "INSERT INTO daily_counts (day, model, model_version, requests, mark, counts) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (day, model, model_version)"
@@ -36,7 +36,7 @@ Key = tuple[int, str]  # a day, counted from 1970, and a version
 
 def make(store: Store) -> None:
     """Make the table where it is missing."""
-    store.write([(_TABLE.format(blob="BLOB" if store.is_sqlite else "BYTEA"), ())])
+    store.make(_TABLE)
 
 
 def logged(store: Store, plan: Plan) -> dict[Key, Found]:
@@ -81,7 +81,8 @@ def write(store: Store, plan: Plan, counts: dict[Key, tuple[Found, Day]]) -> Non
     """Keep the counts of these days in one transaction, in place of older ones."""
     statements = [
         (_UPSERT, (day, plan.model, version, found.requests, found.mark, compress(msgspec.json.encode(record))))
-        for (day, version), (found, record) in counts.items()
+        # In order: of two monitors at once, each would wait for a row that the other has locked.
+        for (day, version), (found, record) in sorted(counts.items())
     ]
     store.write(statements)
 
@@ -94,12 +95,22 @@ def read(store: Store, model: str) -> list[Day]:
     ):
         refused[date(int(day)), version][str(status)] = int(requests)
     found = []
-    query = "SELECT counts FROM daily_counts WHERE model = ? ORDER BY day, model_version"
-    for (counts,) in store.query(query, (model,)):
-        day = msgspec.json.decode(decompress(counts), type=Day)
+    query = "SELECT day, model_version, counts FROM daily_counts WHERE model = ? ORDER BY day, model_version"
+    for number, version, counts in store.query(query, (model,)):
+        day = _decoded(number, version, counts)
         day.refused = refused.pop((day.day, day.version), {})
         found.append(day)
     return found + [Day(day=day, version=version, refused=statuses) for (day, version), statuses in refused.items()]
+
+
+def _decoded(number: int, version: str, counts: bytes) -> Day:
+    try:
+        return msgspec.json.decode(decompress(counts), type=Day)
+    except (DamagedError, msgspec.MsgspecError) as error:
+        words = f"day {number} of version {version!r} in the table daily_counts is damaged ({error})"
+        raise StoreError(
+            f"{words}; delete that row: it is made again where its requests are still in the log"
+        ) from error
 
 
 def date(day: int) -> str:

@@ -78,6 +78,13 @@ def with_keys(folder: Path) -> dict[str, str]:
     }
 
 
+def _hang_up(session: requests.Session) -> None:
+    """Close its connections: while a test holds an answer, `requests` leaves them open, and the service waits for them at its end."""
+    pools = session.get_adapter("http://").poolmanager.pools
+    for key in list(pools.keys()):  # it cannot be iterated itself
+        pools[key].close()
+
+
 @contextmanager
 def serving(bundle: Path, *options: str, **settings: str):
     """Start `python -m serving` on a free port of this machine with these environment variables; SIGTERM at the end."""
@@ -93,6 +100,7 @@ def serving(bundle: Path, *options: str, **settings: str):
             with requests.Session() as session:
                 session.trust_env = False
                 yield Service(line.split()[-1], bundle, process, session, errors)
+                _hang_up(session)
         finally:
             process.terminate()
             try:

@@ -11,10 +11,11 @@ import pytest
 
 from serving.counts import table
 from serving.counts.log import count_log
-from serving.counts.records import DELAYS, Column
+from serving.counts.records import DELAYS, LARGEST, Column, Day
 from serving.log.identity import identity
 from serving.log.store import StoreError
 from tests.serving.counts.logged import DAY, MONDAY, asked, plan, store, told
+from tests.serving.log.old_log import write_old
 from tests.serving.postgres import postgres
 from tests.serving.service import ROOT
 
@@ -315,3 +316,80 @@ def test_command_says_what_is_wrong_in_one_line(given, database, said):
     words = done.stderr.decode()
     assert (done.returncode, done.stdout) == (1, b"") and words.startswith("error: ") and words.count("\n") == 1
     assert said in words and "hunter2" not in words
+
+
+@pytest.mark.parametrize("outcome", [1e200, 1.7e308, -1.7e308])
+def test_an_absurd_outcome_spoils_no_sum(tmp_path, outcome):
+    """The service takes any finite number; what is far beyond the target's values is limited, and the next reading works."""
+    log = store(f"sqlite:///{tmp_path}/log.db")
+    answer = json.dumps([{"value": -1e308}]).encode()
+    log.insert([("a", MONDAY, "shop", None, "served", 1, 0.1, b'[[1, true, "red"]]', answer)])
+    log.insert([], [told("a", MONDAY + 1, outcome)])
+    found = only(counted(log, plan(task="regression"))).outcomes
+    assert (found.rows, found.surprises) == (1, 1) and found.loss_sum == 2.0 * LARGEST  # the target's scale is 2
+
+
+@pytest.mark.parametrize(("outcome", "value"), [("1" + "0" * 400, b"1"), ("1", b"null")])
+def test_what_is_no_finite_number_is_in_no_sum(tmp_path, outcome, value):
+    """An integer that no float holds is an unknown outcome; an answer without a value is unreadable."""
+    log = store(f"sqlite:///{tmp_path}/log.db")
+    log.insert([("a", MONDAY, "shop", None, "served", 1, 0.1, b'[[1, true, "red"]]', b'[{"value": %b}]' % value)])
+    log.insert([], [("a", 0, outcome, MONDAY + 1, "shop")])
+    day = only(counted(log, plan(task="regression")))
+    assert (day.outcomes.rows, day.outcomes.unknown + day.rows.unreadable) == (0, 1)
+
+
+def test_records_of_older_services_are_counted(url):
+    """Also where nothing has moved them yet, because no newer service serves."""
+    store(url)
+    write_old(url, [("a", MONDAY + 1.0, None, "1")])
+    assert only(counted(store(url))).requests == 1
+
+
+def test_orphans_are_right_after_a_run_that_was_killed(url, monkeypatch):
+    """What found its request is kept with the day, so the next run need not count it again."""
+    log = store(url)
+    log.insert([asked("a", MONDAY, [[1, True, "red"]], [0.9])], [told("a", MONDAY + 9, "yes")])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("serving.counts.log.note_orphans", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        count_log(log, plan())
+    assert counted(log)["2024-10-04", ""].orphaned == 0
+
+
+def test_retention_makes_no_orphans(url):
+    """Of the oldest day requests go with their outcomes, some before others: what was counted of it stays."""
+    log = store(url)
+    for name, at in (("a", 5), ("b", 500), ("c", DAY)):
+        log.insert([asked(name, MONDAY + at, [[1, True, "red"]], [0.9])], [told(name, MONDAY + at + 9, "yes")])
+    before = counted(log)
+    log.delete_older(MONDAY + 100)
+    assert counted(log) == before
+
+
+def test_a_damaged_count_is_named(url):
+    """The message says which row of which table, and what to do."""
+    log = store(url)
+    log.insert([asked("a", MONDAY, [[1, True, "red"]], [0.9])])
+    counted(log)
+    log.write([("UPDATE daily_counts SET counts = ? WHERE model_version = '1'", [b"nonsense"])])
+    with pytest.raises(
+        StoreError, match=r"day 20000 of version '1' in the table daily_counts is damaged.*delete that row"
+    ):
+        counted(log)
+
+
+def test_days_are_written_in_order(tmp_path, monkeypatch):
+    """Two monitors at once lock the rows of PostgreSQL in the same order, so that neither waits for the other for ever."""
+    log, written = store(f"sqlite:///{tmp_path}/log.db"), []
+    monkeypatch.setattr(log, "write", written.extend)
+    keys = [(2, "1"), (1, "2"), (1, "1")]
+    table.write(log, plan(), {key: (table.Found(1, ""), Day(day="", version="")) for key in keys})
+    assert [(day, version) for _, (day, _, version, *_) in written] == sorted(keys)
+
+
+def test_bad_clock_is_said_in_one_line(tmp_path, monkeypatch):
+    """As is what is wrong with the database."""
+    monkeypatch.setenv("SLIPWAY_LOG_CLOCK", "noon")
+    done = command(msgspec.json.encode(plan()), f"sqlite:///{tmp_path}/log.db")
+    words = done.stderr.decode()
+    assert done.returncode == 1 and words.startswith("error: SLIPWAY_LOG_CLOCK is 'noon'") and words.count("\n") == 1

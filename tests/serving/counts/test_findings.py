@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -182,6 +183,16 @@ def test_the_last_figures_stay_while_the_database_is_away(tmp_path, monkeypatch)
         assert (await read_now())["slipway_monitor_last_success_timestamp_seconds"] == {(): 2000.0}
 
     asyncio.run(scrapes())
+
+
+def test_reading_waits_for_no_writer(tmp_path):
+    """The record is read while another process writes to the log."""
+    url = a_database(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        found = Gauges(url, "cars")
+        found._read()
+        assert shown(found._text) == SHOWN
 
 
 def test_a_scrape_does_not_wait_for_a_database_that_hangs(tmp_path, monkeypatch):
