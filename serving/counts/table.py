@@ -41,20 +41,21 @@ def make(store: Store) -> None:
 
 def logged(store: Store, plan: Plan) -> dict[Key, Found]:
     """What the log holds of each day and version of the plan's model."""
-    sums: dict[Key, list[int]] = defaultdict(lambda: [0, 0, 0])
+    sums: dict[Key, list[float]] = defaultdict(lambda: [0, 0, 0, 0.0])
     groups = store.query(
         f"SELECT model_version, {_day(store, 'first_time')}, {_day(store, 'last_time')}, COUNT(*), SUM(requests),"
-        " MAX(id) FROM prediction_blocks WHERE model = ? AND last_time >= ? AND first_time < ?"
+        " MAX(id), MAX(last_time) FROM prediction_blocks WHERE model = ? AND last_time >= ? AND first_time < ?"
         " GROUP BY 1, 2, 3",
         (plan.model, plan.since, now() if plan.until is None else plan.until),
     )
-    for version, first, last, blocks, requests, newest in groups:
+    for version, first, last, blocks, requests, newest, ended in groups:
         for day in range(int(first), int(last) + 1):  # a block may have begun before midnight
             found = sums[day, version]
             found[0] += int(blocks)
             found[1] += int(requests)
-            found[2] = max(found[2], int(newest))
-    return {key: Found(requests, f"{blocks} {requests} {newest}") for key, (blocks, requests, newest) in sums.items()}
+            found[2] = max(found[2], int(newest))  # SQLite gives the number of the last block again when that is deleted
+            found[3] = max(found[3], float(ended))
+    return {key: Found(int(found[1]), " ".join(map(str, found))) for key, found in sums.items()}
 
 
 def _day(store: Store, column: str) -> str:

@@ -239,6 +239,9 @@ class Store:
                 if found:
                     deleted += self._rewrite(number, known)
             last = blocks[-1][0]
+        if self.is_sqlite:
+            with self._told():  # what was deleted is still in the file beside the database, until that is emptied
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         return deleted
 
     def close(self) -> None:
@@ -298,9 +301,8 @@ class Store:
     def _delete_old_subject(self, known: str) -> int:
         asked = "SELECT request_id FROM predictions WHERE subject = ?"
         self.write([(f"DELETE FROM outcomes WHERE request_id IN ({asked})", [known])])
-        deleted, step = 0, CHUNK
-        while step == CHUNK:
-            step = self._delete("predictions", "subject = ?", known)
+        deleted = 0
+        while step := self._delete("predictions", "subject = ?", known):  # fewer than CHUNK where others moved at that moment
             deleted += step
         return deleted
 
@@ -421,6 +423,7 @@ def _sqlite(url: str) -> sqlite3.Connection:
     # Readers and the writer do not block each other, and a power cut loses at most the last moments.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted; not the default of every SQLite
     return connection
 
 

@@ -233,6 +233,16 @@ def test_a_forgotten_subject_is_in_no_count(url):
     assert [day.rows.rows for day in counted(log).values()] == [1, 1]
 
 
+def test_a_request_in_the_place_of_a_forgotten_one_is_counted(url):
+    """SQLite gives its block the number of the deleted one, and the day has as many requests as before."""
+    log = store(url)
+    log.insert([asked("a", MONDAY, [[1, True, "red"]], [0.9], subject=identity("anna"))])
+    counted(log)
+    log.delete_subject("anna")
+    log.insert([asked("b", MONDAY + 5, [[1, True, "red"]] * 2, [0.9] * 2)])
+    assert only(counted(log)).rows.rows == 2
+
+
 def test_version_without_a_plan_is_counted_in_total(url):
     """Rows of a version whose bundle is gone are a number; those of another model are not even that."""
     store(url, "2").insert([asked("a", MONDAY, [[1, True, "red"]], [0.9])])

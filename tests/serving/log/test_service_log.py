@@ -16,6 +16,7 @@ import psutil
 import psycopg
 import pytest
 
+from serving.log import store as store_module
 from serving.log.blocks import Prediction
 from serving.log.identity import identity
 from serving.log.reader import read_blocks
@@ -444,6 +445,35 @@ def _store(url, *options):
     environment = {**os.environ, "SLIPWAY_DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "serving.log.store", *options]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+
+
+def test_a_forgotten_subject_is_nowhere_in_the_files(tmp_path):
+    """Not on a page that SQLite keeps for later, nor in the file beside the database, while a service has it open."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    with closing(Store(url, "cars", "1")) as service, closing(Store(url)) as store:
+        service.insert([("a", 1.0, "me", identity("anna"), "served", 1, 0.5, b"[[1.5]]", b"[2]")])
+        write_old(url, [("b", 2.0, identity("anna"), "1")])
+        ((piece,),) = service.query("SELECT about FROM prediction_blocks")
+        assert store.delete_subject("anna") == 2
+        whole = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert piece not in whole and identity("anna").encode() not in whole
+
+
+def test_a_subject_is_forgotten_while_its_records_move(url, monkeypatch):
+    """A step that finds some of its records moved away by another process is not the last one."""
+    monkeypatch.setattr(store_module, "CHUNK", 2)
+    write_old(url, [(f"r{number}", float(number), identity("anna"), "1") for number in range(5)])
+    with closing(Store(url)) as store:
+        delete = store._delete
+
+        def fewer(*what):
+            with monkeypatch.context() as patch:
+                patch.setattr(store_module, "CHUNK", 1)
+                monkeypatch.setattr(store, "_delete", delete)
+                return delete(*what)
+
+        monkeypatch.setattr(store, "_delete", fewer)
+        assert store.delete_subject("anna") == 5
 
 
 def test_delete_older_command(tmp_path):
