@@ -10,6 +10,8 @@ import argparse
 import sys
 
 from delivery import targets
+from pipeline.artifacts import ROOT
+from pipeline.comparison import recent
 from pipeline.errors import DeployError, edge
 from pipeline.settings import load_settings
 
@@ -27,6 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     command = ["serving.log.store", "delete-subject", f"--subject={options.subject}"]
     said = targets.choose(settings).on_log(options.environment, settings, command)
     print(f"{options.environment}: {said.decode().strip()}")
+    if recent.ROWS.is_file():
+        where = recent.ROWS.relative_to(ROOT)
+        print(f"note: {where} may still have rows about the subject: `make backfill` writes it again", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ the log but for eight bytes or so per request, by which a repeated one is known.
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +27,8 @@ FOLDER, ROWS = recent.ROWS.parent, recent.ROWS.name
 MANIFEST = "rows.json"
 TIME = recent.TIME
 AT_ONCE = 20_000  # rows that are written together
+ABANDONED = 3600  # seconds after which an unfinished file that nothing was written to is that of a run that was killed
+LONGEST = -(2**63), 2**63  # what an integer of the file may be: from, and below
 FEW = 30  # answers of a class, below which it says nothing that none of them has an outcome
 
 
@@ -37,6 +40,13 @@ class Told(msgspec.Struct, frozen=True):
     time: datetime
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """An answer in a line of the export: the class and the probabilities of all, which a regression has not."""
+
+    label: str | None = None
+    probabilities: dict[str, float] | None = None
+
+
 class Line(msgspec.Struct, frozen=True):
     """A request in a line of the export, as far as it is read."""
 
@@ -45,7 +55,7 @@ class Line(msgspec.Struct, frozen=True):
     role: str
     rows: int
     features: list[list[Any]]
-    answers: list[dict[str, Any]]
+    answers: list[Answer]
     model: str
     model_version: str
     outcomes: list[Told]
@@ -95,6 +105,9 @@ def write(
     schema = _schema(settings, contracts[serving])
     counts = Counts()
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f".{ROWS}.*"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            left.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, prefix=f".{ROWS}.")
     os.close(handle)
     unfinished = Path(name)
@@ -108,7 +121,6 @@ def write(
                 ]
                 target.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
         if counts.rows:
-            unfinished.chmod(0o644)
             unfinished.replace(folder / ROWS)
             written = {"schema": 1, **facts, "sha256": sha256(folder / ROWS), "columns": schema.names, **plain(counts)}
             write_json(folder / MANIFEST, written)
@@ -168,7 +180,7 @@ def _rows(
             features = [
                 _value(values[place], column.type) for place, column in zip(order, contract.inputs, strict=True)
             ]
-        except (ValueError, IndexError, TypeError):
+        except (ValueError, IndexError, TypeError, OverflowError):
             counts.leave_out("does not fit the contract", 1)
             continue
         counts.rows += 1
@@ -198,7 +210,7 @@ def warnings(counts: Counts) -> list[str]:
 def summary(counts: Counts) -> list[str]:
     """What was written, and what was left out, in lines."""
     if not counts.rows:
-        said = ["no row of the log has a usable outcome: nothing was written"]
+        said = ["no row of the log has a usable outcome: nothing was written, and the rows of an earlier run stay"]
     else:
         said = [
             f"{counts.rows:,} labelled rows of {counts.first} to {counts.last}; {counts.holdout:,} of them belong to the hold-out"
@@ -256,9 +268,9 @@ def _order(serving: Contract, other: Contract) -> list[int] | None:
     return [one[0] for one in found if one is not None]
 
 
-def _answered(answer: Mapping[str, Any]) -> str:
-    chances = answer.get("probabilities") or {}
-    return max(chances, key=chances.__getitem__) if chances else str(answer.get("label"))
+def _answered(answer: Answer) -> str:
+    chances = answer.probabilities or {}
+    return max(chances, key=chances.__getitem__) if chances else str(answer.label)
 
 
 def _outcome(value: Any, contract: Contract) -> str | float:
@@ -282,7 +294,7 @@ def _value(value: Any, kind: str) -> Any:
     if isinstance(value, str):
         raise ValueError
     if kind == "integer":
-        if int(value) != value:
+        if int(value) != value or not LONGEST[0] <= value < LONGEST[1]:
             raise ValueError
         return int(value)
     return bool(value) if kind == "boolean" else float(value)

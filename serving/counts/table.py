@@ -53,7 +53,9 @@ def logged(store: Store, plan: Plan) -> dict[Key, Found]:
             found = sums[day, version]
             found[0] += int(blocks)
             found[1] += int(requests)
-            found[2] = max(found[2], int(newest))  # SQLite gives the number of the last block again when that is deleted
+            found[2] = max(
+                found[2], int(newest)
+            )  # SQLite gives the number of the last block again when that is deleted
             found[3] = max(found[3], float(ended))
     return {key: Found(int(found[1]), " ".join(map(str, found))) for key, found in sums.items()}
 

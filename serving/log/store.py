@@ -302,7 +302,9 @@ class Store:
         asked = "SELECT request_id FROM predictions WHERE subject = ?"
         self.write([(f"DELETE FROM outcomes WHERE request_id IN ({asked})", [known])])
         deleted = 0
-        while step := self._delete("predictions", "subject = ?", known):  # fewer than CHUNK where others moved at that moment
+        while step := self._delete(
+            "predictions", "subject = ?", known
+        ):  # fewer than CHUNK where others moved at that moment
             deleted += step
         return deleted
 

@@ -1,7 +1,9 @@
 """The prediction log and its outcomes become labelled rows that load() may add."""
 
 import json
+import os
 import re
+import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,6 +100,11 @@ def test_rows_have_the_columns_of_the_contract(written):
         ({"rows": [("wide", 2, True, "a")]}, "does not fit the contract"),
         ({"rows": [(1.5,)]}, "does not fit the contract"),
         ({"rows": [(1.5, 2.5, True, "a")]}, "does not fit the contract"),
+        ({"rows": [(1.5, 1e30, True, "a")]}, "does not fit the contract"),
+        ({"rows": [(1.5, 2**63, True, "a")]}, "does not fit the contract"),
+        ({"rows": [(10**400, 2, True, "a")]}, "does not fit the contract"),
+        ({"answers": [{"probabilities": {"benign": "much", "malignant": 1}}]}, "unreadable"),
+        ({"answers": [{"probabilities": ["benign"]}]}, "unreadable"),
         ({"model_version": "9"}, "of a version with other columns, or whose bundle is gone"),
     ],
 )
@@ -174,6 +181,17 @@ def test_a_run_that_fails_leaves_the_files_as_they_were(written, tmp_path):
     assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before
 
 
+def test_rows_of_callers_are_private_and_what_a_killed_run_left_goes(written, tmp_path):
+    """The owner alone may read them, as the log itself; an unfinished file that nothing writes to any more is deleted."""
+    for name, age in (("killed", 7200), ("running", 5)):
+        unfinished = tmp_path / f".{backfill.ROWS}.{name}"
+        unfinished.write_bytes(b"rows")
+        os.utime(unfinished, (time.time() - age,) * 2)
+    written(line("r1"))
+    assert (tmp_path / backfill.ROWS).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.glob(".*")] == [f".{backfill.ROWS}.running"]
+
+
 def test_a_column_with_the_name_of_another_is_refused(written):
     """A feature cannot be called as the column of the time."""
     with pytest.raises(DataError, match="'answered_at' would name two columns"):
@@ -221,7 +239,7 @@ def test_the_load_of_the_page_adds_the_rows(written, settings, tmp_path, monkeyp
 
 def test_numbers_are_outcomes_of_a_regression(settings, tmp_path):
     """Truth values and texts are none."""
-    lines = [line(f"r{number}", outcomes=[outcome]) for number, outcome in enumerate([2, 3.5, True, "4"])]
+    lines = [line(f"r{number}", outcomes=[outcome]) for number, outcome in enumerate([2, 3.5, True, "4", 10**400])]
     counts = backfill.write(tmp_path, lines, settings, {"1": contract(classes=())}, "1", {})
     assert pd.read_parquet(tmp_path / backfill.ROWS)["diagnosis"].tolist() == [2.0, 3.5]
-    assert counts.left_out == {"does not fit the contract": 2} and np.isfinite(counts.rows)
+    assert counts.left_out == {"does not fit the contract": 3} and np.isfinite(counts.rows)
