@@ -62,7 +62,8 @@ def smoke_test(url: str, bundle: Path, version: str, key: str = "") -> SmokeResu
 def replay(url: str, bundle: Path, version: str, key: str = "") -> SmokeResult:
     """Compare a service with a bundle's golden rows, asking it with this key; raises StageError for an unusable bundle."""
     golden = _golden(bundle, version)
-    with _session(url, key) as session:
+    with session_for(url) as session:
+        session.headers.update(keys.headers(key))
         client = Client(session, url)
         checks = _run(
             {
@@ -209,9 +210,9 @@ class Client:
         return answer
 
 
-def _session(url: str, key: str) -> requests.Session:
+def session_for(url: str) -> requests.Session:
+    """A client for an environment's URL."""
     session = requests.Session()
-    session.headers.update(keys.headers(key))
     # A proxy named in the environment cannot reach the loopback of this machine.
     session.trust_env = urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1")
     return session

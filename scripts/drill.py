@@ -16,7 +16,7 @@ from pathlib import Path
 
 from delivery.drill import workspace
 from delivery.drill.story import ROWS_A_DAY, Story, play
-from delivery.drill.traffic import Change, Traffic, column_and_number, known, least_related
+from delivery.drill.traffic import Change, Traffic, column_and_number, known, least_related, positive
 from pipeline.data.dataset import load_dataset
 from pipeline.errors import edge
 from pipeline.settings import load_settings
@@ -31,8 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shift", type=column_and_number, action="append", default=[], metavar="COLUMN=DEVIATIONS", help="move a column by so many standard deviations")  # fmt: skip
     parser.add_argument("--missing", type=column_and_number, action="append", default=[], metavar="COLUMN=SHARE", help="leave this share of a column's cells empty")  # fmt: skip
-    parser.add_argument("--rows-a-day", type=int, default=ROWS_A_DAY)
-    parser.add_argument("--seconds-per-day", type=float, default=SECONDS_PER_DAY)
+    parser.add_argument("--rows-a-day", type=positive, default=ROWS_A_DAY)
+    parser.add_argument("--seconds-per-day", type=positive, default=SECONDS_PER_DAY)
     parser.add_argument("--keep", action="store_true", help="keep the copy, to look into it")
     options = parser.parse_args(argv)
     dataset = load_dataset(load_settings())

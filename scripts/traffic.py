@@ -12,11 +12,11 @@ import sys
 import time
 
 from delivery import targets
-from delivery.drill.traffic import Change, Traffic, column_and_number, known
+from delivery.drill.traffic import Change, Traffic, column_and_number, known, positive
 from pipeline.data.dataset import load_dataset
 from pipeline.errors import DeployError, edge
+from pipeline.monitor.actions.retraining_world import in_log_time
 from pipeline.settings import load_settings
-from serving.log.clock import now
 
 LOOK = 5.0  # seconds between two lines of progress
 
@@ -26,10 +26,12 @@ def main(argv: list[str] | None = None) -> None:
     """Send until the time is over, and say how much."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environment", type=targets.environment, default="production")
-    parser.add_argument("--rows-a-day", type=int, default=1000, help="rows in a day of the log's clock (default: 1000)")
-    parser.add_argument("--seconds", type=float, help="how long to send (default: until Ctrl-C)")
     parser.add_argument(
-        "--delay-days", type=float, default=0.1, help="how long an outcome takes, on average (default: 0.1)"
+        "--rows-a-day", type=positive, default=1000, help="rows in a day of the log's clock (default: 1000)"
+    )
+    parser.add_argument("--seconds", type=positive, help="how long to send (default: until Ctrl-C)")
+    parser.add_argument(
+        "--delay-days", type=positive, default=0.1, help="how long an outcome takes, on average (default: 0.1)"
     )
     parser.add_argument("--shift", type=column_and_number, action="append", default=[], metavar="COLUMN=DEVIATIONS", help="move a column by so many standard deviations")  # fmt: skip
     parser.add_argument("--missing", type=column_and_number, action="append", default=[], metavar="COLUMN=SHARE", help="leave this share of a column's cells empty")  # fmt: skip
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         raise DeployError(f"{options.environment} serves nothing", f"`make deploy ENVIRONMENT={options.environment}`")
     with target.reach(options.environment, settings) as url:
         key = target.key(options.environment, settings)
-        traffic = Traffic(url, key, dataset, options.rows_a_day, options.delay_days, now)
+        traffic = Traffic(url, key, dataset, options.rows_a_day, options.delay_days, _now)
         traffic.change = change
         traffic.start()
         try:
@@ -54,12 +56,18 @@ def main(argv: list[str] | None = None) -> None:
             pass
         finally:
             traffic.stop()
+    if not traffic.counts.rows and (traffic.counts.failed or traffic.counts.refused):
+        raise DeployError(f"no request was answered: {traffic.counts}", f"look at it: {url}/readyz")
     print(traffic.counts)
+
+
+def _now() -> float:
+    return in_log_time(time.time())
 
 
 def _wait(traffic: Traffic, seconds: float | None) -> None:
     end = time.monotonic() + seconds if seconds else float("inf")
-    while (left := end - time.monotonic()) > 0:
+    while traffic.running and (left := end - time.monotonic()) > 0:
         time.sleep(min(LOOK, left))
         print(traffic.counts, file=sys.stderr, flush=True)
 

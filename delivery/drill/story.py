@@ -27,7 +27,7 @@ class Story:
     folder: Path
     seconds_per_day: float
     change: Change
-    rows_a_day: int = ROWS_A_DAY
+    rows_a_day: float = ROWS_A_DAY
     said: list[str] = field(default_factory=list)
     origin: float = field(default_factory=lambda: round(time.time(), 3))
 
@@ -74,7 +74,7 @@ def play(story: Story, traffic_of: Callable[[Story, str], Traffic]) -> None:
 
 
 def _acts(story: Story, traffic: Traffic) -> None:
-    story.tell(f"callers ask {story.rows_a_day} rows a day; nothing is wrong with them")
+    story.tell(f"callers ask {story.rows_a_day:g} rows a day; nothing is wrong with them")
     story.sleep(NORMAL + 1)
     found = monitor(story)
     expect(found["verdict"] == "ok", f"the monitor cries wolf: {_words(found)}")

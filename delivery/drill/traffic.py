@@ -4,14 +4,18 @@ Time is the log's (SLIPWAY_LOG_CLOCK), which may run faster than ours.
 """
 
 import heapq
+import math
 import threading
+from argparse import ArgumentTypeError
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import requests
 
+from delivery.smoke import session_for
 from pipeline.data.dataset import Dataset
 from pipeline.errors import SettingsError
 from pipeline.formats.bundle import as_sent
@@ -51,16 +55,29 @@ class Counts:
 def column_and_number(text: str) -> tuple[str, float]:
     """COLUMN=NUMBER as an argparse type."""
     name, _, number = text.rpartition("=")
-    return name, float(number)
+    with suppress(ValueError):
+        if name and math.isfinite(float(number)):
+            return name, float(number)
+    raise ArgumentTypeError(f"{text!r} is not COLUMN=NUMBER, like mean_radius=0.5")
+
+
+def positive(text: str) -> float:
+    """A number above 0 as an argparse type."""
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
 def known(dataset: Dataset, change: Change) -> Change:
-    """The same change; raises SettingsError where it names a column that is not there, or a share that is none."""
+    """The same change; raises SettingsError where it names a column that is not there, or what its data cannot do."""
+    if change.relation and not numbers_of(dataset):
+        raise SettingsError("the data has no column of numbers that outcomes could follow", "do without --relation")
     for name in (*change.shift, *change.missing):
         if name not in dataset.kinds:
             raise SettingsError(f"the data has no column {name!r}", f"columns: {', '.join(dataset.kinds)}")
     for name in change.shift:
-        if dataset.kinds[name] not in ("number", "integer"):
+        if name not in numbers_of(dataset):
             raise SettingsError(
                 f"column {name!r} is {dataset.kinds[name]}: it cannot be moved", "name a column of numbers"
             )
@@ -78,7 +95,7 @@ class Traffic:
         url: str,
         key: str,
         dataset: Dataset,
-        rows_a_day: int,
+        rows_a_day: float,
         delay_days: float,
         clock: Callable[[], float],
         seed: int = 0,
@@ -89,20 +106,34 @@ class Traffic:
         self._dataset, self._rng = dataset, np.random.default_rng(seed)
         # All rows: a small hold-out differs from the rest by chance as much as by a drift.
         self._rows = np.arange(len(dataset.ids))
-        self._session = requests.Session()
+        self._session = session_for(url)
         self._session.headers.update({"X-API-Key": key} if key else {})
         self._due: list[tuple[float, int, dict]] = []  # outcomes, by when they are told
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._go, daemon=True)
 
     def start(self) -> None:
         """Begin to ask."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more; returns when the last answer has come."""
+        """Ask no more; returns when the last answer has come. Raises what had ended the callers before."""
         self._end.set()
         self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def running(self) -> bool:
+        """Whether the callers still ask."""
+        return self._thread.is_alive()
+
+    def _go(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # whoever stops the callers gets it
+            self._error = error
 
     def _run(self) -> None:
         asked = self._clock()
@@ -111,8 +142,8 @@ class Traffic:
             number = int((now - asked) / DAY * self._rows_a_day)
             if number:
                 asked += number / self._rows_a_day * DAY
-                for _ in range(0, number, BATCH):
-                    self._ask(min(BATCH, number), now)
+                for start in range(0, number, BATCH):
+                    self._ask(min(BATCH, number - start), now)
             while self._due and self._due[0][0] <= now and not self._end.is_set():
                 self._tell(heapq.heappop(self._due)[2])
 
@@ -134,13 +165,16 @@ class Traffic:
     def _post(self, path: str, body: dict) -> dict | None:
         try:
             answer = self._session.post(self._url + path, json=body, timeout=PATIENCE)
+            if answer.status_code != 200:
+                self.counts.refused += 1
+                return None
+            told = answer.json()
+            if isinstance(told, dict) and "request_id" in told:
+                return told
         except requests.RequestException:
-            self.counts.failed += 1
-            return None
-        if answer.status_code != 200:
-            self.counts.refused += 1
-            return None
-        return answer.json()
+            pass
+        self.counts.failed += 1
+        return None
 
 
 def changed(
@@ -170,11 +204,16 @@ def other_relation(dataset: Dataset, rows: np.ndarray) -> list[str] | list[float
     return np.quantile(dataset.y, rank).tolist()
 
 
+def numbers_of(dataset: Dataset) -> list[str]:
+    """The columns of numbers."""
+    return [name for name, kind in dataset.kinds.items() if kind in ("number", "integer")]
+
+
 def least_related(dataset: Dataset) -> str:
     """The column of numbers with the smallest rank correlation with the target."""
-    numbers = [name for name, kind in dataset.kinds.items() if kind in ("number", "integer")]
     y = pd.Series(dataset.y)
     strength = {
-        name: abs(dataset.features[name].astype(float).reset_index(drop=True).corr(y, "spearman")) for name in numbers
+        name: abs(dataset.features[name].astype(float).reset_index(drop=True).corr(y, "spearman"))
+        for name in numbers_of(dataset)
     }
     return min(strength, key=lambda name: (strength[name] if np.isfinite(strength[name]) else 2.0, name))

@@ -9,10 +9,15 @@ from serving.config import read_log_clock
 
 def clock(setting: tuple[float, float] | None) -> Callable[[], float]:
     """A function like `time.time`, and that itself without a setting; else the time since the origin runs faster by the factor."""
+    return time.time if setting is None else lambda: at(time.time(), setting)
+
+
+def at(moment: float, setting: tuple[float, float] | None) -> float:
+    """A real time (seconds since 1970) as the log writes it down."""
     if setting is None:
-        return time.time
+        return moment
     origin, factor = setting
-    return lambda: origin + (time.time() - origin) * factor
+    return origin + (moment - origin) * factor
 
 
 def now() -> float:

@@ -15,24 +15,21 @@ from pipeline.registry.deployment_record import BEGUN, last_unsettled
 from pipeline.registry.deployments import FORGOTTEN_SECONDS
 from pipeline.registry.run_reason import RETRAIN
 from pipeline.settings import Settings
+from serving.config import ConfigError, read_log_clock
+from serving.log.clock import at
 
 ENVIRONMENT = "retraining"  # whose reviewers approve
 DELIVERIES = ("deliver.yml", "retrain.yml", "rollback.yml", "weekly.yml")
 REMEMBERED = 200  # runs; more than anything asks for
-CLOCK = "SLIPWAY_LOG_CLOCK"  # in a drill, how much faster the days of the log go by
 ASKED = "retraining"  # tag of a run: why a retraining was asked for
 
 
 def in_log_time(seconds: float) -> float:
     """A time as the prediction log counts it: that of its days, and so of incidents. Raises SettingsError."""
-    given = os.environ.get(CLOCK, "")
-    if not given:
-        return seconds
     try:
-        origin, factor = map(float, given.split(":"))
-    except ValueError:
-        raise SettingsError(f"{CLOCK} is {given!r}; it is ORIGIN:FACTOR, two numbers") from None
-    return origin + (seconds - origin) * factor
+        return at(seconds, read_log_clock(os.environ))
+    except ConfigError as error:
+        raise SettingsError(str(error)) from None
 
 
 def attempts(client, name: str) -> list[Attempt]:
