@@ -11,7 +11,7 @@ RETENTION_DAYS = 90.0  # for which the prediction log keeps what people sent
 CLOCK_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 
 
-class ConfigError(Exception):
+class ConfigError(ValueError):
     """The service cannot run like this; the message names the variable in one line."""
 
 

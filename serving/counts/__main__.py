@@ -12,7 +12,6 @@ import sys
 
 import msgspec
 
-from serving.config import ConfigError
 from serving.counts import table
 from serving.counts.log import count_log
 from serving.counts.records import plan_of
@@ -30,7 +29,7 @@ def main() -> int:
         count_log(store, plan, lambda words: print(words, file=sys.stderr, flush=True))
         lines = [table.overview(store), *table.read(store, plan.model)]
         store.close()
-    except (StoreError, ConfigError, ValueError) as error:
+    except (StoreError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     sys.stdout.buffer.writelines(msgspec.json.encode(line) + b"\n" for line in lines)

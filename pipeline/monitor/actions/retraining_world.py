@@ -1,6 +1,5 @@
 """What a decision about a retraining must know besides the findings: from MLflow, from GitHub, and from the data."""
 
-import os
 import time
 
 from pipeline.ci.github import Repository
@@ -15,8 +14,7 @@ from pipeline.registry.deployment_record import BEGUN, last_unsettled
 from pipeline.registry.deployments import FORGOTTEN_SECONDS
 from pipeline.registry.run_reason import RETRAIN
 from pipeline.settings import Settings
-from serving.config import ConfigError, read_log_clock
-from serving.log.clock import at
+from serving.log.clock import as_logged
 
 ENVIRONMENT = "retraining"  # whose reviewers approve
 DELIVERIES = ("deliver.yml", "retrain.yml", "rollback.yml", "weekly.yml")
@@ -27,8 +25,8 @@ ASKED = "retraining"  # tag of a run: why a retraining was asked for
 def in_log_time(seconds: float) -> float:
     """A time as the prediction log counts it: that of its days, and so of incidents. Raises SettingsError."""
     try:
-        return at(seconds, read_log_clock(os.environ))
-    except ConfigError as error:
+        return as_logged(seconds)
+    except ValueError as error:
         raise SettingsError(str(error)) from None
 
 
