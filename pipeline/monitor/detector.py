@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from serving.counts.columns import written
+
 DAYS_OF_A_YEAR = 365
 CUTS = np.arange(1, 10) / 10  # numbers are watched at their deciles
 STEPS = np.array([0.02, 0.05, 0.1, 0.2])  # how far beyond its tolerance a share is looked for
@@ -126,18 +128,10 @@ def _number_cells(column: Mapping[str, Any], rows: float, tolerance: float) -> C
 def numbers(values: Sequence[float]) -> list[str]:
     """Numbers as people write them: whole ones, or with four digits, or with as many more as tell them apart."""
     for digits in range(4, 18):
-        found = [_written(value, digits) for value in values]
+        found = [written(value, digits) for value in values]
         if len(set(found)) == len(set(values)):
             break
     return found if len(values) else []
-
-
-def _written(value: float, digits: int) -> str:
-    if value and not 1e-4 <= abs(value) < 1e15:
-        return f"{value:.{digits}g}"
-    decimals = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0) if value else 0
-    text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def _text_cells(column: Mapping[str, Any], rows: float, tolerance: float) -> Cells:

@@ -302,21 +302,23 @@ def _limits_broken(current: Judged, settings: Settings, mature: str) -> list[Inc
         window = performance.total(outcomes[max(0, place + 1 - days) : place + 1])
         if not outcomes[place].rows or window.rows < settings.monitor.min_outcomes:
             continue
-        metrics = performance.measured(current.version, window, {})
+        metrics = performance.measured(current.version, window, {}, intervals=False)
         for limit in performance.limits(settings.monitor.limits, metrics, window.rows, settings.monitor.min_outcomes):
-            metric = next((one for one in metrics if one.name == limit.metric), None)
-            if metric is None:
-                continue
-            edge = metric.high if metric.higher_is_better else metric.low
-            sure = limit.broken and edge is not None and (edge < limit.limit) == metric.higher_is_better
-            number = open_since.get(limit.metric)
-            if sure and number is None:
+            standing = open_since.get(limit.metric)
+            if standing is None and limit.broken and _surely(current.version, window, limit):
                 open_since[limit.metric] = len(found)
                 found.append(_limit_incident(current, history.dates[place], limit))
-            elif number is not None and not limit.broken:
-                found[number] = _closed(found[number], history.dates[place])
+            elif standing is not None and limit.value is not None and not limit.broken:
+                found[standing] = _closed(found[standing], history.dates[place])
                 del open_since[limit.metric]
     return found
+
+
+def _surely(version: Version, window: Outcomes, limit: Limit) -> bool:
+    """Whether the whole interval of a metric is beyond its limit; of one that has none, RMSE or R², the value decides."""
+    metric = next(one for one in performance.measured(version, window, {}) if one.name == limit.metric)
+    edge = metric.high if metric.higher_is_better else metric.low
+    return edge is None or (edge < limit.limit) == metric.higher_is_better
 
 
 def _limit_incident(current: Judged, day: str, limit: Limit) -> Incident:

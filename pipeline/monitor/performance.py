@@ -4,7 +4,7 @@ The daily counts hold sums, not rows, so that they add up over any days. Metrics
 (log loss, mean absolute error, root mean squared error, R²) are exact. The area under the ROC curve is read from a histogram.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from serving.counts.records import DELAYS, Outcomes, Part, Rows, Version
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+CELLS = 2_000_000  # of resampled confusion matrices that are in memory at once
 LAST, LEAST = 1000, 100  # rows of the t-test: this many of the newest, and no test with fewer than that
 T_LEVEL = 0.01
 
@@ -43,13 +44,18 @@ def total(outcomes: Sequence[Outcomes]) -> Outcomes:
     return whole
 
 
-def measured(version: Version, outcomes: Outcomes, holdout: Mapping[str, float]) -> list[Measured]:
-    """Every metric of the task that the counts give, with its interval and the hold-out's value; none without outcomes."""
+def measured(
+    version: Version, outcomes: Outcomes, holdout: Mapping[str, float], intervals: bool = True
+) -> list[Measured]:
+    """Every metric of the task that the counts give, with the hold-out's value; none without outcomes.
+
+    Intervals are what takes long where there are many classes: a second with a few hundred.
+    """
     if not outcomes.rows:
         return []
     positive = version.contract.positive
     place = version.contract.classes.index(positive) if positive else None
-    found = _classified(outcomes, place) if version.contract.classes else _valued(version, outcomes)
+    found = _classified(outcomes, place, intervals) if version.contract.classes else _valued(version, outcomes)
     better = {name: metric.higher_is_better for name, metric in metrics_for(version.contract.task, place).items()}
     return [
         Measured(
@@ -74,7 +80,7 @@ def weighted(outcomes: Outcomes) -> list[Measured]:
     if not outcomes.rows:
         return []
     counts = np.array(outcomes.confusion)
-    drawn, values = _of_weights(_resampled(counts)), _of_weights(counts[None])
+    drawn, values = _resampled(counts, _of_weights), _of_weights(counts[None])
     found = {name: _between(float(value[0]), drawn[name]) for name, value in values.items()}
     return [
         Measured(name=name, value=value, low=low, high=high, rows=outcomes.rows, higher_is_better=True)
@@ -96,20 +102,27 @@ def _of_weights(counts: np.ndarray) -> dict[str, np.ndarray]:
 Interval = tuple[float, float | None, float | None]
 
 
-def _classified(outcomes: Outcomes, positive: int | None) -> dict[str, Interval]:
+def _classified(outcomes: Outcomes, positive: int | None, intervals: bool) -> dict[str, Interval]:
     counts = np.array(outcomes.confusion)
-    values, resampled = _of_confusion(counts[None], positive), _of_confusion(_resampled(counts), positive)
-    found = {name: _between(float(value[0]), resampled[name]) for name, value in values.items()}
+    values = _of_confusion(counts[None], positive)
+    resampled = _resampled(counts, lambda drawn: _of_confusion(drawn, positive)) if intervals else {}
+    found = {name: _between(float(value[0]), resampled.get(name, np.empty(0))) for name, value in values.items()}
     if outcomes.scores and positive is not None:
         found["roc_auc"] = _area(outcomes)
     found["log_loss"] = _mean(outcomes.loss_sum, outcomes.loss_squares, outcomes.rows)
     return found
 
 
-def _resampled(counts: np.ndarray) -> np.ndarray:
-    """The bootstrap's confusion matrices (B, k, k)."""
-    drawn = np.random.default_rng(0).multinomial(counts.sum(), (counts / counts.sum()).ravel(), size=RESAMPLES)
-    return drawn.reshape(-1, *counts.shape)
+def _resampled(counts: np.ndarray, metrics: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Metrics of the bootstrap's confusion matrices, (B,) each; only some of the matrices, (b, k, k), are in memory at once."""
+    rng, some = np.random.default_rng(0), np.flatnonzero(counts)
+    shares, parts = counts.ravel()[some] / counts.sum(), []
+    at_once = max(CELLS // counts.size, 1)
+    for start in range(0, RESAMPLES, at_once):
+        drawn = np.zeros((min(at_once, RESAMPLES - start), counts.size), dtype=int)
+        drawn[:, some] = rng.multinomial(counts.sum(), shares, size=len(drawn))
+        parts.append(metrics(drawn.reshape(-1, *counts.shape)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _of_confusion(counts: np.ndarray, positive: int | None) -> dict[str, np.ndarray]:

@@ -1,11 +1,21 @@
 """Count the values of one column into bins, with numpy alone: the log's counter and the pipeline's reference use the same bins."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from serving.counts.records import LARGEST, Bins, Column
+
+
+def written(value: float, digits: int = 4) -> str:
+    """A number as people write it: whole, or with so many significant digits; with an exponent only where it is very large or small."""
+    if value and not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}"
+    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def number_counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:

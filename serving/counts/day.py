@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from serving.counts import decode
-from serving.counts.columns import add, count_numbers, count_texts
+from serving.counts.columns import add, count_numbers, count_texts, written
 from serving.counts.records import DELAYS, LARGEST, SCORES, Bins, Column, Outcomes, Part, Rows, Version
 from serving.model.contract import Contract
 from serving.model.features import Input
@@ -215,10 +215,10 @@ class OutcomeCounter:
         return wrong, loss
 
     def _count_slices(self, columns: decode.Columns, chosen: np.ndarray, wrong: np.ndarray, loss: np.ndarray) -> None:
-        names = [column.name for column in self._contract.inputs]
+        inputs = {column.name: place for place, column in enumerate(self._contract.inputs)}
         for name, bins in self._version.slices.items():
-            values = columns[names.index(name)]
-            for label, rows in _slices(name, bins, values, chosen):
+            place = inputs[name]
+            for label, rows in _slices(self._contract.inputs[place], bins, columns[place], chosen):
                 if rows.any():
                     part = self.counted.slices.setdefault(label, Part())
                     part.rows += int(rows.sum())
@@ -254,8 +254,9 @@ def _read(contract: Contract, requests: Sequence[Requested]) -> Iterator[tuple[l
                     yield [place], columns, y_pred
 
 
-def _slices(name: str, bins: Bins, values: np.ndarray | list[str], chosen: np.ndarray):
+def _slices(column: Input, bins: Bins, values: np.ndarray | list[str], chosen: np.ndarray):
     """The label of each slice of a column, and which of the chosen rows are in it."""
+    name = column.name
     if isinstance(values, list):
         given = np.array(values, dtype=object)[chosen]
         for text in bins.values or []:
@@ -265,6 +266,9 @@ def _slices(name: str, bins: Bins, values: np.ndarray | list[str], chosen: np.nd
     edges = bins.edges or []
     places = np.searchsorted(edges, given, side="right")
     for place in range(len(edges) + 1):
-        low = f"{edges[place - 1]:.4g} ≤ " if place else ""
-        high = f" < {edges[place]:.4g}" if place < len(edges) else ""
-        yield f"{low}{name}{high}", (places == place) & ~np.isnan(given)
+        low = f"{written(edges[place - 1])} ≤ " if place else ""
+        high = f" < {written(edges[place])}" if place < len(edges) else ""
+        label = f"{low}{name}{high}"
+        if column.type == "boolean" and edges == [1.0]:
+            label = f"{name} = {'true' if place else 'false'}"
+        yield label, (places == place) & ~np.isnan(given)

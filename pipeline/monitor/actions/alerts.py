@@ -218,9 +218,14 @@ def _table(standing: Sequence[Incident], versions: Sequence[WatchedVersion]) -> 
 
 def figure(one: Incident, value: float | None) -> str:
     """The figure of an incident, then or now: a share in percent."""
-    if known(value) and one.unit.startswith("share"):
-        return f"{number(100 * value, 1)} %"
-    return setting(value)
+    return percent(value) if one.unit.startswith("share") else setting(value)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent with one decimal; a dash where it is not known."""
+    if not known(share):
+        return "–"
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{number(100 * share, 1)} %"
 
 
 def _where(one: Incident) -> str:

@@ -253,9 +253,9 @@ def _judged(one: ColumnRow) -> list[Cell]:
         one.kind,
         f"{one.rows:,}",
         number(one.evidence, 2),
-        _then_now(_percent, one.missing_before, one.missing_now),
-        _percent(one.outside),
-        _percent(one.unseen),
+        _then_now(alerts.percent, one.missing_before, one.missing_now),
+        alerts.percent(one.outside),
+        alerts.percent(one.unseen),
         Mark("▲", "alarm", "worse") if one.alarm else Mark("=", "quiet", "quiet"),
     ]
 
@@ -275,12 +275,6 @@ def _distances(one: ColumnRow) -> list[Cell]:
 
 def _then_now(written: Callable[[float | None], str], before: float | None, now: float | None) -> str:
     return f"{written(before)} → {written(now)}" if known(before) or known(now) else "–"
-
-
-def _percent(share: float | None) -> str:
-    if not known(share):
-        return "–"
-    return f"{number(100 * share, 1)} %"
 
 
 def _p(value: float | None) -> str:
@@ -312,7 +306,7 @@ def _performance(found: Findings) -> list[Section]:
         worst = sorted(one.slices, key=lambda row: (-row.wrong, -row.loss))[:MOST_ROWS]
         table = Table(
             ("slice", "outcomes", "wrong", "mean loss"),
-            [(Name(row.slice), f"{row.rows:,}", _percent(row.wrong), number(row.loss)) for row in worst],
+            [(Name(row.slice), f"{row.rows:,}", alerts.percent(row.wrong), number(row.loss)) for row in worst],
         )
         notes = [
             "Wrong: the share of wrong answers; for a regression, of errors larger than four in five were at release."
@@ -341,7 +335,7 @@ def _measured(found: Findings) -> Section:
             "No outcome that can be used has come for the rows of the last days, so performance is not measured. The service takes outcomes at /feedback."
         )
     if known(one.coverage):
-        sentences.append(f"Of the rows that are old enough, {_percent(one.coverage)} have an outcome.")
+        sentences.append(f"Of the rows that are old enough, {alerts.percent(one.coverage)} have an outcome.")
     if known(half := one.delay_seconds.get("0.5")):
         most = one.delay_seconds.get("0.9")
         tail = f", nine in ten after {_duration(most)}" if known(most) else ""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from serving.counts.records import Column, Day
+from pipeline.monitor.plan import Trained
+from serving.counts.records import Column, Day, Outcomes, Rows
 from tests.pipeline.monitor.production_days import FIRST, World, date, judged
 from tests.pipeline.monitor.watched_columns import numbers
 
@@ -266,6 +267,23 @@ def test_limit_is_an_incident_when_the_whole_interval_is_beyond(world):
     sure = judged(world, days(0.6), limits={"accuracy": 0.8})
     assert ("performance", "limit", None) not in kinds(chance)
     assert ("performance", "limit", None) in kinds(sure) and sure.performance.limits[0].broken
+
+
+def test_limit_of_a_metric_without_an_interval_is_an_incident(world):
+    """The root mean squared error has no interval in the counts; beyond its limit it is an incident all the same."""
+    contract = world.trained.contract | {"task": "regression", "inputs": world.trained.contract["inputs"][:1]}
+    world.trained = Trained(
+        contract | {"classes": None, "positive": None}, {"rows": 1000, "features": {}, "prediction": {}}
+    )
+
+    def days(version):
+        told = Outcomes(rows=200, loss_sum=900.0, loss_squares=5000.0)
+        return [
+            Day(day=date(FIRST + n), version="1", requests=200, rows=Rows(rows=200), outcomes=told) for n in range(5)
+        ]
+
+    assert ("performance", "limit", None) in kinds(judged(world, days, limits={"rmse": 4.5}))
+    assert not judged(world, days, limits={"rmse": 5.5}).incidents
 
 
 def test_limit_waits_for_outcomes(world):

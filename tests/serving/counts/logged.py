@@ -58,7 +58,7 @@ def version(task: str = "binary") -> Version:
         target=Bins(values=CLASSES) if task == "binary" else numbers,
         loss=Bins(edges=[0.5, 2.0]),
         surprise=None if task == "binary" else ([4.0], [1.0, 3.0]),
-        slices={"age": Bins(edges=[5.0]), "colour": Bins(values=["red"])},
+        slices={"age": Bins(edges=[5.0]), "used": Bins(edges=[1.0]), "colour": Bins(values=["red"])},
     )
 
 

@@ -118,6 +118,7 @@ def test_outcomes_are_joined_by_request_and_row(url):
     assert {label: (part.rows, part.wrong) for label, part in found.slices.items()} == {
         "age < 5": (1, 0),
         "5 ≤ age": (1, 1),
+        "used = true": (2, 1),
         "colour = red": (1, 0),
     }
     assert days["2024-10-04", ""].orphaned == 1

@@ -142,6 +142,17 @@ def test_retraining_that_gave_up_needs_a_human():
     assert found.parts and not alerts.exhausted(findings(), "", BLOB, RUN).parts
 
 
+def test_a_share_of_nearly_nothing_is_written_so():
+    """No exponent, and no zero for what is not zero."""
+    assert [alerts.percent(share) for share in (0.0, 0.0004, 0.0005, 0.35, None)] == [
+        "0.0 %",
+        "< 0.1 %",
+        "0.1 %",
+        "35.0 %",
+        "–",
+    ]
+
+
 def test_small_figures_are_not_rounded_to_nothing():
     """A mean error of a thousandth has decimals that show it; a share has two."""
     error = Measured(name="mae", value=0.0042, holdout=0.0021, rows=900, higher_is_better=False)
