@@ -5,13 +5,14 @@ its texts and all others.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.data.drift import PERCENTILES, grouped
+from pipeline.data.drift import PERCENTILES, TOP_VALUES, grouped
 from pipeline.data.drift import psi as index
 
 LEAST_EXPECTED = 5  # rows per cell, below which the chi-squared distribution does not fit
@@ -146,6 +147,20 @@ def exact_ks(before: np.ndarray, now: np.ndarray) -> tuple[float, float] | None:
         )  # where the exact p-value cannot be had, it takes the asymptotic one
         found = stats.ks_2samp(before, now)
     return float(found.statistic), float(found.pvalue)
+
+
+def exact_chi2(before: np.ndarray, now: np.ndarray) -> tuple[float, float]:
+    """Pearson's test on texts (n,) and (m,), "" left out: of those that are most frequent on both sides together, and all others.
+
+    The most frequent of one side alone would be so by chance, too: where there are thousands, they are rarer on the other.
+    """
+    counts = [Counter(one[one != ""].tolist()) for one in (before, now)]
+    both = counts[0] + counts[1]
+    listed = [text for text, _ in both.most_common(TOP_VALUES)]
+    found = np.array(
+        [[*(one[text] for text in listed), one.total() - sum(one[text] for text in listed)] for one in counts]
+    )
+    return chi2(*found)
 
 
 def exact_wasserstein(before: np.ndarray, now: np.ndarray) -> float | None:

@@ -20,6 +20,7 @@ RESAMPLES = 1000
 CELLS = 2_000_000  # of resampled confusion matrices that are in memory at once
 LAST, LEAST = 1000, 100  # rows of the t-test: this many of the newest, and no test with fewer than that
 T_LEVEL = 0.01
+LARGEST_T = 1e6  # where neither side varies, it would be infinite, which JSON has not
 
 
 def total(outcomes: Sequence[Outcomes]) -> Outcomes:
@@ -243,13 +244,13 @@ def t_test(days: Sequence[Outcomes], reference: Mapping[str, Any]) -> TTest | No
         reference["prediction_rows"],
         equal_var=False,
     )
-    if not np.isfinite(t):
-        return None
+    if np.isnan(t):  # both sides are one and the same number
+        t, p = 0.0, 1.0
     return TTest(
         rows=now.rows,
         mean_before=before["mean"],
         mean_now=mean,
-        t=float(t),
+        t=float(np.clip(t, -LARGEST_T, LARGEST_T)),
         p_value=float(p),
         drifted=bool(p < T_LEVEL),
     )

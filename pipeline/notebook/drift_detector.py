@@ -159,7 +159,7 @@ class DriftDetector:
         """How far each feature of `new`, a DataFrame or an array (m, k) in the reference's order, is from the reference.
 
         Numbers: two-sample Kolmogorov-Smirnov test on the values (scipy.stats.ks_2samp), Wasserstein distance, and PSI over at most
-        10 bins. Texts: Pearson's chi-squared test and PSI over the 20 most frequent of the reference and all others. P-values are
+        10 bins. Texts: Pearson's chi-squared test over the 20 most frequent of both sides together and all others, PSI over those of the reference. P-values are
         adjusted for the number of features (Benjamini and Hochberg, J. R. Stat. Soc. B 57, 1995). With very many rows, differences
         that matter to nobody have small p-values: look at `ks` and `psi` too. Columns that are absent are skipped and named.
 
@@ -308,6 +308,9 @@ def _compared(before: Before, now: np.ndarray) -> tuple[distances.Distances, Col
         then = before.values
         moved = distances.exact_wasserstein(then, now)
         found = found._replace(ks=exact[0], p_value=exact[1], wasserstein=moved)
+    if before.kind == "text" and before.values is not None and found.chi2 is not None:
+        statistic, p = distances.exact_chi2(before.values, now)
+        found = found._replace(chi2=statistic, p_value=p)
     empty = before.rows - before.present
     if not empty + column.missing:
         return found, column, None

@@ -219,7 +219,7 @@ class ModelMonitor:
         """
         if len(self._actual) < LEAST:
             return Performance(len(self._actual), ())
-        version, outcomes, probable = self._counted(self._actual, self._predicted)
+        version, outcomes, probable = self._counted(*self._told())
         holdout = self._trained.reference.get("metrics", {}) if self._trained else {}
         found = performance.measured(version, outcomes, holdout)
         if version.contract.classes:
@@ -335,6 +335,13 @@ class ModelMonitor:
                 raise DataError(f"the outcome {one!r} is no class; the classes are {_quoted(self._contract.classes)}")
         return found
 
+    def _told(self) -> tuple[list[Any], list[Any]]:
+        """All outcomes and their predictions; where no bundle names the classes, true is 1 if there are numbers too."""
+        whole = self._contract is None and any(type(one) is int for one in [*self._actual, *self._predicted])
+        both = [self._actual, self._predicted]
+        actual, predicted = [[int(one) if whole and isinstance(one, bool) else one for one in told] for told in both]
+        return actual, predicted
+
     def _counted(self, actual: Sequence[Any], predicted: Sequence[Any]) -> tuple[Version, Outcomes, bool]:
         """The outcomes as the log's counter counts them, and whether all predictions are probabilities."""
         classes = self._contract.classes if self._contract else _classes(actual, predicted)
@@ -348,10 +355,11 @@ class ModelMonitor:
         """The losses of the outcomes in their order, and of what is to be compared as reference.json has it."""
         if not self._actual:
             return np.empty(0), {}
-        version, _, probable = self._counted(self._actual, self._predicted)
+        actual, predicted = self._told()
+        version, _, probable = self._counted(actual, predicted)
         classes = version.contract.classes
         counter = OutcomeCounter(version, FOREVER)
-        wrong, loss = counter.count(*_arrays(classes, self._actual, self._predicted))
+        wrong, loss = counter.count(*_arrays(classes, actual, predicted))
         losses = loss if probable or not classes else wrong.astype(float)
         if self._trained is None:
             return losses, _loss_reference(losses[: -performance.LAST])
@@ -417,6 +425,11 @@ def _classes(actual: Sequence[Any], predicted: Sequence[Any]) -> list[str]:
         if any(isinstance(one, dict) for one in predicted):
             raise DataError("outcomes are numbers, but predictions are probabilities of classes")
         return []
+    given = {name for one in predicted if isinstance(one, dict) for name in one}
+    if given and (strange := sorted({_label(one) for one in actual} - given)):
+        raise DataError(
+            f"the outcome {strange[0]!r} is no class; the classes of the probabilities are {_quoted(sorted(given))}"
+        )
     found = {name for one in predicted for name in (one if isinstance(one, dict) else [_label(one)])}
     found |= {_label(one) for one in actual}
     return sorted(found) if len(found) > 1 else sorted({*found, "another class"})

@@ -367,3 +367,32 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
         write_json(tmp_path / name, {"schema": 1})
     with pytest.raises(DataError, match="is no bundle that can be watched"):
         ModelMonitor(tmp_path)
+
+
+def test_thousands_of_texts_do_not_drift_by_their_selection():
+    """The most frequent of many names are so by chance: in other rows of the same they are rarer, which is no drift."""
+    rng = np.random.default_rng(4)
+    before, now = (pd.DataFrame({"name": [f"n{one}" for one in rng.integers(0, 2000, 10_000)]}) for _ in range(2))
+    assert not DriftDetector(before).detect(now)["name"].drifted
+    assert DriftDetector(before).detect(now.assign(name=[f"n{one // 40}" for one in range(10_000)]))["name"].drifted
+
+
+def test_truth_values_and_their_numbers_are_the_same_classes(frame):
+    """Outcomes that are true and false belong to predictions of 1 and 0."""
+    monitor, outcome = ModelMonitor(frame), np.arange(200) % 4 > 0
+    monitor.add_actual(outcome, np.ones(200, dtype=int))
+    assert monitor.performance()["accuracy"] == 0.75
+
+
+def test_an_outcome_that_no_probability_is_of_is_refused(frame):
+    """A class that the columns of the probabilities lack has no loss that means anything."""
+    monitor, told = ModelMonitor(frame), pd.DataFrame({"a": np.full(3, 0.4), "b": np.full(3, 0.6)})
+    with pytest.raises(DataError, match="the outcome 'c' is no class"):
+        monitor.add_actual(["a", "b", "c"], told)
+
+
+def test_losses_that_do_not_vary_can_be_compared(frame):
+    """Always right before and always wrong now is a change; the same number on both sides is none."""
+    monitor = ModelMonitor(frame)
+    assert monitor.detect_concept_drift(np.zeros(500), np.ones(500)).drifted
+    assert not monitor.detect_concept_drift(np.zeros(500), np.zeros(500)).drifted
