@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     options = parser.parse_args(argv)
     EVIDENTLY.unlink(missing_ok=True)
-    (BUILD / findings.NAME).unlink(missing_ok=True)  # an older one must not speak for this run, should it fail
+    for older in (BUILD / findings.NAME, SUMMARY, REPORT):
+        older.unlink(missing_ok=True)  # must not speak for this run, should it fail
     settings = load_settings()
     check_monitored(settings)
     found, trained = watched(settings, options.environment)

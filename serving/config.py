@@ -11,6 +11,10 @@ RETENTION_DAYS = 90.0  # for which the prediction log keeps what people sent
 CLOCK_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 
 
+DATABASE = r"(sqlite:///|postgres(ql)?://)."
+NO_DATABASE = "SLIPWAY_DATABASE_URL is neither sqlite:///PATH nor postgresql://…"  # it may hold a password
+
+
 class ConfigError(ValueError):
     """The service cannot run like this; the message names the variable in one line."""
 
@@ -49,8 +53,8 @@ def read_config(environment: Mapping[str, str], open: bool = False, loopback: bo
             "no keys are set, and others than this machine can call; set SLIPWAY_API_KEYS, or give --open"
         )
     database = environment.get("SLIPWAY_DATABASE_URL", "")
-    if database and not re.match(r"(sqlite:///|postgres(ql)?://).", database):
-        raise ConfigError("SLIPWAY_DATABASE_URL is neither sqlite:///PATH nor postgresql://…")  # it may hold a password
+    if database and not re.match(DATABASE, database):
+        raise ConfigError(NO_DATABASE)
     log = environment.get("SLIPWAY_REQUEST_LOG", "") or "off"
     if log not in ("off", "on"):
         raise ConfigError(f"SLIPWAY_REQUEST_LOG is {log!r}, allowed are off and on")

@@ -15,17 +15,14 @@ import msgspec
 from serving.counts import table
 from serving.counts.log import count_log
 from serving.counts.records import plan_of
-from serving.log.store import Store, StoreError
+from serving.log.store import Store, StoreError, database
 
 
 def main() -> int:
     """Return 0 when all is counted and printed; else say why in one line and return 1."""
-    url = os.environ.get("SLIPWAY_DATABASE_URL", "")
     try:
-        if not url:
-            raise ValueError("SLIPWAY_DATABASE_URL is not set; it names the database of the prediction log")
         plan = plan_of(sys.stdin.buffer.read())
-        store = Store(url)
+        store = Store(database(os.environ, existing=True))
         count_log(store, plan, lambda words: print(words, file=sys.stderr, flush=True))
         lines = [table.overview(store), *table.read(store, plan.model)]
         store.close()

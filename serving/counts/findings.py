@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from serving.counts.exposed import Exposed, exposed_of
-from serving.log.store import Store, StoreError
+from serving.log.store import Store, StoreError, database
 
 LARGEST = 1_000_000  # bytes of a record; 200 features take 20,000
 _TABLE = {
@@ -50,10 +50,8 @@ def read(store: Store, model: str) -> Kept | None:
 
 def main() -> int:
     """Return 0 when it is kept; else say why in one line and return 1."""
-    url = os.environ.get("SLIPWAY_DATABASE_URL", "")
     try:
-        if not url:
-            raise ValueError("SLIPWAY_DATABASE_URL is not set; it names the database of the prediction log")
+        url = database(os.environ)
         raw = sys.stdin.buffer.read(LARGEST + 1)
         if len(raw) > LARGEST:
             raise ValueError(f"the record of the findings is larger than {LARGEST:,} bytes")

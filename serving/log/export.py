@@ -16,7 +16,7 @@ import msgspec
 
 from serving.log.blocks import Block
 from serving.log.reader import outcomes_of, read_blocks
-from serving.log.store import Store, StoreError
+from serving.log.store import Store, StoreError, database
 
 FIRST, LAST = "1970-01-01", "9999-12-31"
 _encode = msgspec.json.Encoder().encode
@@ -32,11 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         "--until", type=_moment, default=LAST, help="a date or time in UTC, before which (default: all)"
     )
     args = parser.parse_args(argv)
-    url = os.environ.get("SLIPWAY_DATABASE_URL", "")
     try:
-        if not url:
-            raise StoreError("SLIPWAY_DATABASE_URL is not set; it names the database of the prediction log")
-        store = Store(url)
+        store = Store(database(os.environ, existing=True))
         for block in read_blocks(store, args.since, args.until):
             sys.stdout.buffer.write(b"".join(_lines(store, block)))
         store.close()

@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serving.config import ConfigError
+from serving.config import DATABASE, NO_DATABASE, ConfigError
 from serving.log.blocks import DamagedError, Frame, Prediction, about_of, content_of, frame_of, pack
 from serving.log.clock import now
 from serving.log.identity import identity
@@ -403,6 +403,21 @@ def _postgres(driver: Any, url: str) -> Any:
     return driver.connect(url, **limits)
 
 
+def database(environment: Mapping[str, str], existing: bool = False) -> str:
+    """The database that SLIPWAY_DATABASE_URL names; raises StoreError where it names none, or no `existing` file.
+
+    A mistyped path would else be an empty log, of which all seems well.
+    """
+    url = environment.get("SLIPWAY_DATABASE_URL", "")
+    if not url:
+        raise StoreError("SLIPWAY_DATABASE_URL is not set; it names the database of the prediction log")
+    if not re.match(DATABASE, url):
+        raise StoreError(NO_DATABASE)
+    if existing and url.startswith("sqlite:") and not _path(url).exists():
+        raise StoreError(f"{_path(url)}: No such file or directory; the service makes it when it first answers")
+    return url
+
+
 def _path(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
@@ -438,11 +453,8 @@ def main(argv: list[str] | None = None) -> int:
     subject = verbs.add_parser("delete-subject", help="all predictions about one subject")
     subject.add_argument("--subject", required=True, help="as requests named it")
     args = parser.parse_args(argv)
-    url = os.environ.get("SLIPWAY_DATABASE_URL", "")
     try:
-        if not url:
-            raise StoreError("SLIPWAY_DATABASE_URL is not set; it names the database of the prediction log")
-        store = Store(url)
+        store = Store(database(os.environ))
         if args.verb == "delete-older":
             deleted = store.delete_older(now() - args.days * DAY)
         else:

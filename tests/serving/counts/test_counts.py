@@ -316,7 +316,9 @@ def test_command_prints_the_log_and_its_days(tmp_path):
             "the plan of what to count cannot be read: Object missing required field `model`",
         ),
         (b"\xff", "sqlite:////tmp/nowhere.db", "the plan of what to count cannot be read"),
-        (b"{}", "", "SLIPWAY_DATABASE_URL is not set"),
+        (None, "", "SLIPWAY_DATABASE_URL is not set"),
+        (None, "mysql://u:hunter2@x/y", "is neither sqlite:///PATH nor postgresql"),
+        (None, "sqlite:////tmp/nowhere/mistyped.db", "/tmp/nowhere/mistyped.db: No such file or directory"),
         (None, "postgresql://u:hunter2@127.0.0.1:9/x", "refused"),
         (None, "sqlite:////proc/nowhere/log.db", "No such file or directory"),
     ],
@@ -401,6 +403,8 @@ def test_days_are_written_in_order(tmp_path, monkeypatch):
 def test_bad_clock_is_said_in_one_line(tmp_path, monkeypatch):
     """As is what is wrong with the database."""
     monkeypatch.setenv("SLIPWAY_LOG_CLOCK", "noon")
-    done = command(msgspec.json.encode(plan()), f"sqlite:///{tmp_path}/log.db")
+    url = f"sqlite:///{tmp_path}/log.db"
+    store(url).close()
+    done = command(msgspec.json.encode(plan()), url)
     words = done.stderr.decode()
     assert done.returncode == 1 and words.startswith("error: SLIPWAY_LOG_CLOCK is 'noon'") and words.count("\n") == 1
