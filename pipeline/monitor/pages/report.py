@@ -8,7 +8,7 @@ from pipeline.evaluation.findings import MOST_ROWS, Cell, Headline, Name, Sectio
 from pipeline.evaluation.pages import Page
 from pipeline.evaluation.wording import Mark, clean, in_words, known, number, places, setting
 from pipeline.monitor.actions import alerts
-from pipeline.monitor.findings import ColumnRow, Findings, Incident, Measured
+from pipeline.monitor.findings import ColumnRow, Findings, Incident, Measured, Performance
 
 PICTURES = {
     "evidence": "Evidence of drift of each column by day: the darker, the more; orange is an alarm, white a day without rows.",
@@ -19,6 +19,7 @@ PICTURES = {
 MOST_COLUMNS = 15  # of the Markdown; monitor.json has all
 MOST_ON_PAGE = 30
 MOST_REASONS = 8
+SURE = 0.001  # p-value below which the verdict mentions worse answers that are no alarm
 TONES = {"ok": "accept", "watch": "warn", "broken": "refuse", "falling": "refuse", "unknown": "keep"}  # of the page
 COLOURS = {"accept": "green", "warn": "yellow", "refuse": "red", "keep": "default"}  # of the terminal
 
@@ -59,7 +60,7 @@ def headline(found: Findings) -> Headline:
     said = f"Found: {', '.join(kinds)}. "
     match found.verdict:
         case "ok":
-            return Headline("No alarm", f"Production is as it was in training. {until}", "✓", "✅")
+            return Headline("No alarm", f"{_yet(found.performance, found.daily_metric)} {until}", "✓", "✅")
         case "watch":
             return Headline("Something moved", f"{said}Watch it: that alone makes no model wrong. {until}", "!", "👀")
         case "broken":
@@ -75,6 +76,17 @@ def headline(found: Findings) -> Headline:
             if any(one.judged for one in found.versions):
                 why = "The version that answers now could not be judged."
             return Headline("Nothing judged", why, "·", "⏸️")
+
+
+def _yet(measured: Performance, name: str) -> str:
+    """What no alarm means: all is as it was, or the evidence that answers are worse is not enough yet."""
+    test, metric = measured.t_test, next((one for one in measured.metrics if one.name == name), None)
+    if not (test and metric and test.p_value < SURE and test.mean_now > test.mean_before):
+        return "Production is as it was in training."
+    return (
+        f"Answers are worse than on the hold-out, {alerts.beside_holdout(metric)} over the last {metric.rows:,} outcomes, "
+        "but not surely beyond the tolerance and what a hold-out of this size leaves to chance. A limit in [monitor.limits] is quicker."
+    )
 
 
 def _page(found: Findings, most: int) -> Page:

@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from pipeline.evaluation.figures import to_png
-from pipeline.monitor.findings import DayRow, Distribution, OutcomeCounts, Performance, WatchedVersion
+from pipeline.monitor.findings import DayRow, Distribution, Measured, OutcomeCounts, Performance, TTest, WatchedVersion
 from pipeline.monitor.pages import plots, report
 from tests.pipeline.monitor.found import findings, incident, performance
 from tests.pipeline.monitor.watched import columns, day, days, numbers, watched
@@ -93,6 +93,21 @@ def test_the_verdict_is_in_the_first_line(found, first):
     """The Markdown begins with the verdict, and the page and the terminal say it in the same words."""
     assert report.markdown(found).splitlines()[0] == f"## {first}"
     assert report.headline(found).word in Seen(report.html(found)).text[:80]
+
+
+@pytest.mark.parametrize(
+    ("p_value", "said"), [(0.02, "as it was in training"), (1e-9, "accuracy 0.85 (hold-out 0.98)")]
+)
+def test_no_alarm_does_not_hide_worse_answers(p_value, said):
+    """Where the t-test is sure and the detector is not yet, the verdict says both."""
+    test = TTest(rows=1000, mean_before=0.05, mean_now=0.77, t=12, p_value=p_value, drifted=True)
+    accuracy = Measured(
+        name="accuracy", value=0.845, rows=2100, higher_is_better=True, low=0.83, high=0.86, holdout=0.98
+    )
+    meaning = report.headline(
+        findings(performance=Performance(metrics=[accuracy], t_test=test), daily_metric="accuracy")
+    ).meaning
+    assert said in meaning
 
 
 def test_every_incident_is_on_the_pages():
