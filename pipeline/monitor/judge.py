@@ -73,7 +73,7 @@ def judge(
     measured = _performance(settings, current, window, mature)
     incidents = [one for each in judged for one in _incidents(each, replaced=each.number not in serving)]
     incidents += _volume(current, _asked(days, last), settings)
-    incidents += [one for each in judged if each.number in serving for one in _limits_broken(each, settings, mature)]
+    incidents += [one for each in judged for one in _limits_broken(each, settings, mature, each.number not in serving)]
     incidents.sort(key=lambda one: (not one.open, one.alarm_day))
     counts = _outcome_counts(days, window, current)
     unknown = any(one.last_day > current.history.dates[-1] for one in unjudged)
@@ -292,7 +292,7 @@ def _closed(incident: Incident, day: str) -> Incident:
     return replace(incident, open=False, closed_day=day)
 
 
-def _limits_broken(current: Judged, settings: Settings, mature: str) -> list[Incident]:
+def _limits_broken(current: Judged, settings: Settings, mature: str, replaced: bool) -> list[Incident]:
     """A limit that the metric of the last days is beyond with its whole interval, since the first day on which it was."""
     history, days = current.history, settings.monitor.window_days
     found: list[Incident] = []
@@ -311,7 +311,7 @@ def _limits_broken(current: Judged, settings: Settings, mature: str) -> list[Inc
             elif standing is not None and limit.value is not None and not limit.broken:
                 found[standing] = _closed(found[standing], history.dates[place])
                 del open_since[limit.metric]
-    return found
+    return [_closed(one, history.dates[-1]) if replaced and one.open else one for one in found]
 
 
 def _surely(version: Version, window: Outcomes, limit: Limit) -> bool:

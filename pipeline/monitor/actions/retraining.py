@@ -127,7 +127,7 @@ def soon(rules: Retrain, world: World) -> str:
 
 def exhausted(found: Findings, incident: Incident, rules: Retrain, world: World) -> str:
     """Why retraining has been tried often enough: twice for this incident, or as often as a month allows."""
-    alarm = datetime.datetime.fromisoformat(incident.alarm_day).replace(tzinfo=datetime.UTC).timestamp()
+    alarm = datetime.datetime.fromisoformat(_began(found, incident)).replace(tzinfo=datetime.UTC).timestamp()
     for_it = [one for one in world.attempts if one.when >= alarm and one.reason.startswith(f"{incident.kind}:")]
     if len(for_it) >= ENOUGH:
         days = " and ".join(_date(one.when) for one in sorted(for_it, key=lambda one: one.when))
@@ -136,6 +136,18 @@ def exhausted(found: Findings, incident: Incident, rules: Retrain, world: World)
     if len(recent) >= rules.max_per_30_days:
         return f"{len(recent)} retrainings within {MONTH} days are as many as [retrain] max_per_30_days allows"
     return ""
+
+
+def _began(found: Findings, incident: Incident) -> str:
+    """The first alarm of this trouble: a retrained version that soon has the same kind of incident as the one before has not ended it."""
+    first = incident
+    for one in sorted(found.incidents, key=lambda one: one.alarm_day, reverse=True):
+        if one.kind != incident.kind or one.version == incident.version or not one.closed_day:
+            continue
+        apart = datetime.date.fromisoformat(first.since) - datetime.date.fromisoformat(one.closed_day)
+        if apart.days <= MONTH:
+            first = one
+    return first.alarm_day
 
 
 def _date(seconds: float) -> str:

@@ -121,8 +121,9 @@ def test_a_new_version_closes_the_incidents_of_the_old_one(world):
             world.day(n, version, name="2") for n in range(30, 40)
         ]
 
-    found = judged(world, days)
+    found = judged(world, days, limits={"accuracy": 0.8})
     assert found.verdict == "ok" and [one.version for one in found.releases] == ["1", "2"]
+    assert "limit" in {one.check for one in found.incidents}
     assert {(one.version, one.open, one.closed_day) for one in found.incidents} == {("1", False, date(FIRST + 29))}
 
 

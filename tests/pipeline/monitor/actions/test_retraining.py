@@ -130,6 +130,19 @@ def test_two_that_did_not_help_are_enough():
     assert decision.exhausted in decision.refusals and not decision.start
 
 
+def test_a_new_version_with_the_same_trouble_has_not_ended_it():
+    """A retraining that was released and is as bad counts, though its incident is a new one; after a month it is another trouble."""
+    rules = Retrain(min_days_between=0, max_per_30_days=30)
+    tried = world(
+        days_ago(12, "performance: accuracy 0.77, since 2026-11-10"),
+        days_ago(3, "performance: accuracy 0.75, since 2026-11-20"),
+    )
+    before = performance(version="2", since="2026-11-10", alarm_day="2026-11-12", open=False, closed_day="2026-11-19")
+    assert "a person must look" in decide(found(performance(), before), rules, 1.0, tried).exhausted
+    long_ago = performance(version="2", since="2026-09-10", alarm_day="2026-09-12", open=False, closed_day="2026-09-19")
+    assert decide(found(performance(), long_ago), rules, 1.0, tried).start
+
+
 @pytest.mark.parametrize("what", ["under_way", "unapproved", "same_data"])
 def test_what_the_world_says_stands_against_it(what):
     """A delivery that goes on, nobody who approves, and the same data, in the words of those who know."""
