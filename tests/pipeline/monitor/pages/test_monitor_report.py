@@ -102,7 +102,7 @@ def test_no_alarm_does_not_hide_worse_answers(p_value, said):
     """Where the t-test is sure and the detector is not yet, the verdict says both."""
     test = TTest(rows=1000, mean_before=0.05, mean_now=0.77, t=12, p_value=p_value, drifted=True)
     accuracy = Measured(
-        name="accuracy", value=0.845, rows=2100, higher_is_better=True, low=0.83, high=0.86, holdout=0.98
+        name="accuracy", value=0.853, rows=2100, higher_is_better=True, low=0.83, high=0.86, holdout=0.98
     )
     meaning = report.headline(
         findings(performance=Performance(metrics=[accuracy], t_test=test), daily_metric="accuracy")
