@@ -2,7 +2,7 @@
 
     make traffic                                                     # production, 1000 rows a day, until Ctrl-C
     make traffic ENVIRONMENT=staging ARGS="--rows-a-day 86400 --shift mean_radius=0.5 --seconds 60"
-    make traffic ARGS="--missing mean_area=0.1 --relation --delay-days 0.5"
+    make traffic ARGS="--rows-a-day 86400 --relation --delay-days 0.0001 --seconds 60"   # outcomes after some nine seconds
 
 Its rows go into the prediction log like those of real callers, so the monitor sees them. `make drill` does the same in a copy.
 """
@@ -59,6 +59,9 @@ def main(argv: list[str] | None = None) -> None:
     if not traffic.counts.rows and (traffic.counts.failed or traffic.counts.refused):
         raise DeployError(f"no request was answered: {traffic.counts}", f"look at it: {url}/readyz")
     print(traffic.counts)
+    if traffic.waiting:
+        late = "outcomes were not due yet and are never sent: a smaller --delay-days sends them sooner"
+        print(f"{traffic.waiting:,} {late}")
 
 
 def _now() -> float:

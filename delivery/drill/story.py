@@ -44,6 +44,10 @@ class Story:
         """The day of the drill, from 0."""
         return int((self.now() - self.origin) // DAY)
 
+    def date(self, day: int) -> str:
+        """The date on which a day of the drill begins (UTC), as the monitor writes it."""
+        return datetime.fromtimestamp(self.origin + day * DAY, UTC).date().isoformat()
+
     def sleep(self, days: float) -> None:
         """Wait for so many days of the log."""
         time.sleep(days * self.seconds_per_day)
@@ -52,6 +56,15 @@ class Story:
         """Print what happens, with the day, and keep it for the summary."""
         self.said.append(f"day {self.day():>3}  {words}")
         print(self.said[-1], flush=True)
+
+    def expect(self, true: bool, else_: str) -> None:
+        """Raise SlipwayError unless it is as it should be."""
+        if not true:
+            raise self.failure(else_)
+
+    def failure(self, what: str) -> SlipwayError:
+        """The error that ends the drill, and where to look."""
+        return SlipwayError(what, workspace.look_into(self.folder / "build" / "monitor.html"))
 
     def make(self, *words: str, **more: str) -> str:
         """Run a verb in the copy."""
@@ -77,41 +90,49 @@ def _acts(story: Story, traffic: Traffic) -> None:
     story.tell(f"callers ask {story.rows_a_day:g} rows a day; nothing is wrong with them")
     story.sleep(NORMAL + 1)
     found = monitor(story)
-    expect(found["verdict"] == "ok", f"the monitor cries wolf: {_words(found)}")
+    story.expect(found["verdict"] == "ok", f"the monitor cries wolf: {_words(found)}")
     story.tell(f"the monitor has looked at {len(found['days'])} days: {found['verdict']}")
 
     traffic.change = story.change
     began = story.day()
     story.tell("from now on the world is another")
     found = _noticed(story)
-    alarm = next(one for one in found["incidents"] if one["open"] and one["kind"] == "performance")
+    alarm = _open(found, "performance")[0]
     story.tell(f"ALARM {_late(alarm, story, began)}: {alarm['words']}")
     issue = story.make("alert")
     (story.folder / "build" / "issue.txt").write_text(issue, encoding="utf-8")
     story.tell(f"the issue would say: {_first(issue.partition('not both set')[2] or issue)}")
 
+    since = alarm["since"]
+    if _open(found, "data_broken"):
+        story.tell(f"the monitor decides: {_first(story.make('retrain-if-needed'))}")
+        traffic.change = Change(relation=True)
+        since = story.date(story.day() + 1)
+        story.tell("the data are mended where they come from; the outcomes stay as they are")
+        _mended(story)
+        story.tell("the data are no longer broken")
+
     story.sleep(ENOUGH)
     story.make("backfill")
-    workspace.learn_from(story.folder, alarm["since"])
-    story.tell(f"load() adds the rows of production since {alarm['since']}, with their outcomes")
+    workspace.learn_from(story.folder, since)
+    story.tell(f"load() adds the rows of production since {since}, with their outcomes")
     decision = story.make("retrain-if-needed")
     story.tell(f"the monitor decides: {_first(decision)}")
-    expect("a retraining is needed" in decision, f"no retraining is started: {decision}")
+    story.expect("a retraining is needed" in decision, f"no retraining is started: {decision}")
     reason = decision.split("a retraining is needed: ", 1)[1].splitlines()[0]
     workspace.commit(story.folder, "The rows of production with their outcomes")
     story.make("ship", SLIPWAY_REASON=f"retrain: {reason}")
     served = production(story)["version"]
-    expect(served == "2", f"the retrained model was not accepted: production serves version {served}")
+    story.expect(served == "2", f"the retrained model was not accepted: production serves version {served}")
     story.tell("version 2, trained on what has come in since, serves")
 
     story.sleep(AFTER)
     found = monitor(story)
-    still = [one for one in found["incidents"] if one["open"] and one["kind"] == "performance"]
-    expect(not still, f"the alarm is still open: {_words(found)}")
+    story.expect(not _open(found, "performance"), f"the alarm is still open: {_words(found)}")
     story.make("alert")
     story.tell(f"the alarm is closed: {found['verdict']}")
     decision = story.make("retrain-if-needed")
-    expect("a retraining is needed" not in decision, f"a second retraining would start: {decision}")
+    story.expect("a retraining is needed" not in decision, f"a second retraining would start: {decision}")
     story.tell(f"no second retraining: {_first(decision)}")
 
 
@@ -133,14 +154,28 @@ def _noticed(story: Story) -> dict[str, Any]:
     for _ in range(LOOKS):
         story.sleep(2)
         found = monitor(story)
-        if any(one["open"] and one["kind"] == "performance" for one in found["incidents"]):
+        if _open(found, "performance"):
             return found
-    raise SlipwayError(f"the monitor has not noticed: {_words(found)}", f"look into {story.folder}/build/monitor.html")
+    raise story.failure(f"the monitor has not noticed: {_words(found)}")
+
+
+def _mended(story: Story) -> None:
+    """Wait until the data are no longer broken; raises SlipwayError."""
+    for _ in range(LOOKS):
+        story.sleep(2)
+        found = monitor(story)
+        if not _open(found, "data_broken"):
+            return
+    raise story.failure(f"the data are mended, and the monitor still finds them broken: {_words(found)}")
+
+
+def _open(found: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """The open incidents of a kind."""
+    return [one for one in found["incidents"] if one["open"] and one["kind"] == kind]
 
 
 def _late(alarm: dict[str, Any], story: Story, began: int) -> str:
-    start = datetime.fromtimestamp(story.origin + began * DAY, UTC).date()
-    days = (date.fromisoformat(alarm["alarm_day"]) - start).days
+    days = (date.fromisoformat(alarm["alarm_day"]) - date.fromisoformat(story.date(began))).days
     return f"{days} day{'s' if days > 1 else ''} after the change" if days > 0 else "on the day of the change"
 
 
@@ -151,9 +186,3 @@ def _words(found: dict[str, Any]) -> str:
 def _first(text: str) -> str:
     """The first line of a verb's output that says something."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
-
-
-def expect(true: bool, else_: str) -> None:
-    """Raise SlipwayError unless it is as it should be."""
-    if not true:
-        raise SlipwayError(else_, "the copy is kept with `make drill ARGS=--keep`")

@@ -18,6 +18,7 @@ import requests
 from delivery.smoke import session_for
 from pipeline.data.dataset import Dataset
 from pipeline.errors import SettingsError
+from pipeline.evaluation.wording import clean
 from pipeline.formats.bundle import as_sent
 
 DAY = 86_400
@@ -46,10 +47,12 @@ class Counts:
     outcomes: int = 0
     refused: int = 0
     failed: int = 0
+    why: str = ""  # the first request that was refused or failed
 
     def __str__(self) -> str:
         """In words."""
-        return f"{self.rows:,} rows, {self.outcomes:,} outcomes, {self.refused} requests refused, {self.failed} failed"
+        first = f"; the first: {clean(self.why, 300)}" if self.why else ""
+        return f"{self.rows:,} rows, {self.outcomes:,} outcomes, {self.refused} requests refused, {self.failed} failed{first}"
 
 
 def column_and_number(text: str) -> tuple[str, float]:
@@ -135,6 +138,11 @@ class Traffic:
         except Exception as error:  # whoever stops the callers gets it
             self._error = error
 
+    @property
+    def waiting(self) -> int:
+        """How many rows were answered whose outcomes are not due yet."""
+        return len(self._due)
+
     def _run(self) -> None:
         asked = self._clock()
         while not self._end.wait(TICK):
@@ -165,15 +173,18 @@ class Traffic:
     def _post(self, path: str, body: dict) -> dict | None:
         try:
             answer = self._session.post(self._url + path, json=body, timeout=PATIENCE)
+            said = f"{path} answered {answer.status_code}: {answer.content.decode('utf-8', 'replace')}"
             if answer.status_code != 200:
                 self.counts.refused += 1
+                self.counts.why = self.counts.why or said
                 return None
             told = answer.json()
             if isinstance(told, dict) and "request_id" in told:
                 return told
-        except requests.RequestException:
-            pass
+        except requests.RequestException as error:
+            said = f"{path}: {error}"
         self.counts.failed += 1
+        self.counts.why = self.counts.why or said
         return None
 
 

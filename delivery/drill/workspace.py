@@ -119,5 +119,10 @@ def run(folder: Path, command: list[str], clock: str, shown: bool = True, **more
         print("".join(f"    {line}\n" for line in done.stdout.splitlines()), end="", flush=True)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-4:]
-        raise SlipwayError(f"`{' '.join(command)}` failed in the copy: {' / '.join(last)}", f"look into {folder}")
+        raise SlipwayError(f"`{' '.join(command)}` failed in the copy: {' / '.join(last)}", look_into(folder))
     return done.stdout
+
+
+def look_into(path: Path) -> str:
+    """Where to look when a drill fails: the copy is removed after it, unless it is to be kept."""
+    return f"look into {path}, which stays with `make drill ARGS=--keep`"

@@ -125,6 +125,35 @@ def test_an_answer_of_something_else_is_a_failure(dataset, monkeypatch, body):
     assert (callers.counts.rows, callers.counts.failed) == (0, 1)
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_the_first_request_that_goes_wrong_says_why(dataset, monkeypatch, answered):
+    """With the words of the service, or those of the connection; they cannot draw on the terminal."""
+    answer = requests.Response()
+    answer.status_code, answer._content = 422, b"row 0: 'mean_area': null\x1b[1m"
+    callers = Traffic("http://nowhere", "", dataset, 1, 1.0, time.time)
+
+    def post(*_, **__):
+        if not answered:
+            raise requests.ConnectionError("row 0: null\x1b[1m")
+        return answer
+
+    monkeypatch.setattr(callers._session, "post", post)
+    callers._ask(1, 0.0)
+    said = str(callers.counts)
+    assert "; the first: /predict/batch" in said and "null" in said and "\x1b" not in said
+    assert not answered or "answered 422" in said
+
+
+def test_outcomes_that_are_not_due_are_known(dataset, monkeypatch):
+    """Who stops the callers hears of them."""
+    answer = requests.Response()
+    answer.status_code, answer._content = 200, b'{"request_id": "r"}'
+    callers = Traffic("http://nowhere", "", dataset, 1, 1.0, time.time)
+    monkeypatch.setattr(callers._session, "post", lambda *_, **__: answer)
+    callers._ask(3, 0.0)
+    assert callers.waiting == 3
+
+
 def test_data_without_numbers_has_no_other_relation(dataset):
     """The outcomes could follow no column: the message says so."""
     texts = dataclasses.replace(dataset, kinds=dict.fromkeys(dataset.kinds, "text"))
