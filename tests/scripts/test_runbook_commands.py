@@ -12,11 +12,11 @@ from tests.repository.runbook_commands import all_commands
 ELSEWHERE = ("docker", "kubectl")  # need an engine or a cluster; their commands inside are those of this machine
 LONG = ("make ship",)  # has tests of its own
 
-# `make` as the runbooks call it, but without an environment of its own.
+# `make` as the runbooks call it, but without an environment of its own; a machine's `python` has none of our packages.
 SHELL = """
 set -euo pipefail
 make() {{ command make --silent --old-file=.venv/pipeline.ready PY={python} "$@"; }}
-python() {{ {python} "$@"; }}
+python() {{ echo "python: not that of .venv" >&2; return 1; }}
 """
 
 
@@ -30,7 +30,7 @@ def shell(two):
     url = two.json(".slipway/production.json")["url"]
 
     def run(command: str) -> subprocess.CompletedProcess:
-        line = begin + command.replace("http://127.0.0.1:8000", url)
+        line = begin + command.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", preload.python())
         environment = clean_environment()
         return subprocess.run(
             ["bash", "-c", line], cwd=two.root, env=environment, capture_output=True, text=True, timeout=120

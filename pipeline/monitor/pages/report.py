@@ -35,7 +35,7 @@ def html(found: Findings, plots: Mapping[str, bytes] | None = None) -> str:
 
 
 def terminal(found: Findings, page: Path) -> None:
-    """Print the verdict, the open incidents, and where the report is."""
+    """Print the verdict, the open incidents, what to do about them, and where the report is."""
     from rich.console import Console
     from rich.text import Text
 
@@ -50,6 +50,8 @@ def terminal(found: Findings, page: Path) -> None:
         console.print(Text(f"  {len(standing) - MOST_REASONS} more"))
     for note in found.notes[:MOST_REASONS]:
         console.print(Text(f"  note: {clean(note, 300)}"))
+    for runbook in dict.fromkeys(alerts.KINDS[one.kind].runbook for one in standing):
+        console.print(Text(f"  what to do: docs/runbooks/{runbook}.md"))
     console.print(Text(f"  the whole report: {page}"))
 
 

@@ -191,7 +191,7 @@ def test_the_terminal_says_verdict_incidents_and_where_the_report_is(capsys):
     first, *rest = capsys.readouterr().out.splitlines()
     assert first == "▼ cars, production: performance is falling"
     assert "  data drift since 2026-11-20: [bold]x[/bold] moved" in rest
-    assert rest[-1] == "  the whole report: build/monitor.html"
+    assert rest[-2:] == ["  what to do: docs/runbooks/drift-found.md", "  the whole report: build/monitor.html"]
 
 
 # --- the figures ----------------------------------------------------------------------------------------------------
