@@ -54,9 +54,9 @@ def listen(lines: Iterable[bytes], said: list[str]) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-def checked(environment: str, status: int, printed: bytes, said: Sequence[str]) -> bytes:
+def checked(environment: str, status: int | None, printed: bytes, said: Sequence[str]) -> bytes:
     """What a command printed; raises DeployError with its last words on standard error when it failed."""
-    if status:
+    if status != 0:
         words = said[-1].removeprefix("error: ") if said else f"the command ended with status {status}"
         raise DeployError(f"the prediction log of {environment}: {words}", "run this again when it can be used")
     return printed

@@ -8,10 +8,12 @@ from typing import IO
 from delivery import log_command
 
 
-def run_in(container, command: list[str], given: bytes, into: IO[bytes] | None = None) -> tuple[int, bytes, list[str]]:
+def run_in(
+    container, command: list[str], given: bytes, into: IO[bytes] | None = None
+) -> tuple[int | None, bytes, list[str]]:
     """Run a command in a container, with `given` as its standard input: its status, its output, and its lines on standard error.
 
-    The output goes into the file `into`, if there is one, instead of memory.
+    The status is None where the engine does not know how the command ended. The output goes into the file `into`, if there is one, instead of memory.
     """
     from docker.utils.socket import frames_iter
 
