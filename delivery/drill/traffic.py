@@ -75,7 +75,9 @@ def positive(text: str) -> float:
 def known(dataset: Dataset, change: Change) -> Change:
     """The same change; raises SettingsError where it names a column that is not there, or what its data cannot do."""
     if change.relation and not numbers_of(dataset):
-        raise SettingsError("the data has no column of numbers that outcomes could follow", "do without --relation")
+        raise SettingsError(
+            "the data has no column of numbers that outcomes could follow", "the drill and --relation need one"
+        )
     for name in (*change.shift, *change.missing):
         if name not in dataset.kinds:
             raise SettingsError(f"the data has no column {name!r}", f"columns: {', '.join(dataset.kinds)}")

@@ -454,7 +454,7 @@ def main(argv: list[str] | None = None) -> int:
     subject.add_argument("--subject", required=True, help="as requests named it")
     args = parser.parse_args(argv)
     try:
-        store = Store(database(os.environ))
+        store = Store(database(os.environ, existing=True))
         if args.verb == "delete-older":
             deleted = store.delete_older(now() - args.days * DAY)
         else:

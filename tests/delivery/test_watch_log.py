@@ -5,6 +5,7 @@ import pytest
 from delivery import watch
 from pipeline.errors import DeployError
 from pipeline.settings import Settings, load_settings
+from serving.log.store import Store
 
 COMMAND = ["serving.log.store", "delete-subject", "--subject=nobody"]  # works on any log, also an empty one
 
@@ -21,7 +22,9 @@ def settings(request, monkeypatch) -> Settings:
 
 def test_database_is_read_where_the_target_is_out_of_reach(settings, tmp_path, monkeypatch):
     """A job of a workflow, a CronJob and a service beside the model need only the address."""
-    monkeypatch.setenv("SLIPWAY_DATABASE_URL", f"sqlite:///{tmp_path}/log.db")
+    url = f"sqlite:///{tmp_path}/log.db"
+    Store(url).close()
+    monkeypatch.setenv("SLIPWAY_DATABASE_URL", url)
     assert watch.lacking("production", settings) == ""
     assert watch.on_log("production", settings, COMMAND) == b"0 predictions deleted\n"
 

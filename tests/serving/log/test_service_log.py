@@ -503,6 +503,13 @@ def test_command_without_a_database_fails_in_one_line(url, words):
     assert words in done.stderr and "hunter2" not in done.stderr
 
 
+@pytest.mark.parametrize("verb", [["delete-subject", "--subject", "me"], ["delete-older", "--days", "2"]])
+def test_nothing_is_deleted_from_a_mistyped_database(tmp_path, verb):
+    """Nobody may believe that a person was forgotten because a new, empty file knows nothing of them."""
+    done = _store(f"sqlite:///{tmp_path}/lgo.db", *verb)
+    assert done.returncode == 1 and "lgo.db: No such file or directory" in done.stderr and not [*tmp_path.iterdir()]
+
+
 def test_embedded_database_is_private(tmp_path):
     """Only its owner can read the file of an embedded log."""
     Store(f"sqlite:///{tmp_path}/deep/log.db").close()
