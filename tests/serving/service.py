@@ -58,6 +58,16 @@ class Service:
         """POST a JSON body (or, by `data`, any bytes)."""
         return self.session.post(self.url + path, json=body, timeout=30, **more)
 
+    def hang_up(self):
+        """Close its client's connections: the service waits for its callers to leave before it ends.
+
+        A session that is closed leaves them open as long as somebody holds one of its responses.
+        """
+        for adapter in self.session.adapters.values():
+            pools = adapter.poolmanager.pools
+            for key in pools.keys():  # noqa: SIM118  # it is no dictionary
+                pools[key].close()
+
     def predict(self, features, **fields):
         """POST one row to /predict."""
         return self.post("/predict", {"features": features, **fields})
@@ -78,13 +88,6 @@ def with_keys(folder: Path) -> dict[str, str]:
     }
 
 
-def _hang_up(session: requests.Session) -> None:
-    """Close its connections: while a test holds an answer, `requests` leaves them open, and the service waits for them at its end."""
-    pools = session.get_adapter("http://").poolmanager.pools
-    for key in list(pools.keys()):  # it cannot be iterated itself
-        pools[key].close()
-
-
 @contextmanager
 def serving(bundle: Path, *options: str, **settings: str):
     """Start `python -m serving` on a free port of this machine with these environment variables; SIGTERM at the end."""
@@ -99,8 +102,11 @@ def serving(bundle: Path, *options: str, **settings: str):
                 raise AssertionError(f"the service did not start: {errors.read().decode()}")
             with requests.Session() as session:
                 session.trust_env = False
-                yield Service(line.split()[-1], bundle, process, session, errors)
-                _hang_up(session)
+                service = Service(line.split()[-1], bundle, process, session, errors)
+                try:
+                    yield service
+                finally:
+                    service.hang_up()
         finally:
             process.terminate()
             try:

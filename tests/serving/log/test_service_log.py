@@ -55,7 +55,7 @@ def its_log(logging_service):
 
 def _ended(service):
     """Stop a service and wait until everything is written."""
-    service.session.close()
+    service.hang_up()
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(30) == 0
 
