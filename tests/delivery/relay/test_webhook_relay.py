@@ -151,7 +151,7 @@ def test_replay_starts_nothing(relay, github):
     assert len(github.got) == 1
 
 
-def test_ten_thousand_duplicates_start_one_workflow(relay, github, mlflow):
+def test_a_thousand_duplicates_start_one_workflow(relay, github, mlflow):
     """However often a delivery comes, one workflow is started."""
     body = event()
     headers = signed(body)
@@ -164,9 +164,9 @@ def test_ten_thousand_duplicates_start_one_workflow(relay, github, mlflow):
             }
 
     with ThreadPoolExecutor(4) as pool:
-        assert set().union(*pool.map(many, [2500] * 4)) == {200, 202}
+        assert set().union(*pool.map(many, [250] * 4)) == {200, 202}
     relay.settled(0.4)
-    assert (relay.deliveries("accepted"), relay.deliveries("duplicate")) == (1, 9999)
+    assert (relay.deliveries("accepted"), relay.deliveries("duplicate")) == (1, 999)
     assert len(github.got) == len(mlflow.got) == relay.promotions("started") == 1
 
 
