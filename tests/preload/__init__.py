@@ -12,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # What the verbs set before they import these libraries (pipeline/registry/mlflow_server.py, pipeline/data/expectations.py).
 BEFORE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR", "GX_ANALYTICS_ENABLED": "false"}
+# Several tests run at once: where each fits its small models on all cores, the threads mostly wait for each other.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 ROOM = (
     "x" * 4096
@@ -30,7 +32,7 @@ def python() -> str:
     server = subprocess.Popen(
         [sys.executable, HERE / "server.py", socket, ROOM],
         cwd=folder,
-        env=os.environ | BEFORE | {"ROOM": ROOM * 8},
+        env=os.environ | BEFORE | ONE_THREAD | {"ROOM": ROOM * 8},
         stdin=subprocess.PIPE,  # once it is closed, by us or because we were killed, the server ends
         stdout=subprocess.PIPE,
         text=True,
