@@ -164,7 +164,7 @@ rehearse: .venv/pipeline.ready  ## deploy a broken release to staging and see it
 drill: .venv/pipeline.ready  ## see the loop in minutes, in a copy: traffic, a change, the alarm, a retraining, the alarm closed
 	@$(PY) -m scripts.drill $(call text,ARGS)
 
-traffic: .venv/pipeline.ready  ## send production (or ENVIRONMENT=staging) made-up callers; ARGS="--shift COLUMN=0.5 --relation" changes them
+traffic: .venv/pipeline.ready  ## send production (or ENVIRONMENT=staging) made-up requests; ARGS="--shift COLUMN=0.5 --relation" changes them
 	@$(PY) -m scripts.traffic $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
 
 reconcile: .venv/pipeline.ready  ## deploy what MLflow's aliases production and staging say, where that is not what serves

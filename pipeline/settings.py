@@ -153,7 +153,7 @@ class Monitor(Section):
 
 
 class Retrain(Section):
-    """When the monitor starts a retraining. Broken data are mended, never learnt."""
+    """When the monitor starts a retraining. It never starts one on broken data."""
 
     on: list[Literal["performance", "concept_drift", "target_drift", "data_drift", "prediction_drift"]] = [
         "performance"

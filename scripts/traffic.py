@@ -1,4 +1,4 @@
-"""Send a service made-up callers: rows of your data at a chosen rate, changed on purpose, and outcomes that come later.
+"""Send a service made-up requests: rows of your data at a chosen rate, changed on purpose, and outcomes that come later.
 
     make traffic                                                     # production, 1000 rows a day, until Ctrl-C
     make traffic ENVIRONMENT=staging ARGS="--rows-a-day 86400 --shift mean_radius=0.5 --seconds 60"

@@ -1,4 +1,4 @@
-"""The drill's story: production serves, the world changes, the monitor notices, a retraining mends it, the alarm closes."""
+"""The drill's story: production serves, the world changes, the monitor notices, a retraining follows, the alarm closes."""
 
 import json
 import time

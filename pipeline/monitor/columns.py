@@ -1,4 +1,4 @@
-"""Each column of the last days beside its reference: distances as numbers that page nobody, and both distributions."""
+"""Each column of the last days beside its reference: distances as numbers that raise no alarm, and both distributions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce

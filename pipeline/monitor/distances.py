@@ -1,4 +1,4 @@
-"""Distances between a column's reference and counts of now, and their p-values: numbers to look at, which page nobody.
+"""Distances between a column's reference and counts of now, and their p-values: numbers to look at, which raise no alarm.
 
 All but `exact_ks` and `exact_wasserstein` work on counts per bin, so they need no rows. Counts have as many bins as the reference: between its edges, or
 its texts and all others.

@@ -41,7 +41,7 @@ class WatchedVersion(Struct, frozen=True, kw_only=True):
 
 
 class Incident(Struct, frozen=True, kw_only=True):
-    """Something that is wrong since a day, of which an alarm tells; `column` is None for what is about all rows.
+    """Something that has been wrong since a day and raised an alarm; `column` is None if all rows are affected.
 
     `before` and `now` are the figure that moved, at release and since `since`; `unit` says in words what figure that is.
     """
@@ -63,7 +63,7 @@ class Incident(Struct, frozen=True, kw_only=True):
 
 
 class ColumnRow(Struct, frozen=True, kw_only=True):
-    """One feature, the prediction or the target, over the last days: distances to training, as numbers that page nobody."""
+    """One feature, the prediction or the target, over the last days: distances to training, as numbers that raise no alarm."""
 
     name: str
     kind: Literal["feature", "prediction", "target"]
@@ -118,7 +118,7 @@ class SliceRow(Struct, frozen=True, kw_only=True):
 
 
 class TTest(Struct, frozen=True, kw_only=True):
-    """Welch's t-test of the loss of the last rows with outcomes against the hold-out's: a number that pages nobody."""
+    """Welch's t-test of the loss of the last rows with outcomes against the hold-out's: a number that raises no alarm."""
 
     rows: int
     mean_before: float

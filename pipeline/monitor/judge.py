@@ -57,7 +57,7 @@ def judge(
     log: Log,
     days: Sequence[Day],
 ) -> Findings:
-    """What the daily counts say; `gone` says why a version's bundle could not be had. Only whole days before `log.now` are judged."""
+    """What the daily counts say; `gone` says why a version's bundle could not be loaded. Only whole days before `log.now` are judged."""
     last = _day(log.now - 86_400)
     mature = _day(log.now - 86_400 * (1 + settings.monitor.label_delay_days))
     histories = _histories(days, last)
@@ -134,7 +134,7 @@ def _order(history: History) -> tuple[str, int, str, str]:
 
 
 def _asks(day: Day) -> bool:
-    """Whether callers asked, and not delivery alone."""
+    """Whether callers sent requests, not only delivery's own tests."""
     return day.requests > day.tests
 
 

@@ -82,7 +82,7 @@ class Performance:
 class ModelMonitor:
     """Watches one model: the data that it is asked about, what it answers, and how that turns out.
 
-    Each check adds what it finds to `alerts`. Asked again and again, checks that look at p-values cry wolf; for days one
+    Each check adds what it finds to `alerts`. Repeated every day, checks of p-values raise many false alarms; for days one
     after the other see `DriftDetector.update` and `make monitor`.
     """
 

@@ -1,4 +1,4 @@
-"""What the monitor found, in Prometheus' text format, read from the database now and then."""
+"""What the monitor found, in Prometheus' text format, read from the database at most once a minute."""
 
 import asyncio
 import logging
@@ -84,7 +84,7 @@ class _Found(Collector):
         alarms = {(one.feature, one.kind): float(one.open) for one in self._exposed.alarms}
         yield _family("slipway_drift_alarm", text, ("feature", "kind"), alarms)
         exhausted = float(self._exposed.retrains_exhausted)
-        text = "1 where retraining was tried as often as it may be, in vain, so that a person must look."
+        text = "1 if the allowed number of retrainings did not end an incident, so that a person must look."
         yield GaugeMetricFamily("slipway_retrains_exhausted", text, value=exhausted)
 
 

@@ -35,7 +35,7 @@ Key = tuple[int, str]  # a day, counted from 1970, and a version
 
 
 def make(store: Store) -> None:
-    """Make the table where it is missing."""
+    """Create the table if it is missing."""
     store.make(_TABLE)
 
 

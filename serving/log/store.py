@@ -266,7 +266,7 @@ class Store:
         return bool(self._known(["predictions"]))
 
     def _known(self, names: Sequence[str]) -> list[tuple]:
-        """Those of these tables and indexes that are there."""
+        """The tables and indexes among these names that exist."""
         if self.is_sqlite:
             condition, asked = self.among("name", names)
             return self.query(f"SELECT name FROM sqlite_master WHERE {condition}", [asked])
@@ -337,7 +337,7 @@ class Store:
             return len(records) - len(kept)
 
     def _delete(self, table: str, condition: str, value: Any) -> int:
-        """Delete at most CHUNK rows, and return how many it were."""
+        """Delete at most CHUNK rows, and return how many were deleted."""
         chosen = f"SELECT {self._place} FROM {table} WHERE {condition} LIMIT {CHUNK}"
         with self._transaction() as cursor:
             cursor.execute(self._sql(f"DELETE FROM {table} WHERE {self._place} IN ({chosen})"), [value])

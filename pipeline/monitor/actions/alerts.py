@@ -154,7 +154,7 @@ def title(kind: str, found: Findings, standing: Sequence[Incident]) -> str:
 
 
 def message(kept: Kept, kind: str, found: Findings) -> str:
-    """What a chat is told of news: plain text, the first line of which says it all."""
+    """The message to a chat: plain text, whose first line is a summary."""
     standing = [one for one in found.incidents if one.kind == kind and one.open]
     if kept.change == issues.OVER:
         lines = [f"{found.name}, {found.environment}: {KINDS[kind].words} is over"]
@@ -187,7 +187,7 @@ def exhausted(found: Findings, why: str, blob: str | None, run: str) -> Matter:
         mark=(found.name, found.environment, EXHAUSTED),
         title=f"{found.name}, {found.environment}: retraining did not help, a person must look",
         body=page,
-        over="What retraining could not mend is over, or retraining may be tried again.",
+        over="What retraining could not fix is over, or retraining may be tried again.",
         day=found.last_day,
         parts={"exhausted": prose(why)} if why else {},
         labels=(NEEDS_HUMAN,),

@@ -1,7 +1,7 @@
 """Whether the monitor starts a retraining: a pure decision over its findings, [retrain] of pipeline.toml, what was tried before, and what goes on.
 
 A retraining is started for a reason, and every reason against it is told. It is no repair of everything: broken data would be learnt,
-the same data give the same model, rows without outcomes teach nothing, and what two trainings did not mend a third will not either.
+the same data give the same model, rows without outcomes teach nothing, and what two trainings did not fix, a third will not fix either.
 """
 
 import datetime
@@ -78,7 +78,7 @@ def cause(found: Findings, rules: Retrain) -> Incident | None:
 
 
 def reason(found: Findings, incident: Incident) -> str:
-    """Why is trained, in one line: the kind, what moved, and since when; as long as MLflow keeps it."""
+    """The reason of a training in one line: the kind, what moved, and since when; not longer than MLflow allows."""
     end, words = f", since {incident.since}", incident.words
     now = next((one for one in found.performance.metrics if one.name == found.daily_metric), None)
     if incident.kind == "performance" and now and now.holdout is not None:
@@ -90,17 +90,17 @@ def nothing(rules: Retrain) -> str:
     """Why there is nothing to decide."""
     if not rules.on:
         return "retraining by itself is off: [retrain] on in pipeline.toml is empty"
-    return f"nothing to mend: there is no open incident of {', '.join(rules.on)}"
+    return f"there is no open incident of {', '.join(rules.on)}"
 
 
 def broken(found: Findings) -> str:
-    """Data that are broken are mended where they come from; a model trained on them would learn the fault."""
+    """Broken data are fixed at the source; a model trained on them would learn the fault."""
     first = next((one for one in found.open_incidents() if one.kind == "data_broken"), None)
-    return f"the data are broken since {first.since}: {first.words}; mend them first" if first else ""
+    return f"the data are broken since {first.since}: {first.words}; fix them first" if first else ""
 
 
 def unripe(found: Findings, incident: Incident, label_delay_days: float) -> str:
-    """Of the rows since the incident began, the outcomes that come first are not like the others."""
+    """Of the rows since the incident began, the outcomes that arrive first are not representative."""
     known = datetime.date.fromisoformat(incident.since) + datetime.timedelta(days=label_delay_days)
     if datetime.date.fromisoformat(found.last_day) >= known:
         return ""
@@ -117,7 +117,7 @@ def few(found: Findings, rules: Retrain, world: World) -> str:
 
 
 def soon(rules: Retrain, world: World) -> str:
-    """The last retraining is too near; by whomever it was started, it is what serves now or will."""
+    """The last retraining is too recent, whoever started it: its model serves, or soon will."""
     last = max(world.attempts, key=lambda one: one.when, default=None)
     if last is None or world.now - last.when >= rules.min_days_between * DAY:
         return ""

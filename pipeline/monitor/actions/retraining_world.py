@@ -47,7 +47,7 @@ def attempts(client, name: str) -> list[Attempt]:
 
 
 def given_up(client, settings: Settings, found: Findings) -> bool:
-    """Whether retraining was tried as often as it may be, for an incident that is still open."""
+    """Whether the allowed number of retrainings is used up, for an incident that is still open."""
     incident = retraining.cause(found, settings.retrain)
     if incident is None:
         return False
@@ -89,7 +89,7 @@ def trained_day(client, name: str) -> str:
 
 
 def under_way(client, name: str, repository: Repository | None) -> str:
-    """A deployment that MLflow knows to go on, or a delivery that GitHub does; "" for none."""
+    """A deployment in progress by MLflow's records, or a delivery in progress on GitHub; "" for none."""
     for environment in ("production", "staging"):
         last = last_unsettled(client, name, environment)
         if last and last.result == BEGUN and time.time() - last.began < FORGOTTEN_SECONDS:

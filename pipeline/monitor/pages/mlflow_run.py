@@ -82,7 +82,7 @@ def _metrics(found: Findings) -> Iterator[tuple[str, Any]]:
 
 
 def _key(found: Findings) -> dict[str, str]:
-    """What tells a run from the others."""
+    """The tags that identify a run."""
     return {"environment": found.environment, "last_day": found.last_day}
 
 

@@ -66,9 +66,7 @@ def headline(found: Findings) -> Headline:
         case "watch":
             return Headline("Something moved", f"{said}Watch it: that alone makes no model wrong. {until}", "!", "👀")
         case "broken":
-            meaning = (
-                f"{said}Mend it where the data come from: a model that is trained on them learns the fault. {until}"
-            )
+            meaning = f"{said}Fix it at the source: a model that is trained on such data learns the fault. {until}"
             return Headline("Data broken", meaning, "✕", "❌")
         case "falling":
             meaning = f"{said}Production answers worse than at its release. {until}"
@@ -116,7 +114,7 @@ def _page(found: Findings, most: int) -> Page:
 
 
 def _tiles(found: Findings) -> list[tuple[str, str, str]]:
-    """The figures that one wants first: what they are, the figure, and a word on it."""
+    """The key figures: name, value and a remark."""
     standing = found.open_incidents()
     days = len({row.day for row in found.days if row.rows})
     tiles = [("open incidents", f"{len(standing)}", "")]
