@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from delivery.drill.ports import replace_taken_ports
+from delivery.drill.ports import replace_ports
 from pipeline.artifacts import ROOT, write_text
 from pipeline.errors import SlipwayError
 
@@ -34,7 +34,8 @@ OURS = (
     "MFLAGS",
 )
 AUTHOR = ["-c", "user.name=drill", "-c", "user.email=drill@example.com"]
-# What a drill cannot wait for, or would not survive: [table] key = value. Nor would it survive the limits of the gate.
+# What a drill cannot wait for, or would not survive: [table] key = value. Nor would it survive the limits of gate
+# and monitor: in the changed world no model may be as good as they ask.
 SETTINGS = {
     "deploy": {"target": '"process"'},
     "monitor": {"label_delay_days": "1", "window_days": "7", "min_outcomes": "100"},
@@ -72,7 +73,7 @@ def make(folder: Path) -> None:
     (folder / ".venv").symlink_to(ROOT / ".venv", target_is_directory=True)
     settings = folder / "pipeline.toml"
     write_text(settings, with_settings(settings.read_text(encoding="utf-8")))
-    replace_taken_ports(folder)
+    replace_ports(folder)
     (folder / "project" / "data.py").rename(folder / "project" / "own_data.py")
     learn_from(folder, None)
     checks = folder / "project" / "checks.py"
@@ -101,7 +102,7 @@ def with_settings(text: str) -> str:
             line = rf"^{key} *= *[^#\n]*"
             body = re.sub(line, f"{key} = {value}  ", body, flags=re.M) if re.search(line, body, re.M) else f"{body.rstrip()}\n{key} = {value}\n\n"  # fmt: skip
             text = head + body + rest
-    return re.sub(r"^\[gate\.limits\].*?(?=^\[|\Z)", "", text, flags=re.M | re.S)
+    return re.sub(r"^\[(?:gate|monitor)\.limits\].*?(?=^\[|\Z)", "", text, flags=re.M | re.S)
 
 
 def surroundings(clock: str) -> dict[str, str]:

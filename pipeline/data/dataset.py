@@ -107,6 +107,8 @@ _RAGGED = (
     '(and decimal="," for decimal commas) to pd.read_csv in project/data.py; data/README.md has more'
 )
 
+_WITHOUT_NAME = "load() in project/data.py names it; what is in data/production/ is made by `make backfill`"
+
 
 def _loaded():
     with in_project("load() in project/data.py"):
@@ -128,6 +130,8 @@ def _read(load):
     except pd.errors.ParserError as error:
         raise DataError(f"the data file is not a readable table: {str(error).strip()}", _RAGGED) from error
     except FileNotFoundError as error:
+        if error.filename is None:  # as pd.read_parquet raises it: the path is in the words
+            raise DataError(f"the data file is missing: {error}", _WITHOUT_NAME) from error
         raise DataError(f"{error.filename}: the data file is missing") from error
     except OSError as error:
         if error.filename is None:

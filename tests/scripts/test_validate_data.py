@@ -147,6 +147,13 @@ def test_unreadable_data_is_refused(scratch, case):
     assert message in said and said.startswith("error: ") and "next: " in said
 
 
+def test_missing_parquet_is_named(scratch):
+    """Its error has no file name, so its words are told; rows of production are made by a verb."""
+    scratch.edit("project/data.py", 'pd.read_csv("data.csv")', 'pd.read_parquet("data/production/rows.parquet")')
+    status, _, said = validate(scratch)
+    assert status == 1 and "the data file is missing: " in said and "rows.parquet" in said and "make backfill" in said
+
+
 def test_folder_in_place_of_the_file_is_refused(scratch):
     """A data file that cannot be read is named, with the system's reason."""
     (scratch.root / "data.csv").unlink()

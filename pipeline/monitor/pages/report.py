@@ -174,7 +174,7 @@ def _incidents(standing: Sequence[Incident]) -> Section | None:
         for one in standing
     ]
     notes = [
-        "Then: at release; now and rows: since the first day. Evidence: 1 is an alarm. All columns and days together share the budget of false alarms."
+        "Then: at release, or the limit; now and rows: since the first day. Evidence: 1 is an alarm. All columns and days together share the budget of false alarms."
     ]
     return Section("Open incidents", [], Table(heads, rows, words=(0, 1, 5, *([7] if several else []))), notes)
 
