@@ -47,8 +47,9 @@ def read(source: Path | io.BytesIO) -> pd.DataFrame:
     try:
         table = parquet.read_table(source)
     except (OSError, pyarrow.ArrowException) as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise DataError(
-            f"{source} is not a readable snapshot: {str(error).splitlines()[0]}",
+            f"{source} is not a readable snapshot: {what}",
             f"`make snapshot VERSION=n` fetches one; without {VARIABLE} load() is called",
         ) from error
     frame = table.to_pandas()
