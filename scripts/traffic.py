@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     change = known(dataset, Change(dict(options.shift), dict(options.missing), options.relation))
     target = targets.choose(settings)
     if target.serving(options.environment, settings) is None:
-        raise DeployError(f"{options.environment} serves nothing", f"`make deploy ENVIRONMENT={options.environment}`")
+        raise DeployError(f"{options.environment} serves nothing", "`make ship` puts a model there")
     with target.reach(options.environment, settings) as url:
         key = target.key(options.environment, settings)
         traffic = Traffic(url, key, dataset, options.rows_a_day, options.delay_days, _now)
