@@ -95,7 +95,7 @@ def _acts(story: Story, traffic: Traffic) -> None:
 
     traffic.change = story.change
     began = story.day()
-    story.tell("from now on the world is another")
+    story.tell("from now on the world is different")
     found = _noticed(story)
     alarm = _open(found, "performance")[0]
     story.tell(f"ALARM {_late(alarm, story, began)}: {alarm['words']}")
@@ -108,8 +108,8 @@ def _acts(story: Story, traffic: Traffic) -> None:
         story.tell(f"the monitor decides: {_first(story.make('retrain-if-needed'))}")
         traffic.change = Change(relation=True)
         since = story.date(story.day() + 1)
-        story.tell("the data are mended where they come from; the outcomes stay as they are")
-        _mended(story)
+        story.tell("the data are fixed at the source; the outcomes stay as they are")
+        _fixed(story)
         story.tell("the data are no longer broken")
 
     story.sleep(ENOUGH)
@@ -159,14 +159,14 @@ def _noticed(story: Story) -> dict[str, Any]:
     raise story.failure(f"the monitor has not noticed: {_words(found)}")
 
 
-def _mended(story: Story) -> None:
+def _fixed(story: Story) -> None:
     """Wait until the data are no longer broken; raises SlipwayError."""
     for _ in range(LOOKS):
         story.sleep(2)
         found = monitor(story)
         if not _open(found, "data_broken"):
             return
-    raise story.failure(f"the data are mended, and the monitor still finds them broken: {_words(found)}")
+    raise story.failure(f"the data are fixed, but the monitor still finds them broken: {_words(found)}")
 
 
 def _open(found: dict[str, Any], kind: str) -> list[dict[str, Any]]:

@@ -157,21 +157,12 @@ def test_text_and_missing_values_in_100_000_rows(new_fork):
     assert again.status_code == 422 and "city" in again.text
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass"])
-def test_production_with_a_missing_column_is_not_compared(new_fork, task):
+def test_production_with_a_missing_column_is_not_compared(new_fork):
     """When the data has lost a column that production needs, the candidate is refused with the column's name."""
     wine = load_wine(as_frame=True)
-    frame = wine.data.assign(target=wine.target_names[wine.target])
-    positive = ""
-    if task == "binary":
-        frame, positive = frame[wine.target < 2], 'positive = "class_1"'
-    toml = settings(
-        "wine",
-        task,
-        "n_estimators = 20",
-        'metric = "log_loss"\nmargin = 0.02\n[gate.limits]\naccuracy = 0.5',
-        positive,
-    )
+    frame = wine.data.assign(target=wine.target_names[wine.target])[wine.target < 2]
+    gate = 'metric = "log_loss"\nmargin = 0.02\n[gate.limits]\naccuracy = 0.5'
+    toml = settings("wine", "binary", "n_estimators = 20", gate, 'positive = "class_1"')
     fork = new_fork()
     own(fork, frame, WINE, toml)
     ship(fork)
@@ -181,8 +172,7 @@ def test_production_with_a_missing_column_is_not_compared(new_fork, task):
     reason = fork.json("build/evaluation.json")["reasons"][0]
     assert "'proline'" in reason
     assert all(way in reason for way in ("make ship COLUMNS=changed", "make rollback", "ColumnTransformer"))
-    if task == "binary":
-        changed_columns_are_judged_by_limits_on_the_word(fork)
+    changed_columns_are_judged_by_limits_on_the_word(fork)
 
 
 def changed_columns_are_judged_by_limits_on_the_word(fork):

@@ -57,10 +57,10 @@ def play(tmp_path, monkeypatch):
 
 
 def test_broken_data_are_mended_before_a_retraining(play):
-    """The monitor refuses to retrain on them; only the columns are mended, and once the monitor agrees, the loop closes."""
+    """The monitor refuses to retrain on them; only the columns are fixed, and once the monitor agrees, the loop closes."""
     said, change = play([], [BROKEN, PERFORMANCE], [BROKEN, PERFORMANCE], [PERFORMANCE], [])
     place = said.index("the monitor decides: no retraining: the data are broken")
-    assert said[place + 1].startswith("the data are mended") and said[place + 2] == "the data are no longer broken"
+    assert said[place + 1].startswith("the data are fixed") and said[place + 2] == "the data are no longer broken"
     assert change == Change(relation=True) and said[-1].startswith("no second retraining")
 
 
