@@ -11,7 +11,7 @@ from tests.repository.runbook_commands import RUNBOOKS, all_commands
 from tests.repository.test_links import ROOT, verbs
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-PROGRAMS = ("make", ".venv/bin/python", "docker", "kubectl", "grep", "tail", "curl")
+PROGRAMS = ("make", ".venv/bin/python", "docker", "kubectl", "grep", "sed", "tail", "curl")
 NAMES = {page.stem for page in RUNBOOKS}
 
 
