@@ -203,7 +203,7 @@ def test_staging_starts_nothing(fork, hub):
 
 
 def test_a_drill_counts_in_the_days_of_its_log(fork, hub, monkeypatch):
-    """Where a second of the log is a day, a training of eight seconds ago is over a week old."""
+    """Where a second is a day of the log, a training of eight seconds ago is over a week old."""
     fork.trained("retrain: every Monday", 8 / 86400)
     assert "no retraining: the last retraining was on" in fork.run(falling())
     monkeypatch.setenv("SLIPWAY_LOG_CLOCK", f"{time.time() - 60:.3f}:86400")

@@ -56,7 +56,7 @@ def play(tmp_path, monkeypatch):
     return play
 
 
-def test_broken_data_are_mended_before_a_retraining(play):
+def test_broken_data_are_fixed_before_a_retraining(play):
     """The monitor refuses to retrain on them; only the columns are fixed, and once the monitor agrees, the loop closes."""
     said, change = play([], [BROKEN, PERFORMANCE], [BROKEN, PERFORMANCE], [PERFORMANCE], [])
     place = said.index("the monitor decides: no retraining: the data are broken")
