@@ -169,7 +169,7 @@ def _rows(
         counts.answered[name] = counts.answered.get(name, 0) + 1
     for number, values in enumerate(line.features):
         one = told.get(number)
-        if one is None:
+        if one is None or one.outcome is None:
             counts.leave_out("without outcome", 1)
             continue
         if one.time - line.time > window:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from serving.counts import table
 from serving.counts.day import OutcomeCounter, Requested, RowCounter, Told
 from serving.counts.records import Day, Plan, Version
-from serving.counts.table import DAY, Found, Key, date
+from serving.counts.table import CHALLENGER, DAY, Found, Key, date
 from serving.log.blocks import Block
+from serving.log.reader import Told as Reported
 from serving.log.reader import outcomes_of, read_blocks
 from serving.log.store import Store
 
 MOST_IDS = 2_000_000  # requests with outcomes of a day that are kept in mind, to notice one that was logged twice
+NO_OUTCOME = "null"  # what was reported holds a value alone, for an experiment
 QUIET = 2.0  # seconds between two lines of progress
 
 
@@ -57,17 +59,18 @@ def count_day(store: Store, plan: Plan, day: int, versions: dict[str, Found]) ->
     records = {version: Day(day=date(day), version=version) for version in versions}
     told_of: set[int] = set()
     for block in read_blocks(store, begin, end):
-        if block.model != plan.model or block.model_version not in counters:
+        model, version, _, variant = block.source
+        if model != plan.model or version not in counters or variant == CHALLENGER:
             continue
-        record, counter = records[block.model_version], counters[block.model_version]
+        record, counter = records[version], counters[version]
         served = [place for place, at in enumerate(block.times) if begin <= at < end]
         record.requests += len(served)
         served = [place for place in served if block.roles[place] == "served"]
         record.asked += sum(block.rows[place] for place in served)
         outcomes = outcomes_of(store, [block.request_ids[place] for place in served])
-        told: dict[str, list[tuple[int, str, float, int]]] = {}
-        for (request_id, row), (outcome, at, sent) in outcomes.items():
-            told.setdefault(request_id, []).append((row, outcome, at, sent))
+        told: dict[str, list[tuple[int, Reported]]] = {}
+        for (request_id, row), reported in outcomes.items():
+            told.setdefault(request_id, []).append((row, reported))
         record.tests = record.requests - counter.add(block, served, told, told_of)
     for version, counter in counters.items():
         records[version].came = counter.came
@@ -99,11 +102,18 @@ class _Counters:
                 continue  # of two requests with one id, the outcomes are those of the first
             if len(told_of) < MOST_IDS:
                 told_of.add(known)
-            for _, _, at, _ in given:
-                self.came[int(at // DAY)] = self.came.get(int(at // DAY), 0) + 1
+            for _, one in given:
+                self.came[int(one.time // DAY)] = self.came.get(int(one.time // DAY), 0) + 1
             if self.outcomes:
                 asked = block.times[place]
-                self.outcomes.add(request, [Told(row, outcome, at - asked, sent) for row, outcome, at, sent in given])
+                self.outcomes.add(
+                    request,
+                    [
+                        Told(row, one.outcome, one.time - asked, one.sent)
+                        for row, one in given
+                        if one.outcome != NO_OUTCOME
+                    ],
+                )
         return self._served
 
 

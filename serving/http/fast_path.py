@@ -13,6 +13,8 @@ from serving import problems
 from serving.access.callers import GUEST, Callers
 from serving.access.keys import Caller
 from serving.config import Config
+from serving.experiment.experiment import sources
+from serving.experiment.variants import CHALLENGER, CONTROL, PLAIN, Chosen, Split, Variant
 from serving.http.headers import Header, by_name, shown_key
 from serving.http.origins import PREFLIGHT, Origins
 from serving.log.identity import identity
@@ -48,7 +50,7 @@ Response = tuple[bytes, int, Header, bytes, list[Header]]  # the same after the 
 class Call:
     """One request on its way: its id, which its body may replace, who asks, and when it began (`perf_counter`)."""
 
-    __slots__ = ("began", "caller", "headers", "held", "request_id")
+    __slots__ = ("began", "caller", "headers", "held", "more", "request_id")
 
     def __init__(self, request_id: str, headers: dict[bytes, bytes]):
         self.began = time.perf_counter()
@@ -56,6 +58,7 @@ class Call:
         self.request_id = request_id
         self.headers = headers
         self.held = 0  # bytes of its body that count as waiting
+        self.more = NONE  # headers of its answer beside the usual ones
 
 
 class FastPath:
@@ -69,9 +72,11 @@ class FastPath:
         metrics: Metrics,
         requests: RequestLog,
         config: Config,
+        split: Split | None,
         build_framework_app: Callable[["FastPath"], Callable[..., Awaitable[None]]],
     ):
         self.contract, self.release = bundle.contract, bundle.release
+        self.sources = sources(bundle, metrics.carried)
         self.predictor, self.callers, self.metrics, self.requests = predictor, callers, metrics, requests
         self._build_framework_app = build_framework_app
         self.origins = Origins(config)
@@ -79,11 +84,13 @@ class FastPath:
         self._known_hosts = self.origins.known
         self._decoder = Decoder(bundle.contract)
         self._limits = limits(bundle.contract)
-        self._unseen = Unseen(bundle.contract)
+        # Where an experiment runs in the shadow, every answer is one of A.
+        shadowed = metrics.carried is not None and split is None
+        self._variant = Variant(bundle, predictor, CONTROL if shadowed else PLAIN)
+        self._split = split
         self._encode = msgspec.json.Encoder().encode
         self._write = AnswerWriter(bundle.contract).write
         self._version = self._encode(bundle.release.version)
-        self._after = b',"model_version":%b,"request_id":' % self._version  # what an answer has after its predictions
         self._thread = ThreadPoolExecutor(1, "batch")
         self._framework: Callable[..., Awaitable[None]] | None = None
         self._loading = threading.Lock()
@@ -128,7 +135,7 @@ class FastPath:
         self.metrics.own[IN_FLIGHT] += 1
         try:
             self._admit(call, address, len(raw))
-            status, kind, answer, more = 200, JSON, self._answers[path](call, raw), NONE
+            status, kind, answer, more = 200, JSON, self._answers[path](call, raw), call.more
         except Exception as error:
             status, kind, answer, more = self._refusal(call, error)
         self._done(path, "POST", call, status)
@@ -176,9 +183,9 @@ class FastPath:
             if not declared:
                 self.callers.limit_bytes(call.caller, address, len(raw))
             if len(raw) > SMALL and path in self._aside:
-                response = 200, JSON, await self._answer_aside(path, call, raw), NONE
+                response = 200, JSON, await self._answer_aside(path, call, raw), call.more
             else:
-                response = 200, JSON, self._answers[path](call, raw), NONE
+                response = 200, JSON, self._answers[path](call, raw), call.more
         except Disconnected:
             self._done(path, scope["method"], call, scope["state"].get("refused", GONE))
             return
@@ -265,52 +272,68 @@ class FastPath:
 
     def _answer_one(self, call: Call, read: tuple[Any, bytes, Row]) -> bytes:
         body, raw, row = read
-        answer = self.predictor.predict_one(row)
-        self.metrics.predicted(answer)
-        warnings = self._warnings(row) if self._unseen.columns else None
+        if self._split is None:
+            variant, answer = self._variant, self.predictor.predict_one(row)
+        else:
+            chosen, answer = self._split.answer(body.subject, lambda predictor: predictor.predict_one(row))
+            variant = self._counted(call, chosen, 1)
+        self.metrics.predicted(answer, variant.place == CHALLENGER)
+        warnings = self._warnings(variant.unseen, row) if variant.unseen.columns else None
         encoded = self._encode(answer)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
             features = self._decoder.written(body, raw) or self._encode((row,))
-            self._keep(call, body.subject, 1, features, b"[%b]" % encoded, latency)
-        return b"%b%b" % (encoded[:-1], self._tail(call, latency, warnings))
+            self._keep(call, variant, body.subject, 1, features, b"[%b]" % encoded, latency)
+        return b"%b%b" % (encoded[:-1], self._tail(call, variant, latency, warnings))
 
-    def _warnings(self, row: Row) -> list[dict[str, Any]]:
-        unseen = self._unseen.one(row)
-        for number in unseen:
+    def _counted(self, call: Call, chosen: Chosen, rows: int) -> Variant:
+        """Count what a variant answered, and tell the caller which; a challenger's failure is one of its refusals in the log."""
+        self._split.count(chosen, rows)  # type: ignore[union-attr]  # callers have looked
+        call.more = chosen.variant.headers
+        if chosen.failed and self.log is not None:
+            self.log.refused(500, CHALLENGER)
+        return chosen.variant
+
+    def _warnings(self, unseen: Unseen, row: Row) -> list[dict[str, Any]]:
+        found = unseen.one(row)
+        for number in found:
             self.metrics.unseen(number)
-        return [self._unseen.warning(number, row) for number in unseen[:MANY]]
+        return [unseen.warning(number, row) for number in found[:MANY]]
 
-    def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, int, Outputs, bytes, bytes, Warnings]:
+    def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, Chosen, int, Outputs, bytes, bytes, Warnings]:
         body = self._decoder.many(raw)
         if body.request_id:
             call.request_id = body.request_id
         rows = self._decoder.rows(body)
-        outputs = self.predictor.predict(rows)
+        if self._split is None:
+            chosen, outputs = Chosen(self._variant), self.predictor.predict(rows)
+        else:
+            chosen, outputs = self._split.answer(body.subject, lambda predictor: predictor.predict(rows))
         features = body.written or self._features(rows)
-        return body, len(rows), outputs, self._write(outputs), features, self._unseen.many(rows)
+        return body, chosen, len(rows), outputs, self._write(outputs), features, chosen.variant.unseen.many(rows)
 
-    def _answer_batch(self, call: Call, result: tuple[Any, int, Outputs, bytes, bytes, Warnings]) -> bytes:
-        body, rows, outputs, written, features, (counts, warnings) = result
-        self.metrics.predicted_many(outputs, counts)
+    def _answer_batch(self, call: Call, result: tuple[Any, Chosen, int, Outputs, bytes, bytes, Warnings]) -> bytes:
+        body, chosen, rows, outputs, written, features, (counts, warnings) = result
+        variant = chosen.variant if self._split is None else self._counted(call, chosen, rows)
+        self.metrics.predicted_many(outputs, counts, variant.place == CHALLENGER)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
-            self._keep(call, body.subject, rows, features, written, latency)
-        return b'{"predictions":%b%b' % (written, self._tail(call, latency, warnings))
+            self._keep(call, variant, body.subject, rows, features, written, latency)
+        return b'{"predictions":%b%b' % (written, self._tail(call, variant, latency, warnings))
 
     def _run_invocation(self, call: Call, raw: bytes) -> tuple[int, Outputs, bytes, bytes, Warnings]:
         rows, written = self._decoder.invocation(raw, call.headers.get(b"content-type", b"").decode("latin-1"))
         outputs = self.predictor.predict(rows)
         # The model was trained on the numbers of the classes, and MLflow's server answers them.
         encoded = self._encode({"predictions": outputs[0].reshape(-1).tolist()})
-        return len(rows), outputs, encoded, written or self._features(rows), self._unseen.many(rows)
+        return len(rows), outputs, encoded, written or self._features(rows), self._variant.unseen.many(rows)
 
     def _answer_invocation(self, call: Call, result: tuple[int, Outputs, bytes, bytes, Warnings]) -> bytes:
         rows, outputs, encoded, features, (counts, _) = result  # MLflow's answer has no place for warnings
         self.metrics.predicted_many(outputs, counts)
         if self.log is not None:
             latency = (time.perf_counter() - call.began) * 1000
-            self._keep(call, None, rows, features, self._write(outputs), latency)
+            self._keep(call, self._variant, None, rows, features, self._write(outputs), latency)
         return encoded
 
     def _feedback(self, call: Call, raw: bytes) -> bytes:
@@ -328,19 +351,20 @@ class FastPath:
         return b"[%b]" % b",".join(pieces)
 
     def _keep(
-        self, call: Call, subject: str | None, rows: int, features: bytes, answers: bytes, latency: float
-    ) -> None:
+        self, call: Call, variant: Variant, subject: str | None, rows: int, features: bytes, answers: bytes, latency: float
+    ) -> None:  # fmt: skip
         log: PredictionLog = self.log  # type: ignore[assignment]  # callers have looked
         about = identity(subject) if subject else None
         role = "test" if call.headers.get(ROLE) == TEST else "served"
         log.predicted(
             (call.request_id, log.now(), call.caller.id, about, role, rows, latency, features, answers),
             len(features) + len(answers),
+            variant.place,
         )
 
-    def _tail(self, call: Call, latency: float, warnings: list[dict[str, Any]] | None) -> bytes:
+    def _tail(self, call: Call, variant: Variant, latency: float, warnings: list[dict[str, Any]] | None) -> bytes:
         """The end of an answer; an id may hold what JSON must escape."""
-        end = b'%b%b,"latency_ms":%.3f}' % (self._after, self._encode(call.request_id), latency)
+        end = b'%b%b,"latency_ms":%.3f}' % (variant.after, self._encode(call.request_id), latency)
         return b'%b,"warnings":%b}' % (end[:-1], self._encode(warnings)) if warnings else end
 
 

@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
     time: float  # seconds since 1970, UTC
     caller: str
     subject: str | None
-    role: str  # "served", or "test" for a request of the delivery's own
+    role: str  # "served"; "test" for a request of the delivery's own; "shadow" for an answer that no caller got
     rows: int
     latency_ms: float
     features: bytes
@@ -40,6 +40,15 @@ class Prediction(NamedTuple):
 
 
 ABOUT, CONTENT = Prediction._fields[:7], Prediction._fields[7:]
+
+
+class Source(NamedTuple):
+    """Which model answered, and in which experiment as which variant: "A", "B", or "" outside of any."""
+
+    model: str = ""
+    model_version: str = ""
+    experiment: str = ""
+    variant: str = ""
 
 
 class Frame(NamedTuple):
@@ -54,10 +63,9 @@ class Frame(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Requests that one version of a model answered, as columns of the same length."""
+    """Requests with answers of one source, as columns of the same length."""
 
-    model: str
-    model_version: str
+    source: Source
     request_ids: list[str]
     times: list[float]
     callers: list[str]

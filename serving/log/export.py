@@ -51,10 +51,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _lines(store: Store, block: Block) -> Iterator[bytes]:
     outcomes: dict[str, list[dict[str, Any]]] = {}
-    for (request_id, row), (outcome, at, sent) in sorted(outcomes_of(store, block.request_ids).items()):
-        told = {"row": row, "outcome": msgspec.Raw(outcome.encode()), "time": _iso(at), "sent": sent}
+    for (request_id, row), (outcome, at, sent, value) in sorted(outcomes_of(store, block.request_ids).items()):
+        told = {"row": row, "outcome": msgspec.Raw(outcome.encode()), "value": value, "time": _iso(at), "sent": sent}
         outcomes.setdefault(request_id, []).append(told)
-    for request_id, at, caller, subject, role, rows, latency, features, answers in zip(*block[2:], strict=True):
+    for request_id, at, caller, subject, role, rows, latency, features, answers in zip(*block[1:], strict=True):
         line = {
             "request_id": request_id,
             "time": _iso(at),
@@ -65,8 +65,7 @@ def _lines(store: Store, block: Block) -> Iterator[bytes]:
             "features": _one_line(features),
             "answers": _one_line(answers),
             "latency_ms": latency,
-            "model": block.model,
-            "model_version": block.model_version,
+            **block.source._asdict(),
             "outcomes": outcomes.get(request_id, []),
         }
         yield _encode(line) + b"\n"

@@ -17,13 +17,13 @@ import socket
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import msgspec
 
 from serving.config import Config
-from serving.log.blocks import Frame, frame_of, records_of
+from serving.log.blocks import Frame, Source, frame_of, records_of
 from serving.log.clock import clock
 from serving.log.memory import give_back
 from serving.log.store import DAY, RefusedError, Store, StoreError
@@ -44,23 +44,33 @@ READ = 1 << 18  # bytes that are read at a time; a channel holds about as many
 
 # Header of a frame: its kind, the sizes of its two parts in bytes, and what its block's row needs: records, rows, first and last time.
 HEAD = struct.Struct("<BIIIIdd")
-PREDICTIONS, OUTCOMES, REFUSALS = range(3)  # the kinds; what is no prediction has one part only
+# The kinds of a frame: outcomes and refusals, which have one part only, and predictions, of which each source has a kind of its own.
+OUTCOMES, REFUSALS, PREDICTIONS = range(3)
 _decode_outcomes = msgspec.msgpack.Decoder(list[tuple]).decode
-_decode_refusals = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
+_decode_refusals = msgspec.msgpack.Decoder(list[tuple[int, int, int, int]]).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("serving")
 
 
 class PredictionLog:
-    """The worker's side: takes records on the event loop's thread and sends them in batches."""
+    """The worker's side: takes records on the event loop's thread and sends them in batches.
 
-    def __init__(self, channel: socket.socket, numbers: "memoryview[float]", now: Callable[[], float] = time.time):
+    A `place` is that of a source in the writer's list: 0 is the model in production, outside of any experiment.
+    """
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        numbers: "memoryview[float]",
+        now: Callable[[], float] = time.time,
+        sources: int = 1,
+    ):
         channel.setblocking(False)
         self.now = now
         self._channel, self._numbers = channel, numbers
-        self._predictions: list[tuple] = []
+        self._predictions: list[list[tuple]] = [[] for _ in range(sources)]
         self._outcomes: list[tuple] = []
-        self._refusals: Counter[tuple[int, int]] = Counter()  # by day and status
+        self._refusals: Counter[tuple[int, int, int]] = Counter()  # by place, day and status
         self._collected = 0  # size of the records in bytes
         self._frames: deque[tuple[bytes, int]] = deque()  # encoded, each with its number of records
         self._encoded = 0  # their size in bytes
@@ -69,17 +79,17 @@ class PredictionLog:
         self._due = False  # whether sending is scheduled, by a timer or for when the channel is writable
         self._full = False  # whether the channel is full and we wait for it
 
-    def predicted(self, record: tuple, size: int) -> None:
+    def predicted(self, record: tuple, size: int, place: int = 0) -> None:
         """Queue the fields of a Prediction, `size` bytes or so; when the queue is full, count it as lost."""
-        self._add(self._predictions, record, size)
+        self._add(self._predictions[place], record, size)
 
     def told(self, record: tuple) -> None:
         """Queue the fields of an Outcome in the same way."""
         self._add(self._outcomes, record, len(record[2]))
 
-    def refused(self, status: int) -> None:
+    def refused(self, status: int, place: int = 0) -> None:
         """Count a request that was refused with this status."""
-        self._refusals[int(self.now() // DAY), status] += 1
+        self._refusals[place, int(self.now() // DAY), status] += 1
         self._schedule()
 
     def _add(self, records: list[tuple], record: tuple, size: int) -> None:
@@ -102,12 +112,13 @@ class PredictionLog:
 
     def _close_frame(self) -> None:
         """Encode the collected records as frames: they take less memory, and no frame becomes large."""
-        if self._predictions:
-            frame = frame_of(self._predictions)
-            self._queue(PREDICTIONS, frame)
+        for place, records in enumerate(self._predictions):
+            if records:
+                self._queue(PREDICTIONS + place, frame_of(records))
+                self._predictions[place] = []
         if self._outcomes:
             self._queue(OUTCOMES, Frame(len(self._outcomes), 0, 0.0, 0.0, _encode(self._outcomes), b""))
-        self._predictions, self._outcomes, self._collected = [], [], 0
+        self._outcomes, self._collected = [], 0
 
     def _queue(self, kind: int, frame: Frame) -> None:
         requests, rows, first, last, about, content = frame
@@ -167,7 +178,7 @@ class PredictionLog:
         self._channel.close()
 
 
-def write(config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]") -> None:
+def write(config: Config, sources: Sequence[Source], control: socket.socket, numbers: "memoryview[float]") -> None:
     """Write what arrives on the channels that come through `control`, until it and all of them are closed.
 
     Runs as a separate process, and counts in `numbers`.
@@ -176,22 +187,22 @@ def write(config: Config, model: str, version: str, control: socket.socket, numb
         signal.signal(number, signal.SIG_IGN)  # it exits when all workers have exited
     with contextlib.suppress(OSError):
         os.nice(1)  # answers have priority, but only just: a starved writer would lose records
-    Writer(config, model, version, control, numbers).run()
+    Writer(config, sources, control, numbers).run()
 
 
 class Writer:
     """The writing process's side: takes frames from every channel, and writes those of predictions as blocks."""
 
-    def __init__(self, config: Config, model: str, version: str, control: socket.socket, numbers: "memoryview[float]"):
-        self._url, self._days, self._about = config.database, config.retention_days, (model, version)
+    def __init__(self, config: Config, sources: Sequence[Source], control: socket.socket, numbers: "memoryview[float]"):
+        self._url, self._days, self._sources = config.database, config.retention_days, sources
         self._now = clock(config.log_clock)
         self._numbers = numbers
         self._store: Store | None = None
         # Kept encoded: decoded records would take more memory, and fragments of it would stay with this process.
-        self._blocks: deque[list[Frame]] = deque()  # each list becomes one block
+        self._blocks: deque[tuple[Source, list[Frame]]] = deque()  # each list becomes one block
         self._outcomes: deque[Frame] = deque()
-        self._refusals: Counter[tuple[int, int]] = Counter()
-        self._last = 0  # bytes in the last of `_blocks`
+        self._refusals: Counter[tuple[str, int, int]] = Counter()  # by version, day and status
+        self._open: dict[Source, tuple[list[Frame], int]] = {}  # of each source the block that may grow, and its bytes
         self._size = 0  # bytes in all of these frames
         self._waiting = 0  # records in them
         self._failures = 0
@@ -272,20 +283,25 @@ class Writer:
         if not self._has_work():
             self._due = max(self._due, time.monotonic() + WRITE) if self._failures else time.monotonic() + WRITE
         if kind == REFUSALS:
-            for day, status, number in _decode_refusals(frame.about):
-                self._refusals[day, status] += number
+            for place, day, status, number in _decode_refusals(frame.about):
+                self._refusals[self._sources[place].model_version, day, status] += number
             return
         if kind == OUTCOMES:
             self._outcomes.append(frame)
-        elif self._blocks and self._last + _size(frame) <= FRAME:
-            self._blocks[-1].append(frame)
-            self._last += _size(frame)
         else:
-            self._blocks.append([frame])
-            self._last = _size(frame)
+            self._add(self._sources[kind - PREDICTIONS], frame)
         self._size += _size(frame)
         self._waiting += frame.requests
         self._numbers[LOG_QUEUE] += frame.requests
+
+    def _add(self, source: Source, frame: Frame) -> None:
+        """Add a frame to the block of its source that may still grow, or begin one."""
+        frames, size = self._open.get(source, ([], 0))
+        if not frames or size + _size(frame) > FRAME:
+            frames, size = [], 0
+            self._blocks.append((source, frames))
+        frames.append(frame)
+        self._open[source] = frames, size + _size(frame)
 
     def _flush(self, end: float = math.inf) -> None:
         """Write what is queued, but begin with nothing after `end`."""
@@ -316,7 +332,7 @@ class Writer:
             self._store.close()
             self._store = None
         if self._store is None:
-            self._store = Store(self._url, *self._about)
+            self._store = Store(self._url, *self._sources[0][:2])
         return self._store
 
     def _write_next(self, store: Store) -> None:
@@ -324,11 +340,11 @@ class Writer:
 
         If the database refuses records, they are written one by one; a refused record is lost.
         """
-        frames = self._blocks[0] if self._blocks else [self._outcomes[0]] if self._outcomes else []
+        source, frames = self._blocks[0] if self._blocks else (None, [self._outcomes[0]] if self._outcomes else [])
         number = sum(frame.requests for frame in frames)
         try:
-            if self._blocks:
-                store.insert_block(frames)
+            if source:
+                store.insert_block(frames, source)
             elif self._outcomes:
                 store.insert([], _decode_outcomes(frames[0].about))
             else:
@@ -345,7 +361,12 @@ class Writer:
             if not frames:
                 self._refusals.clear()
                 return
-        (self._blocks or self._outcomes).popleft()
+        if source:
+            self._blocks.popleft()
+            if self._open.get(source, (None, 0))[0] is frames:
+                del self._open[source]
+        else:
+            self._outcomes.popleft()
         self._size -= sum(map(_size, frames))
         self._waiting -= number
         self._numbers[LOG_QUEUE] -= number
@@ -353,10 +374,10 @@ class Writer:
     def _split(self, frames: list[Frame]) -> None:
         """Let each record of the first block, or of the first frame of outcomes, be written alone."""
         if self._blocks:
+            source, _ = self._blocks.popleft()
+            self._open.pop(source, None)  # nothing is added to any of them
             alone = [frame_of([one]) for one in records_of(frames)]
-            self._blocks.popleft()
-            self._blocks.extendleft([one] for one in reversed(alone))
-            self._last = FRAME  # nothing is added to the last of them
+            self._blocks.extendleft((source, [one]) for one in reversed(alone))
         else:
             alone = [Frame(1, 0, 0.0, 0.0, _encode([one]), b"") for one in _decode_outcomes(frames[0].about)]
             self._outcomes.popleft()

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import compress
-from typing import Any
+from typing import Any, NamedTuple
 
-from serving.log.blocks import Block, about_of, content_of
+from serving.log.blocks import Block, Source, about_of, content_of
 from serving.log.store import Store, whole
 
 PAGE = 4_000_000  # compressed bytes that are read at a time, about
@@ -16,7 +16,7 @@ _NEXT = (
     " WHERE last_time >= ? AND (last_time, id) > (?, ?) AND first_time < ? ORDER BY last_time, id LIMIT ?"
 )
 _PAGE = (
-    "SELECT id, first_time, last_time, model, model_version, about, content FROM prediction_blocks"
+    "SELECT id, first_time, last_time, about, content, model, model_version, experiment, variant FROM prediction_blocks"
     " WHERE last_time >= ? AND (last_time, id) > (?, ?) AND (last_time, id) <= (?, ?) AND first_time < ? ORDER BY last_time, id"
 )
 
@@ -36,31 +36,38 @@ def read_blocks(store: Store, since: float, until: float) -> Iterator[Block]:
                 break
             size += more
             last = at, number
-        for number, first_time, last_time, model, version, piece, content in store.query(
+        for number, first_time, last_time, piece, content, *source in store.query(
             _PAGE, (after[0], *after, *last, until)
         ):
             with whole(number):
-                block = Block(model, version, *about_of(piece), *content_of(content))
+                block = Block(Source(*source), *about_of(piece), *content_of(content))
             if first_time < since or last_time >= until:
                 inside = [since <= at < until for at in block.times]
-                columns: list[Any] = [list(compress(column, inside)) for column in block[2:]]
-                block = Block(model, version, *columns)
+                columns: list[Any] = [list(compress(column, inside)) for column in block[1:]]
+                block = Block(block.source, *columns)
             if block.times:
                 yield block
         after = last
 
 
-def outcomes_of(store: Store, request_ids: Sequence[str]) -> dict[tuple[str, int], tuple[str, float, int]]:
-    """What turned out to be true, by request id and row: the outcome as JSON, when it was last sent, and how often.
+class Told(NamedTuple):
+    """What was reported about a row: the outcome as JSON, "null" where there is only a value; when it was last sent, and how often."""
 
-    Raises StoreError.
-    """
+    outcome: str
+    time: float
+    sent: int
+    value: float | None = None
+
+
+def outcomes_of(store: Store, request_ids: Sequence[str]) -> dict[tuple[str, int], Told]:
+    """What was reported, by request id and row; raises StoreError."""
     found = {}
     for start in range(0, len(request_ids), ASKED):
         condition, asked = store.among("request_id", request_ids[start : start + ASKED])
         rows = store.query(
-            f"SELECT request_id, row_index, CAST(outcome AS TEXT), time, sent FROM outcomes WHERE {condition}", [asked]
+            f"SELECT request_id, row_index, CAST(outcome AS TEXT), time, sent, value FROM outcomes WHERE {condition}",
+            [asked],
         )
-        for request_id, row, outcome, at, sent in rows:
-            found[request_id, row] = outcome, at, sent
+        for request_id, row, *told in rows:
+            found[request_id, row] = Told(*told)
     return found

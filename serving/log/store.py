@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from serving.config import DATABASE, NO_DATABASE, ConfigError
-from serving.log.blocks import DamagedError, Frame, Prediction, about_of, content_of, frame_of, pack
+from serving.log.blocks import DamagedError, Frame, Prediction, Source, about_of, content_of, frame_of, pack
 from serving.log.clock import now
 from serving.log.identity import identity
 
@@ -41,13 +41,14 @@ class RefusedError(StoreError):
 
 
 class Outcome(NamedTuple):
-    """The true outcome for one row of a request, as JSON text or number."""
+    """What became of one row of a request: the outcome as JSON, "null" where only its value is known, and that value."""
 
     request_id: str
     row_index: int
     outcome: str
     time: float
     caller: str
+    value: float | None = None
 
 
 # What must be there, in order. {id}, {bytes} and {json} stand for types whose names the databases do not share.
@@ -61,7 +62,9 @@ _MADE = {
         model TEXT NOT NULL,
         model_version TEXT NOT NULL,
         about {bytes} NOT NULL,
-        content {bytes} NOT NULL
+        content {bytes} NOT NULL,
+        experiment TEXT NOT NULL DEFAULT '',
+        variant TEXT NOT NULL DEFAULT ''
     )""",
     "prediction_blocks_time": """CREATE INDEX IF NOT EXISTS prediction_blocks_time
         ON prediction_blocks (last_time, id, first_time)""",
@@ -72,6 +75,7 @@ _MADE = {
         time DOUBLE PRECISION NOT NULL,
         caller TEXT NOT NULL,
         sent INTEGER NOT NULL DEFAULT 1,
+        value DOUBLE PRECISION,
         PRIMARY KEY (request_id, row_index)
     )""",
     "outcomes_time": "CREATE INDEX IF NOT EXISTS outcomes_time ON outcomes (time)",
@@ -87,18 +91,31 @@ _MADE = {
 _SQLITE = {"id": "INTEGER", "bytes": "BLOB", "json": "TEXT"}
 _POSTGRES = {"id": "BIGINT GENERATED ALWAYS AS IDENTITY", "bytes": "BYTEA", "json": "JSON"}
 _LOCK = 5_194_177_210  # any number that is ours alone: who makes tables in PostgreSQL holds the lock of that number
-_HAS_SENT = {
-    True: "SELECT 1 FROM pragma_table_info('outcomes') WHERE name = 'sent'",
-    False: "SELECT 1 FROM pg_attribute WHERE attrelid = 'outcomes'::regclass AND attname = 'sent' AND NOT attisdropped",
+# Columns that tables of older services lack, in the order in which they were added. Older services go on writing beside newer ones, so
+# each has a default.
+_ADDED = (
+    ("outcomes", "sent", "INTEGER NOT NULL DEFAULT 1"),
+    ("outcomes", "value", "DOUBLE PRECISION"),
+    ("prediction_blocks", "experiment", "TEXT NOT NULL DEFAULT ''"),
+    ("prediction_blocks", "variant", "TEXT NOT NULL DEFAULT ''"),
+)
+_COLUMNS = {
+    True: "SELECT 'outcomes', name FROM pragma_table_info('outcomes')"
+    " UNION ALL SELECT 'prediction_blocks', name FROM pragma_table_info('prediction_blocks')",
+    False: "SELECT CAST(CAST(attrelid AS regclass) AS TEXT), CAST(attname AS TEXT) FROM pg_attribute"
+    " WHERE attrelid IN ('outcomes'::regclass, 'prediction_blocks'::regclass) AND NOT attisdropped",
 }
 _BLOCK = (
-    "INSERT INTO prediction_blocks (first_time, last_time, requests, rows, model, model_version, about, content)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO prediction_blocks"
+    " (first_time, last_time, requests, rows, about, content, model, model_version, experiment, variant)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+# The outcome and its value may be sent one after the other: neither deletes the other.
 _OUTCOME = (
-    "INSERT INTO outcomes (request_id, row_index, outcome, time, caller) VALUES (?, ?, ?, ?, ?)"
-    " ON CONFLICT (request_id, row_index) DO UPDATE SET outcome = excluded.outcome, time = excluded.time,"
-    " caller = excluded.caller, sent = outcomes.sent + 1"
+    "INSERT INTO outcomes (request_id, row_index, outcome, time, caller, value) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (request_id, row_index) DO UPDATE SET time = excluded.time, caller = excluded.caller,"
+    " outcome = CASE WHEN CAST(excluded.outcome AS TEXT) = 'null' THEN outcomes.outcome ELSE excluded.outcome END,"
+    " value = COALESCE(excluded.value, outcomes.value), sent = outcomes.sent + 1"
 )
 _REFUSAL = (
     "INSERT INTO refusals (day, model, model_version, status, requests) VALUES (?, ?, ?, ?, ?)"
@@ -115,7 +132,7 @@ class Store:
         """Connect, to write predictions of this version of a model; raises StoreError."""
         self._url = url
         self.is_sqlite = url.startswith("sqlite:")
-        self._about = model, version
+        self._source = Source(model, version)
         self._place = "rowid" if self.is_sqlite else "ctid"
         self._driver: Any = sqlite3
         if not self.is_sqlite:
@@ -126,8 +143,8 @@ class Store:
             self._connection = _sqlite(url) if self.is_sqlite else _postgres(self._driver, url)
             self._file = _identity(url) if self.is_sqlite else None
         self.make(_MADE)
-        if not self.query(_HAS_SENT[self.is_sqlite]):
-            self._add_sent()
+        if self._lacking():
+            self._add_columns()
 
     def gone(self) -> bool:
         """Whether the database file was deleted, moved or replaced, so that new records would not be in the file of that name."""
@@ -137,19 +154,20 @@ class Store:
         """Write all records or none, with the fields of Prediction and Outcome in order; raises StoreError."""
         with self._transaction() as cursor:
             if predictions:
-                self._insert_block(cursor, [frame_of(predictions)], *self._about)
+                self._insert_block(cursor, [frame_of(predictions)], self._source)
             if outcomes:
-                cursor.executemany(self._sql(_OUTCOME), outcomes)
+                cursor.executemany(self._sql(_OUTCOME), [Outcome(*one) for one in outcomes])
 
-    def insert_block(self, frames: Sequence[Frame]) -> None:
+    def insert_block(self, frames: Sequence[Frame], source: Source | None = None) -> None:
         """Write all these frames as one block, or none; raises StoreError."""
         with self._transaction() as cursor:
-            self._insert_block(cursor, frames, *self._about)
+            self._insert_block(cursor, frames, source or self._source)
 
-    def add_refusals(self, counts: Mapping[tuple[int, int], int]) -> None:
-        """Add up refused requests by day (counted from 1970) and status; raises StoreError."""
+    def add_refusals(self, counts: Mapping[tuple[str, int, int], int]) -> None:
+        """Add up refused requests by version, day (counted from 1970) and status; raises StoreError."""
         with self._transaction() as cursor:
-            values = [(day, *self._about, status, requests) for (day, status), requests in counts.items()]
+            model = self._source.model
+            values = [(day, model, version, status, requests) for (version, day, status), requests in counts.items()]
             cursor.executemany(self._sql(_REFUSAL), values)
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
@@ -193,7 +211,7 @@ class Store:
         with self._transaction() as cursor:
             records = self._take_old(cursor)
             for (*about, _), some in groupby(records, lambda one: (*one[-2:], int(one[1] // DAY))):
-                self._insert_block(cursor, [frame_of([_moved(one) for one in some])], *about)
+                self._insert_block(cursor, [frame_of([_moved(one) for one in some])], Source(*about))
         return bool(records)
 
     def move_all(self) -> None:
@@ -249,18 +267,26 @@ class Store:
         with contextlib.suppress(Exception):
             self._connection.close()
 
-    def _add_sent(self) -> None:
-        """Add the column that an older service's table of outcomes lacks."""
-        with self._transaction() as cursor:
-            if not cursor.execute(_HAS_SENT[self.is_sqlite]).fetchall():  # another process may have been faster
-                found = "" if self.is_sqlite else "IF NOT EXISTS"
-                cursor.execute(f"ALTER TABLE outcomes ADD COLUMN {found} sent INTEGER NOT NULL DEFAULT 1")
+    def _lacking(self) -> list[tuple[str, str, str]]:
+        """The columns of _ADDED that the tables of an older service lack."""
+        found = set(self.query(_COLUMNS[self.is_sqlite]))
+        return [(table, column, kind) for table, column, kind in _ADDED if (table, column) not in found]
 
-    def _insert_block(self, cursor: Any, frames: Sequence[Frame], model: str, version: str) -> None:
+    def _add_columns(self) -> None:
+        """Add them; several processes may do it at once, and one that is killed adds none."""
+        with self._transaction() as cursor:
+            if not self.is_sqlite:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            found = set(cursor.execute(_COLUMNS[self.is_sqlite]).fetchall())  # another process may have been faster
+            for table, column, kind in _ADDED:
+                if (table, column) not in found:
+                    cursor.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
+    def _insert_block(self, cursor: Any, frames: Sequence[Frame], source: Source) -> None:
         firsts, lasts = [one.first_time for one in frames], [one.last_time for one in frames]
         counts = sum(one.requests for one in frames), sum(one.rows for one in frames)
         pieces = pack([one.about for one in frames]), pack([one.content for one in frames])
-        cursor.execute(self._sql(_BLOCK), (min(firsts), max(lasts), *counts, model, version, *pieces))
+        cursor.execute(self._sql(_BLOCK), (min(firsts), max(lasts), *counts, *pieces, *source))
 
     def _has_old(self) -> bool:
         return bool(self._known(["predictions"]))

@@ -12,6 +12,7 @@ from serving.model.contract import Contract
 
 MANIFEST = "manifest.json"
 CODE = "code/"
+EXPERIMENT = "experiment"  # a folder that is no part of the bundle: serving/experiment/experiment.py reads it
 
 
 class BundleError(Exception):
@@ -59,7 +60,8 @@ def _verified(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a bundle folder: it does not exist")
     promised = _manifest(folder)
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    names = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    present = {name.as_posix() for name in names if name.parts[0] != EXPERIMENT}
     if missing := sorted(promised.keys() - present):
         raise BundleError(f"{folder}: {missing[0]} is missing, but {MANIFEST} names it")
     if extra := sorted(present - promised.keys() - {MANIFEST}):

@@ -208,8 +208,7 @@ class _Minder:
         if pid == 0:
             ours.close()
             self._listener.close()
-            release = self._app.release
-            _leave_with(lambda: write(self._config, release.name, release.version, theirs, self._own))
+            _leave_with(lambda: write(self._config, self._app.sources, theirs, self._own))
         theirs.close()
         self._writer, self._control, self._writer_started = pid, ours, time.monotonic()
 
@@ -260,7 +259,7 @@ class _Minder:
         app = self._app
         app.metrics.count_as(row)
         if channel is not None:
-            app.log = PredictionLog(channel, app.metrics.own, clock(self._config.log_clock))
+            app.log = PredictionLog(channel, app.metrics.own, clock(self._config.log_clock), len(app.sources))
 
         def started() -> None:
             # The rest is loaded in a thread once predictions are answered, because it takes longer than everything

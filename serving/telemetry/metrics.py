@@ -2,9 +2,11 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from serving.experiment.experiment import Carried
 from serving.model.bundle import Bundle
 from serving.model.predictor import Answer, Outputs
 from serving.model.unseen import Unseen
@@ -29,6 +31,25 @@ SINGLE = (
     ("slipway_connections_refused", "Connections refused because there were too many.", True),
 )
 IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS, LOG_BEGUN, REFUSED = range(len(SINGLE))
+# The same of an experiment, where the bundle carries one.
+SHADOW = (
+    ("slipway_shadow_rows", "Rows that the challenger answered in the shadow.", True),
+    ("slipway_shadow_rows_failed", "Rows to which the challenger had no answer in the shadow.", True),
+    ("slipway_shadow_rows_dropped", "Rows that the challenger was not asked, because it is too slow or does not run.", True),
+    ("slipway_shadow_restarts", "Times that the process of the challenger ended and was started again.", True),
+)  # fmt: skip
+ANSWERED, FAILED, DROPPED, SHADOW_RESTARTS = range(len(SHADOW))
+
+
+class Tried(NamedTuple):
+    """An experiment's requests so far: how many were A's and B's, how B did, and how long both took for a row, by BUCKETS."""
+
+    control: int
+    challenger: int
+    failures: int
+    stopped: bool
+    control_seconds: list[float]
+    challenger_seconds: list[float]
 
 
 class Metrics:
@@ -37,9 +58,10 @@ class Metrics:
     They are plain numbers at fixed positions, because finding a counter by its labels takes longer than a prediction.
     """
 
-    def __init__(self, bundle: Bundle, paths: Sequence[str], rows: int = 1):
+    def __init__(self, bundle: Bundle, paths: Sequence[str], rows: int = 1, carried: Carried | None = None):
         """Counters for `rows` processes; this one uses the first row until `count_as` is called."""
         self.contract, self.release = bundle.contract, bundle.release
+        self.carried = carried
         self.limits = _value_limits(bundle)
         self.paths = {path: number for number, path in enumerate((*paths, OTHER))}
         self.statuses = {status: number for number, status in enumerate(STATUSES)}
@@ -49,14 +71,17 @@ class Metrics:
         self.values = self.predictions + (len(self.contract.classes) or 1)
         self.unseen_features = [name for _, name, _ in Unseen(bundle.contract).columns]
         self.unseen_texts = self.values + len(self.limits) + 2
-        self.numbers = Numbers(self.unseen_texts + len(self.unseen_features), rows)
+        self.challengers = self.unseen_texts + len(self.unseen_features)  # B's predictions and values, as A's above
+        self.trial = self.challengers + (self.unseen_texts - self.predictions if carried else 0)
+        self.shadow = self.trial + (2 + 2 * (len(BUCKETS) + 1) if carried else 0)
+        self.numbers = Numbers(self.shadow + (len(SHADOW) if carried else 0), rows)
         self._positive = self.contract.positive
         self._unknown_status = self.statuses[500]
         self._places = {
             path: (self.requests + number * len(STATUSES), self.seconds + number * (len(BUCKETS) + 2))
             for path, number in self.paths.items()
         }
-        self._value_sum = self.values + len(self.limits) + 1
+        self._to_values, self._to_sum = self.values - self.predictions, len(self.limits) + 1
         self.count_as(0)
 
     def count_as(self, row: int) -> None:
@@ -71,41 +96,60 @@ class Metrics:
         own[times + bisect_left(BUCKETS, seconds)] += 1
         own[times + len(BUCKETS) + 1] += seconds
 
-    def predicted(self, answer: Answer) -> None:
+    def predicted(self, answer: Answer, challenger: bool = False) -> None:
         """Count a prediction by its class (a regression's as "value"), and its value in the histogram."""
         own = self.own
+        first = self.challengers if challenger else self.predictions
         if "label" in answer:
-            own[self.predictions + answer["class_id"]] += 1
+            own[first + answer["class_id"]] += 1
             value = answer["probabilities"][self._positive or answer["label"]]
         else:
-            own[self.predictions] += 1
+            own[first] += 1
             value = answer["value"]
-        own[self.values + bisect_left(self.limits, value)] += 1
-        own[self._value_sum] += value
+        values = first + self._to_values
+        own[values + bisect_left(self.limits, value)] += 1
+        own[values + self._to_sum] += value
 
     def unseen(self, column: int, rows: int = 1) -> None:
         """Count rows with a category unseen in training, in one of the columns of `Unseen`."""
         self.own[self.unseen_texts + column] += rows
 
-    def predicted_many(self, outputs: Outputs, unseen: Sequence[int] = ()) -> None:
+    def predicted_many(self, outputs: Outputs, unseen: Sequence[int] = (), challenger: bool = False) -> None:
         """Count all rows of a model's outputs; `unseen` gives the rows with an unseen category per column of `Unseen`."""
         for column, rows in enumerate(unseen):
             if rows:
                 self.unseen(column, rows)
         positions, values = outputs[0].reshape(-1), outputs[-1]
+        first = self.challengers if challenger else self.predictions
         if self.contract.task == "regression":
-            self.own[self.predictions] += len(values)
+            self.own[first] += len(values)
         else:
-            self._add(self.predictions, np.bincount(positions))
+            self._add(first, np.bincount(positions))
             asked = self.contract.classes.index(self._positive) if self._positive else positions
             values = values[np.arange(len(values)), asked]
         values = values.reshape(-1)
-        self._add(self.values, np.bincount(np.searchsorted(self.limits, values)))
-        self.own[self._value_sum] += values.sum(dtype=float)
+        self._add(first + self._to_values, np.bincount(np.searchsorted(self.limits, values)))
+        self.own[first + self._to_values + self._to_sum] += values.sum(dtype=float)
 
     def _add(self, first: int, counts: np.ndarray) -> None:
         for number, count in enumerate(counts.tolist(), first):
             self.own[number] += count
+
+    def tried(self, challenger: bool, failed: bool, seconds: float) -> None:
+        """Count a request that a variant of the experiment was to answer, with the time that its model took for a row."""
+        own, place = self.own, bisect_left(BUCKETS, seconds)
+        own[self.trial + 2 + place + (len(BUCKETS) + 1 if challenger else 0)] += 1
+        own[self.trial] += failed
+
+    def stop_trial(self) -> None:
+        """Let nobody be answered by the challenger any more."""
+        self.own[self.trial + 1] = 1
+
+    def trials(self) -> Tried:
+        """The experiment's counts over all processes."""
+        counts = self.numbers.total()[self.trial : self.shadow]
+        times = counts[2 : 3 + len(BUCKETS)], counts[3 + len(BUCKETS) :]
+        return Tried(int(sum(times[0])), int(sum(times[1])), int(counts[0]), counts[1] > 0, *times)
 
     def workers(self) -> int:
         """Number of processes that answer requests."""

@@ -65,7 +65,7 @@ def versions() -> list[str]:
     """The model version of each request in the prediction log, after everything was written."""
     process.stop("staging")
     with closing(Store(f"sqlite:///{process.STATE / 'predictions-staging.db'}")) as store:
-        return [block.model_version for block in read_blocks(store, 0, math.inf) for _ in block.request_ids]
+        return [block.source.model_version for block in read_blocks(store, 0, math.inf) for _ in block.request_ids]
 
 
 def test_default_release_is_open_and_its_log_is_kept(released):

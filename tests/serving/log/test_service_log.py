@@ -102,7 +102,7 @@ def test_prediction_is_stored_with_all_its_fields(bundle, url):
         answer = service.predict(service.example, request_id="one", subject="customer-17").json()
         _ended(service)
     (block,) = _logged(url)
-    assert (block.model, block.model_version) == ("cars", "3")
+    assert block.source == ("cars", "3", "", "")
     assert (block.request_ids, block.rows, block.roles) == (["one"], [1], ["served"])
     assert began <= block.times[0] <= time.time()
     assert (block.callers, block.subjects) == ([identity("shop")], [identity("customer-17")])
@@ -406,7 +406,7 @@ def test_refused_record_does_not_block_others(url):
     store.insert([_prediction()], [good])
     store.close()
     (block,) = _logged(url)
-    assert (block.request_ids, block.model, block.model_version) == (["a"], "it's 100 %", "1")
+    assert (block.request_ids, block.source) == (["a"], ("it's 100 %", "1", "", ""))
     assert _rows(url, "SELECT request_id FROM outcomes") == [("a",)]
 
 

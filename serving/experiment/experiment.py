@@ -1,0 +1,118 @@
+"""An experiment: a second model, the challenger, beside the one in production.
+
+A bundle that carries one has a folder `experiment` with experiment.json and the challenger's own bundle:
+
+    manifest.json contract.json model.onnx …      the model in production, A
+    experiment/experiment.json                    which experiment this is
+    experiment/challenger/manifest.json …         the challenger, B
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from serving.log.blocks import Source
+from serving.model.bundle import EXPERIMENT, Bundle, BundleError, open_bundle
+from serving.model.contract import Contract
+
+FILE, CHALLENGER = "experiment.json", "challenger"
+NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+A, B = "A", "B"
+
+
+class Guardrails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a challenger that answers callers is taken out at once.
+
+    `max_failures`: the largest share of its requests that it may leave without an answer. Its 95th percentile of the time to predict may be
+    `max_latency_ratio` times that of the model in production, and `latency_margin_ms` more. Both are judged from `min_requests` on.
+    """
+
+    max_failures: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    max_latency_ratio: Annotated[float, Meta(ge=1)] = 2.0
+    latency_margin_ms: Annotated[float, Meta(ge=0)] = 5.0
+    min_requests: Annotated[int, Meta(ge=1)] = 100
+
+
+class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """experiment.json. In mode `ab` a share of the subjects is answered by the challenger; in `shadow` no caller is."""
+
+    name: Annotated[str, Meta(pattern=NAME)]
+    mode: Literal["ab", "shadow"]
+    share: Annotated[float, Meta(gt=0, le=1)]
+    challenger: str  # its version
+    challenger_digest: str
+    guardrails: Guardrails = Guardrails()
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The experiment of a bundle, with the challenger's bundle."""
+
+    experiment: Experiment
+    challenger: Bundle
+
+
+def open_experiment(folder: Path, production: Bundle) -> Carried | None:
+    """The experiment that a bundle folder carries, verified; None where there is none. Raises BundleError."""
+    inside = folder / EXPERIMENT
+    if not inside.exists():
+        return None
+    try:
+        experiment = msgspec.json.decode((inside / FILE).read_bytes(), type=Experiment)
+    except OSError as error:
+        raise BundleError(f"{inside / FILE} cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{inside / FILE} cannot be used: {error}") from error
+    challenger = open_bundle(inside / CHALLENGER)
+    known = challenger.release.version, challenger.release.digest
+    if known != (experiment.challenger, experiment.challenger_digest):
+        raise BundleError(f"{inside}: the challenger is version {known[0]}, {FILE} names {experiment.challenger}")
+    if why := incomparable(production.contract, challenger.contract):
+        raise BundleError(f"{inside}: version {known[0]} cannot stand in for {production.release.version}: {why}")
+    if production.code and challenger.code and production.code != challenger.code:
+        raise BundleError(f"{inside}: both models bring code of their own, and it differs; one process cannot run both")
+    return Carried(experiment, challenger)
+
+
+def incomparable(production: Contract, challenger: Contract) -> str:
+    """Why a challenger cannot answer in the place of the model in production, in words; "" if it can.
+
+    It must take exactly the same rows, so that no caller is refused by one of them only, and give the same answers: the same classes in
+    the same order.
+    """
+    if (production.name, production.task) != (challenger.name, challenger.task):
+        return f"it is {challenger.name} ({challenger.task}), not {production.name} ({production.task})"
+    if production.target != challenger.target:
+        return f"it predicts {challenger.target!r}, not {production.target!r}"
+    if (production.classes, production.positive) != (challenger.classes, challenger.positive):
+        return f"its classes are {', '.join(challenger.classes)}, not {', '.join(production.classes)}"
+    if list(production.names) != list(challenger.names):
+        odd = sorted(set(production.names) ^ set(challenger.names))
+        return f"its inputs differ in {', '.join(map(repr, odd))}" if odd else "its inputs are in another order"
+    for ours, theirs in zip(production.inputs, challenger.inputs, strict=True):
+        if (ours.type, ours.allowed) != (theirs.type, theirs.allowed):
+            return f"its input {ours.name!r} is {theirs.type}, {theirs.allowed}, not {ours.type}, {ours.allowed}"
+    return ""
+
+
+def position(salt: str, subject: str) -> float:
+    """Where a subject stands in an experiment, from 0 to below 1: uniform over subjects, and always the same for one.
+
+    `subject` is its identity, as the prediction log keeps it. Whoever stands below the share is answered by B, so that a larger share
+    moves subjects from A to B only.
+    """
+    return int.from_bytes(hashlib.sha256(f"{salt}:{subject}".encode()).digest()[:8], "big") / 2**64
+
+
+def sources(production: Bundle, carried: Carried | None) -> list[Source]:
+    """Whose rows the prediction log may get: production's outside of any experiment, then A's and B's."""
+    name, version = production.release.name, production.release.version
+    plain = Source(name, version)
+    if carried is None:
+        return [plain]
+    experiment = carried.experiment
+    return [plain, Source(name, version, experiment.name, A), Source(name, experiment.challenger, experiment.name, B)]
