@@ -240,12 +240,12 @@ def _incident(judged: Judged, watched: Watched, trace: Trace, alarm: Alarm, repl
 
 
 def _asked(days: Sequence[Day], last: str) -> dict[str, int]:
-    """The rows that callers asked of all versions, of each day from the first to the last."""
-    own = [day for day in days if day.version and day.day <= last and _asks(day)]
+    """The rows that callers asked of all versions, of each day from the first to the last, those of an experiment's challenger too."""
+    own = [day for day in days if day.version and day.day <= last and (_asks(day) or day.challenged)]
     first = date.fromisoformat(min((day.day for day in own), default=last))
     found = {str(first + timedelta(number)): 0 for number in range((date.fromisoformat(last) - first).days + 1)}
     for day in own:
-        found[day.day] += day.rows.rows + day.rows.unreadable if day.rows else day.asked
+        found[day.day] += day.challenged + (day.rows.rows + day.rows.unreadable if day.rows else day.asked)
     return found
 
 

@@ -2,17 +2,18 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from serving.counts import table
 from serving.counts.day import OutcomeCounter, Requested, RowCounter, Told
 from serving.counts.records import Day, Plan, Version
-from serving.counts.table import CHALLENGER, DAY, Found, Key, date
+from serving.counts.table import DAY, Found, Key, date
 from serving.log.blocks import Block
 from serving.log.reader import Told as Reported
 from serving.log.reader import outcomes_of, read_blocks
 from serving.log.store import Store
 
+CHALLENGER = "B"  # the variant whose rows are not production's: the experiment judges them, and here they are counted in total only
 MOST_IDS = 2_000_000  # requests with outcomes of a day that are kept in mind, to notice one that was logged twice
 NO_OUTCOME = "null"  # what was reported holds a value alone, for an experiment
 QUIET = 2.0  # seconds between two lines of progress
@@ -60,17 +61,23 @@ def count_day(store: Store, plan: Plan, day: int, versions: dict[str, Found]) ->
     told_of: set[int] = set()
     for block in read_blocks(store, begin, end):
         model, version, _, variant = block.source
-        if model != plan.model or version not in counters or variant == CHALLENGER:
+        if model != plan.model or version not in counters:
             continue
         record, counter = records[version], counters[version]
         served = [place for place, at in enumerate(block.times) if begin <= at < end]
-        record.requests += len(served)
+        if variant != CHALLENGER:
+            record.requests += len(served)
         served = [place for place in served if block.roles[place] == "served"]
-        record.asked += sum(block.rows[place] for place in served)
+        rows = sum(block.rows[place] for place in served)
         outcomes = outcomes_of(store, [block.request_ids[place] for place in served])
         told: dict[str, list[tuple[int, Reported]]] = {}
         for (request_id, row), reported in outcomes.items():
             told.setdefault(request_id, []).append((row, reported))
+        if variant == CHALLENGER:
+            record.challenged += rows
+            counter.arrive(reported for each in told.values() for _, reported in each)
+            continue
+        record.asked += rows
         record.tests = record.requests - counter.add(block, served, told, told_of)
     for version, counter in counters.items():
         records[version].came = counter.came
@@ -102,8 +109,7 @@ class _Counters:
                 continue  # of two requests with one id, the outcomes are those of the first
             if len(told_of) < MOST_IDS:
                 told_of.add(known)
-            for _, one in given:
-                self.came[int(one.time // DAY)] = self.came.get(int(one.time // DAY), 0) + 1
+            self.arrive(one for _, one in given)
             if self.outcomes:
                 asked = block.times[place]
                 self.outcomes.add(
@@ -115,6 +121,11 @@ class _Counters:
                     ],
                 )
         return self._served
+
+    def arrive(self, outcomes: Iterable[Reported]) -> None:
+        """Count outcomes that found their request, by the day on which they came."""
+        for one in outcomes:
+            self.came[int(one.time // DAY)] = self.came.get(int(one.time // DAY), 0) + 1
 
 
 def note_orphans(store: Store, plan: Plan) -> None:

@@ -139,6 +139,9 @@ class Day(Struct, kw_only=True):
     requests: int = 0  # in the log, delivery's own too
     tests: int = 0  # of these, delivery's own, which are counted nowhere else
     asked: int = 0  # rows of callers, also of a version that the plan lacks
+    challenged: int = (
+        0  # rows of callers that it answered as the challenger of an experiment, which are counted nowhere else
+    )
     refused: dict[str, int] = msgspec.field(default_factory=dict)  # requests by status
     came: dict[int, int] = msgspec.field(
         default_factory=dict

@@ -13,7 +13,6 @@ from serving.log.clock import now
 from serving.log.store import Store, StoreError
 
 DAY = 86_400
-CHALLENGER = "B"  # the variant whose rows are not production's: the experiment judges them
 _TABLE = {
     "daily_counts": "CREATE TABLE IF NOT EXISTS daily_counts (day INTEGER NOT NULL, model TEXT NOT NULL, model_version TEXT NOT NULL,"
     " requests INTEGER NOT NULL, mark TEXT NOT NULL, counts {bytes} NOT NULL, PRIMARY KEY (day, model, model_version))"
@@ -45,9 +44,9 @@ def logged(store: Store, plan: Plan) -> dict[Key, Found]:
     sums: dict[Key, list[float]] = defaultdict(lambda: [0, 0, 0, 0.0])
     groups = store.query(
         f"SELECT model_version, {_day(store, 'first_time')}, {_day(store, 'last_time')}, COUNT(*), SUM(requests),"
-        " MAX(id), MAX(last_time) FROM prediction_blocks WHERE model = ? AND variant <> ? AND last_time >= ?"
-        " AND first_time < ? GROUP BY 1, 2, 3",
-        (plan.model, CHALLENGER, plan.since, now() if plan.until is None else plan.until),
+        " MAX(id), MAX(last_time) FROM prediction_blocks WHERE model = ? AND last_time >= ? AND first_time < ?"
+        " GROUP BY 1, 2, 3",
+        (plan.model, plan.since, now() if plan.until is None else plan.until),
     )
     for version, first, last, blocks, requests, newest, ended in groups:
         for day in range(int(first), int(last) + 1):  # a block may have begun before midnight

@@ -159,6 +159,23 @@ def test_volume_is_that_of_all_versions(world):
     assert ("data_broken", "volume", None) in kinds(fell)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.95, 1.0])
+def test_an_experiment_changes_no_volume(world, share):
+    """Rows that a challenger answers are no fewer rows, neither when the experiment begins nor when it ends."""
+
+    def days(version):
+        found = []
+        for n in range(40):
+            to = int(1000 * share) if 20 <= n < 28 else 0
+            found += [world.day(n, version, rows=1000 - to)] if to < 1000 else []
+            found += [Day(day=date(FIRST + n), version="2", challenged=to)] if to else []
+        return found
+
+    found = judged(world, days)
+    assert found.verdict == "ok" and not found.incidents
+    assert [one.version for one in found.versions] == ["1"]
+
+
 def test_nothing_is_said_of_a_version_that_cannot_be_judged(world):
     """The version that answers now has no bundle: that the one before was right is no verdict on it, and its silence no incident."""
 

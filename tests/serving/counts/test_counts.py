@@ -12,6 +12,7 @@ import pytest
 from serving.counts import table
 from serving.counts.log import count_log
 from serving.counts.records import DELAYS, LARGEST, Column, Day
+from serving.log.blocks import Prediction, Source, frame_of
 from serving.log.identity import identity
 from serving.log.store import StoreError
 from tests.serving.counts.logged import DAY, MONDAY, asked, plan, store, told
@@ -139,6 +140,22 @@ def test_outcome_of_an_unknown_class_is_counted_as_unknown(url, outcome):
     log.insert([asked("a", MONDAY, [[1, True, "red"]], [0.9])], [told("a", MONDAY + 9, outcome)])
     found = only(counted(log)).outcomes
     assert (found.rows, found.unknown) == (0, 1)
+
+
+def test_rows_of_a_challenger_are_counted_in_total_only(url):
+    """What the challenger of an experiment answered is in no sum of its version, and its outcomes are orphans of nobody."""
+    log = store(url)
+    ours, theirs = (Source("cars", number, "colours", variant) for number, variant in (("1", "A"), ("2", "B")))
+    log.insert_block([frame_of([Prediction(*asked("a", MONDAY, [[1, True, "red"]], [0.9]))])], ours)
+    rows = [Prediction(*asked("b", MONDAY, [[1, True, "red"]] * 2, [0.9] * 2))]
+    shadow = [Prediction(*asked("a", MONDAY, [[1, True, "red"]], [0.1], role="shadow"))]
+    log.insert_block([frame_of(rows)], theirs)
+    log.insert_block([frame_of(shadow)], theirs)
+    log.insert([], [told("a", MONDAY + 9, "yes"), told("b", MONDAY + 9, "yes", row=1)])
+    days = {day.version: day for day in counted(log, plan("1", "2")).values()}
+    assert (days["1"].rows.rows, days["1"].outcomes.rows, days["1"].challenged) == (1, 1, 0)
+    assert (days["2"].requests, days["2"].asked, days["2"].rows.rows, days["2"].challenged) == (0, 0, 0, 2)
+    assert days["2"].outcomes.rows == 0 and not days[""].orphaned
 
 
 def test_a_repeated_request_id_is_counted(url):
