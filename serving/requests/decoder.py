@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from serving.model.contract import Contract
-from serving.model.rows import Row, read_row, read_rows
+from serving.model.rows import Fault, Row, RowError, read_row, read_rows
 from serving.requests import other_forms
 from serving.requests.body import (
     LARGEST_BATCH,
@@ -177,6 +177,17 @@ class Decoder:
         """The rows of a body from `many`; raises RowError for the first row that breaks the contract."""
         return body.features if body.checked else read_rows(self._contract, body.features)
 
+    def logged(self, features: bytes) -> Sequence[Row]:
+        """The rows of a record of the prediction log, as the model got them.
+
+        Raises RowError where they are no rows that this contract takes: those of a model with other inputs, or damaged ones.
+        """
+        try:
+            rows: Sequence[Any] = self._listed.decode(features)
+        except REFUSED:
+            return read_rows(self._contract, _parsed(features))
+        return [self._plain(row) for row in rows] if self._texts else rows
+
     def _plain(self, features: Any) -> Row:
         row = features if type(features) is tuple else msgspec.structs.astuple(features)
         nulls = [place for place in self._texts if row[place] is None]
@@ -190,6 +201,14 @@ def contract_fault(raw: bytes) -> str:
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         return str(error).partition(" - at `$")[0]
     return ""
+
+
+def _parsed(features: bytes) -> list[Any]:
+    """What a record holds in place of rows in the usual form; raises RowError when it is no list."""
+    try:
+        return msgspec.json.decode(features, type=list)
+    except REFUSED as error:
+        raise RowError([Fault(None, f"the logged features are no list of rows: {error}")]) from error
 
 
 def _rows_within(raw: bytes, beginning: re.Pattern[bytes]) -> tuple[bytes, int, int]:

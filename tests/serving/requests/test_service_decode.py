@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import force_setattr
@@ -99,6 +100,34 @@ def _same_as_written(contract, written, rows):
     if written:
         for left, right in zip(json.loads(written), rows, strict=True):
             assert _as_the_model_gets(contract, left) == _as_the_model_gets(contract, right), written
+
+
+def test_logged_rows_are_the_rows_that_the_model_got(contract):
+    """Whatever a caller sends and however it is written down: read from the log again, it gives the model the same values."""
+    decoder, rng = Decoder(contract), random.Random(7)
+    example = {column.name: column.example for column in contract.inputs}
+    encode, read = msgspec.json.Encoder().encode, 0
+    for number in range(BODIES // 4):
+        raw = random_body(rng, example, ("/predict", "/predict/batch")[number % 2])
+        with contextlib.suppress(Problem, RowError):
+            if number % 2:
+                body = decoder.many(raw)
+                rows, written = decoder.rows(body), body.written
+            else:
+                body = decoder.one(raw)
+                rows, written = [decoder.row(body)], decoder.written(body, raw)
+            for features in {encode(rows), written or encode(rows)}:
+                for left, right in zip(decoder.logged(features), rows, strict=True):
+                    assert _as_the_model_gets(contract, left) == _as_the_model_gets(contract, right), features
+                read += 1
+    assert read > BODIES / 100
+
+
+@pytest.mark.parametrize("features", [b"[[1]]", b"[{}]", b"{}", b"7", b"[", b"\xff", b'["a"]'])
+def test_logged_features_of_another_model_are_refused(contract, features):
+    """What this contract does not take raises RowError, so that it is never answered by chance."""
+    with pytest.raises(RowError):
+        Decoder(contract).logged(features)
 
 
 def test_valid_body_is_decoded_fast(contract):
