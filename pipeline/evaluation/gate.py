@@ -67,11 +67,14 @@ def compare(
     resamples: int,
     seed: int,
     repeats: np.ndarray | None = None,
+    subjects: np.ndarray | None = None,
 ) -> Comparison:
     """The difference of a metric with one-sided bounds, by a paired bootstrap over the rows.
 
     `repeats` gives each row the number of its group, shape (n,): rows that are copies of one another have the same (see
     `repeated`), and are drawn together or not at all. None: no row is a copy.
+    `subjects` gives each row the number of whom it is about, shape (n,): rows of one subject are unlike, but tell of the
+    same, so they too are drawn together (a cluster bootstrap). None: each row is about somebody else.
 
     Both models meet the same resampled rows. A bound is Student's t times the standard deviation of the resampled
     differences away from the difference; a few virtual rows on which the models disagree (see `_pool`) widen it on
@@ -87,11 +90,13 @@ def compare(
         return Comparison(*reported, math.nan, math.nan, math.nan, math.nan)
     first, sizes = _groups(repeats)
     y_true, candidate, production = y_true[first], candidate[first], production[first]
+    units = None if subjects is None else np.unique(subjects[first], return_inverse=True)[1]
     drawn = min(resamples, max(FEWEST, BUDGET // len(y_true)))
-    differences = _resampled_differences(metric, _pool(metric, y_true, candidate, production, sizes), drawn, seed)
+    pool = _pool(metric, y_true, candidate, production, sizes, units)
+    differences = _resampled_differences(metric, pool, drawn, seed)
     known = differences[~np.isnan(differences)]
     unbounded = Comparison(*reported, difference, -math.inf, math.inf, math.inf)
-    telling = _telling(metric, y_true, sizes)
+    telling = _telling(metric, y_true, sizes, units)
     if telling < 2 or len(known) < (1 - UNDEFINED) * drawn:
         return unbounded
     error = float(known.std(ddof=1))
@@ -158,22 +163,25 @@ def _groups(repeats: np.ndarray | None) -> tuple[np.ndarray | slice, np.ndarray 
     return first, sizes
 
 
-def _telling(metric: Metric, y_true: np.ndarray, sizes: np.ndarray | None) -> float:
+def _telling(metric: Metric, y_true: np.ndarray, sizes: np.ndarray | None, units: np.ndarray | None = None) -> float:
     """How many observations the bounds rest on.
 
     An area under a curve compares classes: it is known no better than the rarest of them. Groups of unlike sizes are worth
     fewer of one size (Kish 1965): one that is half of the rows is not half of the evidence.
     """
     ones = np.ones(len(y_true), dtype=int) if sizes is None else sizes
-    classes = [ones[y_true == position] for position in np.unique(y_true)] if metric.kind == "rank" else [ones]
-    return min(float(each.sum() ** 2 / (each**2).sum()) for each in classes)
+    every = np.ones(len(y_true), dtype=bool)
+    classes = [y_true == position for position in np.unique(y_true)] if metric.kind == "rank" else [every]
+    counted = [ones[rows] if units is None else np.bincount(units[rows], weights=ones[rows]) for rows in classes]
+    return min(float(each.sum() ** 2 / (each**2).sum()) for each in counted)
 
 
 @dataclass(frozen=True)
 class _Pool:
     """What resamples are drawn from. A real row fills `slots` slots, each of the virtual rows after it one.
 
-    `sizes` is how many rows each of them stands for; None: each for one.
+    `sizes` is how many rows each of them stands for; None: each for one. `units` is the number of the subject that is drawn
+    instead of the row, where several rows are of one: `rows` is then how many real ones there are; None: each row is drawn by itself.
     """
 
     y_true: np.ndarray
@@ -182,10 +190,12 @@ class _Pool:
     rows: int
     slots: int
     sizes: np.ndarray | None = None
+    units: np.ndarray | None = None
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """How often each row was drawn, (count, rows with the virtual ones), multinomial; copies are counted."""
-        columns, real = len(self.y_true), self.rows * self.slots
+        columns = len(self.y_true) if self.units is None else int(self.units.max()) + 1
+        real = self.rows * self.slots
         filled = real + columns - self.rows
         index = rng.integers(0, filled, size=(count, filled // self.slots))
         if self.slots > 1:
@@ -193,11 +203,17 @@ class _Pool:
         index += np.arange(count)[:, None] * columns
         counts = np.bincount(index.ravel(), minlength=count * columns)
         weights = counts.reshape(count, columns).astype(np.float64)
+        weights = weights if self.units is None else weights[:, self.units]
         return weights if self.sizes is None else weights * self.sizes
 
 
 def _pool(
-    metric: Metric, y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray, sizes: np.ndarray | None
+    metric: Metric,
+    y_true: np.ndarray,
+    candidate: np.ndarray,
+    production: np.ndarray,
+    sizes: np.ndarray | None,
+    units: np.ndarray | None = None,
 ) -> _Pool:
     """The rows, and virtual ones: what the hold-out, being small, may have missed.
 
@@ -207,8 +223,12 @@ def _pool(
       class (the adjustment of Agresti and Min, and of Bonett and Price, for paired proportions);
     - everything else: the row on which the models differ most (for ranks one per class), once more as it is and once
       with the two answers exchanged.
-    Where rows are repeated, `sizes` says how often, and a virtual row is as well.
+    Where rows are repeated, `sizes` says how often, and a virtual row is as well. Where subjects are drawn, a virtual row is
+    one more subject, with as many rows as a row of the hold-out finds its subject to have.
     """
+    if units is not None:
+        plain = np.ones(len(y_true)) if sizes is None else sizes
+        return _of_subjects(_pool(metric, y_true, candidate, production, plain), plain, units)
     if metric.kind == "hit":
         k = candidate.shape[1]
         right, positions = np.eye(k), np.arange(k)
@@ -238,6 +258,15 @@ def _with_virtual_rows(y_true, candidate, production, virtual, slots: int, sizes
     together = [np.concatenate(pair) for pair in zip((y_true, candidate, production), virtual, strict=True)]
     repeats = None if sizes is None else np.concatenate([sizes, virtual_sizes])
     return _Pool(together[0], together[1], together[2], rows=len(y_true), slots=slots, sizes=repeats)
+
+
+def _of_subjects(pool: _Pool, sizes: np.ndarray, units: np.ndarray) -> _Pool:
+    """The same rows, drawn by subject."""
+    per_subject = np.bincount(units, weights=sizes)
+    virtual = len(pool.y_true) - pool.rows
+    typical = np.full(virtual, (per_subject**2).sum() / per_subject.sum())
+    numbers = np.concatenate([units, len(per_subject) + np.arange(virtual)])
+    return replace(pool, rows=len(per_subject), sizes=np.concatenate([sizes, typical]), units=numbers)
 
 
 def _gap(metric: Metric, y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> np.ndarray:
