@@ -133,7 +133,7 @@ def test_outcome_from_before_its_request_is_joined(url):
     assert (found.rows, found.delay[0]) == (1, 1)
 
 
-@pytest.mark.parametrize("outcome", ["maybe", 3, True, None, [1]])
+@pytest.mark.parametrize("outcome", ["maybe", 3, True, [1]])
 def test_outcome_of_an_unknown_class_is_counted_as_unknown(url, outcome):
     """What is no class of the model is in no metric."""
     log = store(url)
@@ -156,6 +156,14 @@ def test_rows_of_a_challenger_are_counted_in_total_only(url):
     assert (days["1"].rows.rows, days["1"].outcomes.rows, days["1"].challenged) == (1, 1, 0)
     assert (days["2"].requests, days["2"].asked, days["2"].rows.rows, days["2"].challenged) == (0, 0, 0, 2)
     assert days["2"].outcomes.rows == 0 and not days[""].orphaned
+
+
+def test_a_value_alone_is_no_outcome(url):
+    """What an experiment measures by may be known long before the outcome: it is in no metric, and not unknown either."""
+    log = store(url)
+    log.insert([asked("a", MONDAY, [[1, True, "red"]], [0.9])], [(*told("a", MONDAY + 9, None), 12.5)])
+    found = only(counted(log)).outcomes
+    assert (found.rows, found.unknown, found.late, found.repeated) == (0, 0, 0, 0)
 
 
 def test_a_repeated_request_id_is_counted(url):
@@ -304,7 +312,7 @@ def test_refused_requests_are_in_the_day(url):
     """The statuses of refused requests come with the day's counts, also of a day on which nothing else was asked."""
     log = store(url)
     log.insert([asked("a", MONDAY, [[1, True, "red"]], [0.9])])
-    log.add_refusals({(20_000, 422): 3, (20_001, 429): 1})
+    log.add_refusals({("1", 20_000, 422): 3, ("1", 20_001, 429): 1})
     days = counted(log)
     assert days["2024-10-04", "1"].refused == {"422": 3} and days["2024-10-05", "1"].refused == {"429": 1}
 

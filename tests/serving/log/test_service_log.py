@@ -225,10 +225,10 @@ def test_refusals_are_counted_per_day(logging_service, its_log):
 def test_refusals_of_several_workers_are_added_up(url):
     """The store adds counts to those of the same day, version and status."""
     with closing(Store(url, "cars", "3")) as store:
-        store.add_refusals({(20_000, 422): 2, (20_000, 429): 1})
-        store.add_refusals({(20_000, 422): 3, (20_001, 422): 1})
-    found = _rows(url, "SELECT day, status, requests FROM refusals ORDER BY day, status")
-    assert found == [(20_000, 422, 5), (20_000, 429, 1), (20_001, 422, 1)]
+        store.add_refusals({("3", 20_000, 422): 2, ("3", 20_000, 429): 1})
+        store.add_refusals({("3", 20_000, 422): 3, ("3", 20_001, 422): 1, ("4", 20_000, 422): 7})
+    found = _rows(url, "SELECT model_version, day, status, requests FROM refusals ORDER BY model_version, day, status")
+    assert found == [("3", 20_000, 422, 5), ("3", 20_000, 429, 1), ("3", 20_001, 422, 1), ("4", 20_000, 422, 7)]
 
 
 def test_nothing_is_lost_on_sigterm(bundle, url):

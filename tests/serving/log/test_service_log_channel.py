@@ -10,6 +10,7 @@ import pytest
 
 from serving.config import read_config
 from serving.log import prediction_log
+from serving.log.blocks import Source
 from serving.log.prediction_log import PredictionLog
 from serving.log.reader import outcomes_of, read_blocks
 from serving.log.store import Store
@@ -145,9 +146,9 @@ def test_refused_record_is_lost_alone(tmp_path):
 
     asyncio.run(work())
     config = read_config({"SLIPWAY_DATABASE_URL": url}, open=True)
-    prediction_log.Writer(config, "model", "1", handed, of_the_writer).run()
+    prediction_log.Writer(config, [Source("model", "1")], handed, of_the_writer).run()
     with closing(Store(url)) as store:
         kept = [name for block in read_blocks(store, -1, 1) for name in block.request_ids]
         told = outcomes_of(store, ["first"])
-    assert kept == ["first", "last"] and told == {("first", 0): ("0", 0.0, 2)}
+    assert kept == ["first", "last"] and told == {("first", 0): ("0", 0.0, 2, None)}
     assert (of_the_writer[LOG_WRITTEN], of_the_writer[LOG_LOST], of_the_writer[LOG_QUEUE]) == (4, 2, 0)

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from serving.log import store as store_module
+from serving.log.blocks import Source
 from serving.log.reader import read_blocks
 from serving.log.store import Store
 from tests.serving.log.old_log import connected, write_old
@@ -31,11 +32,11 @@ def test_old_records_are_read_as_blocks(url):
     write_old(url, [("a", 1.0, "me", "1"), ("b", 2.0, None, "2"), ("c", DAY + 1.0, None, "1"), ("d", 3.0, None, "1")])
     with closing(Store(url)) as store:
         blocks = list(read_blocks(store, 0, math.inf))
-        found = [(one.model, one.model_version, one.request_ids, one.times, one.subjects) for one in blocks]
-        assert sorted(found, key=lambda one: (one[1], one[3])) == [
-            ("cars", "1", ["a", "d"], [1.0, 3.0], ["me", None]),
-            ("cars", "1", ["c"], [DAY + 1.0], [None]),
-            ("cars", "2", ["b"], [2.0], [None]),
+        found = [(*one.source, one.request_ids, one.times, one.subjects) for one in blocks]
+        assert sorted(found, key=lambda one: (one[1], one[5])) == [
+            ("cars", "1", "", "", ["a", "d"], [1.0, 3.0], ["me", None]),
+            ("cars", "1", "", "", ["c"], [DAY + 1.0], [None]),
+            ("cars", "2", "", "", ["b"], [2.0], [None]),
         ]
         first = blocks[0]
         assert (first.features[0], first.answers[0], first.roles[0]) == (b"[[1.50]]", b"[2]", "served")
@@ -82,7 +83,7 @@ def test_subject_that_is_being_moved_is_deleted_too(postgres_url):
             deleting.join(0.5)
             assert deleting.is_alive()
             pod._insert_block(
-                cursor, [store_module.frame_of([store_module._moved(one) for one in records])], "cars", "1"
+                cursor, [store_module.frame_of([store_module._moved(one) for one in records])], Source("cars", "1")
             )
         deleting.join(30)
     assert done == [1] and not _ids(postgres_url)
