@@ -12,6 +12,8 @@ from pipeline.monitor.plan import Plan
 from pipeline.settings import Settings
 from serving.counts.exposed import Exposed
 from serving.counts.records import Day, Log
+from serving.experiment.count import records as experiment
+from serving.experiment.count.records import Pair, Sums
 
 UNREACHABLE = (
     "{environment} does not serve on this machine, and SLIPWAY_DATABASE_URL is not set: there is no prediction log to read. "
@@ -64,6 +66,13 @@ def counts(environment: str, settings: Settings, plan: Plan) -> tuple[Log, list[
     printed = on_log(environment, settings, ["serving.counts"], given)
     first, *lines = printed.splitlines()
     return msgspec.json.decode(first, type=Log), [msgspec.json.decode(line, type=Day) for line in lines]
+
+
+def experiment_sums(environment: str, settings: Settings, plan: experiment.Plan) -> tuple[Sums, list[Pair]]:
+    """An experiment's sums, counted where the log is, and in mode shadow pairs of answers; raises DeployError when it cannot be read."""
+    printed = on_log(environment, settings, ["serving.experiment.count"], msgspec.json.encode(plan))
+    first, *lines = printed.splitlines()
+    return msgspec.json.decode(first, type=Sums), [msgspec.json.decode(line, type=Pair) for line in lines]
 
 
 def show(environment: str, settings: Settings, exposed: Exposed) -> None:

@@ -1,0 +1,1 @@
+"""Sums of an experiment, by day and variant, counted where the prediction log is."""
