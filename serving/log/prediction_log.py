@@ -14,7 +14,6 @@ import select
 import selectors
 import signal
 import socket
-import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -23,10 +22,13 @@ from typing import cast
 import msgspec
 
 from serving.config import Config
+from serving.experiment.tee import Shadowed, Tee
+from serving.experiment.variants import CONTROL
 from serving.log.blocks import Frame, Source, frame_of, records_of
 from serving.log.clock import clock
 from serving.log.memory import give_back
 from serving.log.store import DAY, RefusedError, Store, StoreError
+from serving.log.wire import OUTCOMES, PREDICTIONS, READ, REFUSALS, arrived, packed
 from serving.telemetry.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 
 HAND_ON = 0.05  # seconds that a worker collects records
@@ -35,17 +37,13 @@ QUEUE = 32_000_000  # bytes that a worker, and the writer, queue at most
 FRAME = (
     1_000_000  # bytes of records in one frame, and of frames in one block, about: the unit of encoding and of writing
 )
+OF_WORKER, OF_SHADOW = b"\0", b"\1"  # whose channel comes through `control`
 RECORD = 500  # bytes of overhead of a record in memory
 LAST_TRY = 5.0  # seconds to write the last records at shutdown
 RETENTION = 3600.0  # seconds between two checks for expired records, and for records in the old table
 MOVE = 0.1  # seconds between two steps of moving the old table's records
 PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
-READ = 1 << 18  # bytes that are read at a time; a channel holds about as many
 
-# Header of a frame: its kind, the sizes of its two parts in bytes, and what its block's row needs: records, rows, first and last time.
-HEAD = struct.Struct("<BIIIIdd")
-# The kinds of a frame: outcomes and refusals, which have one part only, and predictions, of which each source has a kind of its own.
-OUTCOMES, REFUSALS, PREDICTIONS = range(3)
 _decode_outcomes = msgspec.msgpack.Decoder(list[tuple]).decode
 _decode_refusals = msgspec.msgpack.Decoder(list[tuple[int, int, int, int]]).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -121,10 +119,9 @@ class PredictionLog:
         self._outcomes, self._collected = [], 0
 
     def _queue(self, kind: int, frame: Frame) -> None:
-        requests, rows, first, last, about, content = frame
-        head = HEAD.pack(kind, len(about), len(content), requests, rows, first, last)
-        self._frames.append((b"".join((head, about, content)), requests))
-        self._encoded += len(head) + len(about) + len(content)
+        encoded = packed(kind, frame)
+        self._frames.append((encoded, frame.requests))
+        self._encoded += len(encoded)
 
     def _hand_on(self) -> None:
         loop = asyncio.get_running_loop()
@@ -178,22 +175,35 @@ class PredictionLog:
         self._channel.close()
 
 
-def write(config: Config, sources: Sequence[Source], control: socket.socket, numbers: "memoryview[float]") -> None:
+def write(
+    config: Config,
+    sources: Sequence[Source],
+    control: socket.socket,
+    numbers: "memoryview[float]",
+    shadow: Shadowed | None = None,
+) -> None:
     """Write what arrives on the channels that come through `control`, until it and all of them are closed.
 
-    Runs as a separate process, and counts in `numbers`.
+    Runs as a separate process, and counts in `numbers`. Where a challenger answers in the shadow, its process is given A's rows.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it exits when all workers have exited
     with contextlib.suppress(OSError):
         os.nice(1)  # answers have priority, but only just: a starved writer would lose records
-    Writer(config, sources, control, numbers).run()
+    Writer(config, sources, control, numbers, shadow).run()
 
 
 class Writer:
     """The writing process's side: takes frames from every channel, and writes those of predictions as blocks."""
 
-    def __init__(self, config: Config, sources: Sequence[Source], control: socket.socket, numbers: "memoryview[float]"):
+    def __init__(
+        self,
+        config: Config,
+        sources: Sequence[Source],
+        control: socket.socket,
+        numbers: "memoryview[float]",
+        shadow: Shadowed | None = None,
+    ):
         self._url, self._days, self._sources = config.database, config.retention_days, sources
         self._now = clock(config.log_clock)
         self._numbers = numbers
@@ -213,6 +223,7 @@ class Writer:
         self._control: socket.socket | None = control
         self._inputs = selectors.DefaultSelector()
         self._inputs.register(control, selectors.EVENT_READ, None)
+        self._tee = Tee(shadow, self._inputs) if shadow else None
 
     def run(self) -> None:
         while self._inputs.get_map():
@@ -223,8 +234,11 @@ class Writer:
                 if select.select([self._control], [], [], min(timeout, 0.1))[0]:
                     self._take_channel(self._control)
             else:
-                for key, _ in self._inputs.select(timeout):
-                    self._read(key)
+                for key, ready in self._inputs.select(timeout):
+                    if ready & selectors.EVENT_WRITE and self._tee is not None:
+                        self._tee.send()
+                    if ready & selectors.EVENT_READ:
+                        self._read(key)
             if self._has_work() and time.monotonic() >= self._due:
                 self._flush()
             if self._days and time.monotonic() >= self._prune:
@@ -248,36 +262,43 @@ class Writer:
             self._take_channel(key.fileobj)
             return
         channel, buffer = cast(socket.socket, key.fileobj), key.data
+        if channel.fileno() < 0:
+            return  # a new channel of the challenger has just replaced it
         try:
-            arrived = channel.recv_into(self._space)  # to make room for each piece anew takes longer than to read it
+            size = channel.recv_into(self._space)  # to make room for each piece anew takes longer than to read it
         except OSError:
-            arrived = 0
-        if not arrived:
-            self._inputs.unregister(channel)
-            channel.close()
+            size = 0
+        if not size:
+            self._leave(channel)
             return
-        buffer += self._space[:arrived]
-        start = 0
-        while len(buffer) >= (begin := start + HEAD.size):
-            kind, about, content, requests, rows, first, last = HEAD.unpack_from(buffer, start)
-            middle, end = begin + about, begin + about + content
-            if len(buffer) < end:
-                break
-            with memoryview(buffer) as view:
-                self._take(kind, Frame(requests, rows, first, last, bytes(view[begin:middle]), bytes(view[middle:end])))
-            start = end
-        del buffer[:start]
+        buffer += self._space[:size]
+        for kind, frame in arrived(buffer):
+            self._take(kind, frame)
+
+    def _leave(self, channel: socket.socket) -> None:
+        """The process at the other end has ended."""
+        if self._tee is not None and channel is self._tee.channel:
+            self._tee.close()
+            return
+        self._inputs.unregister(channel)
+        channel.close()
 
     def _take_channel(self, control) -> None:
         try:
-            _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            whose, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         except OSError:
-            descriptors = []
+            whose, descriptors = b"", []
         for descriptor in descriptors:
-            self._inputs.register(socket.socket(fileno=descriptor), selectors.EVENT_READ, bytearray())
+            channel = socket.socket(fileno=descriptor)
+            if self._tee is not None and whose == OF_SHADOW:
+                self._tee.connect(channel)
+            else:
+                self._inputs.register(channel, selectors.EVENT_READ, bytearray())
         if not descriptors:
             self._inputs.unregister(control)
             self._control = None
+            if self._tee is not None:
+                self._tee.close()  # this process ends when all its channels have
 
     def _take(self, kind: int, frame: Frame) -> None:
         if not self._has_work():
@@ -290,6 +311,8 @@ class Writer:
             self._outcomes.append(frame)
         else:
             self._add(self._sources[kind - PREDICTIONS], frame)
+            if self._tee is not None and kind == PREDICTIONS + CONTROL:
+                self._tee.offer(kind, frame, not self._failures and self._size < QUEUE // 4)
         self._size += _size(frame)
         self._waiting += frame.requests
         self._numbers[LOG_QUEUE] += frame.requests

@@ -18,10 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from serving.config import Config
+from serving.experiment.tee import Shadowed, shared
 from serving.http.fast_path import FastPath
 from serving.log.clock import clock
-from serving.log.prediction_log import LAST_TRY, PredictionLog, write
+from serving.log.prediction_log import LAST_TRY, OF_WORKER, PredictionLog, write
 from serving.requests import request_ids
+from serving.runtime.shadow_process import ShadowProcess
 from serving.telemetry.metrics import IN_FLIGHT, LOG_LOST, LOG_QUEUE, RESTARTS, WORKERS
 
 BACK_OFF = (0.0, 0.5, 1, 2, 5)  # seconds before a worker that keeps failing is started again
@@ -80,6 +82,8 @@ class _Minder:
         for end in (self._signals, wake):
             end.setblocking(False)
         self._wake = wake
+        self._shadowed = _shadowed(app, self._own)
+        self._shadow = ShadowProcess(self._fork, self._shadow_work, self._shadowed) if self._shadowed else None
 
     def run(self) -> int:
         if self._wanted > 1:
@@ -95,13 +99,18 @@ class _Minder:
             except OSError as error:  # no process or descriptor available at the moment; running ones continue
                 _log.error("a process of the service cannot be started, trying again: %s", error.strerror)
                 self._failed()
+            if self._shadow and self._control and self._writer and self._ready is None:  # callers first
+                self._shadow.look(self._control)
             self._wait(self._pause())
         return self._end()
 
     def _pause(self) -> float | None:
         missing = self._wanted > len(self._staying()) or (self._config.database and not self._writer)
         waiting = missing or (self._to_replace and time.monotonic() < self._start_at)
-        return max(0.0, self._start_at - time.monotonic()) if waiting else None
+        pauses = [max(0.0, self._start_at - time.monotonic())] if waiting else []
+        if self._shadow and self._writer and self._ready is None:
+            pauses.append(self._shadow.pause())
+        return min(pauses, default=None)
 
     def _wait(self, seconds: float | None) -> None:
         """Wait for a signal or for a worker that reports it is ready, and handle it."""
@@ -163,6 +172,8 @@ class _Minder:
                 return
             if pid == self._writer:
                 self._lost_writer(status)
+            elif self._shadow and pid == self._shadow.pid:
+                self._shadow.ended(_how(status))
             elif worker := self._workers.pop(pid, None):
                 self._ended(pid, worker, status)
 
@@ -193,6 +204,8 @@ class _Minder:
         self._writer = 0
         self._own[LOG_LOST] += self._own[LOG_QUEUE]
         self._own[LOG_QUEUE] = 0
+        if self._shadow:
+            self._shadow.stop()  # its channel ended with the writer
         if not self._ending:
             if time.monotonic() - self._writer_started > STEADY:
                 self._failures = 0
@@ -208,7 +221,7 @@ class _Minder:
         if pid == 0:
             ours.close()
             self._listener.close()
-            _leave_with(lambda: write(self._config, self._app.sources, theirs, self._own))
+            _leave_with(lambda: write(self._config, self._app.sources, theirs, self._own, self._shadowed))
         theirs.close()
         self._writer, self._control, self._writer_started = pid, ours, time.monotonic()
 
@@ -220,7 +233,7 @@ class _Minder:
         if self._control is not None:
             ours, theirs = socket.socketpair()
             with contextlib.suppress(OSError):  # if the writer has just died, it is noticed and replaced in a moment
-                socket.send_fds(self._control, [b"\0"], [ours.fileno()])
+                socket.send_fds(self._control, [OF_WORKER], [ours.fileno()])
             ours.close()
         pid = self._fork()
         if pid == 0:
@@ -245,6 +258,16 @@ class _Minder:
             self._wake.close()
             os.close(self._told)
         return pid
+
+    def _shadow_work(self, channel: socket.socket, supervisor: int) -> None:
+        """Run as the challenger in the shadow."""
+        self._listener.close()
+        _leave_with(lambda: self._answer_in_shadow(channel, supervisor))
+
+    def _answer_in_shadow(self, channel: socket.socket, supervisor: int) -> None:
+        from serving.experiment.shadow import answer_in_shadow  # only where an experiment needs it
+
+        answer_in_shadow(self._app.metrics.carried, channel, self._shadowed, supervisor)  # type: ignore[arg-type]
 
     def _work(self, row: int, channel: socket.socket | None) -> None:
         """Run as a worker."""
@@ -295,6 +318,8 @@ class _Minder:
         """Let the workers drain, then let the writer write the remaining records."""
         self._accepting[-1] = 1
         self._listener.close()
+        if self._shadow:
+            self._shadow.stop()
         end = time.monotonic() + END
         for pid in self._workers:
             os.kill(pid, signal.SIGTERM)
@@ -317,6 +342,12 @@ class _Minder:
                 for pid in self._workers:
                     os.kill(pid, signal.SIGINT)
         self._reap()
+
+
+def _shadowed(app: FastPath, numbers: "memoryview[float]") -> Shadowed | None:
+    """What is shared about the challenger, where one answers in the shadow."""
+    carried = app.metrics.carried
+    return shared(numbers[app.metrics.shadow :]) if carried and carried.experiment.mode == "shadow" else None
 
 
 def _load(app: FastPath) -> None:

@@ -89,9 +89,12 @@ def with_keys(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def serving(bundle: Path, *options: str, **settings: str):
-    """Start `python -m serving` on a free port of this machine with these environment variables; SIGTERM at the end."""
-    command = [sys.executable, "-m", "serving", "--bundle", str(bundle), "--port", "0", *options]
+def serving(bundle: Path, *options: str, module: str = "serving", **settings: str):
+    """Start `python -m serving` on a free port of this machine with these environment variables; SIGTERM at the end.
+
+    `module` is another one that runs the service.
+    """
+    command = [sys.executable, "-m", module, "--bundle", str(bundle), "--port", "0", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)

@@ -14,6 +14,7 @@ from serving.log.blocks import Source
 from serving.log.prediction_log import PredictionLog
 from serving.log.reader import outcomes_of, read_blocks
 from serving.log.store import Store
+from serving.log.wire import HEAD
 from serving.telemetry.metrics import LOG_LOST, LOG_QUEUE, LOG_WRITTEN
 
 RECORD = ("id", 0.0, "caller", None, "served", 1, 1.0, b"[" + b"1" * 10_000 + b"]", b"[]")
@@ -103,8 +104,8 @@ def test_frames_are_small(channel):
 
     def take():
         stream = theirs.makefile("rb")
-        while head := stream.read(prediction_log.HEAD.size):
-            _, about, content, records, *_ = prediction_log.HEAD.unpack(head)
+        while head := stream.read(HEAD.size):
+            _, about, content, records, *_ = HEAD.unpack(head)
             frames.append((len(stream.read(about + content)), records))
 
     taking = threading.Thread(target=take, daemon=True)
