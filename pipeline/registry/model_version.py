@@ -58,6 +58,8 @@ class ModelVersion:
     last_deployment: str = ""  # run of the last deployment that was begun with it
     promoted: str | None = None  # mark: when it was put into production
     rolled_back: str | None = None  # mark: when production went back from it to an earlier one
+    experiment: str = ""  # mark: the experiment that it is in now
+    experiments: str = ""  # the names of all that it was in, in order, with a space between
 
     @classmethod
     def from_mlflow(cls, found: Any) -> "ModelVersion":

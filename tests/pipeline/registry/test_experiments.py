@@ -1,0 +1,95 @@
+"""The record of experiments in a real MLflow: written, changed, ended, and read again whatever somebody did to its tags."""
+
+from dataclasses import replace
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.errors import RegistryError
+from pipeline.registry import experiments, mlflow_server, versions
+from pipeline.registry.experiments import ENDED, RUNNING, ExperimentRecord, Phase
+from tests.pipeline.registry.embedded_mlflow import embedded
+
+NUMBERS = iter(range(10_000))
+ONE = ExperimentRecord("spring", "ab", "2", "d2", "1", "d1", phases=(Phase(1_760_000_000.0, 0.1),), actor="octocat")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """A client of a real MLflow."""
+    with embedded(tmp_path_factory.mktemp("mlflow")) as settings:
+        uri = mlflow_server.uri(settings)
+        yield MlflowClient(uri, uri)
+
+
+@pytest.fixture
+def name(client):
+    """A model with two versions."""
+    name = f"m{next(NUMBERS)}"
+    client.create_registered_model(name)
+    run = client.create_run(versions.experiment(client, name)).info.run_id
+    for number in "12":
+        client.create_model_version(name, f"runs:/{run}/model", run_id=run, tags={"digest": f"d{number}"})
+    return name
+
+
+def test_a_model_without_experiments_has_none(client, name):
+    """Nothing runs and nothing is made in MLflow by looking."""
+    assert experiments.running(client, name) is None and experiments.records(client, name) == []
+    assert client.get_experiment_by_name(f"{name}-experiments") is None
+
+
+def test_what_is_recorded_is_read_again(client, name):
+    """From its start through a change of the share to its end, all that is known comes back."""
+    begun = experiments.begin(client, name, ONE)
+    assert experiments.running(client, name) == begun == replace(ONE, run_id=begun.run_id)
+    phases = (*ONE.phases, Phase(1_760_086_400.5, 0.5))
+    running = experiments.change(
+        client, begun, state=RUNNING, phases=phases, started=1_760_000_009.0, image="r@sha256:0"
+    )
+    assert experiments.running(client, name) == running and running.share == 0.5
+    ended = experiments.end(client, name, running, winner="B", reason="better")
+    assert experiments.running(client, name) is None
+    assert experiments.records(client, name) == [ended] and ended.over and ended.ended > 0
+    assert client.get_run(ended.run_id).info.status == "FINISHED"
+
+
+def test_both_versions_carry_the_names(client, name):
+    """`experiment` is there while it runs; `experiments` keeps every name, each once."""
+    for experiment in ("spring", "summer"):
+        record = experiments.begin(client, name, replace(ONE, name=experiment))
+        experiments.tag(client, name, record)
+        assert {versions.by_number(client, name, number).experiment for number in "12"} == {experiment}
+        experiments.end(client, name, record)
+        experiments.end(client, name, record)
+    for number in "12":
+        found = versions.by_number(client, name, number)
+        assert (found.experiment, found.experiments) == ("", "spring summer")
+
+
+def test_it_ends_where_a_version_was_deleted(client, name):
+    """The mark goes from the version that is left."""
+    record = experiments.begin(client, name, ONE)
+    client.delete_model_version(name, "1")
+    assert experiments.end(client, name, record).state == ENDED
+    assert versions.by_number(client, name, "2").experiment == ""
+
+
+def test_a_damaged_record_is_read_all_the_same(client, name):
+    """A share that nobody can read is said where it is asked for, with the way out."""
+    record = experiments.begin(client, name, ONE)
+    for damaged in ("", "[[1]]", "none", '{"a": 1}'):
+        client.set_tag(record.run_id, "phases", damaged)
+        client.set_tag(record.run_id, "started", "yesterday")
+        found = experiments.running(client, name)
+        assert (found.phases, found.started) == ((), 0.0) and "unknown share" in found.in_words()
+        with pytest.raises(RegistryError, match="spring has no readable tag"):
+            _ = found.share
+
+
+def test_it_reads_as_a_sentence():
+    """Which versions, who answers whom, and texts from elsewhere are no markup."""
+    said = replace(ONE, state=ENDED, reason="<b>won</b>", winner="B", ended=1.0).markdown()
+    assert said.startswith("**experiment spring (ended): version 1 answers 10 % of the subjects beside version 2**")
+    assert "`octocat`" in said and "winner: B" in said and "<b>" not in said
+    assert "in the shadow" in replace(ONE, mode="shadow").in_words()
