@@ -164,6 +164,12 @@ class Retrain(Section):
     approve: bool = True
 
 
+class Experiment(Section):
+    """How an experiment, two versions in production, is judged."""
+
+    outcome: Literal["answer", "value"] = "answer"
+
+
 class Mlflow(Section):
     """The embedded MLflow server."""
 
@@ -183,6 +189,7 @@ class Settings(Section):
     canary: Canary = Canary()
     monitor: Monitor = Monitor()
     retrain: Retrain = Retrain()
+    experiment: Experiment = Experiment()
     mlflow: Mlflow = Mlflow()
 
     @model_validator(mode="after")
