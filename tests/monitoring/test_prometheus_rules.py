@@ -123,6 +123,21 @@ def restarts(*phases: tuple[float, int]) -> list[dict]:
     return [series("slipway_worker_restarts_total", grows(*phases))]
 
 
+def stopped(*phases: tuple[float, int]) -> list[dict]:
+    """Whether an experiment has stopped itself, on two pods, of which one learns of it from the log."""
+    pods = ({"instance": f"pod-{pod}:8000"} for pod in "ab")
+    return [series("slipway_experiment_stopped", stays(*phases), experiment="greener", **pod) for pod in pods]
+
+
+def shadow(answered: float, dropped: float, failed: float = 0, restarts: float = 0) -> list[dict]:
+    """Rows per minute by what became of them in the shadow, and restarts per minute, for an hour."""
+    counters = {"rows": answered, "rows_failed": failed, "rows_dropped": dropped, "restarts": restarts}
+    return [
+        series(f"slipway_shadow_{name}_total", grows((rate, HOUR)), experiment="greener")
+        for name, rate in counters.items()
+    ]
+
+
 # Alert, situation, series, minute of the check, and whether it fires.
 CASES = [
     ("ServiceDown", "production has been down for 3 minutes", [up((1, 30), (0, 10))], 33, True),
@@ -199,6 +214,17 @@ CASES = [
     ("MonitorStale", "it ran three days ago, and the service forgot", gone(3 * DAY, monitored((1, DAY))), 4 * DAY - 30, True),
     ("MonitorStale", "it ran yesterday", monitored((1, DAY), (2, DAY), (3, 2 * DAY)), 4 * DAY - 30, False),
     ("MonitorStale", "it never ran", log(stays((0, 4 * DAY)), written=60, minutes=4 * DAY), 4 * DAY - 30, False),
+    ("ExperimentStopped", "a guardrail was broken", stopped((0, 10), (1, HOUR)), 15, True),
+    ("ExperimentStopped", "the service has just started again", stopped((1, 20), (0, 5)), 23, True),
+    ("ExperimentStopped", "it runs", stopped((0, HOUR)), 15, False),
+    ("ExperimentStopped", "it was ended half an hour ago", gone(HOUR, stopped((1, 10))), 45, False),
+    ("ShadowRowsDropped", "three of four rows", shadow(20, 60), 40, True),
+    ("ShadowRowsDropped", "no row is answered", shadow(0, 60), 40, True),
+    ("ShadowRowsDropped", "one of four rows", shadow(60, 20), 40, False),
+    ("ShadowRowsDropped", "most, of a row a minute", shadow(0.2, 0.8), 40, False),
+    ("ShadowRowsDropped", "none, but many without an answer", shadow(20, 0, failed=60), 40, False),
+    ("ShadowRestarting", "once a minute", shadow(60, 1, restarts=1), 40, True),
+    ("ShadowRestarting", "once in ten minutes", shadow(60, 1, restarts=0.1), 40, False),
     ("RetrainsExhausted", "two were in vain", [series("slipway_retrains_exhausted", stays((1, HOUR)))], 20, True),
     ("RetrainsExhausted", "one may follow", [series("slipway_retrains_exhausted", stays((0, HOUR)))], 20, False),
 ]  # fmt: skip

@@ -26,7 +26,7 @@ DASHBOARDS = [
     json.loads((ROOT / f"monitoring/grafana/dashboards/{name}.json").read_text(encoding="utf-8"))
     for name in ("service", "model")
 ]
-LABELS = {"job", "environment", "status", "path", "alertstate", "metric"}
+LABELS = {"job", "environment", "status", "path", "alertstate", "metric", "variant"}
 PAGE = (ROOT / "docs/one-host.md").read_text(encoding="utf-8")
 
 
