@@ -41,6 +41,7 @@ STYLE: dict[Any, Any] = {
     "savefig.facecolor": "white",
 }
 DPI = 110
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # whatever the locale
 
 
 def to_png(figure: Figure) -> bytes:

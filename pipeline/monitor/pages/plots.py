@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.evaluation.figures import BLUE, DPI, QUIET, VERMILION, layout, plain, styled
+from pipeline.evaluation.figures import BLUE, DPI, MONTHS, QUIET, VERMILION, layout, plain, styled
 from pipeline.evaluation.wording import in_words, known, number, setting
 from pipeline.monitor.findings import ColumnRow, DayRow, Distribution, Findings
 
@@ -33,7 +33,6 @@ BINS = 20
 FEW_EDGES = 12  # up to here each bin is a bar of its own
 NOTHING, LIGHT, DARK = "#FFFFFF", "#EDF2F7", "#084081"
 THEN_COLOUR = "#C3C9D1"
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v")
