@@ -11,11 +11,10 @@ from serving.counts.table import DAY, Found, Key, date
 from serving.log.blocks import Block
 from serving.log.reader import Told as Reported
 from serving.log.reader import outcomes_of, read_blocks
-from serving.log.store import Store
+from serving.log.store import NO_OUTCOME, Store
 
 CHALLENGER = "B"  # the variant whose rows are not production's: the experiment judges them, and here they are counted in total only
 MOST_IDS = 2_000_000  # requests with outcomes of a day that are kept in mind, to notice one that was logged twice
-NO_OUTCOME = "null"  # what was reported holds a value alone, for an experiment
 QUIET = 2.0  # seconds between two lines of progress
 
 

@@ -70,7 +70,10 @@ def open_experiment(folder: Path, production: Bundle) -> Carried | None:
     challenger = open_bundle(inside / CHALLENGER)
     known = challenger.release.version, challenger.release.digest
     if known != (experiment.challenger, experiment.challenger_digest):
-        raise BundleError(f"{inside}: the challenger is version {known[0]}, {FILE} names {experiment.challenger}")
+        theirs = f"version {experiment.challenger} with digest {experiment.challenger_digest[:12]}"
+        raise BundleError(
+            f"{inside}: {FILE} names {theirs}, in {CHALLENGER} is version {known[0]} with digest {known[1][:12]}"
+        )
     if why := incomparable(production.contract, challenger.contract):
         raise BundleError(f"{inside}: version {known[0]} cannot stand in for {production.release.version}: {why}")
     if production.code and challenger.code and production.code != challenger.code:

@@ -1,14 +1,14 @@
 """The guardrails of a challenger that answers callers: what it does is counted, and it is taken out when it does badly.
 
 The counts are those of all workers. Whoever finds them beyond a limit stops the experiment for all: from then on production's model
-answers everybody, until the service starts again.
+answers everybody. The prediction log keeps the stop, for other replicas and for the next start (serving/experiment/stops.py).
 """
 
 import logging
 from collections.abc import Sequence
 
 from serving.experiment.experiment import Guardrails
-from serving.telemetry.metrics import BUCKETS, Metrics, Tried
+from serving.telemetry.metrics import BUCKETS, STOPPED, Metrics, Tried
 
 EVERY = 32  # requests that a worker answers between two looks at the counts of all
 
@@ -19,26 +19,31 @@ class Guard:
     """The guardrails as one worker keeps them."""
 
     def __init__(self, metrics: Metrics, limits: Guardrails):
-        self.stopped = False
         self._metrics, self._limits = metrics, limits
+        self._stops = metrics.numbers.column(STOPPED)
         self._until_look = 1
 
-    def count(self, challenger: bool, failed: bool, seconds: float) -> None:
-        """Count a request that a variant was to answer, with the time that its model took for a row; look at the limits now and then."""
+    @property
+    def stopped(self) -> bool:
+        """Whether the experiment has stopped itself: here, in another process of this service, or in another one."""
+        return bool(self._stops.any())
+
+    def count(self, challenger: bool, failed: bool, seconds: float) -> str:
+        """Count a request that a variant was to answer, with the time that its model took for a row; look at the limits now and then.
+
+        Returns why the experiment stops, in words, where it was this request that stopped it, else "".
+        """
         self._metrics.tried(challenger, failed, seconds)
         self._until_look -= 1
-        if self._until_look <= 0:
-            self._until_look = EVERY
-            self._look()
-
-    def _look(self) -> None:
+        if self._until_look > 0:
+            return ""
+        self._until_look = EVERY
         tried = self._metrics.trials()
-        if not (tried.stopped or (why := broken(self._limits, tried))):
-            return
-        self.stopped = True
-        if not tried.stopped:
-            self._metrics.stop_trial()
-            _log.error("the experiment stopped itself, production's model answers everybody: %s", why)
+        if tried.stopped or not (why := broken(self._limits, tried)):
+            return ""
+        self._metrics.stop_trial()
+        _log.error("the experiment stopped itself, production's model answers everybody: %s", why)
+        return why
 
 
 def broken(limits: Guardrails, tried: Tried) -> str:

@@ -77,8 +77,9 @@ class Split:
             return Chosen(self._plain, True, True, seconds), ask(self._plain.predictor)
         return Chosen(variant, True, False, time.perf_counter() - began), given
 
-    def count(self, chosen: Chosen, rows: int) -> None:
-        """Count what was answered, and stop the experiment where the challenger fails."""
-        if chosen.inside:
-            challenger = chosen.failed or chosen.variant is self._challenger
-            self.guard.count(challenger, chosen.failed, chosen.seconds / rows)
+    def count(self, chosen: Chosen, rows: int) -> str:
+        """Count what was answered, and stop the experiment where the challenger does badly: then returns why, else ""."""
+        if not chosen.inside:
+            return ""
+        challenger = chosen.failed or chosen.variant is self._challenger
+        return self.guard.count(challenger, chosen.failed, chosen.seconds / rows)

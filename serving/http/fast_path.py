@@ -287,18 +287,31 @@ class FastPath:
         return b"%b%b" % (encoded[:-1], self._tail(call, variant, latency, warnings))
 
     def _counted(self, call: Call, chosen: Chosen, rows: int) -> Variant:
-        """Count what a variant answered, and tell the caller which; a challenger's failure is one of its refusals in the log."""
-        self._split.count(chosen, rows)  # type: ignore[union-attr]  # callers have looked
+        """Tell the caller which variant answered, and count it; a challenger's failure is one of its refusals in the log.
+
+        A request that is marked as a test is answered as any other, and judges nobody.
+        """
         call.more = chosen.variant.headers
-        if chosen.failed and self.log is not None:
-            self.log.refused(500, CHALLENGER)
+        if call.headers.get(ROLE) == TEST:
+            return chosen.variant
+        stop = self._split.count(chosen, rows)  # type: ignore[union-attr]  # callers have looked
+        if self.log is not None:
+            if chosen.failed:
+                self.log.refused(500, CHALLENGER)
+            if stop:
+                self.log.stopped(stop)
         return chosen.variant
 
     def _warnings(self, unseen: Unseen, row: Row) -> list[dict[str, Any]]:
         found = unseen.one(row)
         for number in found:
-            self.metrics.unseen(number)
+            self.metrics.unseen(unseen.columns[number][1])
         return [unseen.warning(number, row) for number in found[:MANY]]
+
+    def _count_unseen(self, variant: Variant, counts: list[int]) -> None:
+        for rows, (_, feature, _) in zip(counts, variant.unseen.columns, strict=True):
+            if rows:
+                self.metrics.unseen(feature, rows)
 
     def _run_batch(self, call: Call, raw: bytes) -> tuple[Any, Chosen, int, Outputs, bytes, bytes, Warnings]:
         body = self._decoder.many(raw)
@@ -315,7 +328,8 @@ class FastPath:
     def _answer_batch(self, call: Call, result: tuple[Any, Chosen, int, Outputs, bytes, bytes, Warnings]) -> bytes:
         body, chosen, rows, outputs, written, features, (counts, warnings) = result
         variant = chosen.variant if self._split is None else self._counted(call, chosen, rows)
-        self.metrics.predicted_many(outputs, counts, variant.place == CHALLENGER)
+        self.metrics.predicted_many(outputs, variant.place == CHALLENGER)
+        self._count_unseen(variant, counts)
         latency = (time.perf_counter() - call.began) * 1000
         if self.log is not None:
             self._keep(call, variant, body.subject, rows, features, written, latency)
@@ -330,7 +344,8 @@ class FastPath:
 
     def _answer_invocation(self, call: Call, result: tuple[int, Outputs, bytes, bytes, Warnings]) -> bytes:
         rows, outputs, encoded, features, (counts, _) = result  # MLflow's answer has no place for warnings
-        self.metrics.predicted_many(outputs, counts)
+        self.metrics.predicted_many(outputs)
+        self._count_unseen(self._variant, counts)
         if self.log is not None:
             latency = (time.perf_counter() - call.began) * 1000
             self._keep(call, self._variant, None, rows, features, self._write(outputs), latency)
@@ -339,10 +354,10 @@ class FastPath:
     def _feedback(self, call: Call, raw: bytes) -> bytes:
         if self.log is None:
             raise Problem(404, "this service keeps no prediction log; SLIPWAY_DATABASE_URL switches it on")
-        about, row, outcome = read_feedback(self.contract, raw)
-        encoded = self._encode(outcome)
-        self.log.told((about, row, encoded.decode(), self.log.now(), call.caller.id))
-        return self._encode({"request_id": about, "row": row, "outcome": outcome})
+        told = read_feedback(self.contract, raw)
+        outcome = self._encode(told.outcome).decode()
+        self.log.told((told.request_id, told.row, outcome, self.log.now(), call.caller.id, told.value))
+        return self._encode(told.kept())
 
     def _features(self, rows: Sequence[Row]) -> bytes:
         if self.log is None:

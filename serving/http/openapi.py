@@ -119,7 +119,8 @@ def _posts(contract: Contract, answer: Answer, version: str, config: Config) -> 
     }
     if config.database:
         told = {"request_id": "b2a7c0", "outcome": contract.classes[0] if contract.classes else 12.5}
-        given = {"one row": told, "a row of a batch": {**told, "row": 1}}
+        value = {"request_id": "b2a7c0", "value": 24.9}
+        given = {"one row": told, "a row of a batch": {**told, "row": 1}, "what came of it": value}
         posts["/feedback"] = _post("Feedback", given, "FeedbackKept", {**told, "row": 0})
         body, words = {**told, "request_id": "$response.body#/request_id"}, "Feedback names the request by its id."
         for path in ("/predict", "/predict/batch"):

@@ -75,6 +75,8 @@ def components(contract: Contract, feedback: bool) -> dict[str, Schema]:
     made = {name: plain(schema) for name, schema in made.items()}
     for name in ("Input", "Observed", "ModelInfo", "Status"):
         made[name]["required"] = list(made[name]["properties"])  # what has a default is written all the same
+    for name in {"Feedback", "FeedbackKept"} & made.keys():
+        made[name]["anyOf"] = [{"required": ["outcome"]}, {"required": ["value"]}]
     made["List"] = {"description": "The features in the order of the contract.", **plain(in_order)}
     made["Row"] = {"anyOf": [ref("Features"), ref("List")]}
     made["Invocation"] = _invocation(contract, made["Record"])

@@ -51,9 +51,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _lines(store: Store, block: Block) -> Iterator[bytes]:
     outcomes: dict[str, list[dict[str, Any]]] = {}
-    for (request_id, row), (outcome, at, sent, value) in sorted(outcomes_of(store, block.request_ids).items()):
-        told = {"row": row, "outcome": msgspec.Raw(outcome.encode()), "value": value, "time": _iso(at), "sent": sent}
-        outcomes.setdefault(request_id, []).append(told)
+    for (request_id, row), told in sorted(outcomes_of(store, block.request_ids).items()):
+        one = {"row": row, "outcome": msgspec.Raw(told.outcome.encode()), "time": _iso(told.time), "sent": told.sent}
+        if told.value is not None and told.value_time is not None:
+            one |= {"value": told.value, "value_time": _iso(told.value_time)}
+        outcomes.setdefault(request_id, []).append(one)
     for request_id, at, caller, subject, role, rows, latency, features, answers in zip(*block[1:], strict=True):
         line = {
             "request_id": request_id,

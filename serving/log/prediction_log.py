@@ -24,12 +24,14 @@ import msgspec
 from serving.config import Config
 from serving.experiment.tee import Shadowed, Tee
 from serving.experiment.variants import CONTROL
+from serving.log import stops
 from serving.log.blocks import Frame, Source, frame_of, records_of
 from serving.log.clock import clock
 from serving.log.memory import give_back
+from serving.log.stops import Stop
 from serving.log.store import DAY, RefusedError, Store, StoreError
-from serving.log.wire import OUTCOMES, PREDICTIONS, READ, REFUSALS, arrived, packed
-from serving.telemetry.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN
+from serving.log.wire import OUTCOMES, PREDICTIONS, READ, REFUSALS, STOP, arrived, packed
+from serving.telemetry.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN, STOPPED
 
 HAND_ON = 0.05  # seconds that a worker collects records
 WRITE = 0.1  # seconds that the writer collects records; a killed process loses at most what came in both intervals
@@ -41,11 +43,13 @@ OF_WORKER, OF_SHADOW = b"\0", b"\1"  # whose channel comes through `control`
 RECORD = 500  # bytes of overhead of a record in memory
 LAST_TRY = 5.0  # seconds to write the last records at shutdown
 RETENTION = 3600.0  # seconds between two checks for expired records, and for records in the old table
+STOPS = 30.0  # seconds between two looks for a stop of the experiment in another replica
 MOVE = 0.1  # seconds between two steps of moving the old table's records
 PATIENCE = (0.25, 0.5, 1, 2, 5)  # seconds between attempts while the database does not answer
 
 _decode_outcomes = msgspec.msgpack.Decoder(list[tuple]).decode
 _decode_refusals = msgspec.msgpack.Decoder(list[tuple[int, int, int, int]]).decode
+_decode_stop = msgspec.msgpack.Decoder(Stop).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("serving")
 
@@ -88,6 +92,11 @@ class PredictionLog:
     def refused(self, status: int, place: int = 0) -> None:
         """Count a request that was refused with this status."""
         self._refusals[place, int(self.now() // DAY), status] += 1
+        self._schedule()
+
+    def stopped(self, reason: str) -> None:
+        """Send that the experiment has stopped itself, and why."""
+        self._queue(STOP, Frame(0, 0, 0.0, 0.0, _encode((self.now(), reason)), b""))
         self._schedule()
 
     def _add(self, records: list[tuple], record: tuple, size: int) -> None:
@@ -212,6 +221,8 @@ class Writer:
         self._blocks: deque[tuple[Source, list[Frame]]] = deque()  # each list becomes one block
         self._outcomes: deque[Frame] = deque()
         self._refusals: Counter[tuple[str, int, int]] = Counter()  # by version, day and status
+        self._experiment = sources[-1].experiment
+        self._stop: Stop | None = None  # of the experiment, while it waits to be written
         self._open: dict[Source, tuple[list[Frame], int]] = {}  # of each source the block that may grow, and its bytes
         self._size = 0  # bytes in all of these frames
         self._waiting = 0  # records in them
@@ -219,6 +230,7 @@ class Writer:
         self._due = time.monotonic() + WRITE
         self._prune = time.monotonic() + 10  # not while services start
         self._move = self._prune
+        self._look = time.monotonic() if self._experiment else math.inf  # for a stop of the experiment
         self._space = memoryview(bytearray(READ))
         self._control: socket.socket | None = control
         self._inputs = selectors.DefaultSelector()
@@ -228,7 +240,7 @@ class Writer:
     def run(self) -> None:
         while self._inputs.get_map():
             timeout = max(0.0, self._due - time.monotonic()) if self._has_work() else 10.0
-            timeout = min(timeout, max(0.0, self._move - time.monotonic()))
+            timeout = min(timeout, max(0.0, min(self._move, self._look) - time.monotonic()))
             if self._control is not None and self._size > QUEUE:
                 # Read only the end of `control`, which announces the shutdown: after it, little more can arrive.
                 if select.select([self._control], [], [], min(timeout, 0.1))[0]:
@@ -241,6 +253,8 @@ class Writer:
                         self._read(key)
             if self._has_work() and time.monotonic() >= self._due:
                 self._flush()
+            if time.monotonic() >= self._look:
+                self._look_for_stop()
             if self._days and time.monotonic() >= self._prune:
                 self._delete_old()
             if time.monotonic() >= self._move:
@@ -255,7 +269,7 @@ class Writer:
             _log.error("%d records of the prediction log were lost: the database did not take them", lost)
 
     def _has_work(self) -> bool:
-        return bool(self._waiting or self._refusals)
+        return bool(self._waiting or self._refusals or self._stop)
 
     def _read(self, key: selectors.SelectorKey) -> None:
         if key.data is None:
@@ -306,6 +320,9 @@ class Writer:
         if kind == REFUSALS:
             for place, day, status, number in _decode_refusals(frame.about):
                 self._refusals[self._sources[place].model_version, day, status] += number
+            return
+        if kind == STOP:
+            self._stop = self._stop or _decode_stop(frame.about)
             return
         if kind == OUTCOMES:
             self._outcomes.append(frame)
@@ -359,10 +376,14 @@ class Writer:
         return self._store
 
     def _write_next(self, store: Store) -> None:
-        """Write the first block, else the first frame of outcomes, else the refusals.
+        """Write the stop of the experiment, else the first block, else the first frame of outcomes, else the refusals.
 
         If the database refuses records, they are written one by one; a refused record is lost.
         """
+        if self._stop:
+            stops.keep(store, self._sources[0].model, self._experiment, self._stop)
+            self._stop = None
+            return
         source, frames = self._blocks[0] if self._blocks else (None, [self._outcomes[0]] if self._outcomes else [])
         number = sum(frame.requests for frame in frames)
         try:
@@ -417,6 +438,20 @@ class Writer:
                 self._prune = time.monotonic()  # the next step comes right after the records that arrived meanwhile
         except StoreError as error:
             _log.error("old predictions cannot be deleted: %s", error)
+
+    def _look_for_stop(self) -> None:
+        """Stop the experiment here where another replica has stopped it, or this service before it was started again."""
+        self._look = time.monotonic() + STOPS
+        try:
+            stop = stops.read(self._opened(), self._sources[0].model, self._experiment)
+        except StoreError as error:
+            _log.error("whether the experiment has stopped itself cannot be read: %s", error)
+            return
+        if stop and not self._numbers[STOPPED]:
+            self._numbers[STOPPED] = 1
+            _log.warning(
+                "the experiment has stopped itself before, production's model answers everybody: %s", stop.reason
+            )
 
     def _move_old(self) -> None:
         """Move some records of the table that older services write."""

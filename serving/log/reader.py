@@ -51,12 +51,16 @@ def read_blocks(store: Store, since: float, until: float) -> Iterator[Block]:
 
 
 class Told(NamedTuple):
-    """What was reported about a row: the outcome as JSON, "null" where there is only a value; when it was last sent, and how often."""
+    """What was reported about a row: the outcome as JSON, when it was last sent and how often; a value, and when that was last sent.
+
+    Where there is only a value, the outcome is "null", sent 0 times, and `time` is that of the value.
+    """
 
     outcome: str
     time: float
     sent: int
     value: float | None = None
+    value_time: float | None = None
 
 
 def outcomes_of(store: Store, request_ids: Sequence[str]) -> dict[tuple[str, int], Told]:
@@ -65,7 +69,7 @@ def outcomes_of(store: Store, request_ids: Sequence[str]) -> dict[tuple[str, int
     for start in range(0, len(request_ids), ASKED):
         condition, asked = store.among("request_id", request_ids[start : start + ASKED])
         rows = store.query(
-            f"SELECT request_id, row_index, CAST(outcome AS TEXT), time, sent, value FROM outcomes WHERE {condition}",
+            f"SELECT request_id, row_index, CAST(outcome AS TEXT), time, sent, value, value_time FROM outcomes WHERE {condition}",
             [asked],
         )
         for request_id, row, *told in rows:

@@ -29,6 +29,7 @@ BLOCKS = 100  # blocks deleted in one transaction
 MOVED_ROWS = 2000  # rows that the records moved in one transaction have, about: their features are in memory
 SCANNED = 200  # blocks looked through at a time for a subject
 DAY = 86_400
+NO_OUTCOME = "null"  # in the place of an outcome where only a value was told
 PAUSE = 0.05  # seconds before looking again for records that another process is moving
 
 
@@ -41,7 +42,7 @@ class RefusedError(StoreError):
 
 
 class Outcome(NamedTuple):
-    """What became of one row of a request: the outcome as JSON, "null" where only its value is known, and that value."""
+    """What is told of one row of a request: the outcome as JSON, "null" where only a value is told, and that value."""
 
     request_id: str
     row_index: int
@@ -49,6 +50,11 @@ class Outcome(NamedTuple):
     time: float
     caller: str
     value: float | None = None
+
+    def fields(self) -> tuple:
+        """Its columns in the order of _OUTCOME."""
+        at = None if self.value is None else self.time
+        return *self[:5], int(self.outcome != NO_OUTCOME), self.value, at
 
 
 # What must be there, in order. {id}, {bytes} and {json} stand for types whose names the databases do not share.
@@ -76,6 +82,7 @@ _MADE = {
         caller TEXT NOT NULL,
         sent INTEGER NOT NULL DEFAULT 1,
         value DOUBLE PRECISION,
+        value_time DOUBLE PRECISION,
         PRIMARY KEY (request_id, row_index)
     )""",
     "outcomes_time": "CREATE INDEX IF NOT EXISTS outcomes_time ON outcomes (time)",
@@ -87,6 +94,13 @@ _MADE = {
         requests BIGINT NOT NULL,
         PRIMARY KEY (day, model, model_version, status)
     )""",
+    "experiment_stops": """CREATE TABLE IF NOT EXISTS experiment_stops (
+        model TEXT NOT NULL,
+        experiment TEXT NOT NULL,
+        time DOUBLE PRECISION NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (model, experiment)
+    )""",
 }
 _SQLITE = {"id": "INTEGER", "bytes": "BLOB", "json": "TEXT"}
 _POSTGRES = {"id": "BIGINT GENERATED ALWAYS AS IDENTITY", "bytes": "BYTEA", "json": "JSON"}
@@ -96,6 +110,7 @@ _LOCK = 5_194_177_210  # any number that is ours alone: who makes tables in Post
 _ADDED = (
     ("outcomes", "sent", "INTEGER NOT NULL DEFAULT 1"),
     ("outcomes", "value", "DOUBLE PRECISION"),
+    ("outcomes", "value_time", "DOUBLE PRECISION"),
     ("prediction_blocks", "experiment", "TEXT NOT NULL DEFAULT ''"),
     ("prediction_blocks", "variant", "TEXT NOT NULL DEFAULT ''"),
 )
@@ -110,12 +125,14 @@ _BLOCK = (
     " (first_time, last_time, requests, rows, about, content, model, model_version, experiment, variant)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# The outcome and its value may be sent one after the other: neither deletes the other.
+# An outcome and a value may come one after the other: neither changes the other, nor when and how often that was sent.
 _OUTCOME = (
-    "INSERT INTO outcomes (request_id, row_index, outcome, time, caller, value) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (request_id, row_index) DO UPDATE SET time = excluded.time, caller = excluded.caller,"
-    " outcome = CASE WHEN CAST(excluded.outcome AS TEXT) = 'null' THEN outcomes.outcome ELSE excluded.outcome END,"
-    " value = COALESCE(excluded.value, outcomes.value), sent = outcomes.sent + 1"
+    "INSERT INTO outcomes (request_id, row_index, outcome, time, caller, sent, value, value_time)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id, row_index) DO UPDATE SET caller = excluded.caller,"
+    " outcome = CASE WHEN excluded.sent = 0 THEN outcomes.outcome ELSE excluded.outcome END,"
+    " time = CASE WHEN excluded.sent = 0 AND outcomes.sent > 0 THEN outcomes.time ELSE excluded.time END,"
+    " sent = outcomes.sent + excluded.sent, value = COALESCE(excluded.value, outcomes.value),"
+    " value_time = COALESCE(excluded.value_time, outcomes.value_time)"
 )
 _REFUSAL = (
     "INSERT INTO refusals (day, model, model_version, status, requests) VALUES (?, ?, ?, ?, ?)"
@@ -156,7 +173,7 @@ class Store:
             if predictions:
                 self._insert_block(cursor, [frame_of(predictions)], self._source)
             if outcomes:
-                cursor.executemany(self._sql(_OUTCOME), [Outcome(*one) for one in outcomes])
+                cursor.executemany(self._sql(_OUTCOME), [Outcome(*one).fields() for one in outcomes])
 
     def insert_block(self, frames: Sequence[Frame], source: Source | None = None) -> None:
         """Write all these frames as one block, or none; raises StoreError."""

@@ -9,8 +9,9 @@ READ = 1 << 18  # bytes that are read at a time; a channel holds about as many
 
 # Header of a frame: its kind, the sizes of its two parts in bytes, and what its block's row needs: records, rows, first and last time.
 HEAD = struct.Struct("<BIIIIdd")
-# The kinds of a frame: outcomes and refusals, which have one part only, and predictions, of which each source has a kind of its own.
-OUTCOMES, REFUSALS, PREDICTIONS = range(3)
+# The kinds of a frame: outcomes, refusals and the stop of an experiment, which have one part only, and predictions, of which each
+# source has a kind of its own.
+OUTCOMES, REFUSALS, STOP, PREDICTIONS = range(4)
 
 
 def packed(kind: int, frame: Frame) -> bytes:

@@ -16,6 +16,7 @@ from serving.telemetry.shared_counters import Numbers
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 STATUSES = (200, 202, 304, 307, 308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 429, 431, 499, 500, 503)
+TIMES = len(BUCKETS) + 2  # numbers of a histogram of times: one more for what is beyond all buckets, and the sum
 OTHER = "other"  # one name for all unknown paths, so that a scanner cannot grow the metrics
 
 # Single numbers: name, help text, and whether it is a counter (only grows).
@@ -31,6 +32,7 @@ SINGLE = (
     ("slipway_connections_refused", "Connections refused because there were too many.", True),
 )
 IN_FLIGHT, WORKERS, RESTARTS, LOG_QUEUE, LOG_WRITTEN, LOG_LOST, LOG_ERRORS, LOG_BEGUN, REFUSED = range(len(SINGLE))
+STOPPED = len(SINGLE)  # whether the experiment has stopped itself; any process may say so, and none takes it back
 # The same of an experiment, where the bundle carries one.
 SHADOW = (
     ("slipway_shadow_rows", "Rows that the challenger answered in the shadow.", True),
@@ -50,6 +52,8 @@ class Tried(NamedTuple):
     stopped: bool
     control_seconds: list[float]
     challenger_seconds: list[float]
+    control_sum: float
+    challenger_sum: float
 
 
 class Metrics:
@@ -65,20 +69,23 @@ class Metrics:
         self.limits = _value_limits(bundle)
         self.paths = {path: number for number, path in enumerate((*paths, OTHER))}
         self.statuses = {status: number for number, status in enumerate(STATUSES)}
-        self.requests = len(SINGLE)
+        self.requests = len(SINGLE) + 1
         self.seconds = self.requests + len(self.paths) * len(STATUSES)
-        self.predictions = self.seconds + len(self.paths) * (len(BUCKETS) + 2)
+        self.predictions = self.seconds + len(self.paths) * TIMES
         self.values = self.predictions + (len(self.contract.classes) or 1)
-        self.unseen_features = [name for _, name, _ in Unseen(bundle.contract).columns]
+        contracts = [bundle.contract, *([carried.challenger.contract] if carried else [])]
+        # Of both models: what one of them has seen of a text, the other may not list.
+        names = dict.fromkeys(name for each in contracts for _, name, _ in Unseen(each).columns)
+        self.unseen_features = {name: number for number, name in enumerate(names)}
         self.unseen_texts = self.values + len(self.limits) + 2
         self.challengers = self.unseen_texts + len(self.unseen_features)  # B's predictions and values, as A's above
         self.trial = self.challengers + (self.unseen_texts - self.predictions if carried else 0)
-        self.shadow = self.trial + (2 + 2 * (len(BUCKETS) + 1) if carried else 0)
+        self.shadow = self.trial + (1 + 2 * TIMES if carried else 0)
         self.numbers = Numbers(self.shadow + (len(SHADOW) if carried else 0), rows)
         self._positive = self.contract.positive
         self._unknown_status = self.statuses[500]
         self._places = {
-            path: (self.requests + number * len(STATUSES), self.seconds + number * (len(BUCKETS) + 2))
+            path: (self.requests + number * len(STATUSES), self.seconds + number * TIMES)
             for path, number in self.paths.items()
         }
         self._to_values, self._to_sum = self.values - self.predictions, len(self.limits) + 1
@@ -94,7 +101,7 @@ class Metrics:
         requests, times = self._places.get(path) or self._places[OTHER]
         own[requests + self.statuses.get(status, self._unknown_status)] += 1
         own[times + bisect_left(BUCKETS, seconds)] += 1
-        own[times + len(BUCKETS) + 1] += seconds
+        own[times + TIMES - 1] += seconds
 
     def predicted(self, answer: Answer, challenger: bool = False) -> None:
         """Count a prediction by its class (a regression's as "value"), and its value in the histogram."""
@@ -110,15 +117,12 @@ class Metrics:
         own[values + bisect_left(self.limits, value)] += 1
         own[values + self._to_sum] += value
 
-    def unseen(self, column: int, rows: int = 1) -> None:
-        """Count rows with a category unseen in training, in one of the columns of `Unseen`."""
-        self.own[self.unseen_texts + column] += rows
+    def unseen(self, feature: str, rows: int = 1) -> None:
+        """Count rows with a category unseen in training, of one of the features that `Unseen` knows."""
+        self.own[self.unseen_texts + self.unseen_features[feature]] += rows
 
-    def predicted_many(self, outputs: Outputs, unseen: Sequence[int] = (), challenger: bool = False) -> None:
-        """Count all rows of a model's outputs; `unseen` gives the rows with an unseen category per column of `Unseen`."""
-        for column, rows in enumerate(unseen):
-            if rows:
-                self.unseen(column, rows)
+    def predicted_many(self, outputs: Outputs, challenger: bool = False) -> None:
+        """Count all rows of a model's outputs."""
         positions, values = outputs[0].reshape(-1), outputs[-1]
         first = self.challengers if challenger else self.predictions
         if self.contract.task == "regression":
@@ -137,19 +141,31 @@ class Metrics:
 
     def tried(self, challenger: bool, failed: bool, seconds: float) -> None:
         """Count a request that a variant of the experiment was to answer, with the time that its model took for a row."""
-        own, place = self.own, bisect_left(BUCKETS, seconds)
-        own[self.trial + 2 + place + (len(BUCKETS) + 1 if challenger else 0)] += 1
+        own, times = self.own, self.trial + 1 + (TIMES if challenger else 0)
+        own[times + bisect_left(BUCKETS, seconds)] += 1
+        own[times + TIMES - 1] += seconds
         own[self.trial] += failed
 
     def stop_trial(self) -> None:
         """Let nobody be answered by the challenger any more."""
-        self.own[self.trial + 1] = 1
+        self.own[STOPPED] = 1
 
     def trials(self) -> Tried:
         """The experiment's counts over all processes."""
-        counts = self.numbers.total()[self.trial : self.shadow]
-        times = counts[2 : 3 + len(BUCKETS)], counts[3 + len(BUCKETS) :]
-        return Tried(int(sum(times[0])), int(sum(times[1])), int(counts[0]), counts[1] > 0, *times)
+        total = self.numbers.total()
+        failures, *times = total[self.trial : self.shadow]
+        *ours, our_sum = times[:TIMES]
+        *theirs, their_sum = times[TIMES:]
+        return Tried(
+            int(sum(ours)), int(sum(theirs)), int(failures), total[STOPPED] > 0, ours, theirs, our_sum, their_sum
+        )
+
+    def answering(self) -> list[tuple[str, int]]:
+        """The versions that answer callers, each with the place of its predictions."""
+        versions = [(self.release.version, self.predictions)]
+        if self.carried and self.carried.experiment.mode == "ab":
+            versions.append((self.carried.experiment.challenger, self.challengers))
+        return versions
 
     def workers(self) -> int:
         """Number of processes that answer requests."""

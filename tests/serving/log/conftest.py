@@ -5,7 +5,7 @@ import pytest
 
 from tests.serving.postgres import postgres
 
-TABLES = "prediction_blocks, outcomes, refusals, predictions"
+TABLES = "prediction_blocks, outcomes, refusals, experiment_stops, predictions"
 
 
 @pytest.fixture(scope="session")
