@@ -1,6 +1,6 @@
 """The counters in Prometheus' text format."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -118,7 +118,7 @@ def _experiment_families(metrics: Metrics, carried: Carried, total: list[float])
     yield _with_labels(GaugeMetricFamily, "slipway_experiment_stopped", text, stopped, "experiment")
 
 
-def _with_labels(family: Callable[..., Any], name: str, text: str, values: dict[Any, float], *labels: str) -> Metric:
+def _with_labels(family: Callable[..., Any], name: str, text: str, values: Mapping[Any, float], *labels: str) -> Metric:
     made = family(name, text, labels=labels)
     for given, value in values.items():
         made.add_metric(given, value)

@@ -22,12 +22,12 @@ from serving.experiment.count.subjects import (
     number_of,
 )
 from serving.experiment.experiment import A, B
+from serving.log import stops
 from serving.log.blocks import Block
 from serving.log.clock import now
 from serving.log.reader import Told, outcomes_of, read_blocks
 from serving.log.store import Store
 
-STOPS = "experiment_stops"
 FAILED = 500  # and more: the status of a request that had no answer
 ASKED = 2_000  # pairs whose outcomes are asked for at a time
 
@@ -84,6 +84,8 @@ class _CounterOf:
         """What was reported of these requests up to now, by request."""
         found: dict[str, list[tuple[int, Told]]] = {}
         for (request_id, row), told in outcomes_of(self._store, request_ids).items():
+            if self._plan.outcome == "value" and told.value_time is not None:
+                told = told._replace(time=told.value_time)
             if told.time < self._until:
                 self.matched += told.time >= self._plan.since
                 found.setdefault(request_id, []).append((row, told))
@@ -302,8 +304,6 @@ def _failures(store: Store, plan: Plan, until: float) -> dict[str, int]:
 
 
 def _stop(store: Store, plan: Plan) -> Stop | None:
-    """Whether the experiment has stopped itself; services that cannot do that made no table for it."""
-    if not store.has(STOPS):
-        return None
-    found = store.query(f"SELECT time, reason FROM {STOPS} WHERE experiment = ?", [plan.experiment])
-    return Stop(float(found[0][0]), found[0][1]) if found else None
+    """Whether the experiment has stopped itself."""
+    found = stops.read(store, plan.model, plan.experiment)
+    return Stop(*found) if found else None

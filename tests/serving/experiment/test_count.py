@@ -13,6 +13,7 @@ import pytest
 from serving.experiment.count.log import count
 from serving.experiment.count.records import Plan, Sums, plan_of
 from serving.experiment.count.shadow import Sample, Waiting
+from serving.log import stops
 from serving.log.blocks import Source, frame_of
 from serving.log.store import Store
 from tests.serving.counts.logged import CLASSES, DAY, MONDAY
@@ -220,13 +221,20 @@ def test_failures_are_those_of_the_versions(log):
     assert counted(log).failures == {"7": 0, "8": 4}
 
 
-def test_a_stop_is_found_where_there_is_a_table_for_it(log):
-    """A log of services that cannot stop by themselves has none."""
-    log.write([("DROP TABLE IF EXISTS experiment_stops", [])])
+def test_a_stop_is_found(log):
+    """That of this model's experiment of this name, with its reason."""
+    stops.keep(log, "vans", "new-data", stops.Stop(MONDAY + 1.0, "another model's"))
     assert counted(log).stop is None
-    log.write([("CREATE TABLE experiment_stops (experiment TEXT PRIMARY KEY, time DOUBLE PRECISION, reason TEXT)", [])])
-    log.write([("INSERT INTO experiment_stops VALUES (?, ?, ?)", ["new-data", MONDAY + 7.0, "too slow"])])
+    stops.keep(log, "cars", "new-data", stops.Stop(MONDAY + 7.0, "too slow"))
     assert counted(log).stop.reason == "too slow"
+
+
+def test_a_value_has_a_time_of_its_own(sqlite):
+    """A value that comes long after the outcome is late, and the outcome is not."""
+    asked(sqlite, "A", "a", MONDAY, "anna")
+    sqlite.insert([], [("a", 0, '"yes"', MONDAY + 9, "shop"), ("a", 0, "null", MONDAY + 2 * DAY, "shop", 5.0)])
+    late = [counted(sqlite, outcome=outcome, window=float(DAY)).left_out.late for outcome in ("correct", "value")]
+    assert late == [0, 1]
 
 
 def test_times_are_those_of_each_variant(sqlite):

@@ -150,7 +150,11 @@ def test_feedback_is_stored_and_the_last_one_wins(bundle, url):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "has no 'outcome'"),
+        ({}, "has no 'outcome' and no 'value'"),
+        ({"request_id": "a", "value": "much"}, 'value is "much", allowed is a finite number'),
+        ({"request_id": "a", "value": True}, "value is true"),
+        ({"request_id": "a", "outcome": "yes", "value": None}, "value is null"),
+        ({"request_id": "a", "outcome": None, "value": 1}, "outcome is null"),
         ({"outcome": "yes"}, "has no 'request_id'"),
         ({"request_id": "a b", "outcome": "yes"}, 'request_id is "a b"'),
         ({"request_id": "a", "outcome": "maybe"}, 'outcome is "maybe", allowed is one of "no", "yes"'),

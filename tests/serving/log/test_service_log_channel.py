@@ -151,5 +151,5 @@ def test_refused_record_is_lost_alone(tmp_path):
     with closing(Store(url)) as store:
         kept = [name for block in read_blocks(store, -1, 1) for name in block.request_ids]
         told = outcomes_of(store, ["first"])
-    assert kept == ["first", "last"] and told == {("first", 0): ("0", 0.0, 2, None)}
+    assert kept == ["first", "last"] and told == {("first", 0): ("0", 0.0, 2, None, None)}
     assert (of_the_writer[LOG_WRITTEN], of_the_writer[LOG_LOST], of_the_writer[LOG_QUEUE]) == (4, 2, 0)

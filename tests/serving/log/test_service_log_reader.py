@@ -53,10 +53,10 @@ def test_outcomes_are_found_by_request_and_row(url, monkeypatch):
         store.insert([], [Outcome(name, 0, '"yes"', 1.0, "c") for name in "abcd"])
         store.insert([], [Outcome("a", 1, "2.5", 3.0, "c"), Outcome("b", 0, '"no"', 4.0, "c")])
         assert outcomes_of(store, ["a", "b", "c", "unknown"]) == {
-            ("a", 0): ('"yes"', 1.0, 1, None),
-            ("a", 1): ("2.5", 3.0, 1, None),
-            ("b", 0): ('"no"', 4.0, 2, None),
-            ("c", 0): ('"yes"', 1.0, 1, None),
+            ("a", 0): ('"yes"', 1.0, 1, None, None),
+            ("a", 1): ("2.5", 3.0, 1, None, None),
+            ("b", 0): ('"no"', 4.0, 2, None, None),
+            ("c", 0): ('"yes"', 1.0, 1, None, None),
         }
         assert outcomes_of(store, []) == {}
 
@@ -100,9 +100,7 @@ def test_export_prints_a_line_per_request(url):
             "model_version": "3",
             "experiment": "",
             "variant": "",
-            "outcomes": [
-                {"row": 0, "outcome": "yes", "value": None, "time": "2026-01-03T00:26:40.000+00:00", "sent": 1}
-            ],
+            "outcomes": [{"row": 0, "outcome": "yes", "time": "2026-01-03T00:26:40.000+00:00", "sent": 1}],
         }
     ]
 
