@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from pipeline.experiments.paired import Paired
 from pipeline.experiments.sample_ratio import SampleRatio
 from pipeline.experiments.welch import Welch
 
@@ -117,6 +118,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
     welch: Welch | None = None
     ratio: SampleRatio | None = None
     agreement: Agreement | None = None
+    paired: Paired | None = None  # the gate's metric on pairs, in mode shadow
     guardrails: list[Guardrail] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     stop_reason: str = ""
