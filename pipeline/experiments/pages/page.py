@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.evaluation import pages
 from pipeline.evaluation.findings import Cell, Headline, Name, Section, Table
 from pipeline.evaluation.pages import Page
-from pipeline.evaluation.wording import Mark, clean, known, number, places, signed
+from pipeline.evaluation.wording import Mark, clean, in_words, known, number, places, signed
 from pipeline.experiments.judgement import Agreement, Arm, Guardrail, Judgement, Look
+from pipeline.experiments.paired import Paired
 from pipeline.experiments.welch import Welch
 from pipeline.registry.experiments import ExperimentRecord, Phase
 
@@ -58,7 +59,8 @@ def headline(judged: Judgement) -> Headline:
         word = word if judged.until else "Not counted"
     elif judged.verdict == "no difference so far" and judged.state == "ended":
         word = "No difference was found"
-    return Headline(word, clean(judged.words, 600), sign, icon)
+    words = clean(judged.words, 600).removeprefix(f"{judged.verdict}: ").removeprefix(f"{word}: ")
+    return Headline(word, words[:1].upper() + words[1:], sign, icon)
 
 
 def next_steps(judged: Judgement, record: ExperimentRecord) -> list[str]:
@@ -71,7 +73,8 @@ def next_steps(judged: Judgement, record: ExperimentRecord) -> list[str]:
         done = "make experiment-start" if judged.state == "starting" else "make experiment-stop"
         return [f"It is {judged.state}. Where nothing does so any more, `{done}` once more finishes it."]
     look = "You may look again on any day: the band holds for all days at once, so looking often makes no mistake likelier."
-    end = f"`make experiment-stop` ends it: version {judged.champion} answers everybody."
+    then = f": version {judged.champion} answers everybody" if judged.mode == "ab" else ""
+    end = f"`make experiment-stop` ends it{then}."
     win = f"`make experiment-stop WINNER=B` ends it and promotes version {judged.challenger}, by way of the gate, staging and the canary."
     match judged.verdict:
         case "running" if not judged.until:
@@ -81,7 +84,7 @@ def next_steps(judged: Judgement, record: ExperimentRecord) -> list[str]:
         case "running":
             return [look]
         case "no difference so far":
-            more = f"Let it run on, or give it up: {end}"
+            more = f"Let it run on, or give it up. {end}"
             faster = "`make experiment-share SHARE=0.5` gives B more subjects, and begins counting anew."
             return [look, more, *([faster] if judged.mode == "ab" and judged.share < 0.5 else [])]
         case "B better" if judged.mode == "shadow":
@@ -97,7 +100,6 @@ def next_steps(judged: Judgement, record: ExperimentRecord) -> list[str]:
             ]
         case _:
             return [
-                f"Version {judged.champion} answers everybody since then.",
                 "`make experiment ARGS=--end-stopped` ends it; docs/runbooks/experiment-stopped-itself.md says what to look for.",
             ]
 
@@ -150,6 +152,7 @@ def _page(judged: Judgement, record: ExperimentRecord) -> Page:
         None if mismatch else _ratio(judged),
         None if mismatch else _fixed(judged),
         _agreement(judged.agreement),
+        _paired(judged.paired),
         _guardrails(judged.guardrails),
         _left_out(judged),
         _phases(judged, record.phases),
@@ -172,7 +175,7 @@ def _tiles(judged: Judgement) -> list[tuple[str, str, str]]:
     """The key figures: name, value and a remark."""
     a, b, share = judged.a, judged.b, f"{100 * judged.share:.4g} %"
     tiles = [
-        ("mode", judged.mode, f"{share} of the subjects get B" if judged.mode == "ab" else f"callers get A, {share} ask B too"),
+        ("mode", judged.mode, f"{share} of the subjects get B" if judged.mode == "ab" else f"callers get A; B is asked for {share}"),
         ("versions", f"{clean(judged.champion, 12)} | {clean(judged.challenger, 12)}", "A in production | B"),
     ]  # fmt: skip
     if _comparable(judged):
@@ -194,16 +197,17 @@ def _difference_section(judged: Judgement) -> Section:
         if judged.mode == "shadow":
             why = "No difference can be told yet: it takes outcomes of rows that both models answered."
         return Section("The difference", [f"Compared is: {judged.measure} ({better}). {why}"])
-    day = f"So far {judged.looks[-1].day} is the last day. " if judged.looks else ""
-    decided = (
-        f"The band has left zero on {judged.decided_day}; later days do not undo that. " if judged.decided_day else ""
-    )
+    day = f"The last day is {judged.looks[-1].day} (UTC). " if judged.looks else ""
+    decided = f"The band left zero on {judged.decided_day}; later days do not undo that. " if judged.decided_day else ""
+    rule = "decide when it leaves zero, and not before."
+    if judged.verdict == "stopped itself":
+        rule = "but no winner is taken from an experiment that was stopped, for the moment of the stop was no accident."
     relative = f" That is {signed(100 * judged.relative, 1)} % of A's mean." if known(judged.relative) else ""
     return Section(
         "The difference",
         [
             f"Compared is: {judged.measure} ({better}). B − A is {_difference(judged)}.{relative}",
-            f"{day}{decided}The band covers the true difference on all days at once, in 95 of 100 experiments: decide when it leaves zero, and not before.",
+            f"{day}{decided}The band covers the true difference on all days at once, in 95 of 100 experiments: {rule}",
         ],
         plots=("difference",),
     )  # fmt: skip
@@ -283,8 +287,8 @@ def _guardrails(guardrails: Sequence[Guardrail]) -> Section | None:
         else:
             result = Mark("✓", "holds", "better")
         rows.append((one.name, written(one.a), written(one.b), written(one.limit), result))
-    words = [one.words for one in guardrails if one.words]
-    return Section("Guardrails", words, Table(("what", "A", "B", "allowed", "result"), rows, words=(0, 4)))
+    notes = [f"{one.name[0].upper()}{one.name[1:]}: {one.words}." for one in guardrails if one.words]
+    return Section("Guardrails", [], Table(("what", "A", "B", "allowed", "result"), rows, words=(0, 4)), notes)
 
 
 def _agreement(one: Agreement | None) -> Section | None:
@@ -299,6 +303,38 @@ def _agreement(one: Agreement | None) -> Section | None:
     ]
     notes = ["Without an answer: outside of the sample, dropped because B is too slow, or B had none."]
     return Section("Both answers to the same rows", [], Table(("what", "value"), rows), notes)
+
+
+def _paired(one: Paired | None) -> Section | None:
+    """The gate's own comparison, by the gate's metric."""
+    if one is None or not known(one.a) or not known(one.b):
+        return None
+    digits = max(places(one.a, one.b, figures=4), places(one.difference, one.lower, one.upper))
+    result = {
+        "B": Mark("▲", "B is better", "better"),
+        "A": Mark("▼", "A is better", "worse"),
+        "": Mark("=", "not told apart", "quiet"),
+    }[one.better]
+    row = (
+        in_words(one.metric),
+        number(one.a, digits),
+        number(one.b, digits),
+        signed(one.difference, digits),
+        _between(one.lower, one.upper, digits),
+        result,
+    )
+    sure = number(100 * one.confidence, 1).removesuffix(".0")
+    of = "" if one.subjects is None else f" of {one.subjects:,} subjects"
+    sentence = f"By the metric of the gate, on {one.outcomes:,} rows{of} with an outcome."
+    notes = [
+        f"{sure} % confidence in each bound, by a paired bootstrap. Right for one look: the band above is for every day."
+    ]
+    return Section(
+        "As the gate compares",
+        [sentence],
+        Table(("metric", "A", "B", "B − A", "interval", "result"), [row], words=(0, 5)),
+        notes,
+    )
 
 
 def _left_out(judged: Judgement) -> Section | None:
