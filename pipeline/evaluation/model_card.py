@@ -23,6 +23,7 @@ WORDS = 900  # characters of what a team says of its model, with all that makes 
 REASON = 300  # of a reason, likewise; the tag `reason` and the report have more
 APPROVALS = "### Approvals"
 NOBODY = "Not in production yet."
+EXPERIMENTS = "### Experiments"
 LEFT_OUT = "_Left out, for a description holds only so much: {}. The report has it._"
 EARLIER = "- earlier ones are in the experiment of the deployments"
 OURS = re.compile(r"^- \d{4}-\d\d-\d\d \d\d:\d\d: put into production by .*$", re.MULTILINE)
@@ -218,3 +219,24 @@ def _without(description: str, line: re.Match) -> str:
     """Without that line, and with one that says where such are kept."""
     instead = "" if EARLIER in description else f"{EARLIER}\n"
     return f"{description[: line.start()]}{instead}{description[line.end() + 1 :]}"
+
+
+# --- experiments ------------------------------------------------------------------------------------------------------
+
+
+def tried(description: str, days: str, what: str, how_it_ended: str, record: Mapping) -> str:
+    """The description with a line for an experiment that has ended; unchanged where a line names its run already.
+
+    `days` is 2026-01-02 to 2026-01-31, `record` {"experiment_id", "run_id"}. The section stands before the approvals. Where the whole
+    becomes too long for MLflow, nothing is added: the run has it.
+    """
+    if code(record["run_id"]) in description:
+        return description
+    line = f"- {days}: {prose(what)}: {prose(clean(how_it_ended, REASON))}, run {run_link(record['experiment_id'], record['run_id'])}"
+    if EXPERIMENTS in description:
+        longer = description.replace(f"{EXPERIMENTS}\n\n", f"{EXPERIMENTS}\n\n{line}\n", 1)
+    elif APPROVALS in description:
+        longer = description.replace(APPROVALS, f"{EXPERIMENTS}\n\n{line}\n\n{APPROVALS}", 1)
+    else:
+        longer = f"{description.rstrip()}\n\n{EXPERIMENTS}\n\n{line}".lstrip()
+    return longer if len(longer) <= LONGEST else description

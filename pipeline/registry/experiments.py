@@ -6,11 +6,13 @@ names of all that they were in, in `experiments`.
 """
 
 import json
+import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import RegistryError
+from pipeline.errors import RegistryError, reason
+from pipeline.evaluation import model_card
 from pipeline.evaluation.github_markdown import code, line_of, prose
 from pipeline.evaluation.wording import clean
 from pipeline.registry import model_version, once, versions
@@ -184,7 +186,34 @@ def change(client, record: ExperimentRecord, **known: Any) -> ExperimentRecord:
 def end(client, name: str, record: ExperimentRecord, **known: Any) -> ExperimentRecord:
     """Record that an experiment has ended, now, and take its mark from both versions; done twice, it changes nothing more."""
     untag(client, name, record)
-    return change(client, record, state=ENDED, ended=record.ended or time.time(), **known)
+    ended = change(client, record, state=ENDED, ended=record.ended or time.time(), **known)
+    on_cards(client, name, ended)
+    return ended
+
+
+def on_cards(client, name: str, record: ExperimentRecord) -> None:
+    """Say on the cards of both versions that they were in this experiment, and how it ended; nothing of one that never served.
+
+    A card that cannot be written is told and no more: the experiment has ended all the same.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not record.started:
+        return
+    days = " to ".join(versions.timestamp(each)[:10] for each in (record.started, record.ended))
+    for letter, number, other in (("A", record.champion, record.challenger), ("B", record.challenger, record.champion)):
+        try:
+            run = client.get_run(record.run_id)
+            verdict = run.data.tags.get("verdict", "not judged")
+            ended = [verdict, f"winner {record.winner or 'none'}", *([record.reason] if record.reason else [])]
+            what = f"experiment {record.name} ({record.mode}), as {letter} beside version {other}"
+            before = client.get_model_version(name, number).description or ""
+            of = {"experiment_id": run.info.experiment_id, "run_id": record.run_id}
+            after = model_card.tried(before, days, what, ", ".join(ended), of)
+            if after != before:
+                client.update_model_version(name, number, after)
+        except MlflowException as error:
+            print(f"note: the card of version {number} could not be written: {reason(error)}", file=sys.stderr)
 
 
 def tag(client, name: str, record: ExperimentRecord) -> None:

@@ -153,6 +153,19 @@ def test_what_people_wrote_stays():
     assert model_card.approved("", WHEN, "x", "y", None).startswith("### Approvals\n\n- ")
 
 
+def test_an_experiment_is_a_line_before_the_approvals():
+    """Each experiment once, the newest first, whatever people wrote around it; its words are text."""
+    days = "2026-01-02 to 2026-01-31"
+    once = model_card.tried(card(), days, "experiment greener", "B better", RECORD)
+    assert once.index("### Experiments\n\n- 2026-01-02") < once.index(model_card.APPROVALS)
+    assert model_card.tried(once, days, "experiment greener", "B better", RECORD) == once
+    twice = model_card.tried(once, days, "experiment bluer", "@all\n### Approvals", RECORD | {"run_id": "d" * 32})
+    assert twice.index("bluer") < twice.index("greener") and twice.count("\n### Approvals") == 1
+    assert model_card.tried("Our words.", days, "x", "y", RECORD).startswith("Our words.\n\n### Experiments\n\n- ")
+    full = "x" * model_card.LONGEST
+    assert model_card.tried(full, days, "x", "y", RECORD) == full
+
+
 def test_approvals_never_outgrow_mlflow():
     """A version that comes back a hundred times loses its oldest lines, never people's words, and never grows too long."""
     text = f"Ann's words.\n\n{card()}"

@@ -67,6 +67,21 @@ def test_both_versions_carry_the_names(client, name):
         assert (found.experiment, found.experiments) == ("", "spring summer")
 
 
+def test_the_cards_say_how_it_ended(client, name):
+    """A line on the card of either version, once; none of an experiment that never served."""
+    record = experiments.begin(client, name, replace(ONE, name="autumn"))
+    experiments.end(client, name, record)
+    assert not client.get_model_version(name, "1").description
+    record = replace(experiments.begin(client, name, ONE), started=1_760_000_009.0)
+    client.set_tag(record.run_id, "verdict", "B better")
+    for _ in range(2):
+        experiments.end(client, name, record, winner="B", reason="better")
+    for number, letter, other in (("2", "A", "1"), ("1", "B", "2")):
+        card = client.get_model_version(name, number).description
+        assert card.startswith("### Experiments\n\n- 2025-10-09 to ") and card.count("experiment spring") == 1
+        assert f"as {letter} beside version {other}: B better, winner B, better, run [`{record.run_id}`]" in card
+
+
 def test_it_ends_where_a_version_was_deleted(client, name):
     """The mark goes from the version that is left."""
     record = experiments.begin(client, name, ONE)
