@@ -20,9 +20,8 @@ import msgspec
 
 from serving.experiment.experiment import Carried, position
 from serving.experiment.tee import BEAT, DONE, Shadowed
-from serving.experiment.variants import CHALLENGER
 from serving.log.blocks import Prediction, frame_of, records_of
-from serving.log.wire import PREDICTIONS, READ, arrived, packed
+from serving.log.wire import CHALLENGER, PREDICTIONS, READ, arrived, packed
 from serving.model.bundle import BundleError
 from serving.model.predictor import NoAnswer, Predictor, load_predictor
 from serving.model.rows import Row, RowError

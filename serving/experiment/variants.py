@@ -10,11 +10,10 @@ from serving.experiment.experiment import A, B, Experiment, position
 from serving.experiment.guard import Guard
 from serving.http.headers import Header
 from serving.log.identity import identity
+from serving.log.wire import CHALLENGER, CONTROL, PLAIN
 from serving.model.bundle import Bundle
 from serving.model.predictor import NoAnswer, Predictor
 from serving.model.unseen import Unseen
-
-PLAIN, CONTROL, CHALLENGER = range(3)  # places in the list that serving/experiment/experiment.py `sources` makes
 
 Given = TypeVar("Given")
 

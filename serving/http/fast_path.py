@@ -14,11 +14,12 @@ from serving.access.callers import GUEST, Callers
 from serving.access.keys import Caller
 from serving.config import Config
 from serving.experiment.experiment import sources
-from serving.experiment.variants import CHALLENGER, CONTROL, PLAIN, Chosen, Split, Variant
+from serving.experiment.variants import Chosen, Split, Variant
 from serving.http.headers import Header, by_name, shown_key
 from serving.http.origins import PREFLIGHT, Origins
 from serving.log.identity import identity
 from serving.log.prediction_log import PredictionLog
+from serving.log.wire import CHALLENGER, CONTROL, PLAIN
 from serving.model.bundle import Bundle
 from serving.model.predictor import Outputs, Predictor
 from serving.model.rows import MANY, Row

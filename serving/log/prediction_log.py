@@ -23,14 +23,13 @@ import msgspec
 
 from serving.config import Config
 from serving.experiment.tee import Shadowed, Tee
-from serving.experiment.variants import CONTROL
 from serving.log import stops
 from serving.log.blocks import Frame, Source, frame_of, records_of
 from serving.log.clock import clock
 from serving.log.memory import give_back
 from serving.log.stops import Stop
 from serving.log.store import DAY, RefusedError, Store, StoreError
-from serving.log.wire import OUTCOMES, PREDICTIONS, READ, REFUSALS, STOP, arrived, packed
+from serving.log.wire import CONTROL, OUTCOMES, PREDICTIONS, READ, REFUSALS, STOP, arrived, packed
 from serving.telemetry.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE, LOG_WRITTEN, STOPPED
 
 HAND_ON = 0.05  # seconds that a worker collects records

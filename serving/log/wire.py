@@ -12,6 +12,7 @@ HEAD = struct.Struct("<BIIIIdd")
 # The kinds of a frame: outcomes, refusals and the stop of an experiment, which have one part only, and predictions, of which each
 # source has a kind of its own.
 OUTCOMES, REFUSALS, STOP, PREDICTIONS = range(4)
+PLAIN, CONTROL, CHALLENGER = range(3)  # the sources, in the order of serving/experiment/experiment.py `sources`
 
 
 def packed(kind: int, frame: Frame) -> bytes:
