@@ -165,9 +165,13 @@ class Retrain(Section):
 
 
 class Experiment(Section):
-    """How an experiment, two versions in production, is judged."""
+    """How an experiment, two versions in production, is judged, and when it stops itself."""
 
     outcome: Literal["answer", "value"] = "answer"
+    max_failures: float = Field(default=0.02, ge=0, le=1)
+    max_latency_ratio: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    latency_margin_ms: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    min_requests: int = Field(default=100, ge=1)
 
 
 class Mlflow(Section):

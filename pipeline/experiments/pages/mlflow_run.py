@@ -43,14 +43,13 @@ def keep(
         client.log_artifact(record.run_id, str(file))
 
 
-def kept(record: ExperimentRecord) -> Judgement | None:
+def kept(client, record: ExperimentRecord) -> Judgement | None:
     """The judgement that was kept last; None where there is none, or one that this program does not read."""
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = mlflow.artifacts.download_artifacts(artifact_uri=f"runs:/{record.run_id}/{NAME}", dst_path=folder)
+            path = client.download_artifacts(record.run_id, NAME, folder)
             return msgspec.json.decode(Path(path).read_bytes(), type=Judgement)
         except (MlflowException, OSError, msgspec.MsgspecError):
             return None

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import mlflow
 import msgspec
 from mlflow import MlflowClient
 
@@ -20,11 +19,10 @@ def test_looks_are_kept_with_the_run(tmp_path):
     file.write_bytes(msgspec.json.encode(judged))
     with embedded(tmp_path / "mlflow") as settings:
         uri = mlflow_server.uri(settings)
-        mlflow.set_tracking_uri(uri)
         client = MlflowClient(uri, uri)
         run = client.create_run(client.create_experiment("experiments")).info.run_id
         of = replace(record("B better"), run_id=run)
-        assert mlflow_run.kept(of) is None
+        assert mlflow_run.kept(client, of) is None
         early = msgspec.structs.replace(judged, looks=judged.looks[:3], until=judged.since + 2.5 * 86400)
         for one in (early, judged, judged):
             mlflow_run.keep(client, of, one, [file], {"difference": b"\x89PNG\r\n\x1a\n"})
@@ -32,5 +30,5 @@ def test_looks_are_kept_with_the_run(tmp_path):
         assert history == {look.number - 1: look.difference for look in judged.looks}
         assert len(client.get_metric_history(run, "difference")) == 21
         assert {one.path for one in client.list_artifacts(run)} == {NAME, "difference.png"}
-        assert mlflow_run.kept(of) == judged
+        assert mlflow_run.kept(client, of) == judged
         assert client.get_run(run).data.tags["verdict"] == "B better"
