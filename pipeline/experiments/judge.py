@@ -138,9 +138,9 @@ def _words(
             "Something decides who is counted, so the outcomes of A and B cannot be compared."
         )
     if decided and (known := decided[1]):
-        return f"{verdict}: the {measure} of B - A is {_between(known)}. Decided on {decided[0]}; more days cannot undo that."
+        return f"{verdict}: in the {measure}, B − A is {_between(known)}. Decided on {decided[0]}; more days cannot undo that."
     if now:
-        return f"No difference so far: the {measure} of B - A is {_between(now)}, which includes none."
+        return f"No difference so far: in the {measure}, B − A is {_between(now)}, and zero is in between."
     return f"Too early: {FEWEST} subjects of each variant with outcomes are needed."
 
 
