@@ -64,7 +64,7 @@ def judge(
     judged = _replayed(settings, plan, trained, histories, mature)
     unjudged = _unjudged(days, last, gone)
     seen = [*unjudged, *(_watched_version(history, judged, gone) for history in histories)]
-    empty = replace(_empty(settings, environment, log.now, _notes(settings, log, histories, seen)), versions=seen)
+    empty = replace(_empty(settings, environment, log.now, _notes(settings, log, days, histories, seen)), versions=seen)
     if not judged:
         return empty
     current, serving = judged[-1], _serving(judged)
@@ -427,7 +427,9 @@ def _unused(counts: OutcomeCounts, current: Judged) -> list[str]:
     ]
 
 
-def _notes(settings: Settings, log: Log, histories: Sequence[History], seen: Sequence[WatchedVersion]) -> list[str]:
+def _notes(
+    settings: Settings, log: Log, days: Sequence[Day], histories: Sequence[History], seen: Sequence[WatchedVersion]
+) -> list[str]:
     """What people should know of what could not be judged."""
     if not log.models:
         return ["The prediction log is empty: nothing was asked yet."]
@@ -446,8 +448,13 @@ def _notes(settings: Settings, log: Log, histories: Sequence[History], seen: Seq
     if not histories:
         return found
     asked = max(day.day for each in histories for day in each.days if day and day.rows and day.rows.rows)
+    begin = str(today - timedelta(days=settings.monitor.window_days))
+    if challenged := sum(day.challenged for day in days if begin <= day.day < str(today)):
+        found.append(
+            f"The challenger of an experiment answered {challenged:,} rows of the last days, which are judged there alone."
+        )
     silent = max([asked, *(one.last_day for one in seen if not one.judged)])
-    if date.fromisoformat(silent) < today - timedelta(days=settings.monitor.window_days):
+    if silent < begin and not challenged:
         found.append(f"Nobody has asked since {silent}: nothing can be said of the days after it.")
     if date.fromisoformat(min(each.dates[0] for each in histories)) > today - timedelta(days=28):
         found.append("How much this data varies from day to day is known after 28 days; until then alarms come later.")

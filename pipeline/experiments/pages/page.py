@@ -59,6 +59,8 @@ def headline(judged: Judgement) -> Headline:
         word = word if judged.until else "Not counted"
     elif judged.verdict == "no difference so far" and judged.state == "ended":
         word = "No difference was found"
+    elif judged.verdict in ("A better", "B better"):
+        word = f"Version {clean(judged.challenger if judged.verdict[0] == 'B' else judged.champion, 40)} ({judged.verdict[0]}) is better"
     words = clean(judged.words, 600).removeprefix(f"{judged.verdict}: ").removeprefix(f"{word}: ")
     return Headline(word, words[:1].upper() + words[1:], sign, icon)
 

@@ -96,7 +96,7 @@ def _subjects(axes: Axes, judged: Judgement, axis: Axis) -> None:
             axes.plot(places, counts, color=colour, linestyle=dash, marker=shape * marker, markersize=3.5, label=letter)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.1))
     axes.set_ylabel("subjects with\noutcomes")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.12 * max(1, *(max(look.measured_a, look.measured_b) for look in judged.looks)))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(True, axis="y")

@@ -176,6 +176,18 @@ def test_an_experiment_changes_no_volume(world, share):
     assert [one.version for one in found.versions] == ["1"]
 
 
+def test_a_challenger_that_answers_everybody_is_no_silence(world):
+    """Its rows are noted, and nobody is told that nobody asked."""
+
+    def days(version):
+        other = [Day(day=date(FIRST + n), version="2", challenged=1000) for n in range(30, 40)]
+        return [world.day(n, version) for n in range(30)] + other
+
+    found = judged(world, days)
+    assert not found.incidents and not [note for note in found.notes if "Nobody has asked" in note]
+    assert any("challenger of an experiment answered 7,000 rows" in note for note in found.notes)
+
+
 def test_nothing_is_said_of_a_version_that_cannot_be_judged(world):
     """The version that answers now has no bundle: that the one before was right is no verdict on it, and its silence no incident."""
 
