@@ -185,6 +185,12 @@ relay: .venv/pipeline.ready  ## have a promotion follow at once when an alias is
 webhook: .venv/pipeline.ready  ## have MLflow tell the relay at URL=https://…/webhook, and see that it does
 	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
 
+# --- Experiments: two versions in production --------------------------------------------------------------------------
+.PHONY: experiment
+
+experiment: .venv/pipeline.ready  ## judge the experiment that runs (or NAME=…): which of two versions is better -> build/experiment.html
+	@$(PY) -m scripts.experiment $(call option,NAME,--name) $(call text,ARGS)
+
 # --- MLflow, on this machine and on one host --------------------------------------------------------------------------
 .PHONY: mlflow mlflow-user backup restore-backup
 

@@ -102,7 +102,7 @@ def next_steps(judged: Judgement, record: ExperimentRecord) -> list[str]:
             ]
         case _:
             return [
-                "`make experiment ARGS=--end-stopped` ends it; docs/runbooks/experiment-stopped-itself.md says what to look for.",
+                "`make experiment-stop` ends it; docs/runbooks/experiment-stopped-itself.md says what to look for.",
             ]
 
 

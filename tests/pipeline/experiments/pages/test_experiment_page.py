@@ -28,7 +28,7 @@ STEPS = {
     "B better": "make experiment-stop WINNER=B",
     "A better": "make experiment-stop ends it: version 7",
     "ratio mismatch": "Find out who is missing",
-    "stopped itself": "make experiment ARGS=--end-stopped",
+    "stopped itself": "make experiment-stop ends it; docs/runbooks/experiment",
     "ended": "Ended on 2026-03-23 00:00 (UTC): B is better",
     "shadow": "make experiment-stop ends it.",
     "shadow without outcomes": "look again on any day",
