@@ -21,6 +21,7 @@ from pipeline.errors import StageError
 PAPERS = ("contract.json", "golden.json", "reference.json")
 MODELS = ("model.onnx", "model.skops")
 PREDICTIONS = "holdout_predictions.npy"
+EXPERIMENT = "experiment"  # a folder of a bundle that is no part of it: a challenger, which has a manifest of its own
 CATEGORIES = 50  # texts of a column that are listed in the contract, which anybody may read
 ROWS_OF_A_CATEGORY = 5  # on average: what stands in fewer rows may be a name, or somebody's words
 LONGEST_CATEGORY = 100  # characters
@@ -112,9 +113,9 @@ def seal(bundle: Path) -> None:
 
 
 def _names(bundle: Path) -> list[str]:
-    """The path of every file but the manifest."""
-    found = (path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if not path.is_dir())
-    return sorted(name for name in found if name != "manifest.json")
+    """The path of every file but the manifest and what belongs to an experiment."""
+    found = (path.relative_to(bundle) for path in bundle.rglob("*") if not path.is_dir())
+    return sorted(path.as_posix() for path in found if path.parts[0] not in ("manifest.json", EXPERIMENT))
 
 
 def verify(bundle: Path) -> dict[str, Any]:

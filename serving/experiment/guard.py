@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 
 from serving.experiment.experiment import Guardrails
-from serving.telemetry.metrics import BUCKETS, STOPPED, Metrics, Tried
+from serving.telemetry.metrics import BUCKETS, Metrics, Tried
 
 EVERY = 32  # requests that a worker answers between two looks at the counts of all
 
@@ -20,13 +20,12 @@ class Guard:
 
     def __init__(self, metrics: Metrics, limits: Guardrails):
         self._metrics, self._limits = metrics, limits
-        self._stops = metrics.numbers.column(STOPPED)
         self._until_look = 1
 
     @property
     def stopped(self) -> bool:
         """Whether the experiment has stopped itself: here, in another process of this service, or in another one."""
-        return bool(self._stops.any())
+        return self._metrics.stopped()
 
     def count(self, challenger: bool, failed: bool, seconds: float) -> str:
         """Count a request that a variant was to answer, with the time that its model took for a row; look at the limits now and then.

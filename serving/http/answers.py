@@ -40,6 +40,18 @@ class Ready(Answer):
     model_version: str
 
 
+class ExperimentInfo(Answer, kw_only=True):
+    """The experiment that the service carries: a second model beside this one."""
+
+    name: str
+    mode: Annotated[
+        Literal["ab", "shadow"], Meta(description="Whether it answers callers, or is asked after they have an answer.")
+    ]
+    share: Annotated[float, Meta(gt=0, le=1, description="The share of the subjects that are its.")]
+    challenger: Annotated[str, Meta(description="Its version.")]
+    stopped: Annotated[bool, Meta(description="Whether a guardrail has taken it out, so that it answers nobody.")]
+
+
 class ModelInfo(BundleRelease, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model: its release, and what it takes and gives."""
 
@@ -48,6 +60,7 @@ class ModelInfo(BundleRelease, frozen=True, kw_only=True, forbid_unknown_fields=
     positive: Annotated[str | None, Meta(description="The class whose probability counts; binary only.")]
     classes: list[str]
     inputs: list[Input]
+    experiment: ExperimentInfo | UnsetType = UNSET
 
 
 class KnownCaller(Answer):
@@ -69,6 +82,7 @@ class Status(BundleRelease, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ]
     prediction_log: Annotated[Literal["sqlite", "postgres", "postgresql"] | None, Meta(description="Where it is kept.")]
     retention_days: Annotated[Seconds | None, Meta(description="For how long; 0 is for ever.")]
+    experiment: ExperimentInfo | UnsetType = UNSET
 
 
 class UnseenText(Answer, kw_only=True):

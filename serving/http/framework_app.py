@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
+from msgspec import UNSET, UnsetType
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.config import Config
@@ -62,6 +63,7 @@ class Service:
             positive=contract.positive,
             classes=contract.classes,
             inputs=contract.inputs,
+            experiment=self._experiment(),
         )
         return _json(msgspec.json.encode(about))
 
@@ -85,6 +87,7 @@ class Service:
             rate_limit_bytes=config.rate_limit_bytes,
             prediction_log=log,
             retention_days=config.retention_days if log else None,
+            experiment=self._experiment(),
         )
         return _json(msgspec.json.encode(status))
 
@@ -98,6 +101,20 @@ class Service:
 
         return guarded if scope else answer
 
+    def _experiment(self) -> answers.ExperimentInfo | UnsetType:
+        """What runs beside the model, where the bundle carries an experiment."""
+        carried = self.counters.carried
+        if carried is None:
+            return UNSET
+        about = carried.experiment
+        return answers.ExperimentInfo(
+            name=about.name,
+            mode=about.mode,
+            share=about.share,
+            challenger=about.challenger,
+            stopped=self.counters.stopped(),
+        )
+
     def _uptime(self) -> float:
         return round(time.monotonic() - self.started, 1)
 
@@ -108,7 +125,9 @@ def build_framework_app(fast_path: FastPath, config: Config) -> Observe:
     release, contract = fast_path.release, fast_path.contract
     # The document is ours, and the pages of it are in serving/http/pages.py, without a CDN.
     app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
-    described = document(contract, fast_path.predictor.predict_one(contract.example_row), release, config)
+    carried = fast_path.metrics.carried
+    experiment = carried.experiment if carried else None
+    described = document(contract, fast_path.predictor.predict_one(contract.example_row), release, config, experiment)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     for endpoint in GETS:
         app.add_route(endpoint.path, service.endpoint(endpoint.name, endpoint.scope))

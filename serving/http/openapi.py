@@ -9,6 +9,7 @@ import io
 from typing import Any
 
 from serving.config import Config
+from serving.experiment.experiment import Experiment
 from serving.http import answers, schemas
 from serving.http.endpoints import GETS, GROUPS, POSTS, Endpoint
 from serving.http.schemas import Schema, ref
@@ -44,14 +45,23 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     "WWW-Authenticate": ("How to show a key.", {"const": "Bearer"}),
     "Allow": ("What the path takes.", {"enum": ["GET, HEAD", "POST"]}),
     "Retry-After": ("Seconds to wait.", {"type": "integer", "minimum": 1}),
+    "X-Experiment": (
+        "For a request with a subject: the experiment that it belongs to, and the variant that answered, A or B.",
+        {"type": "string", "pattern": "^[a-z0-9-]+=[AB]$"},
+    ),
 }
 SENT_WITH = {"401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}
 
 
-def document(contract: Contract, answer: Answer, release: BundleRelease, config: Config) -> Schema:
+def document(
+    contract: Contract, answer: Answer, release: BundleRelease, config: Config, experiment: Experiment | None = None
+) -> Schema:
     """The document of a service as it is configured; `answer` is what the model says to the contract's example row."""
     about = f"Predicts {contract.target} ({contract.task})."
     posts = _posts(contract, answer, release.version, config)
+    if split := experiment is not None and experiment.mode == "ab":
+        for path in ("/predict", "/predict/batch"):
+            posts[path]["responses"]["200"]["headers"]["X-Experiment"] = _header("X-Experiment")
     endpoints = [endpoint for endpoint in (*POSTS, *GETS) if endpoint.method == "get" or endpoint.path in posts]
     paths = {
         one.path: {one.method: _operation(one, posts.get(one.path) or _get(one.path), config)} for one in endpoints
@@ -61,7 +71,7 @@ def document(contract: Contract, answer: Answer, release: BundleRelease, config:
         "openapi": "3.1.0",
         "info": {"title": release.name, "description": about, "version": release.version},
         "paths": paths,
-        "components": _components(contract, config, given),
+        "components": _components(contract, config, given, split, experiment is not None),
         "tags": [{"name": name, "description": words} for name, words in GROUPS.items()],
     }
 
@@ -138,7 +148,7 @@ def _post(taken: str, examples: dict[str, Any], given: str, answer: Schema) -> S
     }
 
 
-def _components(contract: Contract, config: Config, given: set[str]) -> Schema:
+def _components(contract: Contract, config: Config, given: set[str], split: bool, experiment: bool) -> Schema:
     name = {
         "name": "X-Request-ID",
         "in": "header",
@@ -148,12 +158,13 @@ def _components(contract: Contract, config: Config, given: set[str]) -> Schema:
         "example": "b2a7c0",
     }
     sent = {"X-Request-ID", *(SENT_WITH[status] for status in given & SENT_WITH.keys())}
+    sent |= {"X-Experiment"} if split else set()
     problem = {MEDIA_TYPE: {"schema": ref("Problem")}}
     made: Schema = {
-        "schemas": schemas.components(contract, bool(config.database)),
+        "schemas": schemas.components(contract, bool(config.database), experiment),
         "parameters": {"RequestId": name},
         "headers": {
-            title: {"description": words, "required": True, "schema": schema}
+            title: {"description": words, "required": title != "X-Experiment", "schema": schema}
             for title, (words, schema) in HEADERS.items()
             if title in sent
         },
@@ -182,7 +193,11 @@ def _bad(*statuses: str) -> Schema:
 
 def _headers(status: str) -> Schema:
     names = ["X-Request-ID", *([SENT_WITH[status]] if status in SENT_WITH else [])]
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {name: _header(name) for name in names}
+
+
+def _header(name: str) -> Schema:
+    return {"$ref": f"#/components/headers/{name}"}
 
 
 def _csv(row: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from serving.problems import Problem
 READING = ("GET", "HEAD", "OPTIONS")
 HINT = "list its origin in SLIPWAY_CORS_ORIGINS to allow it"
 REMEMBERED = 100  # names under which this machine was called
-EXPOSED = (b"access-control-expose-headers", b"x-request-id, retry-after")
+EXPOSED = (b"access-control-expose-headers", b"x-request-id, retry-after, x-experiment")
 PREFLIGHT: list[Header] = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-request-id"),

@@ -63,8 +63,8 @@ def plain(schema: Any) -> Any:
 REQUEST_ID = plain(msgspec.json.schema(RequestId))
 
 
-def components(contract: Contract, feedback: bool) -> dict[str, Schema]:
-    """The schemas that the paths refer to, by name; those of feedback only where it is taken."""
+def components(contract: Contract, feedback: bool, experiment: bool) -> dict[str, Schema]:
+    """The schemas that the paths refer to, by name; of feedback only where it is taken, of an experiment only where one runs."""
     listed, named = row_types(contract)
     row = _as(ref("Row"))
     types = [listed, named, _record(contract), request_type("Request", row), request_type("Batch", _many(row))]
@@ -73,6 +73,10 @@ def components(contract: Contract, feedback: bool) -> dict[str, Schema]:
         types += [feedback_type(contract, "Feedback", 0), feedback_type(contract, "FeedbackKept")]
     (in_order, *_), made = msgspec.json.schema_components(types, ref_template=REF)
     made = {name: plain(schema) for name, schema in made.items()}
+    if not experiment:
+        del made["ExperimentInfo"]
+        for name in ("ModelInfo", "Status"):
+            del made[name]["properties"]["experiment"]
     for name in ("Input", "Observed", "ModelInfo", "Status"):
         made[name]["required"] = list(made[name]["properties"])  # what has a default is written all the same
     for name in {"Feedback", "FeedbackKept"} & made.keys():

@@ -82,6 +82,7 @@ class Metrics:
         self.trial = self.challengers + (self.unseen_texts - self.predictions if carried else 0)
         self.shadow = self.trial + (1 + 2 * TIMES if carried else 0)
         self.numbers = Numbers(self.shadow + (len(SHADOW) if carried else 0), rows)
+        self._stops = self.numbers.column(STOPPED)
         self._positive = self.contract.positive
         self._unknown_status = self.statuses[500]
         self._places = {
@@ -149,6 +150,10 @@ class Metrics:
     def stop_trial(self) -> None:
         """Let nobody be answered by the challenger any more."""
         self.own[STOPPED] = 1
+
+    def stopped(self) -> bool:
+        """Whether the experiment has stopped itself."""
+        return bool(self._stops.any())
 
     def trials(self) -> Tried:
         """The experiment's counts over all processes."""

@@ -97,6 +97,22 @@ def test_missing_and_unexpected_files_are_named(content, tmp_path):
         bundle.verify(folder)
 
 
+def test_the_folder_of_an_experiment_is_no_part_of_a_bundle(content, tmp_path):
+    """A challenger beside the model has a manifest of its own, and such a folder elsewhere is unexpected."""
+    folder = tmp_path / "bundle"
+    bundle.assemble(content, folder, {"version": "3"})
+    before = (folder / "manifest.json").read_bytes()
+    bundle.assemble(content, folder / "experiment" / "challenger", {"version": "4"})
+    assert bundle.verify(folder) == {"version": "3"}
+    assert bundle.verify(folder / "experiment" / "challenger") == {"version": "4"}
+    bundle.seal(folder)
+    assert (folder / "manifest.json").read_bytes() == before
+    (folder / "code" / "experiment").mkdir(parents=True, exist_ok=True)
+    (folder / "code" / "experiment" / "extra.py").write_text("")
+    with pytest.raises(StageError, match=r"code/experiment/extra\.py is unexpected"):
+        bundle.verify(folder)
+
+
 def test_model_hash_is_of_the_model_and_its_code(content):
     """Another contract leaves the hash of the model alone, another line of its code does not; a folder has one model."""
     before = bundle.model_hash(content)
