@@ -18,6 +18,7 @@ from msgspec import Meta
 from serving.log.blocks import Source
 from serving.model.bundle import EXPERIMENT, Bundle, BundleError, open_bundle
 from serving.model.contract import Contract
+from serving.model.features import Input
 
 FILE, CHALLENGER = "experiment.json", "challenger"
 NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
@@ -97,9 +98,16 @@ def incomparable(production: Contract, challenger: Contract) -> str:
         odd = sorted(set(production.names) ^ set(challenger.names))
         return f"its inputs differ in {', '.join(map(repr, odd))}" if odd else "its inputs are in another order"
     for ours, theirs in zip(production.inputs, challenger.inputs, strict=True):
-        if (ours.type, ours.allowed) != (theirs.type, theirs.allowed):
-            return f"its input {ours.name!r} is {theirs.type}, {theirs.allowed}, not {ours.type}, {ours.allowed}"
+        if _taken(ours) != _taken(theirs):
+            return f"its input {ours.name!r} takes {theirs.allowed}, not {ours.allowed}"
     return ""
+
+
+def _taken(column: Input) -> tuple:
+    """What decides which values an input takes; the words for them are shorter."""
+    limits = column.minimum, column.maximum, column.exclusive_minimum, column.exclusive_maximum
+    values = None if column.values is None else frozenset(map(repr, column.values))
+    return column.type, column.nullable, limits, values
 
 
 def position(salt: str, subject: str) -> float:

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+EXPERIMENT = "experiment"
 KINDS = ("binary", "multiclass", "regression", "columns", "skops", "skops_frame")
 ROWS = 25
 WORDS = {"red": 0.5, "green": -0.25, "blue": 1.5}  # the weight of each colour in the columns model
@@ -74,8 +75,12 @@ def read(folder: Path, name: str):
 
 
 def seal(folder: Path) -> Path:
-    """Write the manifest for the current files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    """Write the manifest for the current files; what belongs to an experiment is none of them."""
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] not in ("manifest.json", EXPERIMENT)
+    )
     digests = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     write(folder, "manifest.json", {"files": digests})
     return folder

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import numpy_helper
@@ -11,8 +12,13 @@ from serving.model.bundle import EXPERIMENT
 from tests.serving.bundles import make_bundle, read, seal
 
 
-def make_experiment(folder: Path, mode: str, kind: str = "binary", share: float = 1.0, name: str = "new-trees") -> Path:
-    """A bundle of this kind, version 3, whose challenger is version 4: the same graph with another bias."""
+def make_experiment(
+    folder: Path, mode: str, kind: str = "binary", share: float = 1.0, name: str = "new-trees", **more: Any
+) -> Path:
+    """A bundle of this kind, version 3, whose challenger is version 4: the same graph with another bias.
+
+    `more` are other keys of experiment.json.
+    """
     make_bundle(kind, folder)
     challenger = folder / EXPERIMENT / CHALLENGER
     make_bundle(kind, challenger, version="4")
@@ -20,6 +26,7 @@ def make_experiment(folder: Path, mode: str, kind: str = "binary", share: float 
     seal(challenger)
     release = read(challenger, "release.json")
     about = {"name": name, "mode": mode, "share": share, "challenger": "4", "challenger_digest": release["digest"]}
+    about |= more
     (folder / EXPERIMENT / FILE).write_text(json.dumps(about), encoding="utf-8")
     return folder
 
