@@ -272,7 +272,7 @@ lock: .venv/installer.ready  ## compile pyproject's dependency groups into requi
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
-.PHONY: coverage fuzz try-fork e2e kind bench soak simulate-gate simulate-canary simulate-monitor pictures
+.PHONY: coverage fuzz try-fork e2e kind bench soak soak-experiment simulate-gate simulate-canary simulate-monitor pictures
 
 coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
@@ -294,6 +294,9 @@ bench: .venv/dev.ready  ## measure the pipeline, and the service beside its peer
 
 soak: .venv/dev.ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
 	@$(PY) -m dev.soak $(call text,ARGS)
+
+soak-experiment: .venv/dev.ready  ## ask what serves an experiment 100,000 times while it is killed, restarted and shared anew, and compare its log with the answers
+	@$(PY) -m dev.soak_experiment $(call text,ARGS)
 
 simulate-gate: .venv/dev.ready  ## measure the gate's error rates and power by simulation
 	@$(PY) -m dev.simulate_gate
