@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
@@ -186,7 +186,10 @@ webhook: .venv/pipeline.ready  ## have MLflow tell the relay at URL=https://…/
 	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
 
 # --- Experiments: two versions in production --------------------------------------------------------------------------
-.PHONY: experiment
+.PHONY: experiment experiment-plan
+
+experiment-plan: .venv/pipeline.ready  ## how many subjects and days a test takes: FROM=0.10 TO=0.11 PER_DAY=2000 SHARE=0.5; DEVIATION=40 for a mean that is no share
+	@$(PY) -m scripts.experiment_plan $(call option,FROM,--from) $(call option,TO,--to) $(call option,PER_DAY,--per-day) $(call option,SHARE,--share) $(call option,DEVIATION,--deviation) $(call text,ARGS)
 
 experiment: .venv/pipeline.ready  ## judge the experiment that runs (or NAME=…): which of two versions is better -> build/experiment.html
 	@$(PY) -m scripts.experiment $(call option,NAME,--name) $(call text,ARGS)
@@ -272,7 +275,7 @@ lock: .venv/installer.ready  ## compile pyproject's dependency groups into requi
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
-.PHONY: coverage fuzz try-fork e2e kind bench soak soak-experiment simulate-gate simulate-canary simulate-monitor pictures
+.PHONY: coverage fuzz try-fork e2e kind bench soak soak-experiment simulate-gate simulate-canary simulate-monitor simulate-experiment pictures
 
 coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
@@ -307,6 +310,9 @@ simulate-canary: .venv/dev.ready  ## measure the canary's error rates by simulat
 
 simulate-monitor: .venv/dev.ready .venv/evidently.ready .venv/streams.ready  ## measure the monitor's false alarms and delays, by simulation and on public data
 	@$(PY) -m dev.simulate_monitor
+
+simulate-experiment: .venv/dev.ready  ## measure how often an experiment that is looked at each day decides wrongly, and how soon rightly, by simulation
+	@$(PY) -m dev.simulate_experiment $(call text,ARGS)
 
 pictures: .venv/dev.ready  ## make the pictures of README.md from real runs, seen by Chromium -> docs/pictures/
 	@$(PY) -m dev.make_pictures

@@ -14,7 +14,6 @@ from serving.counts.exposed import Exposed
 from serving.counts.records import Day, Log
 from serving.experiment.count import records as experiment
 from serving.experiment.count.records import Pair, Sums
-from serving.experiment.count.records import Plan as Tried
 
 UNREACHABLE = (
     "{environment} does not serve on this machine, and SLIPWAY_DATABASE_URL is not set: there is no prediction log to read. "
@@ -79,13 +78,6 @@ def experiment_sums(environment: str, settings: Settings, plan: experiment.Plan)
 def show(environment: str, settings: Settings, exposed: Exposed) -> None:
     """Keep what was found beside the log, where the service reads it for Prometheus; raises DeployError when it cannot be written."""
     on_log(environment, settings, ["serving.counts.findings"], msgspec.json.encode(exposed))
-
-
-def tried(environment: str, settings: Settings, plan: Tried) -> tuple[Sums, list[Pair]]:
-    """The sums of an experiment, and pairs of answers from the shadow; raises DeployError when the log cannot be read."""
-    printed = on_log(environment, settings, ["serving.experiment.count"], msgspec.json.encode(plan))
-    first, *lines = printed.splitlines()
-    return msgspec.json.decode(first, type=Sums), [msgspec.json.decode(line, type=Pair) for line in lines]
 
 
 def exported(environment: str, settings: Settings, since: str, until: str) -> list[bytes]:

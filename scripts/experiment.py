@@ -96,7 +96,7 @@ def judgement(client, settings: Settings, record: ExperimentRecord) -> Judgement
         )
     outcome = settings.experiment.outcome if record.mode == "ab" else "answer"
     plan = plan_of(record, settings, "value" if outcome == "value" else None, settings.monitor.label_window_days * DAY)
-    sums, pairs = watch.tried("production", settings, plan)
+    sums, pairs = watch.experiment_sums("production", settings, plan)
     return judge(record, sums, settings, compared(settings, pairs), guardrails(settings))
 
 

@@ -212,10 +212,6 @@ class Store:
             for statement in statements.values():
                 cursor.execute(statement.format(**types))
 
-    def has(self, table: str) -> bool:
-        """Whether there is a table of this name; raises StoreError."""
-        return bool(self._known([table]))
-
     def among(self, column: str, values: Sequence[str]) -> tuple[str, Any]:
         """A condition that a column is one of these texts, and the value for its `?`."""
         if self.is_sqlite:
@@ -310,7 +306,7 @@ class Store:
         cursor.execute(self._sql(_BLOCK), (min(firsts), max(lasts), *counts, *pieces, *source))
 
     def _has_old(self) -> bool:
-        return self.has("predictions")
+        return bool(self._known(["predictions"]))
 
     def _known(self, names: Sequence[str]) -> list[tuple]:
         """The tables and indexes among these names that exist."""
