@@ -131,7 +131,7 @@ def test_every_column_of_the_prediction_log_is_documented(tmp_path):
         findings.make(store)
         kept = {
             f"Table `{table}`": tuple(name for _, name, *_ in store.query(f"PRAGMA table_info({table})"))
-            for table in ("prediction_blocks", "outcomes", "refusals", "findings")
+            for table in ("prediction_blocks", "outcomes", "refusals", "experiment_stops", "findings")
         }
     for words, columns in {**kept, "For each request the block has": Prediction._fields}.items():
         text = TEXTS["docs/service.md"].split(words)[1]

@@ -190,6 +190,10 @@ def _invocation(rng, example, path):
 def _feedback(rng, example, path):
     outcomes = ["no", "yes", "third", "stayed", 12.5, 3, 10**300, 1e308, _value(rng)]
     body = {"request_id": rng.choice(["abc", "b" * 128, "", _value(rng)]), "outcome": rng.choice(outcomes)}
+    if rng.random() < 0.3:
+        body["value"] = rng.choice([1.5, -3, 10**300, 10**400, None, _value(rng)])
+    if "value" in body and rng.random() < 0.5:
+        del body["outcome"]
     if rng.random() < 0.5:
         body["row"] = rng.choice([0, 1, 9999, 10_000, 1.0, _value(rng)])
     return body

@@ -19,7 +19,7 @@ import pytest
 from serving.log import store as store_module
 from serving.log.blocks import Prediction
 from serving.log.identity import identity
-from serving.log.reader import read_blocks
+from serving.log.reader import outcomes_of, read_blocks
 from serving.log.store import Outcome, RefusedError, Store, StoreError
 from tests.serving.bundles import make_bundle
 from tests.serving.load import constant_load
@@ -145,6 +145,34 @@ def test_feedback_is_stored_and_the_last_one_wins(bundle, url):
         (request_id, 0, "yes", identity("shop"), 2),
         (request_id, 1, "no", identity("shop"), 1),
     ]
+
+
+def test_value_is_stored_beside_the_outcome(url):
+    """Neither changes the other, nor when it was sent and how often; the last one of each counts."""
+
+    def told(at, outcome="null", value=None, row=0):
+        store.insert([], [Outcome("a", row, outcome, at, "c", value)])
+        return outcomes_of(store, ["a"])["a", row]
+
+    with closing(Store(url)) as store:
+        assert told(1.0, value=2.5) == ("null", 1.0, 0, 2.5, 1.0)
+        assert told(2.0, '"no"') == ('"no"', 2.0, 1, 2.5, 1.0)
+        assert told(3.0, value=-7.0) == ('"no"', 2.0, 1, -7.0, 3.0)
+        assert told(4.0, '"yes"', 0.0) == ('"yes"', 4.0, 2, 0.0, 4.0)
+        assert told(5.0, '"yes"', row=1) == ('"yes"', 5.0, 1, None, None)
+
+
+def test_feedback_takes_an_outcome_a_value_or_both(logging_service, its_log):
+    """The answer says what was told, and all of it is in the log."""
+    for body in ({"outcome": "yes"}, {"value": 24.9, "row": 2}, {"outcome": "no", "value": -3, "row": 1}):
+        answer = logging_service.post("/feedback", {"request_id": "valued", **body})
+        assert (answer.status_code, answer.json()) == (200, {"request_id": "valued", "row": 0, **body})
+
+    def stored():
+        with closing(Store(its_log)) as store:
+            return {row: (told.outcome, told.value) for (_, row), told in outcomes_of(store, ["valued"]).items()}
+
+    _until(lambda: stored() == {0: ('"yes"', None), 1: ('"no"', -3.0), 2: ("null", 24.9)})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from serving.log import reader
-from serving.log.blocks import Prediction, compress
+from serving.log.blocks import Prediction, Source, compress, frame_of
 from serving.log.reader import outcomes_of, read_blocks
 from serving.log.store import Outcome, Store, StoreError
 from tests.serving.service import ROOT
@@ -130,3 +130,15 @@ def test_export_ends_quietly_when_nobody_reads_on(tmp_path):
     done = _export(url, reader=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_export_has_the_value_and_the_variant(tmp_path):
+    """With when the value was sent; of a request without one there is no such field."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    with closing(Store(url)) as store:
+        store.insert_block([frame_of([ONE])], Source("cars", "4", "new-trees", "B"))
+        store.insert([], [Outcome("a", 0, "null", 1_767_225_600.0, "c", 2.5)])
+    (line,) = map(json.loads, _export(url).stdout.splitlines())
+    assert [line[name] for name in ("model_version", "experiment", "variant")] == ["4", "new-trees", "B"]
+    at = "2026-01-01T00:00:00.000+00:00"
+    assert line["outcomes"] == [{"row": 0, "outcome": None, "time": at, "sent": 0, "value": 2.5, "value_time": at}]
