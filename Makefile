@@ -7,7 +7,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
+<<<<<<< HEAD
 WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION
+=======
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE DAYS
+>>>>>>> 3e57025 (make replay asks another version what production answered, and compares the answers)
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
@@ -112,7 +116,7 @@ register: .venv/pipeline.ready  ## make an accepted candidate a version in MLflo
 	@$(PY) register_model.py
 
 # --- Production -------------------------------------------------------------------------------------------------------
-.PHONY: deploy rollback monitor load key
+.PHONY: deploy rollback monitor replay load key
 
 deploy: .venv/pipeline.ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
 	@$(PY) -m scripts.deploy --environment "$$ENVIRONMENT" $(call option,VERSION,--version)
@@ -122,6 +126,9 @@ rollback: .venv/pipeline.ready  ## bring the version before (or VERSION=n) back:
 
 monitor: .venv/pipeline.ready $(if $(findstring --evidently,$(call text,ARGS)),.venv/evidently.ready)  ## judge production (or ENVIRONMENT=staging) by its prediction log -> build/monitor.json, build/monitor.html
 	@$(PY) -m scripts.monitor $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
+
+replay: .venv/pipeline.ready  ## ask VERSION=n what production answered in the last 7 days (or DAYS=n), and compare -> build/replay.html
+	@$(PY) -m scripts.replay $(call option,VERSION,--version) $(call option,DAYS,--days) $(call option,ENVIRONMENT,--environment)
 
 load: .venv/pipeline.ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
 	@$(PY) -m scripts.load_test $(call option,ENVIRONMENT,--environment) $(call option,URL,--url) $(call text,ARGS)
@@ -210,7 +217,7 @@ restore-backup: .venv/pipeline.ready  ## bring the newest copy (or BACKUP=name) 
 	@$(PY) -m scripts.host.restore_backup $(call option,BACKUP,--backup) $(call flag,REPLACE,--replace)
 
 # --- In workflows, and wherever else a machine starts with nothing ----------------------------------------------------
-.PHONY: plan all-passed gate restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert retrain-if-needed watch pr-report pr-comment
+.PHONY: plan all-passed gate restore-mlflow save-mlflow cluster verify-image summary notify fresh keep-alive alert retrain-if-needed watch replay-candidate pr-report pr-comment
 
 plan:  ## say what this repository's settings make of a delivery, before anything is installed
 	@$(PYTHON) -m scripts.ci.plan
@@ -253,6 +260,9 @@ retrain-if-needed: .venv/pipeline.ready  ## start a retraining if the monitor fo
 
 watch: .venv/pipeline.ready  ## monitor, alert and retrain-if-needed in one, where no workflow can read the log; ARGS=--every-day: again and again
 	@$(PY) -m scripts.ci.watch $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
+
+replay-candidate: .venv/pipeline.ready  ## ask the candidate what production answered, if [gate] replay_days says so and the log is in reach -> build/replay.html
+	@$(PY) -m scripts.replay --candidate
 
 pr-report: .venv/pipeline.ready  ## what a pull request would change -> build/pull_request.json
 	@$(PY) -m scripts.ci.pr_report

@@ -14,6 +14,7 @@ from serving.counts.exposed import Exposed
 from serving.counts.records import Day, Log
 from serving.experiment.count import records as experiment
 from serving.experiment.count.records import Pair, Sums
+from serving.log.marks import Mark
 
 UNREACHABLE = (
     "{environment} does not serve on this machine, and SLIPWAY_DATABASE_URL is not set: there is no prediction log to read. "
@@ -86,6 +87,13 @@ def exported(environment: str, settings: Settings, since: str, until: str) -> li
     return on_log(environment, settings, command).splitlines()
 
 
-def export(environment: str, settings: Settings, until: str, into: IO[bytes]) -> None:
-    """Write the requests before a day (UTC) into a file, a line of JSON each; raises DeployError when the log cannot be read."""
-    on_log(environment, settings, ["serving.log.export", "--until", until], into=into)
+def export(environment: str, settings: Settings, until: str, into: IO[bytes], since: str = "") -> None:
+    """Write the requests before a day or time (UTC), and from one on, into a file, a line of JSON each; raises DeployError when the log cannot be read."""
+    from_then = ["--since", since] if since else []
+    on_log(environment, settings, ["serving.log.export", *from_then, "--until", until], into=into)
+
+
+def marks(environment: str, settings: Settings, edges: Sequence[float]) -> list[Mark]:
+    """How much is in the log between moments (seconds since 1970), counted where it is; raises DeployError when it cannot be read."""
+    printed = on_log(environment, settings, ["serving.log.marks"], msgspec.json.encode(list(edges)))
+    return msgspec.json.decode(printed, type=list[Mark])

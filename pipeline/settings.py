@@ -87,6 +87,7 @@ class Gate(Section):
     slice_rows: int = Field(default=30, ge=5)
     repeated_rows: Literal["together", "each"] = "together"
     reference: Literal["best", "production"] = "best"
+    replay_days: int = Field(default=0, ge=0, le=365)
     parity: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
     max_latency_ms: float = Field(default=20, gt=0)
     max_bundle_mb: float = Field(default=50, gt=0)

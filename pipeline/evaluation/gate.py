@@ -361,12 +361,14 @@ def compare_slices(
     resamples: int,
     seed: int,
     repeats: np.ndarray | None = None,
+    subjects: np.ndarray | None = None,
 ) -> list[Slice]:
     """Compare on each slice; the more slices are judged, the surer each must be (Bonferroni).
 
-    A slice is judged from `minimum_rows` distinct rows on.
+    A slice is judged from `minimum_rows` distinct rows on; where `subjects` are given, from as many of these.
     """
-    distinct = [None if repeats is None else len(np.unique(repeats[mask])) for _, mask in masks]
+    units = repeats if subjects is None else subjects
+    distinct = [None if units is None else len(np.unique(units[mask])) for _, mask in masks]
     judged = [
         (int(mask.sum()) if groups is None else groups) >= minimum_rows
         and not any(math.isnan(metric.value(y_true[mask], model[mask])) for model in (candidate, production))
@@ -376,8 +378,10 @@ def compare_slices(
     slices = []
     for (label, mask), is_judged, groups in zip(masks, judged, distinct, strict=True):
         rows = y_true[mask], candidate[mask], production[mask]
-        copies = None if repeats is None else repeats[mask]
-        comparison = compare(metric, *rows, confidence=surer, resamples=resamples, seed=seed, repeats=copies)
+        copies, whom = (None if given is None else given[mask] for given in (repeats, subjects))
+        comparison = compare(
+            metric, *rows, confidence=surer, resamples=resamples, seed=seed, repeats=copies, subjects=whom
+        )
         slices.append(Slice(label, int(mask.sum()), is_judged, comparison, surer, groups))
     return slices
 

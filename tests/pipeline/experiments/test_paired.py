@@ -80,3 +80,11 @@ def test_values_agree_within_the_gates_parity():
     a = np.array([0.0, 1.0, 1e6, 1e6])
     b = np.array([1e-6, 1.1, 1e6 + 1, 1e6 + 100])
     assert paired.agree(a, b, 1e-5).tolist() == [True, False, True, False]
+
+
+def test_a_rounding_is_no_difference(settings):
+    """Answers as near as the gate's parity asks for are the same model's: neither is perhaps better."""
+    metric = paired.metric_of(settings, ["benign", "malignant"])
+    y, a, _ = models(100, (2.0, 1.0))
+    found = paired.compare(settings, metric, a, a + 1e-9, y)
+    assert (found.difference, found.lower) == (0, None)
