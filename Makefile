@@ -7,11 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
-<<<<<<< HEAD
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION
-=======
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE DAYS
->>>>>>> 3e57025 (make replay asks another version what production answered, and compares the answers)
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION DAYS
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal

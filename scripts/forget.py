@@ -13,6 +13,7 @@ from delivery import targets
 from pipeline.artifacts import ROOT
 from pipeline.comparison import recent
 from pipeline.errors import DeployError, edge
+from pipeline.experiments.replay import state
 from pipeline.settings import load_settings
 
 
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     command = ["serving.log.store", "delete-subject", f"--subject={options.subject}"]
     said = targets.choose(settings).on_log(options.environment, settings, command)
     print(f"{options.environment}: {said.decode().strip()}")
+    if state.forget():
+        print("what an unfinished replay had kept of rows is deleted too")
     if recent.ROWS.is_file():
         where = recent.ROWS.relative_to(ROOT)
         print(f"note: {where} may still have rows about the subject: `make backfill` writes it again", file=sys.stderr)

@@ -106,8 +106,8 @@ def of_candidate(settings: Settings) -> None:
 
 def replay_of_candidate(settings: Settings, digest: str, what: Asked) -> Replay:
     """The replay of build/model; raises SlipwayError where there can be none."""
-    if note := watch.lacking(what.environment, settings):
-        raise DeployError(note)
+    if watch.lacking(what.environment, settings):
+        raise DeployError("the prediction log cannot be reached from here (docs/replay.md)")
     sync.refuse_unknown()
     if bundle.digest(BUILD / "model") != digest:
         raise StageError("build/model is not of build/run.json", "run `make train`")

@@ -12,12 +12,12 @@ from markupsafe import Markup
 
 from pipeline.data import drift
 from pipeline.evaluation import record
-from pipeline.evaluation.findings import Cell, Name, Section, Table, headline
+from pipeline.evaluation.findings import Cell, Name, Section, Table, compared, headline
 from pipeline.evaluation.findings import findings as of_evaluation
 from pipeline.evaluation.github_markdown import CUT, blocks_of, environment
-from pipeline.evaluation.record import Evaluation
-from pipeline.evaluation.wording import Mark, clean, in_words, number
-from pipeline.pull_request.schema import Change, Data, PullRequest
+from pipeline.evaluation.record import Compared, Evaluation
+from pipeline.evaluation.wording import Mark, change, clean, in_words, number
+from pipeline.pull_request.schema import Change, Data, PullRequest, Replay
 
 MOST = 60_000  # characters; GitHub takes 65,536
 HEADER = "slipway"  # by this a later comment finds the earlier one, to replace it
@@ -107,6 +107,7 @@ def _found(found: PullRequest) -> dict[str, Any]:
         "parts": {about: every[about] for about in ORDER if about in every},
         "scores": _scores(evaluation) if evaluation else None,
         "moved": _moved(data.change) if data else None,
+        "replay": _replay(found.replay) if found.replay else None,
         "data": [_changes(data), *_failed_checks(data)] if data else [],
     }
 
@@ -215,6 +216,32 @@ def _failed_checks(data: Data) -> list[Section]:
     rows = [(Name(one.column), Name(one.rule), one.severity, Name(one.observed)) for one in data.failed]
     table = Table(("column", "rule", "severity", "observed"), rows, words=range(4))
     return [Section("Data checks that failed", (), table)]
+
+
+def _replay(found: Replay) -> Section:
+    """The candidate on production's rows of late."""
+    heading = "On the rows that production answered"
+    if found.note:
+        return Section(heading, [found.note])
+    days = f"{found.days:,} days" if found.days != 1 else "day"
+    sentences = [
+        f"The candidate was asked {found.rows:,} rows of the last {days}: {_percent(found.agreement or 0)} of the answers are the same."
+    ]
+    if found.refused:
+        sentences.append(f"It has no answer to {found.refused:,} more.")
+    if not found.outcomes:
+        return Section(heading, [*sentences, "No outcome of these rows has come yet."])
+    about = "" if found.subjects is None else f", about {found.subjects:,} subjects"
+    row = Compared(**{key: getattr(found, key) for key in Compared.__struct_fields__})
+    table = Table(
+        ("metric", "candidate", "production", "difference", "interval", "candidate is"),
+        [(in_words(found.metric), *compared(row), change(row, found.higher_is_better))],
+        words=(0, 5),
+    )
+    notes = [
+        f"On {found.outcomes:,} outcomes{about}. For information: the verdict rests on the hold-out. replay.html has all.",
+    ]
+    return Section(heading, sentences, table, notes)
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------

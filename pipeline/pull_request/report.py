@@ -15,6 +15,7 @@ from pipeline.evaluation import record
 from pipeline.evaluation.findings import counts_up
 from pipeline.evaluation.record import DataChange, Evaluation
 from pipeline.evaluation.wording import clean
+from pipeline.experiments.replay import result
 from pipeline.pull_request import schema
 from pipeline.pull_request.schema import MOST_COLUMNS, MOST_METRICS, MOST_REASONS, MOST_ROWS, TEXT, WORDS, PullRequest
 from pipeline.registry import mlflow_server
@@ -51,6 +52,7 @@ def document(settings: Settings) -> PullRequest:
             "production_unknown": production_unknown(),
             "evaluation": _evaluation(evaluation) if evaluation else None,
             "data": _data(data, evaluation.data if evaluation else None) if data else None,
+            "replay": _replay(evaluation.candidate.model_digest) if evaluation else None,
         }
     )
 
@@ -108,6 +110,33 @@ def _evaluated() -> Evaluation | None:
         return record.read(artifacts.BUILD)
     except StageError:
         return None
+
+
+def _replay(digest: str) -> dict[str, Any] | None:
+    """What `make replay-candidate` found of the build with this digest, or None."""
+    try:
+        found = artifacts.read_as(artifacts.BUILD / result.NAME, result.Replay)
+    except StageError:
+        return None
+    if found.digest != digest:
+        return None
+    one = found.paired
+    return {
+        "note": _text(found.note, WORDS),
+        "days": found.days,
+        "rows": found.rows,
+        "refused": sum(found.refused.values()),
+        "agreement": one.agreement if one else None,
+        "outcomes": one.outcomes if one else 0,
+        "subjects": one.subjects if one else None,
+        "metric": _text(one.metric if one else ""),
+        "higher_is_better": bool(one and one.higher_is_better),
+        "candidate": one.b if one else None,
+        "production": one.a if one else None,
+        "difference": one.difference if one else None,
+        "lower": one.lower if one else None,
+        "upper": one.upper if one else None,
+    }
 
 
 def _text(text: object, most: int = TEXT) -> str:

@@ -171,6 +171,20 @@ class Data(Part):
     change: Change | None
 
 
+class Replay(Compared):
+    """The candidate on the rows that production answered; with a note, why there is none."""
+
+    note: Sentence
+    days: Annotated[int, Field(ge=0, le=365)]
+    rows: Count
+    refused: Count
+    agreement: Share | None
+    outcomes: Count
+    subjects: Count | None
+    metric: Name
+    higher_is_better: bool
+
+
 class PullRequest(Part):
     """The whole of build/pull_request.json."""
 
@@ -185,6 +199,7 @@ class PullRequest(Part):
     production_unknown: bool
     evaluation: Evaluation | None
     data: Data | None
+    replay: Replay | None = None  # None: not asked for, or a report of an older release
 
 
 def read(folder: Path) -> PullRequest | None:
@@ -239,5 +254,5 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
 
-_KEYS = {key for part in (PullRequest, Evaluation, Metric, Slice, Limit, Check, Data, Change, Drift, DataCheck, Comparison)
+_KEYS = {key for part in (PullRequest, Evaluation, Metric, Slice, Limit, Check, Data, Change, Drift, DataCheck, Comparison, Replay)
          for key in part.model_fields}  # fmt: skip

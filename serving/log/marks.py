@@ -23,7 +23,7 @@ _BLOCKS = (
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """What the blocks that reach into a stretch hold together, and the number of the newest of them."""
+    """How many blocks reach into a stretch, and their requests; the rows of those that end in it; the number of the newest."""
 
     blocks: int = 0
     requests: int = 0
@@ -46,16 +46,17 @@ def main() -> int:
 
 
 def marks(store: Store, edges: Sequence[float]) -> list[Mark]:
-    """A mark for each stretch from one edge to before the next; a block that reaches into several counts in each. Raises StoreError."""
+    """A mark for each stretch from one edge to before the next; a block that reaches into several is in each. Raises StoreError."""
     store.move_all()
     found = [[0, 0, 0, 0] for _ in edges[1:]]
     after = (edges[0], -1) if found else (0.0, -1)
     while found and (page := store.query(_BLOCKS, (after[0], *after, edges[-1], PAGE))):
         for last_time, number, first_time, requests, rows in page:
             first = max(bisect_right(edges, first_time) - 1, 0)
-            for place in range(first, min(bisect_right(edges, last_time), len(found))):
-                one = found[place]
-                one[0], one[1], one[2], one[3] = one[0] + 1, one[1] + requests, one[2] + rows, max(one[3], number)
+            end = min(bisect_right(edges, last_time), len(found))
+            for one in found[first:end]:
+                one[0], one[1], one[3] = one[0] + 1, one[1] + requests, max(one[3], number)
+            found[end - 1][2] += rows
         after = page[-1][0], page[-1][1]
     return [Mark(*one) for one in found]
 

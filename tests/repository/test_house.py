@@ -22,6 +22,7 @@ ENTRIES |= {
     "serving.counts.day",
     "serving.counts.exposed",
     "serving.log.clock",
+    "serving.log.marks",
     "serving.experiment.experiment",
     "serving.experiment.count.records",
 }

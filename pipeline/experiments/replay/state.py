@@ -91,7 +91,7 @@ def tidy() -> None:
 
 def forget() -> bool:
     """Delete what unfinished replays have kept of any row; whether there was any."""
-    there = FOLDER.is_dir()
+    there = any(FOLDER.glob(f"*/{PLAN}"))
     shutil.rmtree(FOLDER, ignore_errors=True)
     return there
 
