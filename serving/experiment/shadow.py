@@ -29,7 +29,7 @@ from serving.requests.decoder import Decoder
 from serving.requests.response_writer import AnswerWriter
 from serving.telemetry.metrics import ANSWERED, FAILED
 
-AT_ONCE = 1_000  # rows asked at once: between two pieces of a batch there is time to rest, and to be seen alive
+AT_ONCE = 100  # rows asked at once: between two pieces of a batch there is time to rest, and to be seen alive
 WORK = 0.01  # seconds of processor time after which it rests as long
 LATEST = 1.0  # seconds for which answers wait to be sent, about
 COLLECTED = 250_000  # bytes of answers after which they are sent
