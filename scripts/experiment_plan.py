@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     names = {"FROM": options.before, "TO": options.after, "PER_DAY": options.per_day, "SHARE": options.share}
     deviation = _number("DEVIATION", options.deviation) if options.deviation else None
-    values = [_number(name, text) for name, text in names.items()]
+    before, after, per_day, share = (_number(name, text) for name, text in names.items())
     try:
-        plan = planned(*values, deviation)
+        plan = planned(before, after, per_day, share, deviation)
     except ValueError as error:
         raise SettingsError(str(error), EXAMPLE) from None
     print(msgspec.json.format(msgspec.json.encode(plan)).decode() if options.json else table(plan))

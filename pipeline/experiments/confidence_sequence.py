@@ -46,7 +46,7 @@ def boundary(progress: float, alpha: float = ALPHA) -> float:
     return math.sqrt((1 + x) / x * (math.log1p(x) - 2 * math.log(alpha)))
 
 
-def effective(a: int, b: int) -> float:
+def effective(a: float, b: float) -> float:
     """The size of two samples as one number, to which the certainty of a difference is proportional."""
     return a * b / (a + b)
 
@@ -55,12 +55,13 @@ def interval(a: Summary, b: Summary, planned: float, alpha: float = ALPHA) -> In
     """What is known of the difference now; None with fewer than FEWEST subjects on a side, or where all values are the same.
 
     `planned` is the effective size at which the sequence shall be narrowest. It must not depend on the outcomes, and not change from look
-    to look. Variances may differ; a side on which all values are equal gets the other's.
+    to look. Variances may differ: the standard error is Welch's, and never smaller than that of the pooled variance. A small sample of
+    skewed values with a low mean has, by the same accident, a low variance; the larger sample tells.
     """
     if min(a.count, b.count) < FEWEST or a.squares + b.squares <= 0:
         return None
-    variance_a, variance_b = a.variance or b.variance, b.variance or a.variance
-    error = math.sqrt(variance_a / a.count + variance_b / b.count)
+    pooled = (a.squares + b.squares) / (a.count + b.count - 2) * (1 / a.count + 1 / b.count)
+    error = math.sqrt(max(a.variance / a.count + b.variance / b.count, pooled))
     return around(b.mean - a.mean, error, effective(a.count, b.count) / planned, alpha)
 
 

@@ -78,7 +78,7 @@ def folder(made, tmp_path):
 
 
 def test_the_example_of_the_page_runs(folder, table, monkeypatch, tmp_path):
-    """The code of docs/notebook.md, as it stands there, finds no drift where there is none, and the hold-out's accuracy."""
+    """The code of docs/notebook.md, as it stands there, finds no drift where there is none, the hold-out's accuracy, and the better model."""
     shutil.copy(ROOT / "tests/example/pipeline.toml", tmp_path)
     (tmp_path / "rows.parquet").write_bytes(snapshot.to_parquet(table))
     monkeypatch.setenv(snapshot.VARIABLE, "rows.parquet")
@@ -89,6 +89,7 @@ def test_the_example_of_the_page_runs(folder, table, monkeypatch, tmp_path):
     assert scope["found"].drifted.empty and scope["detector"].alarms() == [] and scope["monitor"].get_alerts() == []
     accuracy = scope["monitor"].performance().table.loc["accuracy"]
     assert accuracy["value"] == pytest.approx(accuracy["holdout"])
+    assert scope["result"].better == "A" and scope["result"].table["users"].sum() == 600
 
 
 # --- the detector ---
