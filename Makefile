@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION DAYS
+WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION DAYS CHALLENGER MODE WINNER REASON
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
@@ -108,8 +108,8 @@ train: .venv/pipeline.ready  ## fit the model, log it in MLflow -> build/model, 
 evaluate: .venv/pipeline.ready  ## compare with production -> build/evaluation.json, build/report.html
 	@$(PY) evaluate.py $(call flag,FIRST,--first) $(call option,COLUMNS,--columns)
 
-register: .venv/pipeline.ready  ## make an accepted candidate a version in MLflow -> build/bundle
-	@$(PY) register_model.py
+register: .venv/pipeline.ready  ## make an accepted candidate a version in MLflow -> build/bundle; CHALLENGER=yes: one that only keeps its limits
+	@$(PY) register_model.py $(call flag,CHALLENGER,--challenger)
 
 # --- Production -------------------------------------------------------------------------------------------------------
 .PHONY: deploy rollback monitor replay load key
@@ -189,13 +189,22 @@ webhook: .venv/pipeline.ready  ## have MLflow tell the relay at URL=https://…/
 	@$(PY) -m scripts.mlflow.webhook --url "$$URL"
 
 # --- Experiments: two versions in production --------------------------------------------------------------------------
-.PHONY: experiment experiment-plan
+.PHONY: experiment experiment-start experiment-share experiment-stop experiment-plan
 
 experiment-plan: .venv/pipeline.ready  ## how many subjects and days a test takes: FROM=0.10 TO=0.11 PER_DAY=2000 SHARE=0.5; DEVIATION=40 for a mean that is no share
 	@$(PY) -m scripts.experiment_plan $(call option,FROM,--from) $(call option,TO,--to) $(call option,PER_DAY,--per-day) $(call option,SHARE,--share) $(call option,DEVIATION,--deviation) $(call text,ARGS)
 
 experiment: .venv/pipeline.ready  ## judge the experiment that runs (or NAME=…): which of two versions is better -> build/experiment.html
 	@$(PY) -m scripts.experiment $(call option,NAME,--name) $(call text,ARGS)
+
+experiment-start: .venv/pipeline.ready  ## put CHALLENGER=8 beside production for SHARE=0.1 of the subjects, NAME=greener; MODE=shadow: no caller gets its answers
+	@$(PY) -m scripts.experiment_start --challenger "$$CHALLENGER" --share "$$SHARE" --name "$$NAME" $(call option,MODE,--mode)
+
+experiment-share: .venv/pipeline.ready  ## raise the share of the experiment that runs to SHARE=0.5
+	@$(PY) -m scripts.experiment_share --share "$$SHARE"
+
+experiment-stop: .venv/pipeline.ready  ## end it; WINNER=B promotes the challenger, REASON="…" is kept
+	@$(PY) -m scripts.experiment_stop $(call option,WINNER,--winner) $(call option,REASON,--reason)
 
 # --- MLflow, on this machine and on one host --------------------------------------------------------------------------
 .PHONY: mlflow mlflow-user backup restore-backup

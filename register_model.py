@@ -1,11 +1,15 @@
 """Register an accepted candidate: a new version in MLflow, and the bundle that the service eats.
 
     make register               # or: python register_model.py, after `make evaluate` accepted
+    make register CHALLENGER=yes  # one that was not accepted but keeps its limits, for an experiment
+
+A challenger is registered with its verdict and without the alias `candidate`: only an experiment takes it to production.
 
 Writes build/bundle/ and build/registered.json. Registering the same build twice makes one version; a run that was killed
 half-way is completed.
 """
 
+import argparse
 import shutil
 import sys
 
@@ -23,11 +27,15 @@ from pipeline.settings import TRAINING, Settings, load_settings
 
 
 @edge
-def main() -> None:
-    """Register what evaluate.py accepted."""
+def main(argv: list[str] | None = None) -> None:
+    """Register what evaluate.py accepted, or a challenger."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--challenger", action="store_true", help="one that was not accepted but keeps its limits")
+    challenger = parser.parse_args(argv).challenger
     settings = load_settings()
     run, data, evaluation = read_json(BUILD / "run.json"), read_json(BUILD / "data.json"), record.read(BUILD)
-    digest = accepted(settings, run, evaluation)
+    digest = fit(settings, run, evaluation, challenger)
+    challenger = challenger and evaluation.verdict != "accept"  # an accepted one is registered as ever
 
     # The version: its tags come with its creation, so there is none without them.
     client = versions.connect(settings)
@@ -38,14 +46,19 @@ def main() -> None:
         if tried:
             print(tried)
         version = create(client, settings, run, evaluation, data)
-    model_version.set_tags(
-        client,
-        settings.name,
-        version.number,
-        compared_with=compared,
-        best_version=evaluation.best_version or version.number,
-        judged_by=evaluation.judged_by,
-    )
+    if challenger:
+        model_version.set_tags(client, settings.name, version.number, limits=model_version.HELD)
+    if not challenger or not version.is_accepted:  # what was accepted once stays so, as compared then
+        model_version.set_tags(
+            client,
+            settings.name,
+            version.number,
+            verdict=evaluation.verdict,
+            reason=evaluation.reasons[0][:1000],
+            compared_with=compared,
+            best_version=evaluation.best_version or (compared if challenger else version.number),
+            judged_by=evaluation.judged_by,
+        )
 
     # The bundle: with the version inside, kept beside the run, and named by a tag once it is complete.
     work = BUILD / ".bundle"
@@ -64,18 +77,20 @@ def main() -> None:
         client.log_artifacts(version.run_id, str(work), folder)
         model_version.set_tags(client, settings.name, version.number, bundle=f"runs:/{version.run_id}/{folder}")
     replace_directory(work, BUILD / "bundle")
-    client.set_registered_model_alias(settings.name, "candidate", version.number)
+    if not challenger:
+        client.set_registered_model_alias(settings.name, "candidate", version.number)
     run_title.tell(client, version.run_id, evaluation.verdict, version.number)
     write_json(
         BUILD / "registered.json",
         {"name": settings.name, "version": version.number, "digest": digest, "run_id": version.run_id},
     )
     outputs.output(version=version.number)
-    print(f"registered {settings.name} version {version.number} (digest {digest[:12]})")
+    what = f"{settings.name} version {version.number} (digest {digest[:12]})"
+    print(f"registered {what}" + (", for an experiment alone" if challenger else ""))
 
 
-def accepted(settings: Settings, run: dict, evaluation: Evaluation) -> str:
-    """The digest of the build, if the verdict in evaluation.json is about it and accepts it."""
+def fit(settings: Settings, run: dict, evaluation: Evaluation, challenger: bool) -> str:
+    """The digest of the build, if the verdict in evaluation.json is about it and accepts it; a challenger must only keep all limits."""
     digest = bundle.digest(BUILD / "model")
     if not digest == run["model_digest"] == evaluation.candidate.model_digest:
         raise StageError("build/evaluation.json is about another build than build/model", "run `make evaluate`")
@@ -88,10 +103,18 @@ def accepted(settings: Settings, run: dict, evaluation: Evaluation) -> str:
             f"{setting(failed[0].limit)} is allowed",
             "change the model in project/model.py, or the limit in pipeline.toml [gate]",
         )
-    if evaluation.verdict != "accept":
+    if evaluation.verdict == "accept":
+        return digest
+    if not challenger:
         raise StageError(
             f"the verdict on this candidate is {evaluation.verdict}: {evaluation.reasons[0]}",
             "only an accepted candidate is registered; build/report.html has the reasons",
+        )
+    broken = [limit for limit in evaluation.limits if not limit.success]
+    if broken or evaluation.metric not in evaluation.candidate.metrics:
+        raise StageError(
+            f"this candidate breaks a limit of the gate: {evaluation.reasons[0]}",
+            "a challenger need not be better than production, but it keeps [gate.limits] of pipeline.toml",
         )
     return digest
 

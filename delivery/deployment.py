@@ -3,28 +3,38 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from delivery import targets
+from delivery import composition, targets
 from delivery.images import attestation, build
 from delivery.release import CurrentRelease, Release
 from pipeline.artifacts import STATE, read_json, replace_directory
 from pipeline.ci import outputs, repository_settings
 from pipeline.errors import DeployError, RegistryError
 from pipeline.formats import bundle
-from pipeline.registry import deployments, promotion, versions
+from pipeline.registry import deployments, experiments, promotion, versions
 from pipeline.registry.deployment_record import DEPLOYED, DUE, MARKS, Deployment, last_deployment
+from pipeline.registry.experiments import STOPPING, ExperimentRecord
 from pipeline.registry.model_version import NOTHING, ModelVersion
 from pipeline.settings import Settings
 
 WAIT_SECONDS = 120  # for another deployment on this machine: a swap takes a few seconds
-FORWARD = ("deploy", "reconcile")  # what a version comes by; other actions bring back, at once, what served before
+EXPERIMENT = "experiment"  # `action` of what starts one, changes its share, or promotes its winner
+FORWARD = (
+    "deploy",
+    "reconcile",
+    EXPERIMENT,
+)  # what a version comes by; other actions bring back, at once, what served before
 
 
 def settle(client, settings: Settings, environment: str) -> None:
-    """Bring MLflow up to date with the last deployment, where its command could not; held by the lock `delivery`."""
+    """Bring MLflow up to date with the last deployment and experiment, where a command could not; held by the lock `delivery`."""
     deployments.settle(client, settings.name, environment, lambda: last_served(client, settings, environment))
+    if environment == "production":
+        experiments.settle(client, settings.name, lambda: last_served(client, settings, environment))
 
 
 def last_served(client, settings: Settings, environment: str) -> CurrentRelease | Deployment | None:
@@ -81,16 +91,21 @@ def deploy(
     action: str,
     moves: bool = False,
     left: str | None = None,
+    why: str = "",
 ) -> CurrentRelease:
     """Release a version on the target of this machine; what serves now.
 
     The record in MLflow is begun before and ended after. What MLflow cannot record is not deployed; once the release serves,
     a failing MLflow is a warning, and the next command brings it up to date. With `moves` the alias of the environment is
     moved too, and the version `left` marked as rolled back; without `moves`, `left` ("" for none) says that the alias is there already.
+    `why` is kept with the record.
     """
+    refuse_beside_experiment(client, settings, environment, version, action)
     target = targets.choose(settings)
     before = target.serving(environment, settings)
     deployment = Deployment.of(version, environment, action, target.NAME, before)
+    if experiment := carried(client, settings, version):
+        deployment = replace(deployment, experiment=experiment.release, image=experiment.image)
     if moves:
         now = versions.by_alias(client, settings.name, environment)
         deployment = replace(deployment, bookkeeping=DUE, alias_from=now.number if now else None, left=left or "")
@@ -109,7 +124,7 @@ def deploy(
         deployments.fail(client, deployment, error, image=image)
         raise
     forced = promotion.forced(version)
-    detail = f"forced: {forced}" if forced else ""
+    detail = why or (f"forced: {forced}" if forced else "")
     if version.judged_by == "limits" and action in FORWARD:
         detail = detail or "judged by its limits alone: the columns changed"
     with deployments.afterwards(f"{environment} serves version {version.number}, but that could not be recorded"):
@@ -124,6 +139,28 @@ def deploy(
             deployments.mark(client, settings.name, deployment)
     tidy(environment, keep={release.bundle, *([before.bundle] if before else [])})
     return served
+
+
+def carried(client, settings: Settings, version: ModelVersion) -> ExperimentRecord | None:
+    """The experiment that a release of this version carries: the one that starts or runs, where it is the champion."""
+    record = experiments.running(client, settings.name)
+    if record is None or record.state == STOPPING:
+        return None
+    return record if (record.champion, record.champion_digest) == (version.number, version.digest) else None
+
+
+def refuse_beside_experiment(client, settings: Settings, environment: str, version: ModelVersion, action: str) -> None:
+    """Refuse to put another version into production while an experiment runs; what brings back is always allowed."""
+    if environment != "production" or action not in FORWARD:
+        return
+    record = experiments.running(client, settings.name)
+    if record is None or record.state == STOPPING or version.number == record.champion:
+        return
+    raise DeployError(
+        f"version {version.number} cannot go to production while {record.in_words()}",
+        "`make experiment` says how it stands; `make experiment-stop` ends it, and then deploy again. `make rollback` is "
+        "allowed, and ends it too",
+    )
 
 
 def refuse_another_place(
@@ -153,33 +190,66 @@ def prepared(
 ) -> Release:
     """What a target needs to serve a version: its verified bundle and, where asked for, its image.
 
-    A version that serves `again` gets the very image that it had, by digest; nothing is asked or built for that.
+    A version that serves `again` gets the very image that it had, by digest; nothing is asked or built for that. While an experiment
+    runs, its champion's release carries the challenger, whoever deploys it.
     """
-    folder = fetch(client, environment, version)
+    experiment = carried(client, settings, version)
+    folder = fetch(client, environment, version, experiment)
     image = None
-    if images:
+    if images and experiment:
+        image = build.of_experiment(client, settings, version, experiment, folder)
+    elif images:
         image = build.before(settings, version) if again else None
         image = image or build.build(client, settings, version, folder)["image"]
     says = read_json(folder / "release.json")
-    return Release(says["name"], says["version"], says["digest"], folder, image)
+    return Release(
+        says["name"], says["version"], says["digest"], folder, image, experiment.release if experiment else ""
+    )
 
 
-def fetch(client, environment: str, version: ModelVersion) -> Path:
-    """The verified bundle of a version under .slipway/ENVIRONMENT/; raises StageError when a byte of it is wrong."""
-    if not version.digest:
-        raise RegistryError(f"version {version.number} was not registered by this pipeline", "`make ship` makes one")
+def fetch(client, environment: str, version: ModelVersion, experiment: ExperimentRecord | None = None) -> Path:
+    """The verified bundle of a version, with what an experiment adds, under .slipway/ENVIRONMENT/.
+
+    Raises StageError when a byte of it is wrong, DeployError where the challenger cannot be served beside it. A run that is killed leaves
+    nothing there.
+    """
+    with fetched(client, version, experiment) as whole:
+        name = f"version-{version.number}-{version.digest[:12]}"
+        if experiment:
+            name += f"-{experiment.name}-{experiment.digest[:8]}"
+        folder = STATE / environment / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        replace_directory(whole, folder)
+    return folder
+
+
+@contextmanager
+def fetched(client, version: ModelVersion, experiment: ExperimentRecord | None = None) -> Iterator[Path]:
+    """The same in a folder that goes again."""
     for left in STATE.glob(".fetch-*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)
-    folder = STATE / environment / f"version-{version.number}-{version.digest[:12]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    STATE.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=STATE, prefix=".fetch-"))
     try:
-        fetched = versions.fetch_bundle(client, version, work)
-        bundle.verify(fetched)
-        replace_directory(fetched, folder)
+        champion = verified(client, version, work / "champion")
+        if experiment is None:
+            yield champion
+            return
+        challenger = versions.by_number(client, version.name, experiment.challenger)
+        composition.compose(champion, verified(client, challenger, work / "challenger"), experiment, work / "both")
+        yield work / "both"
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return folder
+
+
+def verified(client, version: ModelVersion, folder: Path) -> Path:
+    """The bundle of a version, downloaded into a folder; raises StageError when a byte of it is wrong."""
+    if not version.digest:
+        raise RegistryError(f"version {version.number} was not registered by this pipeline", "`make ship` makes one")
+    folder.mkdir()
+    there = versions.fetch_bundle(client, version, folder)
+    bundle.verify(there)
+    return there
 
 
 def tidy(environment: str, keep: set[Path]) -> None:

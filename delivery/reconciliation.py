@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from delivery import proof, smoke, targets
-from delivery.deployment import deploy, last_served
+from delivery.deployment import carried, deploy, last_served, refuse_beside_experiment
 from pipeline.ci import chat, lineage
 from pipeline.errors import DeployError, RegistryError, reason
 from pipeline.registry import deployments, promotion, versions
@@ -59,7 +59,11 @@ def difference(client, settings: Settings, environment: str) -> ModelVersion | N
         print(f"nothing to do: no version of {settings.name} has the alias {environment}")
         return None
     served = last_served(client, settings, environment)
-    if promotion.is_served(version, served):
+    if (
+        promotion.is_served(version, served)
+        and served
+        and (environment == "staging" or served.experiment == wanted_experiment(client, settings, version))
+    ):
         print(f"nothing to do: {environment} serves version {version.number}, as MLflow's alias says")
         return None
     if environment == "production" and served and is_about_to_be_promoted(client, settings, served):
@@ -70,6 +74,12 @@ def difference(client, settings: Settings, environment: str) -> ModelVersion | N
     now = f"version {served.version}" if served else "nothing"
     print(f"MLflow's alias {environment} is on version {version.number}, and {environment} serves {now}", flush=True)
     return version
+
+
+def wanted_experiment(client, settings: Settings, version: ModelVersion) -> str:
+    """What a release of a version should carry: the experiment that runs with it as champion, or ""."""
+    record = carried(client, settings, version)
+    return record.release if record else ""
 
 
 def is_about_to_be_promoted(client, settings: Settings, served: Identified) -> bool:
@@ -88,6 +98,7 @@ def reconcile(client, settings: Settings, version: ModelVersion) -> None:
     before = in_mlflow(client, settings.name, served)
     with given_back(client, settings, version, before):
         with recorded(client, settings, "production", version, served), wish_kept(client, settings):
+            refuse_beside_experiment(client, settings, "production", version, "reconcile")
             if version.promoted is None:
                 promotion.check_allowed(version)
             prove(client, settings, version)
@@ -178,9 +189,9 @@ def recorded(
         raise
 
 
-def prove(client, settings: Settings, version: ModelVersion) -> None:
+def prove(client, settings: Settings, version: ModelVersion, action: str = "reconcile") -> None:
     """Put a version into staging and test it there; raises DeployError when a test fails."""
-    deploy(client, settings, "staging", version, "reconcile", moves=True)
+    deploy(client, settings, "staging", version, action, moves=True)
     result = proof.smoke_test("staging")
     smoke.show(result)
     smoke.require_success(result)

@@ -13,6 +13,7 @@ class Release:
     digest: str
     bundle: Path
     image: str | None = None
+    experiment: str = ""  # the experiment that it carries, with its share; see ExperimentRecord.release
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class CurrentRelease:
     since: str  # as people read it
     port: int | None = None  # of this machine, where a target publishes one
     note: str = ""  # what is wrong with it, in words
+    experiment: str = ""  # as of Release
 
     @property
     def local_bundle(self) -> Path | None:

@@ -43,6 +43,7 @@ class Serving(Process):
     address: str
     bundle: str
     since: str
+    experiment: NotRequired[str]
 
 
 class Holder(TypedDict):

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from delivery import targets
-from delivery.deployment import WAIT_SECONDS, deploy, settle
+from delivery.deployment import WAIT_SECONDS, deploy, refuse_beside_experiment, settle
 from pipeline import processes
 from pipeline.errors import DeployError, RegistryError, edge
 from pipeline.registry import deployments, promotion, versions
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         with deployments.afterwards("the record of the last deployment could not be brought up to date"):
             settle(client, settings, "production")
         version = versions.by_number(client, settings.name, served.version)
+        refuse_beside_experiment(client, settings, "production", version, "deploy")
         expected = None if version.compared_with in (NOTHING, "") else version.compared_with
         try:
             before = promotion.promote(client, settings.name, version.number, expected, "make promote")

@@ -10,6 +10,7 @@ import sys
 
 from delivery import targets
 from delivery.deployment import WAIT_SECONDS, deploy, last_served, settle
+from delivery.experiment import ended_by_rollback
 from pipeline import processes
 from pipeline.errors import RegistryError, edge
 from pipeline.registry import deployments, promotion, versions
@@ -33,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
         version = earlier(client, settings, options.environment, options.version, served)
         now = versions.by_alias(client, settings.name, "production")
         left = served.version if served else now.number if now else ""
-        now_served = deploy(client, settings, options.environment, version, "rollback", moves=True, left=left)
+        with ended_by_rollback(client, settings, options.environment, version):
+            now_served = deploy(client, settings, options.environment, version, "rollback", moves=True, left=left)
         said = ""
         with deployments.afterwards(f"the alias {options.environment} could not be looked up"):
             alias = versions.by_alias(client, settings.name, options.environment)

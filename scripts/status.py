@@ -8,13 +8,14 @@ import argparse
 import json
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from delivery import deployment, targets
 from pipeline import processes
 from pipeline.ci import outputs
 from pipeline.errors import BusyError, edge
-from pipeline.registry import deployments, mlflow_server, versions
+from pipeline.registry import deployments, experiments, mlflow_server, versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import Settings, load_settings
 
@@ -31,9 +32,11 @@ def main(argv: list[str] | None = None) -> None:
     settle(client, settings)
     rows = [state(client, settings, environment) for environment in targets.ENVIRONMENTS]
     promoted = versions.by_alias(client, settings.name, "production")
-    outputs.output(image=promoted.image if promoted else "")
+    experiment = experiments.running(client, settings.name)
+    outputs.output(image=(experiment and experiment.image) or (promoted.image if promoted else ""))
     if options.json:
-        print(json.dumps({"mlflow": mlflow_server.shown(mlflow_server.uri(settings)), "environments": rows}, indent=2))
+        about = {"mlflow": mlflow_server.shown(mlflow_server.uri(settings)), "environments": rows}
+        print(json.dumps(about | {"experiment": asdict(experiment) if experiment else None}, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
@@ -50,6 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     for row in rows:
         if row["note"]:
             console.print(f"{row['environment']}: {row['note']}", style="bold red", highlight=False)
+    if experiment:
+        console.print(experiment.in_words(), highlight=False)
     console.print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}", highlight=False)
 
 
@@ -66,6 +71,9 @@ def state(client, settings: Settings, environment: str) -> dict[str, Any]:
     served = targets.choose(settings).serving(environment, settings)
     found = versions.by_alias(client, settings.name, environment)
     alias = found.number if found else None
+    wanted = deployment.carried(client, settings, found) if found and environment == "production" else None
+    lacks = bool(wanted and served and served.version == alias and served.experiment != wanted.release)
+    missing = f"it lacks experiment {wanted.name}; `make reconcile` puts it back" if wanted and lacks else None
     return {
         "environment": environment,
         "version": served.version if served else None,
@@ -74,7 +82,8 @@ def state(client, settings: Settings, environment: str) -> dict[str, Any]:
         "digest": served.digest if served else None,
         "alias": alias,
         "name": served.name if served else None,
-        "note": (served.note or None) if served else None,
+        "note": (served.note or missing) if served else None,
+        "experiment": (served.experiment or None) if served else None,
         "agree": (served.version, served.name) == (alias, settings.name) if served else alias is None,
     }
 

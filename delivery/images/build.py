@@ -8,7 +8,8 @@ from pipeline import container_registry, processes
 from pipeline.artifacts import BUILD, ROOT, read_json
 from pipeline.ci import lineage
 from pipeline.errors import ImageError, RegistryError, StageError
-from pipeline.registry import model_version, versions
+from pipeline.registry import experiments, model_version, versions
+from pipeline.registry.experiments import ExperimentRecord
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
@@ -48,6 +49,25 @@ def build(client, settings: Settings, version: ModelVersion, bundle: Path) -> di
     return recipe.record(version, repository, name, True, size)
 
 
+def of_experiment(client, settings: Settings, version: ModelVersion, record: ExperimentRecord, bundle: Path) -> str:
+    """The image that holds both models of an experiment, in a registry by digest; found where it is already, else built, and pushed.
+
+    It is recorded with the experiment, so that the very same one is deployed again whenever the champion is: nothing is asked or built
+    for that.
+    """
+    repository, in_registry = container_registry.repository(settings.name)
+    if record.image and record.image.startswith(f"{repository}@sha256:"):
+        return record.image
+    auth = container_registry.login()
+    with processes.lock("image", f"image of experiment {record.name}", WAIT_SECONDS):
+        docker = docker_engine.connect()
+        tag = recipe.tag(version, record)
+        image = in_engine(docker, version, bundle, f"{repository}:{tag}", record)
+        name = f"{repository}@{image_registry.push(docker, repository, tag, auth)}" if in_registry else image.id
+        experiments.change(client, record, image=name)
+    return name
+
+
 def before(settings: Settings, version: ModelVersion) -> str | None:
     """The image that was pushed for this version earlier, as MLflow has it; one of another repository is not ours."""
     repository, _ = container_registry.repository(settings.name)
@@ -85,10 +105,10 @@ def pushed_before(version: ModelVersion, repository: str, auth: dict[str, str] |
     return recipe.record(version, repository, name, True, here.attrs["Size"] if here else None)
 
 
-def in_engine(docker, version: ModelVersion, bundle: Path, name: str):
-    """The image of this version in the engine; built unless it is there."""
+def in_engine(docker, version: ModelVersion, bundle: Path, name: str, experiment: ExperimentRecord | None = None):
+    """The image of this version, or of an experiment with it, in the engine; built unless it is there."""
     # One image for each version: what was built for it is used, also when the service's code has changed since.
-    found = docker_engine.find(docker, recipe.identity(version), name)
+    found = docker_engine.find(docker, recipe.identity(version, experiment), name)
     if found:
         repository, tag = name.rsplit(":", 1)
         found.tag(repository, tag)
@@ -99,5 +119,5 @@ def in_engine(docker, version: ModelVersion, bundle: Path, name: str):
     commit, dirty = lineage.commit()
     revision = f"{commit}-dirty" if dirty else commit
     print(f"building {name} on {recipe.base()}", flush=True)
-    labels, locked = recipe.labels(version, revision, made_of), recipe.requirements(bundle)
+    labels, locked = recipe.labels(version, revision, made_of, experiment), recipe.requirements(bundle)
     return docker_engine.build(docker, context, name, labels, version.created, locked)

@@ -1,7 +1,8 @@
 """What an image is made of and called: pure values; delivery/images/docker_engine.py does things with them.
 
-An image carries one model version: NAME:v{version}-{commit}. Its context is the code of serving/, the locked requirements
-and one bundle, and nothing else of the repository, so that no secret and no data can slip in.
+An image carries one model version: NAME:v{version}-{commit}; that of an experiment carries the challenger besides. Its context is
+the code of serving/, the locked requirements and one bundle folder, and nothing else of the repository, so that no secret and no data
+can slip in.
 """
 
 import hashlib
@@ -12,7 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.registry.experiments import ExperimentRecord
 from pipeline.registry.model_version import ModelVersion
+from serving.experiment.experiment import CHALLENGER
+from serving.model.bundle import EXPERIMENT
 
 BASE = "python:3.11-slim-bookworm"
 # What of serving/ is in an image; serving/Dockerfile.dockerignore says the same for builds by hand.
@@ -24,12 +28,15 @@ def base() -> str:
     return os.environ.get("PYTHON_IMAGE") or BASE
 
 
-def tag(version: ModelVersion) -> str:
-    """The tag of a model version's image."""
-    return f"v{version.number}-{version.commit[:12]}"
+def tag(version: ModelVersion, experiment: ExperimentRecord | None = None) -> str:
+    """The tag of a model version's image, or of the one that holds the challenger besides; another share is another image."""
+    plain = f"v{version.number}-{version.commit[:12]}"
+    return f"{plain}-{experiment.name}-{experiment.digest[:8]}" if experiment else plain
 
 
-def labels(version: ModelVersion, revision: str, made_of: str) -> dict[str, str]:
+def labels(
+    version: ModelVersion, revision: str, made_of: str, experiment: ExperimentRecord | None = None
+) -> dict[str, str]:
     """The labels: which model this is and where it comes from; the same version at the same commit has the same."""
     server, path = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
     about = {
@@ -39,7 +46,7 @@ def labels(version: ModelVersion, revision: str, made_of: str) -> dict[str, str]
         "org.opencontainers.image.revision": revision,
         "org.opencontainers.image.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(version.created)),
         "org.opencontainers.image.base.name": base(),
-        **identity(version),
+        **identity(version, experiment),
         "slipway.data": version.data_hash,
         "slipway.commit": version.commit,
         "slipway.inputs": made_of,
@@ -47,13 +54,21 @@ def labels(version: ModelVersion, revision: str, made_of: str) -> dict[str, str]
     return about | ({"org.opencontainers.image.source": f"{server}/{path}"} if server and path else {})
 
 
-def identity(version: ModelVersion) -> dict[str, str]:
-    """The labels that name a version beyond doubt: its number alone is used again by another MLflow."""
+def identity(version: ModelVersion, experiment: ExperimentRecord | None = None) -> dict[str, str]:
+    """The labels that name a version beyond doubt: its number alone is used again by another MLflow.
+
+    The digest of an image with an experiment is another, so that it is never found where the version alone is looked for.
+    """
     return {
         "slipway.name": version.name,
         "slipway.version": version.number,
         "slipway.run": version.run_id,
-        "slipway.digest": version.digest,
+        "slipway.digest": experiment.digest if experiment else version.digest,
+        **(
+            {"slipway.experiment": experiment.release, "slipway.challenger": experiment.challenger}
+            if experiment
+            else {}
+        ),
     }
 
 
@@ -76,8 +91,9 @@ def context(root: Path, bundle: Path) -> bytes:
 
 
 def requirements(bundle: Path) -> str:
-    """The locked packages that a bundle's service needs: what runs its model, and the service's own."""
-    return f"requirements/serving{'-sklearn' if (bundle / 'model.skops').exists() else ''}.txt"
+    """The locked packages that a bundle's service needs: what runs its model and an experiment's challenger, and the service's own."""
+    models = (bundle, bundle / EXPERIMENT / CHALLENGER)
+    return f"requirements/serving{'-sklearn' if any((one / 'model.skops').exists() for one in models) else ''}.txt"
 
 
 def inputs(context: bytes) -> str:
@@ -87,7 +103,7 @@ def inputs(context: bytes) -> str:
 
 
 def record(version: ModelVersion, repository: str, image: str, pushed: bool, size: int | None) -> dict[str, Any]:
-    """What build/image.json says of an image; `size` in bytes, None when no engine here holds it."""
+    """What build/image.json says of a version's image; `size` in bytes, None when no engine here holds it."""
     return {
         "name": version.name,
         "version": version.number,

@@ -257,6 +257,7 @@ def _start(engine, environment: str, release: Release, ours: str):
             "slipway.release.digest": release.digest,
             "slipway.release.image": release.image,
             "slipway.release.bundle": str(release.bundle),
+            "slipway.release.experiment": release.experiment,
             **({GENERATED: "generated"} if generated else {}),
         },
         **LIMITS,
@@ -505,4 +506,5 @@ def _served(environment: str, live, proxy) -> CurrentRelease:
         bundle=Path(live.labels["slipway.release.bundle"]),
         since=since,
         port=int(proxy.labels[PUBLISHED]),
+        experiment=live.labels.get("slipway.release.experiment", ""),
     )

@@ -142,6 +142,7 @@ def _served(environment: str, record: state.Serving) -> CurrentRelease:
         bundle=Path(record["bundle"]),
         since=record["since"],
         port=record["port"],
+        experiment=record.get("experiment", ""),
     )
 
 
@@ -180,6 +181,7 @@ def _record(release: Release, port: int, address: str, process: psutil.Process) 
         "address": address,
         "bundle": str(release.bundle),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "experiment": release.experiment,
         **processes.identity(process),
     }
 

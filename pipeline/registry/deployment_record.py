@@ -23,7 +23,7 @@ LONGEST = 4000  # characters of a detail
 
 
 class Identified(Protocol):
-    """What names a version to the byte, as what serves does and as the record of a deployment does."""
+    """What names a release to the byte, as what serves does and as the record of a deployment does."""
 
     @property
     def version(self) -> str:
@@ -32,6 +32,10 @@ class Identified(Protocol):
     @property
     def digest(self) -> str:
         """The digest of its build."""
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that it carries, with its share, or ""."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Deployment:
     host: str = ""
     result: str = BEGUN
     detail: str = ""
+    experiment: str = ""  # that it carries, with its share
 
     # What a deployment that has succeeded leaves to do.
     bookkeeping: str = ""
@@ -84,7 +89,19 @@ class Deployment:
     def from_mlflow(cls, run: Any) -> "Deployment":
         """The record that MLflow's client gave."""
         tags, info = run.data.tags, run.info
-        names = ("environment", "version", "digest", "action", "target", "link", "actor", "host", "result", "detail")
+        names = (
+            "environment",
+            "version",
+            "digest",
+            "action",
+            "target",
+            "link",
+            "actor",
+            "host",
+            "result",
+            "detail",
+            "experiment",
+        )
         return cls(
             **{name: tags.get(name, "") for name in names},
             before=_or_none(tags.get("before")),
@@ -114,6 +131,8 @@ class Deployment:
             "result": self.result,
             "detail": self.detail[:LONGEST],
         }
+        if self.experiment:
+            tags |= {"experiment": self.experiment}
         if self.bookkeeping:
             tags |= {"bookkeeping": self.bookkeeping, "left": self.left}
         if self.bookkeeping == DUE:
@@ -132,6 +151,7 @@ class Deployment:
         lines = [
             f"**{self.environment}: {before} → version {prose(self.version)}, {self.result}**",
             f"{code(self.action)} by {who} on {host}, to target {target}",
+            f"with experiment {code(self.experiment)}" if self.experiment else "",
             f"image {code(self.image)}" if self.image else "",
             line_of(clean(self.detail, 1000)),
             code(self.link) if self.link else "",

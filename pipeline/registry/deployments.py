@@ -128,7 +128,8 @@ def settle(client, name: str, environment: str, serving: Callable[[], Identified
     if last is None:
         return
     served = serving()
-    there = served is not None and (served.version, served.digest) == (last.version, last.digest)
+    wanted = (last.version, last.digest, last.experiment)
+    there = served is not None and (served.version, served.digest, served.experiment) == wanted
     what = f"the deployment of version {last.version} to {environment}"
     if last.result == BEGUN:
         if not there:

@@ -5,9 +5,12 @@ for a tag that is missing or cannot be read. Both versions carry the name of a r
 names of all that they were in, in `experiments`.
 """
 
+import hashlib
 import json
+import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +19,11 @@ from pipeline.evaluation import model_card
 from pipeline.evaluation.github_markdown import code, line_of, prose
 from pipeline.evaluation.wording import clean
 from pipeline.registry import model_version, once, versions
-from pipeline.registry.deployment_record import LONGEST
+from pipeline.registry.deployment_record import LONGEST, Identified
 
 STARTING, RUNNING, STOPPING, ENDED = "starting", "running", "stopping", "ended"  # `state`
 PERCENT = 100
+FORGOTTEN_SECONDS = 6 * 3600  # a command that began longer ago, on another machine, has ended without a word
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,14 @@ class ExperimentRecord:
     state: str = STARTING
     phases: tuple[Phase, ...] = ()  # the first begins with the experiment; a change of the share appends one
     image: str | None = None  # that holds both models with the present share, by digest
+    guardrails: str = ""  # when it stops itself, as JSON: those of pipeline.toml when it started
     started: float = 0.0  # seconds since 1970, as the next; 0: production has not served it yet
     ended: float = 0.0
     winner: str = ""  # "", "A" or "B"
     reason: str = ""  # why it ended, in words
     actor: str = ""  # who started it
+    host: str = ""  # that of the command which began to start or to stop it
+    touched: float = 0.0  # when that command began
     run_id: str = ""
 
     @classmethod
@@ -60,11 +67,14 @@ class ExperimentRecord:
             state=tags.get("state", ENDED),
             phases=_phases(tags.get("phases", "")),
             image=tags.get("image") or None,
+            guardrails=tags.get("guardrails", ""),
             started=_number(tags.get("started", "")),
             ended=_number(tags.get("ended", "")),
             winner=tags.get("winner", ""),
             reason=tags.get("reason", ""),
             actor=tags.get("actor", ""),
+            host=tags.get("host", ""),
+            touched=_number(tags.get("touched", "")),
             run_id=run.info.run_id,
         )
 
@@ -77,6 +87,17 @@ class ExperimentRecord:
                 "`make experiment-stop` ends the experiment",
             )
         return self.phases[-1].share
+
+    @property
+    def release(self) -> str:
+        """What names a release that carries it, to the share: two of them differ in nothing that a version's number would tell."""
+        return f"{self.name} {self.share!r}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all that makes a release with it what it is."""
+        parts = (self.release, self.mode, self.champion_digest, self.challenger_digest, self.guardrails)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
     def over(self) -> bool:
@@ -95,11 +116,14 @@ class ExperimentRecord:
             "state": self.state,
             "phases": json.dumps([[phase.since, phase.share] for phase in self.phases]),
             "image": self.image or "",
+            "guardrails": self.guardrails,
             "started": repr(self.started),
             "ended": repr(self.ended),
             "winner": self.winner,
             "reason": self.reason[:LONGEST],
             "actor": self.actor,
+            "host": self.host,
+            "touched": repr(self.touched),
         }
         return texts | {"mlflow.note.content": self.markdown()}
 
@@ -214,6 +238,37 @@ def on_cards(client, name: str, record: ExperimentRecord) -> None:
                 client.update_model_version(name, number, after)
         except MlflowException as error:
             print(f"note: the card of version {number} could not be written: {reason(error)}", file=sys.stderr)
+
+
+def settle(client, name: str, serving: Callable[[], Identified | None], ours: bool = False, why: str = "") -> None:
+    """Finish or undo what a command that starts or stops an experiment has left behind; says what it did.
+
+    To be called where no delivery is under way on this machine. `serving` says what production serves; `ours`: the command was this one,
+    which failed, for the reason `why`. Only the record is changed: what does not serve has not begun, what still serves has not ended.
+    Raises what MLflow's client raises.
+    """
+    record = running(client, name)
+    if record is None or record.state == RUNNING:
+        return
+    elsewhere = record.host != socket.gethostname() and time.time() - record.touched < FORGOTTEN_SECONDS
+    if elsewhere and not ours:
+        return
+    served = serving()
+    there = served is not None and served.experiment == record.release
+    if record.state == STOPPING and not there:
+        end(client, name, record)
+        said = "has ended"
+    elif there:
+        change(client, record, state=RUNNING, started=record.started or time.time(), winner="", reason="")
+        stop = "; `make experiment-stop` once more ends it" if record.state == STOPPING else ""
+        said = f"runs: production serves it{stop}"
+    elif record.started:
+        change(client, record, state=RUNNING, phases=record.phases[:-1], image=None)
+        said = f"keeps its share of {PERCENT * record.phases[-2].share:g} %: production never served the new one"
+    else:
+        end(client, name, record, reason=why or "its start was interrupted before production served it")
+        said = "did not start; a new one needs another name"
+    print(f"note: experiment {record.name} {said}", file=sys.stderr, flush=True)
 
 
 def tag(client, name: str, record: ExperimentRecord) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 NOTHING = "none"  # `compared_with` of a version that was judged while production served nothing
+HELD = "held"
 METRIC = "metric_"  # in front of a metric's name
 
 
@@ -48,6 +49,7 @@ class ModelVersion:
     verdict: str = ""
     reason: str = ""
     judged_by: str = ""
+    limits: str = ""  # HELD: the gate did not accept it, but all its limits and checks hold
     compared_with: str = ""  # the version in production then, or NOTHING
     best_version: str = ""  # the best so far, of this version and those before it
     forced: str | None = None  # mark of a person: why it may be deployed without an accepted verdict

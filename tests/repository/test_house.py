@@ -25,6 +25,7 @@ ENTRIES |= {
     "serving.log.marks",
     "serving.experiment.experiment",
     "serving.experiment.count.records",
+    "serving.model.bundle",
 }
 # From the bottom to the top. A module is in the layer of the longest name that fits it.
 LAYERS = (
@@ -56,6 +57,7 @@ LAYERS = (
     ("pipeline.pull_request",),
     (
         "delivery",
+        "delivery.composition",
         "delivery.keys",
         "delivery.log_command",
         "delivery.networks",
@@ -68,6 +70,7 @@ LAYERS = (
     ("delivery.drill", "delivery.host", "delivery.load", "delivery.relay"),
     ("delivery.deployment", "delivery.proof", "delivery.watch"),
     ("delivery.chain", "delivery.checkup", "delivery.mlflow_ui", "delivery.reconciliation", "delivery.rehearsal"),
+    ("delivery.experiment",),
     ("train", "evaluate", "register_model", "scripts"),
     ("dev",),
 )
@@ -122,7 +125,7 @@ def test_no_module_imports_up():
 
 
 def test_the_pipeline_asks_the_service_through_its_entries_alone():
-    """Of serving/ the other rooms import what answers a batch, what reads a contract and what makes keys, and nothing else."""
+    """Of serving/ the other rooms import what answers a batch, what reads a contract or a bundle and what makes keys, and nothing else."""
     known = modules()
     for module, file in known.items():
         if not module.startswith(("serving", "dev")):

@@ -20,7 +20,17 @@ NAME = "slipway-release"
 FIRST = "first"  # a marker in the ConfigMap until there is a record
 SCALER = "horizontalpodautoscaler/model"
 TRACES = ("deployment/model", "deployment/model-canary", SCALER)  # objects that show whether a run was interrupted
-RECORDED = ("environment", "name", "version", "digest", "image", "url", "since", "bundle")  # fields of CurrentRelease
+RECORDED = (
+    "environment",
+    "name",
+    "version",
+    "digest",
+    "image",
+    "url",
+    "since",
+    "bundle",
+    "experiment",
+)  # fields of CurrentRelease
 REPLICAS = "slipway/stable-replicas"  # annotation of the canary: the number of stable pods before it
 
 
@@ -225,4 +235,4 @@ def all_pods(cluster: Cluster) -> None:
 
 def released(served: CurrentRelease) -> Release:
     """The release that is current."""
-    return Release(served.name, served.version, served.digest, served.bundle, served.image)
+    return Release(served.name, served.version, served.digest, served.bundle, served.image, served.experiment)

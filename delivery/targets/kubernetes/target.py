@@ -237,6 +237,8 @@ def _other(cluster: Cluster, owner: str) -> DeployError:
 
 def _rendered(delivery: Delivery, release: Release, since: str) -> list[dict[str, Any]]:
     about = {"name": release.name, "version": release.version, "digest": release.digest, "since": since}
+    if release.experiment:
+        about["experiment"] = release.experiment
     return manifests.render(delivery.cluster.environment, delivery.settings.name, str(release.image), about)
 
 
@@ -250,6 +252,7 @@ def _served(cluster: Cluster, release: Release, objects: list[dict[str, Any]], s
         url=_address(cluster, objects),
         bundle=release.bundle,
         since=since,
+        experiment=release.experiment,
     )
 
 

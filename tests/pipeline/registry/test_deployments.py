@@ -63,7 +63,7 @@ def begin(client, name, bookkeeping=DUE, alias_from="2", left="2") -> Deployment
 
 def serving(version):
     """A function that says that production serves a version."""
-    return lambda: SimpleNamespace(version=version, digest=f"d{version}")
+    return lambda: SimpleNamespace(version=version, digest=f"d{version}", experiment="")
 
 
 def tags(client, record) -> dict[str, str]:

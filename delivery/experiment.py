@@ -1,0 +1,301 @@
+"""Starting and ending an experiment: a challenger beside the version in production, through staging as every release.
+
+What production serves decides. A command that is killed, or fails, leaves a record that says `starting` or `stopping`; the next command
+compares it with what serves, and finishes or undoes it (`deployment.settle`).
+"""
+
+import math
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import msgspec
+
+from delivery import targets
+from delivery.deployment import EXPERIMENT, WAIT_SECONDS, deploy, fetched, last_served, settle
+from delivery.reconciliation import prove, wish_kept
+from delivery.release import CurrentRelease
+from pipeline import processes
+from pipeline.errors import DeployError, RegistryError, SlipwayError, StageError, reason
+from pipeline.experiments.limits import guardrails
+from pipeline.registry import deployments, experiments, model_version, promotion, versions
+from pipeline.registry.deployment_record import BEGUN, last_unsettled
+from pipeline.registry.experiments import RUNNING, STARTING, STOPPING, ExperimentRecord, Phase
+from pipeline.registry.model_version import ModelVersion
+from pipeline.settings import Settings
+from serving.experiment.experiment import NAME
+
+MODES = ("ab", "shadow")
+STOP = "experiment-stop"  # `action` of the deployment that takes the challenger away
+B = "B"
+
+
+def start(client, settings: Settings, challenger: str, share: float, mode: str, name: str) -> ExperimentRecord:
+    """Have a share of production answered by a challenger, or by both models in the shadow; the experiment as it runs.
+
+    Everything is checked before anything is changed; raises DeployError, RegistryError or StageError. When staging or production refuses
+    the release, what served before serves on, and the experiment has ended.
+    """
+    refuse_words(share, mode, name)
+    with processes.lock("delivery", f"start of experiment {name}", WAIT_SECONDS):
+        settle(client, settings, "production")
+        champion = undisturbed(client, settings)
+        other = versions.by_number(client, settings.name, challenger)
+        record = planned(client, settings, champion, other, share, mode, name)
+        for note in notes(settings, other):
+            print(f"note: {note}", flush=True)
+        record = experiments.begin(client, settings.name, record)
+        with undone(client, settings, champion):
+            with wish_kept(client, settings):
+                prove(client, settings, champion, EXPERIMENT)
+            deploy(client, settings, "production", champion, EXPERIMENT, why=f"starts experiment {name}")
+            return serves_now(client, settings, record)
+
+
+def change_share(client, settings: Settings, share: float) -> ExperimentRecord:
+    """Raise the share of the running experiment; a new phase begins, from which on is counted. Raises as `start` does."""
+    with processes.lock("delivery", "change of an experiment's share", WAIT_SECONDS):
+        settle(client, settings, "production")
+        record = the_running(client, settings)
+        refuse_words(share, record.mode, record.name)
+        if share <= record.share:
+            raise StageError(
+                f"the share of experiment {record.name} is {record.share:g}, and {share:g} is not more",
+                "a smaller share would move subjects from B back to A, who have met both models and count for neither: "
+                "`make experiment-stop`, and start a new one with another NAME",
+            )
+        champion = versions.by_number(client, settings.name, record.champion)
+        phases = (*record.phases, Phase(time.time(), share))
+        record = experiments.change(client, record, state=STARTING, phases=phases, image=None, **here())
+        with undone(client, settings, champion):
+            with wish_kept(client, settings):
+                prove(client, settings, champion, EXPERIMENT)
+            deploy(client, settings, "production", champion, EXPERIMENT, why=f"share {share:g} of {record.name}")
+            return serves_now(client, settings, record)
+
+
+def stop(client, settings: Settings, winner: str = "", reason: str = "") -> ExperimentRecord:
+    """End the running experiment: the champion answers everybody again, or with winner "B" the challenger goes to production.
+
+    Without B the champion's own image comes back at once. With B the challenger goes through staging and its tests, and takes over as
+    every release does; its tag `forced` says that it won, where the gate had not accepted it. Raises as `start` does; the experiment then
+    runs on, if production still serves it.
+    """
+    if winner not in ("", "A", B):
+        raise StageError(f"{winner} is no winner", "WINNER=A or WINNER=B, or neither")
+    with processes.lock("delivery", "end of an experiment", WAIT_SECONDS):
+        settle(client, settings, "production")
+        record = the_running(client, settings)
+        if winner == B:
+            return promote_challenger(client, settings, record, reason)
+        champion = versions.by_number(client, settings.name, record.champion)
+        why = reason or (f"version {champion.number} won" if winner else "ended by a person")
+        with ending(client, settings, record, winner, why):
+            deploy(client, settings, "production", champion, STOP, why=f"ends experiment {record.name}: {why}")
+    return ended(client, settings, record)
+
+
+def promote_challenger(client, settings: Settings, record: ExperimentRecord, reason: str) -> ExperimentRecord:
+    """End an experiment by putting its challenger into production, by way of staging."""
+    challenger = versions.by_number(client, settings.name, record.challenger)
+    won = f"won experiment {record.name}"
+    if not promotion.is_allowed(challenger):
+        model_version.set_tags(client, settings.name, challenger.number, forced=won)
+        challenger = versions.by_number(client, settings.name, challenger.number)
+    with ending(client, settings, record, B, reason or f"version {challenger.number} won"):
+        with wish_kept(client, settings):
+            prove(client, settings, challenger, EXPERIMENT)
+        deploy(client, settings, "production", challenger, EXPERIMENT, moves=True, why=won)
+    return ended(client, settings, record)
+
+
+# --- what must hold ---
+
+
+def refuse_words(share: float, mode: str, name: str) -> None:
+    """Refuse what no experiment can be."""
+    if not math.isfinite(share) or not 0 < share <= 1:
+        raise StageError(f"SHARE is {share:g}", "it is the share of the subjects: above 0, at most 1, as in SHARE=0.1")
+    if mode not in MODES:
+        raise StageError(f"MODE is {mode}", "MODE=ab: B answers its share; MODE=shadow: callers get A's answers alone")
+    if not re.fullmatch(NAME, name):
+        raise StageError(f"{name!r} cannot be the name of an experiment", "1 to 40 of a-z, 0-9 and - between them")
+
+
+def undisturbed(client, settings: Settings) -> ModelVersion:
+    """The version in production, where production is at rest and MLflow says the same; raises DeployError otherwise."""
+    served = last_served(client, settings, "production")
+    if served is None:
+        raise DeployError("production serves nothing that a challenger could be put beside", "`make ship`")
+    if isinstance(served, CurrentRelease) and served.note:
+        raise DeployError(f"production is not at rest: {served.note}", "wait for it, or `make reconcile` repairs it")
+    for environment in ("production", "staging"):
+        last = last_unsettled(client, settings.name, environment)
+        if last and last.result == BEGUN and time.time() - last.began < deployments.FORGOTTEN_SECONDS:
+            raise DeployError(
+                f"a release is under way: version {last.version} to {environment} ({last.action}, on {last.host})",
+                "start the experiment when it has ended; `make status` shows it",
+            )
+    champion = versions.by_alias(client, settings.name, "production")
+    if champion is None or not promotion.is_served(champion, served):
+        says = f"on version {champion.number}" if champion else "on no version"
+        raise DeployError(
+            f"production serves version {served.version}, and MLflow's alias production is {says}",
+            "a deployment or a rollback is unfinished: `make promote` or `make reconcile` makes them agree",
+        )
+    return champion
+
+
+def planned(
+    client, settings: Settings, champion: ModelVersion, challenger: ModelVersion, share: float, mode: str, name: str
+) -> ExperimentRecord:
+    """The experiment, not recorded yet, if these two versions may be in one."""
+    for known in experiments.records(client, settings.name):
+        if not known.over:
+            raise DeployError(
+                f"{known.in_words()}, and one is all that production holds",
+                "`make experiment` says how it stands; `make experiment-stop` ends it",
+            )
+        if known.name == name:
+            raise StageError(
+                f"there was an experiment {name}, of version {known.challenger} beside {known.champion}",
+                "its subjects would be divided in the same way again: take another NAME",
+            )
+    if challenger.number == champion.number:
+        raise StageError(
+            f"version {challenger.number} is in production already", "CHALLENGER=n names another version in MLflow"
+        )
+    refuse_unfit(challenger)
+    record = ExperimentRecord(
+        name=name,
+        mode=mode,
+        champion=champion.number,
+        champion_digest=champion.digest,
+        challenger=challenger.number,
+        challenger_digest=challenger.digest,
+        phases=(Phase(time.time(), share),),
+        guardrails=msgspec.json.encode(guardrails(settings)).decode(),
+        actor=versions.actor(),
+        **here(),
+    )
+    with fetched(client, champion, record):  # both bundles are there, sound, and answer the same question
+        return record
+
+
+def refuse_unfit(challenger: ModelVersion) -> None:
+    """Refuse a challenger that fails a limit of the gate, or that nobody can serve; it need not be better than production."""
+    if not challenger.bundle or not challenger.digest:
+        raise RegistryError(
+            f"version {challenger.number} was not registered by this pipeline, and has no bundle to serve",
+            "`make register CHALLENGER=yes` registers the candidate that `make evaluate` has judged",
+        )
+    if not promotion.is_allowed(challenger) and challenger.limits != model_version.HELD:
+        raise DeployError(
+            f"version {challenger.number} has no accepted verdict, and nothing says that it keeps the limits of the gate",
+            "`make evaluate` and `make register CHALLENGER=yes` register a candidate that keeps them, better or not",
+        )
+
+
+def notes(settings: Settings, challenger: ModelVersion) -> Iterator[str]:
+    """What whoever starts should know."""
+    if challenger.rolled_back is not None:
+        yield f"version {challenger.number} was rolled back on {challenger.rolled_back}"
+    if not challenger.is_accepted:
+        yield f"the gate's verdict on version {challenger.number} is {challenger.verdict or 'unknown'}: {challenger.reason}"
+
+
+def the_running(client, settings: Settings) -> ExperimentRecord:
+    """The experiment that runs; raises RegistryError when none does, DeployError when another machine is at work on it."""
+    record = experiments.running(client, settings.name)
+    if record is None:
+        raise RegistryError("no experiment runs", "`make experiment-start` starts one (docs/experiments.md)")
+    if record.state != RUNNING:
+        raise DeployError(
+            f"experiment {record.name} is {record.state}, by a command on {record.host or 'another machine'}",
+            "wait for it; if it was killed, the next command after six hours, or one on that machine, finishes it",
+        )
+    return record
+
+
+# --- the record, beside what is done ---
+
+
+def here() -> dict:
+    """Where and when a command begins to change an experiment."""
+    return {"host": socket.gethostname(), "touched": time.time()}
+
+
+def serves_now(client, settings: Settings, record: ExperimentRecord) -> ExperimentRecord:
+    """Record that production serves it, from now on with this share."""
+    now = time.time()
+    phases = (*record.phases[:-1], Phase(now, record.share))
+    changed = {"state": RUNNING, "phases": phases, "started": record.started or now}
+    with deployments.afterwards(f"production serves experiment {record.name}, but that could not be recorded"):
+        return experiments.change(client, record, **changed)
+    return replace(record, **changed)
+
+
+@contextmanager
+def undone(client, settings: Settings, champion: ModelVersion) -> Iterator[None]:
+    """When what is done here fails, the record says so, and staging no longer carries what did not come to production."""
+    try:
+        yield
+    except BaseException as error:
+        with deployments.afterwards("the experiment's record could not be brought up to date"):
+            experiments.settle(client, settings.name, serving(client, settings), ours=True, why=reason(error))
+            plain_staging(client, settings, champion)
+        raise
+
+
+@contextmanager
+def ending(client, settings: Settings, record: ExperimentRecord, winner: str, why: str) -> Iterator[None]:
+    """End an experiment by the deployment that is made here; it runs on when that fails and production still serves it."""
+    record = experiments.change(client, record, state=STOPPING, winner=winner, reason=why, **here())
+    try:
+        yield
+    except BaseException:
+        with deployments.afterwards("the experiment's record could not be brought up to date"):
+            experiments.settle(client, settings.name, serving(client, settings), ours=True)
+        raise
+    with deployments.afterwards(f"experiment {record.name} has ended, but that could not be recorded"):
+        experiments.end(client, settings.name, record)
+        if winner != B:
+            plain_staging(client, settings, versions.by_number(client, settings.name, record.champion))
+
+
+@contextmanager
+def ended_by_rollback(client, settings: Settings, environment: str, version: ModelVersion) -> Iterator[None]:
+    """A rollback of production, which ends the experiment that runs, whatever its state."""
+    record = experiments.running(client, settings.name) if environment == "production" else None
+    if record is None:
+        yield
+        return
+    why = f"production was rolled back to version {version.number}"
+    with ending(client, settings, record, "", why):
+        yield
+    print(f"experiment {record.name} has ended: {why}", flush=True)
+
+
+def serving(client, settings: Settings):
+    """What production serves, asked when it is needed."""
+    return lambda: last_served(client, settings, "production")
+
+
+def ended(client, settings: Settings, record: ExperimentRecord) -> ExperimentRecord:
+    """The experiment as it is recorded now."""
+    found = (one for one in experiments.records(client, settings.name) if one.run_id == record.run_id)
+    return next(found, record)
+
+
+def plain_staging(client, settings: Settings, champion: ModelVersion) -> None:
+    """Have staging serve the champion alone, where it carries an experiment that production does not; a failure is only told."""
+    try:
+        served = targets.serving("staging", settings)
+        if served and served.experiment and served.version == champion.number:
+            deploy(client, settings, "staging", champion, STOP)
+    except SlipwayError as error:
+        print(f"note: staging still carries the experiment: {error.what}", file=sys.stderr, flush=True)
