@@ -16,8 +16,7 @@ from pipeline.errors import DataError
 from pipeline.experiments.confidence_sequence import FEWEST, Interval, effective, interval
 from pipeline.experiments.sample_ratio import SampleRatio, sample_ratio
 from pipeline.experiments.welch import ALPHA, Welch, summary, welch
-from serving.experiment.experiment import position
-from serving.log.identity import identity
+from serving.experiment.experiment import position_of
 
 
 class Answered(NamedTuple):
@@ -146,7 +145,7 @@ class ABTest:
 
     def assign(self, user: Hashable | None = None) -> str:
         """Whose turn it is: always the same variant for the same user (by the text of its id), a random one without."""
-        at = self._random.random() if user is None else position(self.name, identity(str(user)))
+        at = self._random.random() if user is None else position_of(self.name, str(user))
         return self._second if at < self.split[self._second] else self._first
 
     def predict(self, features: Any, user: Hashable | None = None) -> Answered:

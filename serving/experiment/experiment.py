@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from serving.log.blocks import Source
+from serving.log.identity import identity
 from serving.model.bundle import EXPERIMENT, Bundle, BundleError, open_bundle
 from serving.model.contract import Contract
 from serving.model.features import Input
@@ -117,6 +118,11 @@ def position(salt: str, subject: str) -> float:
     moves subjects from A to B only.
     """
     return int.from_bytes(hashlib.sha256(f"{salt}:{subject}".encode()).digest()[:8], "big") / 2**64
+
+
+def position_of(salt: str, name: str) -> float:
+    """The same of a subject as requests name it."""
+    return position(salt, identity(name))
 
 
 def sources(production: Bundle, carried: Carried | None) -> list[Source]:

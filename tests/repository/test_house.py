@@ -31,7 +31,7 @@ ENTRIES |= {
 LAYERS = (
     ("serving", "serving.config"),
     ("serving.model",),
-    ("serving.log.blocks", "serving.experiment.experiment"),
+    ("serving.log.blocks", "serving.log.identity", "serving.experiment.experiment"),
     ("serving.problems",),
     ("serving.requests",),
     ("serving.telemetry",),
