@@ -18,6 +18,7 @@ from pipeline.artifacts import ROOT
 from pipeline.ci import lineage, repository_settings
 from pipeline.errors import SlipwayError
 from pipeline.registry import mlflow_server, versions
+from pipeline.registry.experiments import running
 from pipeline.settings import Settings, load_settings
 
 FREE_GB = 2  # what environment, MLflow and builds take together, with some air
@@ -42,6 +43,7 @@ def examine() -> list[Finding]:
     findings.append(Finding("pipeline.toml", "ok", f'model "{settings.name}", task {settings.data.task}'))
     looks: list[Callable[[Settings], Finding]] = [data, mlflow, webhook, target, image, callers]
     findings += [*example_left(settings), *(look(settings) for look in looks)]
+    findings += experiment(settings)
     return findings + [served(settings, environment) for environment in targets.ENVIRONMENTS] + workflows()
 
 
@@ -143,6 +145,21 @@ def experiments(settings: Settings, server: str) -> Finding:
     except SlipwayError as error:
         return Finding("MLflow", "fault", f"{server}; {error.what}; {error.then}")
     return Finding("MLflow", "ok", server)
+
+
+def experiment(settings: Settings) -> list[Finding]:
+    """The experiment that an MLflow which answers knows to run; nothing is started for that."""
+    from mlflow.exceptions import MlflowException
+
+    if not mlflow_server.remote_uri() and not mlflow_server.running():
+        return []
+    try:
+        record = running(versions.connect(settings), settings.name)
+    except (SlipwayError, MlflowException):
+        return []  # the finding of MLflow says why
+    return (
+        [Finding("experiment", "note", f"{record.in_words()}; no other version goes to production")] if record else []
+    )
 
 
 def webhook(settings: Settings) -> Finding:

@@ -4,7 +4,7 @@
     make fresh FORCE=yes    # true whatever the data are
 
 Training is repeatable: the same rows give the same model. So where the data are those of the production version, by their hash, a retraining
-learns nothing. SLIPWAY_REASON, the reason of the retraining, is written into the summary of the job.
+learns nothing. While an experiment runs nothing is trained either: a new version could not go to production beside it. SLIPWAY_REASON, the reason of the retraining, is written into the summary of the job.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pipeline.ci import outputs
 from pipeline.comparison import fresh_data
 from pipeline.errors import edge
 from pipeline.evaluation.github_markdown import prose
-from pipeline.registry import run_reason, versions
+from pipeline.registry import experiments, run_reason, versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import load_settings
 
@@ -30,7 +30,12 @@ def main(argv: list[str] | None = None) -> None:
     else:
         settings = load_settings()
         sync.refuse_unknown()
-        fresh, says = fresh_data.look(versions.connect(settings), settings)
+        client = versions.connect(settings)
+        experiment = experiments.running(client, settings.name)
+        if experiment:
+            fresh, says = False, f"no retraining: {experiment.in_words()}, and what wins it comes first"
+        else:
+            fresh, says = fresh_data.look(client, settings)
     print(says)
     outputs.output(fresh=str(fresh).lower())
     outputs.summary(f"**{prose(run_reason.given())}**: {prose(says)}")

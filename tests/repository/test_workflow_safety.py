@@ -125,7 +125,7 @@ def test_a_push_counts_on_the_default_branch_whatever_its_name(name):
         assert skipped or follows, job_id
 
 
-@pytest.mark.parametrize("name", ["deliver.yml", "promote.yml", "rollback.yml"])
+@pytest.mark.parametrize("name", ["deliver.yml", "experiment.yml", "promote.yml", "rollback.yml"])
 def test_what_deploys_begins_with_the_plan(name):
     """The plan refuses a branch that nobody merged, and says whether images are attested: nothing is deployed before it."""
     first = next(iter(jobs(name).values()))
@@ -225,7 +225,7 @@ def test_no_placeholder_is_left_to_hunt_down():
     assert not found
 
 
-@pytest.mark.parametrize("name", ["VERSION", "ENVIRONMENT", "ARGS", "COLUMNS"])
+@pytest.mark.parametrize("name", ["VERSION", "ENVIRONMENT", "ARGS", "COLUMNS", "CHALLENGER", "SHARE", "NAME", "REASON"])
 def test_a_value_that_is_typed_in_is_never_run(name, tmp_path):
     """What somebody types into a workflow's form is refused when make would run it."""
     mark = tmp_path / "run"

@@ -9,7 +9,7 @@ from pipeline.monitor.actions import retraining
 from pipeline.monitor.actions.alert_memory import experiment_name
 from pipeline.monitor.actions.retraining import Attempt, World
 from pipeline.monitor.findings import Findings
-from pipeline.registry import once, versions
+from pipeline.registry import experiments, once, versions
 from pipeline.registry.deployment_record import BEGUN, last_unsettled
 from pipeline.registry.deployments import FORGOTTEN_SECONDS
 from pipeline.registry.run_reason import RETRAIN
@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from serving.log.clock import as_logged
 
 ENVIRONMENT = "retraining"  # whose reviewers approve
-DELIVERIES = ("deliver.yml", "retrain.yml", "rollback.yml", "weekly.yml")
+DELIVERIES = ("deliver.yml", "experiment.yml", "retrain.yml", "rollback.yml", "weekly.yml")
 REMEMBERED = 200  # runs; more than anything asks for
 ASKED = "retraining"  # tag of a run: why a retraining was asked for
 
@@ -89,7 +89,9 @@ def trained_day(client, name: str) -> str:
 
 
 def under_way(client, name: str, repository: Repository | None) -> str:
-    """A deployment in progress by MLflow's records, or a delivery in progress on GitHub; "" for none."""
+    """An experiment, a deployment in progress by MLflow's records, or a delivery in progress on GitHub; "" for none."""
+    if experiment := experiments.running(client, name):
+        return f"{experiment.in_words()}; a new version could not go to production beside it"
     for environment in ("production", "staging"):
         last = last_unsettled(client, name, environment)
         if last and last.result == BEGUN and time.time() - last.began < FORGOTTEN_SECONDS:
