@@ -35,7 +35,7 @@ FIGURE = DOCUMENT.with_name("0008-experiments-days.svg")
 class World:
     """What is true: of the subjects of a day (both variants together), what their outcomes are, and what they are with B.
 
-    `kind`: `binary`, a share of yes and no; `skewed`, log-normal with `sigma`; `spent`, zero for 19 in 20 and else log-normal;
+    `kind`: `binary`, a share of yes and no; `skewed`, log-normal with `sigma`; `unlike`, that with B and normal with A; `spent`, zero for 19 in 20 and else log-normal;
     `returning`, the subjects of the first day come again each day, each with a share of its own; `shadow`, both models answer each subject,
     and `mean` and `mean_b` are the shares in which A alone and B alone is right.
     """
@@ -52,12 +52,14 @@ class World:
     ramp: bool = False
     phases: bool = True  # whether a phase is counted alone
 
-    def draw(self, rng: np.random.Generator, subjects: int, mean: float) -> np.ndarray:
-        """One number for each subject, (n,)."""
+    def draw(self, rng: np.random.Generator, subjects: int, mean: float, in_b: bool) -> np.ndarray:
+        """One number for each subject of a variant, (n,)."""
+        if self.kind == "unlike" and not in_b:
+            return rng.normal(mean, mean / 2, subjects)
         if self.kind == "binary":
             return (rng.random(subjects) < mean).astype(float)
         values = mean * rng.lognormal(-(self.sigma**2) / 2, self.sigma, subjects)
-        return values if self.kind == "skewed" else 20 * values * (rng.random(subjects) < 0.05)
+        return values if self.kind in ("skewed", "unlike") else 20 * values * (rng.random(subjects) < 0.05)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ NOTHING = (
     World("nothing", "log-normal, σ = 2, 900 and 100 a day", 1000, kind="skewed", sigma=2, share=0.1),
     World("nothing", "5 % spend, log-normal, 1,000 a day and variant", 2000, kind="spent"),
     World("nothing", "5 % spend, log-normal, 900 and 100 a day", 1000, kind="spent", share=0.1),
+    World("nothing", "10 % yes, 100 and 900 a day", 1000, share=0.9),
+    World("nothing", "0.5 % yes, 1,800 and 200 a day", 2000, mean=0.005, mean_b=0.005, share=0.1),
+    World("nothing", "log-normal, σ = 1.5, 400 and 100 a day", 500, kind="skewed", sigma=1.5, share=0.2),
+    World("nothing", "normal with A, 900 a day; log-normal with B, σ = 1, 100 a day", 1000, kind="unlike", share=0.1),
+    World("nothing", "the same, σ = 1.5", 1000, kind="unlike", sigma=1.5, share=0.1),
     World("nothing", "the same 2,000 subjects each day", 2000, kind="returning"),
     World(
         "nothing",
@@ -143,7 +150,7 @@ def experiment(rng: np.random.Generator, world: World) -> list[list[Day]]:
         grown = world.trend * day / (DAYS - 1)
         in_b = rng.binomial(world.per_day, share)
         for arm, (subjects, mean) in enumerate(((world.per_day - in_b, world.mean), (in_b, world.mean_b))):
-            values = world.draw(rng, subjects, mean + grown)
+            values = world.draw(rng, subjects, mean + grown, in_b=bool(arm))
             sums[day, arm] = subjects, values.sum(), np.square(values).sum()
     starts = [day for day in range(DAYS) if day == 0 or (world.phases and shares[day] != shares[day - 1])]
     ends = [*starts[1:], DAYS]
