@@ -112,7 +112,7 @@ register: .venv/pipeline.ready  ## make an accepted candidate a version in MLflo
 	@$(PY) register_model.py $(call flag,CHALLENGER,--challenger)
 
 # --- Production -------------------------------------------------------------------------------------------------------
-.PHONY: deploy rollback monitor replay load key
+.PHONY: deploy rollback monitor load key
 
 deploy: .venv/pipeline.ready  ## put a version into ENVIRONMENT=staging or production; VERSION=n names one
 	@$(PY) -m scripts.deploy --environment "$$ENVIRONMENT" $(call option,VERSION,--version)
@@ -122,9 +122,6 @@ rollback: .venv/pipeline.ready  ## bring the version before (or VERSION=n) back:
 
 monitor: .venv/pipeline.ready $(if $(findstring --evidently,$(call text,ARGS)),.venv/evidently.ready)  ## judge production (or ENVIRONMENT=staging) by its prediction log -> build/monitor.json, build/monitor.html
 	@$(PY) -m scripts.monitor $(call option,ENVIRONMENT,--environment) $(call text,ARGS)
-
-replay: .venv/pipeline.ready  ## ask VERSION=n what production answered in the last 7 days (or DAYS=n), and compare -> build/replay.html
-	@$(PY) -m scripts.replay $(call option,VERSION,--version) $(call option,DAYS,--days) $(call option,ENVIRONMENT,--environment)
 
 load: .venv/pipeline.ready  ## measure what production (or ENVIRONMENT=staging, or URL=http://…) answers under load -> build/load.png
 	@$(PY) -m scripts.load_test $(call option,ENVIRONMENT,--environment) $(call option,URL,--url) $(call text,ARGS)
@@ -147,7 +144,7 @@ down: .venv/pipeline.ready  ## end them; what they stored stays
 # === What follows is listed by `make help-all` alone ==================================================================
 
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
-.PHONY: image smoke integration promote rehearse drill traffic reconcile backfill snapshot forget relay webhook
+.PHONY: image smoke integration promote rehearse drill traffic reconcile backfill replay snapshot forget relay webhook
 
 image: .venv/pipeline.ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
 	@$(PY) -m scripts.build_image $(call option,VERSION,--version)
@@ -175,6 +172,9 @@ reconcile: .venv/pipeline.ready  ## deploy what MLflow's aliases production and 
 
 backfill: .venv/pipeline.ready  ## make labelled rows of the prediction log and its outcomes -> data/production/rows.parquet
 	@$(PY) -m scripts.backfill $(call option,ENVIRONMENT,--environment)
+
+replay: .venv/pipeline.ready  ## ask VERSION=n what production answered in the last 7 days (or DAYS=n), and compare -> build/replay.html
+	@$(PY) -m scripts.replay $(call option,VERSION,--version) $(call option,DAYS,--days) $(call option,ENVIRONMENT,--environment)
 
 snapshot: .venv/pipeline.ready  ## fetch the rows that production (or VERSION=n) was trained on, to train on them again
 	@$(PY) -m scripts.snapshot $(call option,VERSION,--version)

@@ -97,9 +97,11 @@ def of_candidate(settings: Settings) -> None:
     try:
         found = replay_of_candidate(settings, digest, what)
     except Exception as error:  # whatever it is, the candidate is judged without it
-        found = nothing(
-            settings, what, f"The rows of production were not replayed: {reason(error).rstrip('.')}.", digest
-        )
+        why = reason(error)
+        if isinstance(error, DeployError):  # names a database's host, which the report of a pull request must not
+            print(why, file=sys.stderr)
+            why = "the prediction log could not be read from here (docs/replay.md)"
+        found = nothing(settings, what, f"The rows of production were not replayed: {why.rstrip('.')}.", digest)
         leave(found)
     print(found.note or "\n".join(page.terminal(found)))
 
@@ -107,7 +109,7 @@ def of_candidate(settings: Settings) -> None:
 def replay_of_candidate(settings: Settings, digest: str, what: Asked) -> Replay:
     """The replay of build/model; raises SlipwayError where there can be none."""
     if watch.lacking(what.environment, settings):
-        raise DeployError("the prediction log cannot be reached from here (docs/replay.md)")
+        raise DeployError("no database is named, and production does not serve on this machine")
     sync.refuse_unknown()
     if bundle.digest(BUILD / "model") != digest:
         raise StageError("build/model is not of build/run.json", "run `make train`")

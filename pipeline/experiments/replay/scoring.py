@@ -17,8 +17,7 @@ from pipeline.errors import PortabilityError
 from pipeline.formats import choose
 from pipeline.settings import Settings
 from serving.model.contract import Contract
-from serving.model.rows import Row, RowError
-from serving.requests.decoder import Decoder
+from serving.requests.decoder import Decoder, Row, RowError
 
 TOGETHER = 20_000  # rows that are asked together
 MOST_EXAMPLES = 20  # rows with the largest differences that are kept by name, of each stretch of the log

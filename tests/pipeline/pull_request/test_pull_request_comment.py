@@ -100,6 +100,24 @@ def test_each_metric_has_its_row(task):
         assert line.count("|") == 7
 
 
+REPLAY = {
+    "note": "", "days": 7, "rows": 1234, "refused": 3, "agreement": 0.98, "outcomes": 500, "subjects": 90, "metric": "log_loss",
+    "higher_is_better": False, "candidate": 0.1, "production": 0.2, "difference": -0.1, "lower": -0.15, "upper": -0.05,
+}  # fmt: skip
+
+
+def test_a_replay_has_a_section():
+    """Rows, agreement and the difference with its interval; without outcomes no table, and with a note that alone."""
+    text = rendered(plain(replay=REPLAY))
+    assert "asked 1,234 rows of the last 7 days: 98.0 % of the answers are the same." in text
+    assert "no answer to 3 more" in text and "−0.1500 to −0.0500 | ▲ better" in text and "90 subjects" in text
+    none = dict.fromkeys(("candidate", "production", "difference", "lower", "upper", "subjects"))
+    assert "No outcome of these rows has come yet." in rendered(plain(replay=REPLAY | none | {"outcomes": 0}))
+    noted = rendered(plain(replay=REPLAY | none | {"note": "The rows were not replayed: <b>no</b> log"}))
+    assert "The rows were not replayed" in noted and "<b>" not in noted and "1,234" not in noted
+    assert "On the rows that production answered" not in rendered(plain())
+
+
 def test_the_chart_has_two_bars_for_each_metric_between_0_and_1():
     """Names, values of production and values of the candidate are three lists of one length; rmse stays out."""
     text = first_chart(rendered(plain("regression")))

@@ -3,9 +3,13 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 from pull_requests import CHANGE, write_stages
 
 from pipeline import artifacts
+from pipeline.experiments import paired
+from pipeline.experiments.replay import result
+from pipeline.experiments.replay.result import Replay
 from pipeline.pull_request import report, schema
 from pipeline.registry import mlflow_server
 from pipeline.registry.embedded import snapshot
@@ -41,6 +45,26 @@ def test_after_all_stages_the_report_holds_what_was_found(build):
     assert found.data.change.model_dump() == CHANGE
     assert (found.data.rows, found.data.passed, len(found.data.failed)) == (569, 1, 2)
     assert found.data.failed[0].severity == "critical"
+
+
+def test_a_replay_of_this_build_is_in_the_report(build):
+    """Its figures, or why there is none; that of another build is left out, and so is a damaged one."""
+    one = paired.Paired(metric="log_loss", higher_is_better=False, confidence=0.95, rows=90, agreement=0.9, outcomes=50,
+                        subjects=9, a=0.2, b=0.1, difference=-0.1, lower=-0.2, upper=-0.05)  # fmt: skip
+    found = Replay(
+        name="x", environment="production", challenger="the candidate", digest="m" * 64, days=7, rows=90, paired=one
+    )
+    write_stages(build)
+    assert document().replay is None
+    result.write(build, found)
+    told = document().replay
+    assert (told.rows, told.agreement, told.outcomes, told.candidate, told.upper) == (90, 0.9, 50, 0.1, -0.05)
+    result.write(build, replace(found, paired=None, rows=0, note="the log\ncannot be reached"))
+    assert document().replay.note == "the log cannot be reached"
+    result.write(build, replace(found, digest="o" * 64))
+    assert document().replay is None
+    (build / result.NAME).write_text("{")
+    assert document().replay is None
 
 
 @pytest.mark.parametrize(
