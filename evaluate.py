@@ -42,7 +42,8 @@ from pipeline.evaluation.record import (
     SliceRow,
 )
 from pipeline.formats import bundle, choose
-from pipeline.registry import run_title, versions
+from pipeline.registry import versions
+from pipeline.registry.training_run import run_title
 from pipeline.settings import TRAINING, Settings, load_settings
 
 

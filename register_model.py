@@ -21,8 +21,9 @@ from pipeline.evaluation import model_card, record
 from pipeline.evaluation.record import Evaluation
 from pipeline.evaluation.wording import setting
 from pipeline.formats import bundle
-from pipeline.registry import model_version, once, run_title, versions
+from pipeline.registry import model_version, once, versions
 from pipeline.registry.model_version import NOTHING, ModelVersion, Split
+from pipeline.registry.training_run import run_title
 from pipeline.settings import TRAINING, Settings, load_settings
 
 

@@ -23,7 +23,8 @@ from pipeline.errors import DataError, ProjectError, StageError, edge, in_projec
 from pipeline.evaluation import metrics
 from pipeline.evaluation.measures import position_of_positive
 from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, sklearn_model, trusted_types
-from pipeline.registry import data_snapshot, once, run_reason, versions
+from pipeline.registry import once, versions
+from pipeline.registry.training_run import data_snapshot, run_reason
 from pipeline.settings import TRAINING, Settings, load_settings
 from serving.requests.decoder import contract_fault
 
@@ -221,7 +222,8 @@ def log_run(settings: Settings, dataset: Dataset, model, y_pred: np.ndarray, fac
     import mlflow
 
     from pipeline import mlflow_pages
-    from pipeline.registry import mlflow_server, run_title
+    from pipeline.registry import mlflow_server
+    from pipeline.registry.training_run import run_title
 
     client = versions.connect(settings)
     changed = run_title.change(facts, *run_title.of_production(client, settings.name))
@@ -247,7 +249,7 @@ def log_lineage(client, run, settings: Settings, dataset: Dataset, facts: dict, 
     """Log what was trained, from what and why to the active run; return the id of its model, which is empty yet."""
     import mlflow
 
-    from pipeline.registry.dataset_input import SampledDataset
+    from pipeline.registry.training_run.dataset_input import SampledDataset
 
     mlflow.log_params({f"train.{key}": value for key, value in settings.train.parameters.items()})
     mlflow.log_params(

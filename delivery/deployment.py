@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from delivery import composition, targets
+from delivery import targets
+from delivery.experiment import composition
 from delivery.images import attestation, build
 from delivery.release import CurrentRelease, Release
 from pipeline.artifacts import STATE, read_json, replace_directory

@@ -2,11 +2,11 @@
 
     make experiment                               # the one that runs
     make experiment NAME=greener                  # one that has ended
-    make experiment ARGS=--end-stopped            # fail if it has stopped itself and must be ended
     python -m scripts.experiment --json
 
 Counts where the prediction log is. Writes build/experiment.json, .md and .html, and keeps them with the experiment's run in MLflow.
-Exit status 0 whatever it finds, but for --end-stopped. Running it twice changes nothing.
+Exit status 0 whatever it finds. Running it twice changes nothing. `make experiment-stop` ends one that has stopped itself, and the workflow
+experiment.yml does so every morning.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import msgspec
 from delivery import watch
 from pipeline import artifacts
 from pipeline.ci import outputs
-from pipeline.errors import DeployError, RegistryError, edge
+from pipeline.errors import RegistryError, edge
 from pipeline.evaluation.figures import to_png
 from pipeline.experiments.judge import judge, plan_of
 from pipeline.experiments.judgement import NAME, Arm, Judgement
@@ -43,9 +43,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", default="", help="of an experiment that has ended; by default the one that runs")
     parser.add_argument("--json", action="store_true", help="print build/experiment.json instead of a summary")
-    parser.add_argument(
-        "--end-stopped", action="store_true", help="exit with 1 if it has stopped itself and has not been ended"
-    )
     options = parser.parse_args(argv)
     for older in (NAME, SUMMARY, PAGE):
         (artifacts.BUILD / older).unlink(missing_ok=True)  # must not speak for this run, should it fail
@@ -64,11 +61,6 @@ def main(argv: list[str] | None = None) -> None:
         print((artifacts.BUILD / NAME).read_text(encoding="utf-8"), end="")
     else:
         page.terminal(judged, record, Path("build", PAGE))
-    if options.end_stopped and judged.verdict == "stopped itself" and not record.over:
-        raise DeployError(
-            f"experiment {record.name} stopped itself and still has to be ended: {judged.stop_reason}",
-            "`make experiment-stop` ends it",
-        )
 
 
 def named(client, settings: Settings, name: str) -> ExperimentRecord | None:

@@ -6,7 +6,7 @@ make experiment-share SHARE=0.5
 import argparse
 import sys
 
-from delivery import experiment
+from delivery.experiment import lifecycle
 from pipeline.errors import edge
 from pipeline.registry import versions
 from pipeline.settings import load_settings
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--share", type=float, required=True, help="of the subjects, more than now, at most 1")
     options = parser.parse_args(argv)
     settings = load_settings()
-    record = experiment.change_share(versions.connect(settings), settings, options.share)
+    record = lifecycle.change_share(versions.connect(settings), settings, options.share)
     print(record.in_words())
 
 

@@ -10,7 +10,7 @@ version goes to production; `make rollback` ends it.
 import argparse
 import sys
 
-from delivery import experiment
+from delivery.experiment import lifecycle
 from pipeline.errors import edge
 from pipeline.registry import versions
 from pipeline.settings import load_settings
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     settings = load_settings()
     client = versions.connect(settings)
-    record = experiment.start(client, settings, options.challenger, options.share, options.mode, options.name)
+    record = lifecycle.start(client, settings, options.challenger, options.share, options.mode, options.name)
     print(f"{record.in_words()}; `make experiment` says how it stands")
 
 

@@ -8,7 +8,7 @@ make experiment-stop REASON="too slow"  # kept with the experiment
 import argparse
 import sys
 
-from delivery import experiment
+from delivery.experiment import lifecycle
 from pipeline.errors import edge
 from pipeline.registry import versions
 from pipeline.settings import load_settings
@@ -22,8 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--reason", default="", help="why it ends, in words")
     options = parser.parse_args(argv)
     settings = load_settings()
-    record = experiment.stop(versions.connect(settings), settings, options.winner, options.reason)
-    stays = record.challenger if record.winner == experiment.B else record.champion
+    record = lifecycle.stop(versions.connect(settings), settings, options.winner, options.reason)
+    stays = record.challenger if record.winner == lifecycle.B else record.champion
     print(f"experiment {record.name} has ended ({record.reason}); production serves version {stays}")
 
 

@@ -10,7 +10,7 @@ import sys
 
 from delivery import targets
 from delivery.deployment import WAIT_SECONDS, deploy, last_served, settle
-from delivery.experiment import ended_by_rollback
+from delivery.experiment.lifecycle import ended_by_rollback
 from pipeline import processes
 from pipeline.errors import RegistryError, edge
 from pipeline.registry import deployments, promotion, versions

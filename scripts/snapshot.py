@@ -13,7 +13,8 @@ import sys
 from pipeline import artifacts
 from pipeline.data import snapshot
 from pipeline.errors import RegistryError, edge
-from pipeline.registry import data_snapshot, versions
+from pipeline.registry import versions
+from pipeline.registry.training_run import data_snapshot
 from pipeline.settings import load_settings
 
 

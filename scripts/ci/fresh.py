@@ -14,8 +14,9 @@ from pipeline.ci import outputs
 from pipeline.comparison import fresh_data
 from pipeline.errors import edge
 from pipeline.evaluation.github_markdown import prose
-from pipeline.registry import experiments, run_reason, versions
+from pipeline.registry import experiments, versions
 from pipeline.registry.embedded import sync
+from pipeline.registry.training_run import run_reason
 from pipeline.settings import load_settings
 
 

@@ -23,7 +23,7 @@ from pipeline.monitor.actions import alert_memory, alerts, retraining, retrainin
 from pipeline.monitor.actions.retraining import Decision, World
 from pipeline.monitor.findings import Findings
 from pipeline.registry import versions
-from pipeline.registry.run_reason import RETRAIN
+from pipeline.registry.training_run.run_reason import RETRAIN
 from pipeline.settings import Settings, load_settings
 
 WORKFLOW = "retrain.yml"

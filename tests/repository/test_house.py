@@ -57,7 +57,7 @@ LAYERS = (
     ("pipeline.pull_request",),
     (
         "delivery",
-        "delivery.composition",
+        "delivery.experiment.composition",
         "delivery.keys",
         "delivery.log_command",
         "delivery.networks",
@@ -70,7 +70,7 @@ LAYERS = (
     ("delivery.drill", "delivery.host", "delivery.load", "delivery.relay"),
     ("delivery.deployment", "delivery.proof", "delivery.watch"),
     ("delivery.chain", "delivery.checkup", "delivery.mlflow_ui", "delivery.reconciliation", "delivery.rehearsal"),
-    ("delivery.experiment",),
+    ("delivery.experiment.admission", "delivery.experiment.lifecycle"),
     ("train", "evaluate", "register_model", "scripts"),
     ("dev",),
 )

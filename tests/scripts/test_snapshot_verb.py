@@ -1,7 +1,7 @@
 """`make snapshot`: the rows of a version, and the command that trains on them again."""
 
 from pipeline.data.dataset import read_frame, take_apart
-from pipeline.registry import data_snapshot
+from pipeline.registry.training_run import data_snapshot
 from pipeline.settings import load_settings
 
 

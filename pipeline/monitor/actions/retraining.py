@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline.evaluation.wording import clean
 from pipeline.monitor.actions.alerts import beside_holdout
 from pipeline.monitor.findings import Findings, Incident
-from pipeline.registry.run_reason import LONGEST, RETRAIN
+from pipeline.registry.training_run.run_reason import LONGEST, RETRAIN
 from pipeline.settings import Retrain
 
 DAY = 86400

@@ -12,7 +12,7 @@ from pipeline.monitor.findings import Findings
 from pipeline.registry import experiments, once, versions
 from pipeline.registry.deployment_record import BEGUN, last_unsettled
 from pipeline.registry.deployments import FORGOTTEN_SECONDS
-from pipeline.registry.run_reason import RETRAIN
+from pipeline.registry.training_run.run_reason import RETRAIN
 from pipeline.settings import Settings
 from serving.log.clock import as_logged
 

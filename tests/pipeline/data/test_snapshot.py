@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from pipeline.data import snapshot
 from pipeline.data.dataset import load_dataset, take_apart
 from pipeline.errors import DataError, RegistryError
-from pipeline.registry import data_snapshot
 from pipeline.registry.model_version import ModelVersion
+from pipeline.registry.training_run import data_snapshot
 from pipeline.settings import load_settings
 
 

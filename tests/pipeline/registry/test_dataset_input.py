@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 
-from pipeline.registry import dataset_input
+from pipeline.registry.training_run import dataset_input
 
 
 def table(rows: int) -> pd.DataFrame:

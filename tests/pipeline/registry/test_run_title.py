@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.registry import run_title
+from pipeline.registry.training_run import run_title
 
 FACTS = {"parameters": {"C": 0.4}, "data_hash": "d", "commit": "abcdef0123", "dirty": False}
 SAME = {"data_hash": "d", "commit": "abcdef0123"}
