@@ -28,7 +28,7 @@ KINDS = {
     "autoscaling": {"HorizontalPodAutoscaler"},
     "policy": {"PodDisruptionBudget"},
     "networking.k8s.io": {"Ingress", "NetworkPolicy"},
-    "gateway.networking.k8s.io": {"HTTPRoute"},
+    "gateway.networking.k8s.io": {"HTTPRoute", "ReferenceGrant"},
     "argoproj.io": {"AnalysisTemplate", "Rollout"},
     "external-secrets.io": {"ExternalSecret"},
     "monitoring.coreos.com": {"PodMonitor", "PrometheusRule", "ServiceMonitor"},
@@ -240,8 +240,10 @@ def canary_of(objects: list[dict], replicas: int) -> list[dict]:
 
 def weighted(objects: list[dict], percent: int) -> list[dict]:
     """The HTTPRoute with this share of requests for the canary; [] when the component gateway is disabled."""
-    routes = [copy.deepcopy(item) for item in objects if item["kind"] == "HTTPRoute"]
+    route = copy.deepcopy(find(objects, "HTTPRoute"))
+    if route is None:
+        return []
     weights = {"model-canary": percent, "model-stable": 100 - percent}
-    for backend in (backend for route in routes for rule in route["spec"]["rules"] for backend in rule["backendRefs"]):
+    for backend in (backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]):
         backend["weight"] = weights.get(backend["name"], backend.get("weight", 1))
-    return routes
+    return [route]

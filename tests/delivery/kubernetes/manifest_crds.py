@@ -35,13 +35,25 @@ def crd(api: str, kind: str, spec: dict) -> dict:
 EXPRESSION = table("key operator", key=TEXT, operator={"enum": ["In", "NotIn", "Exists", "DoesNotExist"]})
 SELECTOR = table(matchLabels=TEXTS, matchExpressions=several(EXPRESSION))
 
-BACKEND = table("name port", name=PORT_NAME, port=PORT, weight={"type": "integer", "minimum": 0, "maximum": 1_000_000})
+BACKEND = table(
+    "name port",
+    name=PORT_NAME,
+    namespace=PORT_NAME,
+    port=PORT,
+    weight={"type": "integer", "minimum": 0, "maximum": 1_000_000},
+)
+HEADER = table("name value", name=TEXT, value=TEXT)
+MATCH = table("headers", headers=several(HEADER, 16))
 HTTP_ROUTE = table(
     "parentRefs rules",
     hostnames=several(NAME, 16),
     parentRefs=several(table("name", name=NAME, namespace=PORT_NAME), 32),
-    rules=several(table("backendRefs", backendRefs=several(BACKEND, 16)), 16),
+    rules=several(table("backendRefs", matches=several(MATCH), backendRefs=several(BACKEND, 16)), 16),
 )
+
+FROM = table("group kind namespace", group={"type": "string"}, kind=TEXT, namespace=PORT_NAME)
+TO = table("group kind", group={"type": "string"}, kind=TEXT, name=PORT_NAME)
+REFERENCE_GRANT = table("from to", from_=several(FROM, 16), to=several(TO, 16))
 
 VALUE_FROM = {
     "oneOf": [
@@ -112,6 +124,7 @@ EXTERNAL_SECRET = table(
 
 CRDS = {
     "HTTPRoute": crd("gateway.networking.k8s.io/v1", "HTTPRoute", HTTP_ROUTE),
+    "ReferenceGrant": crd("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", REFERENCE_GRANT),
     "Rollout": crd("argoproj.io/v1alpha1", "Rollout", ROLLOUT),
     "AnalysisTemplate": crd("argoproj.io/v1alpha1", "AnalysisTemplate", ANALYSIS),
     "ServiceMonitor": crd("monitoring.coreos.com/v1", "ServiceMonitor", SERVICE_MONITOR),

@@ -161,7 +161,8 @@ def _backends(objects: list[dict]) -> Iterator[tuple[str, str | int]]:
             service = path["backend"]["service"]
             yield service["name"], service["port"].get("name") or service["port"].get("number")
     for item in of(objects, "HTTPRoute"):
-        yield from ((each["name"], each["port"]) for rule in item["spec"]["rules"] for each in rule["backendRefs"])
+        here = (each for rule in item["spec"]["rules"] for each in rule["backendRefs"] if "namespace" not in each)
+        yield from ((each["name"], each["port"]) for each in here)
 
 
 def _port_names(objects: list[dict], service: str) -> set[str]:

@@ -12,7 +12,17 @@ from delivery.targets.kubernetes import manifests
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENTS = ("staging", "production")
-COMPONENTS = ("ingress", "gateway", "argo-rollouts", "service-monitor", "postgres-url", "api-keys", "monitor")
+COMPONENTS = (
+    "ingress",
+    "gateway",
+    "header-route",
+    "header-route-target",
+    "argo-rollouts",
+    "service-monitor",
+    "postgres-url",
+    "api-keys",
+    "monitor",
+)
 IMAGE = f"registry.example.com:5000/team/model@sha256:{'ab' * 32}"
 ABOUT = {"name": "breast-cancer", "version": "12", "digest": "cd" * 32, "since": "2026-11-21T10:00:00Z"}
 

@@ -57,6 +57,12 @@ def test_other_backends_keep_their_weight(objects):
     assert [each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]] == [90, 10, 1]
 
 
+def test_a_route_by_header_keeps_its_backend(objects):
+    """It leads to another namespace, which the canary does not touch."""
+    assert manifests.find(objects, "HTTPRoute", "model-by-header")
+    assert [route["metadata"]["name"] for route in manifests.weighted(objects, 10)] == ["model"]
+
+
 def test_without_a_gateway_there_are_no_weights(tmp_path):
     """Then the share is that of the pods."""
     assert manifests.weighted(rendered(tmp_path), 10) == []

@@ -202,6 +202,8 @@ INVALID = [
     ("PodDisruptionBudget/model:spec.maxUnavalable", 1, "maxUnavalable"),
     ("HTTPRoute/model:spec.rules.0.backendRefs.0.weight", "10", "weight"),
     ("HTTPRoute/model:spec.hostname", "x", "hostname"),
+    ("HTTPRoute/model-by-header:spec.rules.0.matches.0.headers.0.value", GONE, "value"),
+    ("ReferenceGrant/model-by-header:spec.to.0.kind", GONE, "kind"),
     ("Rollout/model:spec.strategy.canary.steps.0", {"setWeigth": 10}, "steps"),
     ("Rollout/model:spec.workloadRef.scaleDown", "yes", "scaleDown"),
     ("AnalysisTemplate/model:spec.metrics.0.interval", "a minute", "interval"),

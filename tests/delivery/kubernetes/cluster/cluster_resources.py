@@ -67,6 +67,7 @@ RESOURCES = (
     REPLICA_SETS,
     AUTOSCALERS,
     ROUTES,
+    Resource("gateway.networking.k8s.io", "v1beta1", "referencegrants", "ReferenceGrant"),
     Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, ("pdb",), ("status",)),
     Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",)),
     Resource("networking.k8s.io", "v1", "ingresses", "Ingress", True, ("ing",), ("status",)),
