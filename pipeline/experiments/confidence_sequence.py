@@ -14,7 +14,7 @@ import math
 from msgspec import Struct
 from scipy import special
 
-from pipeline.experiments.welch import ALPHA, Summary
+from pipeline.experiments.welch import ALPHA, Summary, vary
 
 FEWEST = 100  # subjects of either variant from which on there is an interval: before, a mean is not near normal
 
@@ -58,7 +58,7 @@ def interval(a: Summary, b: Summary, planned: float, alpha: float = ALPHA) -> In
     to look. Variances may differ: the standard error is Welch's, and never smaller than that of the pooled variance. A small sample of
     skewed values with a low mean has, by the same accident, a low variance; the larger sample tells.
     """
-    if min(a.count, b.count) < FEWEST or a.squares + b.squares <= 0:
+    if min(a.count, b.count) < FEWEST or not vary(a, b):
         return None
     pooled = (a.squares + b.squares) / (a.count + b.count - 2) * (1 / a.count + 1 / b.count)
     error = math.sqrt(max(a.variance / a.count + b.variance / b.count, pooled))
@@ -67,7 +67,7 @@ def interval(a: Summary, b: Summary, planned: float, alpha: float = ALPHA) -> In
 
 def paired_interval(differences: Summary, planned: float, alpha: float = ALPHA) -> Interval | None:
     """The same from one difference for each subject; `planned` is a number of subjects."""
-    if differences.count < FEWEST or differences.squares <= 0:
+    if differences.count < FEWEST or not vary(differences):
         return None
     error = math.sqrt(differences.variance / differences.count)
     return around(differences.mean, error, differences.count / planned, alpha)

@@ -7,7 +7,7 @@ from pipeline.evaluation.wording import number, places, signed
 from pipeline.experiments.confidence_sequence import FEWEST, Interval
 from pipeline.experiments.figures import agreement, arm_of, difference, guardrails, relative
 from pipeline.experiments.judgement import Arm, Judgement, LeftOut, Verdict
-from pipeline.experiments.looks import looks_of, summary_of
+from pipeline.experiments.looks import looks_of, size_of, summary_of
 from pipeline.experiments.paired import Paired
 from pipeline.experiments.sample_ratio import SampleRatio, sample_ratio
 from pipeline.experiments.welch import welch
@@ -138,10 +138,24 @@ def _words(
             "Something decides who is counted, so the outcomes of A and B cannot be compared."
         )
     if decided and (known := decided[1]):
-        return f"{verdict}: in the {measure}, B − A is {_between(known)}. Decided on {decided[0]}; more days cannot undo that."
+        found = f"{verdict}: in the {measure}, B − A is {_between(known)}."
+        if sums.plan.until is None and decided[0] == _day_of(sums.now):
+            return f"{found} Decided today, so far: if it is still at midnight (UTC), more days cannot undo that."
+        return f"{found} Decided on {decided[0]}; more days cannot undo that."
     if now:
         return f"No difference so far: in the {measure}, B − A is {_between(now)}, and zero is in between."
+    if sums.days and size_of(sums.days[-1]):
+        same = (
+            "the difference is the same for each subject"
+            if sums.plan.mode == "shadow"
+            else "all subjects of a variant are alike"
+        )
+        return f"Nothing can be told: in the {measure}, {same}, so nothing says how sure a difference is."
     return f"Too early: {FEWEST} subjects of each variant with outcomes are needed."
+
+
+def _day_of(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def _between(found: Interval) -> str:

@@ -15,7 +15,7 @@ from pipeline.experiments.confidence_sequence import (
 )
 from pipeline.experiments.judgement import Look
 from pipeline.experiments.sample_ratio import sample_ratio
-from pipeline.experiments.welch import ALPHA, Summary, Welch, welch
+from pipeline.experiments.welch import ALPHA, Summary, Welch, vary, welch
 from serving.experiment.count import records
 from serving.experiment.count.records import Day
 
@@ -29,7 +29,7 @@ def looks_of(
     looks, intervals = [], []
     planned: float | None = None
     for day in days:
-        size = _size(day)
+        size = size_of(day)
         if planned is None and size is not None:  # by counts alone, and then for good: no outcome has a say in it
             planned = size * max(TUNED / day.number, 1)
         found = _interval(day, planned) if planned else None
@@ -58,7 +58,7 @@ def looks_of(
     return looks, intervals
 
 
-def _size(day: Day) -> float | None:
+def size_of(day: Day) -> float | None:
     """How many subjects the certainty of a day rests on; None for too few."""
     if day.difference:
         return day.difference.measured if day.difference.measured >= FEWEST else None
@@ -77,7 +77,7 @@ def _fixed(day: Day) -> Welch | None:
     if not day.difference:
         return welch(summary_of(day.a), summary_of(day.b))
     found = _differences(day.difference)
-    if found.count < 2 or found.squares <= 0:
+    if found.count < 2 or not vary(found):
         return None
     error, df = math.sqrt(found.variance / found.count), found.count - 1
     t, reach = found.mean / error, -float(special.stdtrit(df, ALPHA / 2)) * error

@@ -10,6 +10,7 @@ from msgspec import Struct
 from scipy import special
 
 ALPHA = 0.05
+ROUNDING = 1e-10  # a standard deviation below this part of the mean is rounding: the same number in all rows
 
 
 class Summary(Struct, frozen=True):
@@ -48,13 +49,19 @@ def summary(values) -> Summary:
     return Summary(len(values), mean, float(((values - mean) ** 2).sum()))
 
 
+def vary(*samples: Summary) -> bool:
+    """Whether values of a sample differ, by more than the rounding of their mean."""
+    return any(one.squares > one.count * (ROUNDING * one.mean) ** 2 for one in samples)
+
+
 def welch(a: Summary, b: Summary, alpha: float = ALPHA) -> Welch | None:
     """The test of two samples; None with fewer than two values in one of them, or where no value differs from its mean."""
-    if min(a.count, b.count) < 2 or a.squares + b.squares <= 0:
+    if min(a.count, b.count) < 2 or not vary(a, b):
         return None
     part_a, part_b = a.variance / a.count, b.variance / b.count
     variance = part_a + part_b
-    df = variance**2 / (part_a**2 / (a.count - 1) + part_b**2 / (b.count - 1))
+    # As shares of the variance, so that squares of enormous or tiny values stay within what a float can hold.
+    df = 1 / ((part_a / variance) ** 2 / (a.count - 1) + (part_b / variance) ** 2 / (b.count - 1))
     difference, error = b.mean - a.mean, math.sqrt(variance)
     t = difference / error
     reach = -float(special.stdtrit(df, alpha / 2)) * error

@@ -1,5 +1,7 @@
 """An experiment's record and sums become a verdict, in the order in which people must read it."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -58,6 +60,22 @@ def test_b_is_better_from_the_first_day_whose_interval_leaves_out_zero(settings)
     assert found.looks[0].low < 0 < found.looks[0].high and found.looks[1].low > 0
     assert found.difference == pytest.approx(0.005) and found.relative == pytest.approx(0.01)
     assert any("The decision stands" in note for note in found.notes)
+
+
+def test_a_decision_of_today_may_still_change_today(settings):
+    """The day's sums are not complete; from midnight on it stands."""
+    now = datetime(2026, 1, 2, 10, tzinfo=UTC).timestamp()
+    assert "Decided today, so far" in judge(record(), sums(*BETTER, now=now), settings).words
+    assert "more days cannot undo that" in judge(record(), sums(*BETTER, now=now + 86_400), settings).words
+
+
+def test_outcomes_that_are_all_alike_are_not_too_few(settings):
+    """Nothing says how sure the difference is, of however many subjects."""
+    same = judge(record(), sums((arm(5000, 1.0), arm(5000, 1.0))), settings)
+    assert same.verdict == "running" and "all subjects of a variant are alike" in same.words
+    day = Day(day="2026-01-01", number=1, a=arm(500, 0.9), b=arm(500, 0.9), difference=Difference(measured=500))
+    shadow = judge(record(mode="shadow"), sums(mode="shadow", days=[day], shadow=Shadow(rows=500, same=500)), settings)
+    assert shadow.verdict == "running" and "the same for each subject" in shadow.words
 
 
 def test_less_error_is_better(settings):

@@ -40,12 +40,35 @@ def test_welch_needs_two_values_that_differ(sides):
     assert welch(*sides) is None
 
 
+def test_the_same_number_in_all_rows_decides_nothing():
+    """The mean of a thousand times 0.1 is not that of 1,500 times, by rounding alone."""
+    a, b = (summary(np.full(count, 0.1)) for count in (1000, 1500))
+    assert a.mean != b.mean and welch(a, b) is None and interval(a, b, planned=600.0) is None
+
+
+@pytest.mark.parametrize("unit", [1e-90, 1e15, 1e99])
+def test_the_unit_of_the_values_does_not_matter(unit):
+    """Nor do squares that are too large or too small for a float's own square."""
+    a, b = np.array([1.0, 2.0, 4.0]), np.array([2.0, 5.0, 9.0, 7.0])
+    found, theirs = welch(summary(a * unit), summary(b * unit)), stats.ttest_ind(b, a, equal_var=False)
+    assert (found.t, found.df, found.p_value) == pytest.approx((theirs.statistic, theirs.df, theirs.pvalue))
+
+
 def test_the_sample_ratio_is_that_of_scipy():
     """Pearson's test of goodness of fit, at p < 0.001."""
     found = sample_ratio(5200, 4800, 0.5)
     theirs = stats.chisquare([5200, 4800], [5000, 5000])
     assert (found.chi2, found.p_value) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert found.mismatch and not sample_ratio(5100, 4900, 0.5).mismatch
+
+
+@pytest.mark.parametrize(("a", "b", "share"), [(97, 3, 0.01), (400, 0, 0.01), (3, 17, 0.6), (0, 7, 0.05)])
+def test_few_subjects_are_judged_by_the_exact_test(a, b, share):
+    """Three of a hundred subjects where one is expected are no mismatch, as chi-squared would say of five."""
+    found = sample_ratio(a, b, share)
+    tails = [stats.binomtest(b, a + b, share, alternative=side).pvalue for side in ("less", "greater")]
+    assert found.p_value == pytest.approx(2 * min(tails))
+    assert not sample_ratio(95, 5, 0.01).mismatch and stats.chisquare([95, 5], [99, 1]).pvalue < 0.001
 
 
 def test_a_share_of_all_has_no_sample_ratio():
