@@ -18,6 +18,7 @@ from pipeline.experiments.looks import TUNED
 from pipeline.experiments.welch import ALPHA
 
 LONGEST = 365  # days
+LARGEST = 1e100  # of means and standard deviations: squares stay within what a float can hold
 RUNS = 4000
 
 
@@ -62,7 +63,8 @@ def planned(
     rows = []
     for power in (0.8, 0.9):
         reach = stats.norm.isf(alpha / 2) * error_null + stats.norm.ppf(power) * error
-        rows.append(_row("fixed", power, math.ceil((reach / (after - before)) ** 2), day_a, day_b))
+        root = reach / abs(after - before)
+        rows.append(_row("fixed", power, math.ceil(root**2) if root < LONGEST else math.inf, day_a, day_b))
     decided = days_of_sequence(abs(after - before) / error, effective(day_a, day_b), min(day_a, day_b), alpha)
     for power in (0.5, 0.8, 0.9):
         rows.append(_row("sequence", power, float(np.quantile(decided, power, method="higher")), day_a, day_b))
@@ -101,14 +103,16 @@ def _row(method: Literal["fixed", "sequence"], found: float, days: float, day_a:
 def _check(before: float, after: float, per_day: float, share: float, deviation: float | None) -> None:
     if not all(math.isfinite(value) for value in (before, after, per_day, share, deviation or 1.0)):
         raise ValueError("all values must be finite numbers")
+    if max(abs(before), abs(after), deviation or 0) > LARGEST:
+        raise ValueError(f"means and standard deviations are at most {LARGEST:g}: give them in another unit")
     if before == after:
         raise ValueError(f"both means are {before:g}: there is no difference to find")
     if deviation is None and not (0 < before < 1 and 0 < after < 1):
         raise ValueError(
             f"the means are {before:g} and {after:g}; shares are between 0 and 1, and other means need a standard deviation"
         )
-    if deviation is not None and deviation <= 0:
-        raise ValueError(f"the standard deviation is {deviation:g}; it must be above 0")
+    if deviation is not None and deviation < 1 / LARGEST:
+        raise ValueError(f"the standard deviation is {deviation:g}; it must be above 0 (at least {1 / LARGEST:g})")
     if not 2 <= per_day <= 1e12:
         raise ValueError(f"{per_day:g} subjects a day; allowed are 2 to 1e12")
     if not 0 < share < 1:

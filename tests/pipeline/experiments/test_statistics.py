@@ -144,6 +144,28 @@ def test_a_plan_of_a_mean_uses_its_standard_deviation():
     assert rows[1].days == math.ceil(n / 100)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "deviation", "said"),
+    [
+        (0.1, 0.1, None, "no difference to find"),
+        (-0.1, 0.1, None, "shares are between 0 and 1"),
+        (0.1, 0.2, 0.0, "above 0"),
+        (1.0, 2.0, 1e-300, "above 0"),
+        (1e200, 2e200, 1e200, "another unit"),
+        (math.nan, 0.1, None, "finite"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_in_words(before, after, deviation, said):
+    """No division by zero and no overflow."""
+    with pytest.raises(ValueError, match=said):
+        planned(before, after, per_day=100, share=0.5, deviation=deviation)
+
+
+def test_a_difference_that_nobody_can_find_takes_more_than_a_year():
+    """However small it is."""
+    assert {row.days for row in planned(0.0, 1e-300, per_day=100, share=0.5, deviation=1.0).rows} == {None}
+
+
 def test_more_power_takes_longer_and_fewer_subjects_too():
     """Days grow with the power, and with a share that is far from a half."""
     days = [row.days for row in planned(0.1, 0.12, per_day=1000, share=0.5).rows]
