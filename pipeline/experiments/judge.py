@@ -170,12 +170,13 @@ def _left_out(sums: Sums, a: Arm, b: Arm) -> list[LeftOut]:
     found = [
         (left.tests, "requests", "delivery's own tests"),
         (left.no_subject, "requests", "they named no subject, so production's model answered outside of the experiment"),
-        (left.outside, "requests", "production's model answered them outside of the experiment, because the challenger had no answer or was taken out"),
+        (left.outside, "requests", "production's model answered them outside of the experiment, because the challenger had no answer or was taken out, or another version did"),
         (left.crossed, "subjects", "both variants answered them"),
         (without if sums.plan.mode == "ab" else a.subjects - a.measured, "subjects", "no outcome has come yet"),
         (left.late, "outcomes", "they came after the window"),
         (left.unusable, "outcomes", "they say nothing of the answer: of another kind, of a row that was not asked, or no finite number"),
         (left.repeated, "requests", "another request with the same id has their outcomes"),
+        (left.alone, "outcomes", "they are of requests that B was not asked (a hash of the request's id decides, as the share says), or had no answer to"),
         (left.unmatched, "outcomes", "they are of requests before this phase, of another model, or of no request in the log"),
     ]  # fmt: skip
     return [LeftOut(number=number, of=of, why=why) for number, of, why in found if number]

@@ -64,7 +64,7 @@ def planned(
     for power in (0.8, 0.9):
         reach = stats.norm.isf(alpha / 2) * error_null + stats.norm.ppf(power) * error
         root = reach / abs(after - before)
-        rows.append(_row("fixed", power, math.ceil(root**2) if root < LONGEST else math.inf, day_a, day_b))
+        rows.append(_row("fixed", power, max(math.ceil(root**2), 1) if root < LONGEST else math.inf, day_a, day_b))
     decided = days_of_sequence(abs(after - before) / error, effective(day_a, day_b), min(day_a, day_b), alpha)
     for power in (0.5, 0.8, 0.9):
         rows.append(_row("sequence", power, float(np.quantile(decided, power, method="higher")), day_a, day_b))

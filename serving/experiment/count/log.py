@@ -9,7 +9,7 @@ import msgspec
 from serving.counts.table import DAY, date
 from serving.experiment.count.outcomes import SCORES, Answer, Unusable, answers_of
 from serving.experiment.count.records import Arm, Day, Difference, LeftOut, Pair, Plan, Shadow, Stop, Sums
-from serving.experiment.count.shadow import Half, Sample, Waiting, compare
+from serving.experiment.count.shadow import Half, Sample, Waiting, alike, compare
 from serving.experiment.count.speeds import Times
 from serving.experiment.count.subjects import (
     NEVER,
@@ -69,7 +69,9 @@ class _CounterOf:
         self._outcomes: Counter[tuple[str, int]] = Counter()
 
     def _inside(self, block: Block) -> bool:
-        return block.source.experiment == self._plan.experiment and block.source.variant in (A, B)
+        source, plan = block.source, self._plan
+        version = {A: plan.champion, B: plan.challenger}.get(source.variant)
+        return source.experiment == plan.experiment and source.model_version == version
 
     def _asked(self, block: Block, places: list[int]) -> None:
         """Count these requests and their rows."""
@@ -184,6 +186,7 @@ class _ShadowCounter(_CounterOf):
         self.alike, self.sample = Shadow(), Sample()
         self._waiting = {A: Waiting(), B: Waiting()}
         self._pairs: list[tuple[Half, Half]] = []
+        self._alone: list[str] = []  # A's requests whose other half will not be found
         self._first, self._sums = FirstDays(), DailySums(width=3)  # A's number, B's, and their difference
 
     def add(self, block: Block) -> None:
@@ -191,7 +194,9 @@ class _ShadowCounter(_CounterOf):
         self.left_out.tests += block.roles.count("test")
         variant = block.source.variant
         if not self._inside(block):
-            self.left_out.outside += block.roles.count("served")
+            outside = [place for place, role in enumerate(block.roles) if role == "served"]
+            self.left_out.outside += len(outside)
+            self._told([block.request_ids[place] for place in outside])
             return
         role = "served" if variant == A else "shadow"
         places = [place for place, found in enumerate(block.roles) if found == role]
@@ -200,11 +205,19 @@ class _ShadowCounter(_CounterOf):
             half = _half(block, place)
             other = self._waiting[B if variant == A else A].take(half.request_id)
             if other is None:
-                self._waiting[variant].keep(half)
+                gone = self._waiting[variant].keep(half)
+                self._alone += gone if variant == A else []
             else:
                 self._pairs.append((half, other) if variant == A else (other, half))
         if len(self._pairs) >= ASKED:
             self._count_pairs()
+        if len(self._alone) >= ASKED:
+            self._count_alone()
+
+    def _count_alone(self) -> None:
+        """Find the outcomes of A's requests that have no answer of B: they are no others' than this experiment's."""
+        alone, self._alone = self._alone, []
+        self.left_out.alone += sum(len(reports) for reports in self._told(alone).values())
 
     def _count_pairs(self) -> None:
         pairs, self._pairs = self._pairs, []
@@ -234,12 +247,15 @@ class _ShadowCounter(_CounterOf):
                 continue
             for variant in (A, B):
                 self._outcomes[variant, day] += 1
-            self._sums.add(key, day, ours, theirs, theirs - ours)
+            apart = 0.0 if alike(answers[0][row], answers[1][row]) else theirs - ours
+            self._sums.add(key, day, ours, theirs, apart)
             self.sample.add(halves[0].request_id, row, key, told.outcome, raw[0][row], raw[1][row])
 
     def days(self) -> list[Day]:
         """The sums at the end of each day."""
         self._count_pairs()
+        self._alone += self._waiting[A].ids()
+        self._count_alone()
         keys, first = self._first.result()
         never = first * 0 + NEVER
         both = Cumulative(keys, first, never, self._sums, width=3)

@@ -76,6 +76,7 @@ class LeftOut(Struct, kw_only=True):
     late: int = 0  # outcomes after the window
     unusable: int = 0  # outcomes that cannot be judged by the plan's rule
     repeated: int = 0  # requests whose id had outcomes already
+    alone: int = 0  # in mode shadow, outcomes of requests that B was not asked, or had no answer to
     unmatched: int = 0  # outcomes of earlier requests, of other models, or of no request of the log
 
 

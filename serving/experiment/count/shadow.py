@@ -33,19 +33,27 @@ class Waiting:
         self._halves: OrderedDict[str, Half] = OrderedDict()
         self._size = 0
 
-    def keep(self, half: Half) -> None:
-        """Have this one wait, in place of an earlier one with the same id."""
+    def keep(self, half: Half) -> list[str]:
+        """Have this one wait, in place of an earlier one with the same id; returns the ids of those that go."""
         self.take(half.request_id)
         self._halves[half.request_id] = half
         self._size += _size(half)
+        gone = []
         while self._size > WAITING:
-            self._size -= _size(self._halves.popitem(last=False)[1])
+            request_id, oldest = self._halves.popitem(last=False)
+            self._size -= _size(oldest)
+            gone.append(request_id)
+        return gone
 
     def take(self, request_id: str) -> Half | None:
         """The one with this id, which waits no longer."""
         half = self._halves.pop(request_id, None)
         self._size -= _size(half) if half else 0
         return half
+
+    def ids(self) -> list[str]:
+        """Of those that wait."""
+        return list(self._halves)
 
 
 def _size(half: Half) -> int:
@@ -78,13 +86,17 @@ class Sample:
         return (pair for _, _, pair in sorted(self._kept, key=lambda one: -one[0]))
 
 
+def alike(a: Answer, b: Answer) -> bool:
+    """Whether two answers are the same, but for the rounding of numbers."""
+    if a.value is None or b.value is None:
+        return a.label == b.label
+    return abs(a.value - b.value) <= ALIKE * max(1.0, abs(a.value))
+
+
 def compare(counted: Shadow, a: list[Answer], b: list[Answer]) -> None:
     """Count how alike the answers to the rows of a request are."""
     for ours, theirs in zip(a, b, strict=True):
         counted.rows += 1
-        if ours.value is None or theirs.value is None:
-            counted.same += ours.label == theirs.label
-            continue
-        apart = abs(ours.value - theirs.value)
-        counted.same += apart <= ALIKE * max(1.0, abs(ours.value))
-        counted.difference += min(apart, 1e100)
+        counted.same += alike(ours, theirs)
+        if ours.value is not None and theirs.value is not None:
+            counted.difference += min(abs(ours.value - theirs.value), 1e100)

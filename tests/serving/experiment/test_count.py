@@ -269,6 +269,44 @@ def test_in_the_shadow_both_answers_to_a_row_are_a_pair(log):
     assert first["outcome"] == "yes" and first["b"]["label"] == "yes"
 
 
+def test_in_the_shadow_outcomes_of_what_b_was_not_asked_are_counted_apart(sqlite, monkeypatch):
+    """They are of this experiment, unlike outcomes of no request in the log; those of A's answers outside of it are neither."""
+    from serving.experiment.count import log, shadow
+
+    monkeypatch.setattr(shadow, "WAITING", 1200)  # two halves
+    monkeypatch.setattr(log, "ASKED", 2)
+    for number in range(6):
+        asked(sqlite, "A", f"r{number}", MONDAY + number, f"s{number}")
+        told(sqlite, f"r{number}", MONDAY + 60)
+    asked(sqlite, "B", "r5", MONDAY + 5, "s5", role="shadow")
+    asked(sqlite, "", "outside", MONDAY + 9)
+    told(sqlite, "outside", MONDAY + 60)
+    told(sqlite, "of nobody", MONDAY + 60)
+    sums = counted(sqlite, mode="shadow")
+    assert (sums.left_out.alone, sums.left_out.unmatched, sums.left_out.outside) == (5, 1, 1)
+    assert (sums.shadow.rows, sums.shadow.unanswered, sums.days[0].difference.measured) == (1, 5, 1)
+
+
+def test_in_the_shadow_rounding_is_no_difference(sqlite):
+    """The same model in another format would be better or worse in the ninth digit, and quite surely."""
+    for number, more in enumerate((1e-9, 2e-9, 1e-9)):
+        asked(sqlite, "A", f"r{number}", MONDAY, f"s{number}", values=[5.0])
+        asked(sqlite, "B", f"r{number}", MONDAY, f"s{number}", values=[5.0 + more], role="shadow")
+        told(sqlite, f"r{number}", MONDAY + 60, 7.0)
+    found = counted(sqlite, mode="shadow", outcome="error").days[0].difference
+    assert (found.measured, found.mean, found.squares) == (3, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("mode", ["ab", "shadow"])
+def test_answers_of_other_versions_are_outside(sqlite, mode, monkeypatch):
+    """Whatever experiment they name."""
+    monkeypatch.setitem(SOURCES, "older", Source("cars", "6", "new-data", "A"))
+    asked(sqlite, "older", "r1", MONDAY, "anna")
+    asked(sqlite, "A", "r2", MONDAY, "ben")
+    sums = counted(sqlite, mode=mode)
+    assert sums.days[0].a.requests == 1 and sums.left_out.outside == 1
+
+
 def test_in_the_shadow_numbers_are_compared_by_their_size(sqlite):
     """The same to the last digits or not, and how far apart."""
     asked(sqlite, "A", "r", MONDAY, values=[1.0, 2.0])
