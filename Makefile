@@ -198,10 +198,10 @@ experiment: .venv/pipeline.ready  ## judge the experiment that runs (or NAME=…
 	@$(PY) -m scripts.experiment $(call option,NAME,--name) $(call text,ARGS)
 
 experiment-start: .venv/pipeline.ready  ## put CHALLENGER=8 beside production for SHARE=0.1 of the subjects, NAME=greener; MODE=shadow: no caller gets its answers
-	@$(PY) -m scripts.experiment_start --challenger "$$CHALLENGER" --share "$$SHARE" --name "$$NAME" $(call option,MODE,--mode)
+	@$(PY) -m scripts.experiment_start "--challenger=$$CHALLENGER" "--share=$$SHARE" "--name=$$NAME" $(call option,MODE,--mode)
 
 experiment-share: .venv/pipeline.ready  ## raise the share of the experiment that runs to SHARE=0.5
-	@$(PY) -m scripts.experiment_share --share "$$SHARE"
+	@$(PY) -m scripts.experiment_share "--share=$$SHARE"
 
 experiment-stop: .venv/pipeline.ready  ## end it; WINNER=B promotes the challenger, REASON="…" is kept
 	@$(PY) -m scripts.experiment_stop $(call option,WINNER,--winner) $(call option,REASON,--reason)

@@ -17,7 +17,7 @@ from pipeline.ci import outputs, repository_settings
 from pipeline.errors import DeployError, RegistryError
 from pipeline.formats import bundle
 from pipeline.registry import deployments, experiments, promotion, versions
-from pipeline.registry.deployment_record import DEPLOYED, DUE, MARKS, Deployment, last_deployment
+from pipeline.registry.deployment_record import DEPLOYED, DUE, MARKS, Deployment, Identified, last_deployment
 from pipeline.registry.experiments import STOPPING, ExperimentRecord
 from pipeline.registry.model_version import NOTHING, ModelVersion
 from pipeline.settings import Settings
@@ -150,6 +150,19 @@ def carried(client, settings: Settings, version: ModelVersion) -> ExperimentReco
     return record if (record.champion, record.champion_digest) == (version.number, version.digest) else None
 
 
+def experiment_astray(client, settings: Settings, environment: str, version: ModelVersion, served: Identified) -> str:
+    """Why what serves a version does not carry the experiment that it should, in words; "" where it does. Staging need not carry one."""
+    record = experiments.running(client, settings.name)
+    if record and record.state == STOPPING and served.experiment == record.release:
+        return ""  # a command is at work on it
+    wanted = carried(client, settings, version)
+    if wanted is None:
+        return f"it carries experiment {served.experiment}, which does not run" if served.experiment else ""
+    if served.experiment == wanted.release or (environment == "staging" and not served.experiment):
+        return ""
+    return f"it carries {served.experiment or 'no experiment'}, not experiment {wanted.release}"
+
+
 def refuse_beside_experiment(client, settings: Settings, environment: str, version: ModelVersion, action: str) -> None:
     """Refuse to put another version into production while an experiment runs; what brings back is always allowed."""
     if environment != "production" or action not in FORWARD:
@@ -236,7 +249,7 @@ def fetched(client, version: ModelVersion, experiment: ExperimentRecord | None =
         if experiment is None:
             yield champion
             return
-        challenger = versions.by_number(client, version.name, experiment.challenger)
+        challenger = experiments.challenger(client, version.name, experiment)
         composition.compose(champion, verified(client, challenger, work / "challenger"), experiment, work / "both")
         yield work / "both"
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from delivery import proof, smoke, targets
-from delivery.deployment import carried, deploy, last_served, refuse_beside_experiment
+from delivery.deployment import deploy, experiment_astray, last_served, refuse_beside_experiment
 from pipeline.ci import chat, lineage
 from pipeline.errors import DeployError, RegistryError, reason
 from pipeline.registry import deployments, promotion, versions
@@ -59,11 +59,9 @@ def difference(client, settings: Settings, environment: str) -> ModelVersion | N
         print(f"nothing to do: no version of {settings.name} has the alias {environment}")
         return None
     served = last_served(client, settings, environment)
-    if (
-        promotion.is_served(version, served)
-        and served
-        and (environment == "staging" or served.experiment == wanted_experiment(client, settings, version))
-    ):
+    there = promotion.is_served(version, served)
+    astray = experiment_astray(client, settings, environment, version, served) if served and there else ""
+    if there and not astray:
         print(f"nothing to do: {environment} serves version {version.number}, as MLflow's alias says")
         return None
     if environment == "production" and served and is_about_to_be_promoted(client, settings, served):
@@ -72,14 +70,11 @@ def difference(client, settings: Settings, environment: str) -> ModelVersion | N
         )
         return None
     now = f"version {served.version}" if served else "nothing"
-    print(f"MLflow's alias {environment} is on version {version.number}, and {environment} serves {now}", flush=True)
+    also = f", but {astray}" if astray else ""
+    print(
+        f"MLflow's alias {environment} is on version {version.number}, and {environment} serves {now}{also}", flush=True
+    )
     return version
-
-
-def wanted_experiment(client, settings: Settings, version: ModelVersion) -> str:
-    """What a release of a version should carry: the experiment that runs with it as champion, or ""."""
-    record = carried(client, settings, version)
-    return record.release if record else ""
 
 
 def is_about_to_be_promoted(client, settings: Settings, served: Identified) -> bool:

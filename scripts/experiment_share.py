@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from delivery.experiment import lifecycle
+from delivery.experiment.admission import share_of
 from pipeline.errors import edge
 from pipeline.registry import versions
 from pipeline.settings import load_settings
@@ -16,10 +17,11 @@ from pipeline.settings import load_settings
 def main(argv: list[str] | None = None) -> None:
     """Deploy the same two models with the larger share."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--share", type=float, required=True, help="of the subjects, more than now, at most 1")
+    parser.add_argument("--share", required=True, help="of the subjects, more than now, at most 1")
     options = parser.parse_args(argv)
+    share = share_of(options.share)
     settings = load_settings()
-    record = lifecycle.change_share(versions.connect(settings), settings, options.share)
+    record = lifecycle.change_share(versions.connect(settings), settings, share)
     print(record.in_words())
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from delivery.experiment import lifecycle
+from delivery.experiment.admission import share_of
 from pipeline.errors import edge
 from pipeline.registry import versions
 from pipeline.settings import load_settings
@@ -21,13 +22,14 @@ def main(argv: list[str] | None = None) -> None:
     """Start it, and say how to look at it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--challenger", required=True, help="version in MLflow")
-    parser.add_argument("--share", type=float, required=True, help="of the subjects, above 0, at most 1")
+    parser.add_argument("--share", required=True, help="of the subjects, above 0, at most 1")
     parser.add_argument("--mode", default="ab", help="ab (default) or shadow")
     parser.add_argument("--name", required=True, help="that no experiment before had")
     options = parser.parse_args(argv)
+    share = share_of(options.share)
     settings = load_settings()
     client = versions.connect(settings)
-    record = lifecycle.start(client, settings, options.challenger, options.share, options.mode, options.name)
+    record = lifecycle.start(client, settings, options.challenger, share, options.mode, options.name)
     print(f"{record.in_words()}; `make experiment` says how it stands")
 
 

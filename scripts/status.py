@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         if row["note"]:
             console.print(f"{row['environment']}: {row['note']}", style="bold red", highlight=False)
     if experiment:
-        console.print(experiment.in_words(), highlight=False)
+        console.print(experiment.in_words(), highlight=False, soft_wrap=True)
     console.print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}", highlight=False)
 
 
@@ -71,9 +71,10 @@ def state(client, settings: Settings, environment: str) -> dict[str, Any]:
     served = targets.choose(settings).serving(environment, settings)
     found = versions.by_alias(client, settings.name, environment)
     alias = found.number if found else None
-    wanted = deployment.carried(client, settings, found) if found and environment == "production" else None
-    lacks = bool(wanted and served and served.version == alias and served.experiment != wanted.release)
-    missing = f"it lacks experiment {wanted.name}; `make reconcile` puts it back" if wanted and lacks else None
+    astray = ""
+    if found and served and served.version == alias:
+        astray = deployment.experiment_astray(client, settings, environment, found, served)
+    note = f"{astray}; `make reconcile` sets that right" if astray else None
     return {
         "environment": environment,
         "version": served.version if served else None,
@@ -82,7 +83,7 @@ def state(client, settings: Settings, environment: str) -> dict[str, Any]:
         "digest": served.digest if served else None,
         "alias": alias,
         "name": served.name if served else None,
-        "note": (served.note or missing) if served else None,
+        "note": (served.note or note) if served else None,
         "experiment": (served.experiment or None) if served else None,
         "agree": (served.version, served.name) == (alias, settings.name) if served else alias is None,
     }

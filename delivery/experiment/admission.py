@@ -22,14 +22,30 @@ from serving.experiment.experiment import NAME
 MODES = ("ab", "shadow")
 
 
-def refuse_words(share: float, mode: str, name: str) -> None:
+def share_of(text: str) -> float:
+    """The share that somebody typed; raises StageError when it is none."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        says = f"SHARE is {text}" if text.strip() else "SHARE is missing"
+        raise StageError(says, "it is the share of the subjects: above 0, at most 1, as in SHARE=0.1")
+    return share
+
+
+def refuse_words(challenger: str, mode: str, name: str) -> None:
     """Refuse what no experiment can be."""
-    if not math.isfinite(share) or not 0 < share <= 1:
-        raise StageError(f"SHARE is {share:g}", "it is the share of the subjects: above 0, at most 1, as in SHARE=0.1")
+    if not challenger:
+        raise StageError("CHALLENGER is missing", "CHALLENGER=n names a version in MLflow")
     if mode not in MODES:
-        raise StageError(f"MODE is {mode}", "MODE=ab: B answers its share; MODE=shadow: callers get A's answers alone")
+        raise StageError(
+            f"MODE is {mode or 'missing'}", "MODE=ab: B answers its share; MODE=shadow: callers get A's answers alone"
+        )
     if not re.fullmatch(NAME, name):
-        raise StageError(f"{name!r} cannot be the name of an experiment", "1 to 40 of a-z, 0-9 and - between them")
+        raise StageError(
+            f"{name!r} cannot be the name of an experiment", "NAME=greener: 1 to 40 of a-z and 0-9, and - between them"
+        )
 
 
 def undisturbed(client, settings: Settings) -> ModelVersion:
@@ -118,6 +134,12 @@ def the_running(client, settings: Settings) -> ExperimentRecord:
     """The experiment that runs; raises RegistryError when none does, DeployError when another machine is at work on it."""
     record = experiments.running(client, settings.name)
     if record is None:
+        served = last_served(client, settings, "production")
+        if served and served.experiment:
+            raise RegistryError(
+                f"production carries experiment {served.experiment}, and MLflow has no record of it",
+                "`make reconcile` takes the challenger away",
+            )
         raise RegistryError("no experiment runs", "`make experiment-start` starts one (docs/experiments.md)")
     if record.state != RUNNING:
         raise DeployError(

@@ -31,9 +31,10 @@ def start(client, settings: Settings, challenger: str, share: float, mode: str, 
     Everything is checked before anything is changed; raises DeployError, RegistryError or StageError. When staging or production refuses
     the release, what served before serves on, and the experiment has ended.
     """
-    refuse_words(share, mode, name)
+    refuse_words(challenger, mode, name)
     with processes.lock("delivery", f"start of experiment {name}", WAIT_SECONDS):
-        settle(client, settings, "production")
+        for environment in targets.ENVIRONMENTS:
+            settle(client, settings, environment)
         champion = undisturbed(client, settings)
         other = versions.by_number(client, settings.name, challenger)
         record = planned(client, settings, champion, other, share, mode, name)
@@ -52,7 +53,6 @@ def change_share(client, settings: Settings, share: float) -> ExperimentRecord:
     with processes.lock("delivery", "change of an experiment's share", WAIT_SECONDS):
         settle(client, settings, "production")
         record = the_running(client, settings)
-        refuse_words(share, record.mode, record.name)
         if share <= record.share:
             raise StageError(
                 f"the share of experiment {record.name} is {record.share:g}, and {share:g} is not more",
@@ -92,15 +92,13 @@ def stop(client, settings: Settings, winner: str = "", reason: str = "") -> Expe
 
 def promote_challenger(client, settings: Settings, record: ExperimentRecord, reason: str) -> ExperimentRecord:
     """End an experiment by putting its challenger into production, by way of staging."""
-    challenger = versions.by_number(client, settings.name, record.challenger)
-    won = f"won experiment {record.name}"
-    if not promotion.is_allowed(challenger):
-        model_version.set_tags(client, settings.name, challenger.number, forced=won)
-        challenger = versions.by_number(client, settings.name, challenger.number)
+    challenger = experiments.challenger(client, settings.name, record)
     with ending(client, settings, record, B, reason or f"version {challenger.number} won"):
+        if not promotion.is_allowed(challenger):
+            model_version.set_tags(client, settings.name, challenger.number, forced=record.victory)
         with wish_kept(client, settings):
             prove(client, settings, challenger, EXPERIMENT)
-        deploy(client, settings, "production", challenger, EXPERIMENT, moves=True, why=won)
+        deploy(client, settings, "production", challenger, EXPERIMENT, moves=True, why=record.victory)
     return ended(client, settings, record)
 
 

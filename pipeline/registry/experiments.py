@@ -20,6 +20,7 @@ from pipeline.evaluation.github_markdown import code, line_of, prose
 from pipeline.evaluation.wording import clean
 from pipeline.registry import model_version, once, versions
 from pipeline.registry.deployment_record import LONGEST, Identified
+from pipeline.registry.model_version import ModelVersion
 
 STARTING, RUNNING, STOPPING, ENDED = "starting", "running", "stopping", "ended"  # `state`
 PERCENT = 100
@@ -100,6 +101,11 @@ class ExperimentRecord:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
+    def victory(self) -> str:
+        """What the challenger's tag `forced` says where it goes to production because it won, and the gate had not accepted it."""
+        return f"won experiment {self.name}"
+
+    @property
     def over(self) -> bool:
         """Whether it has ended."""
         return self.state == ENDED
@@ -172,9 +178,20 @@ def records(client, name: str) -> list[ExperimentRecord]:
 
 
 def running(client, name: str) -> ExperimentRecord | None:
-    """The experiment that is starting, running or stopping, or None; raises as `records` does."""
+    """The experiment that is starting, running or stopping, or None; of two that began at once the first. Raises as `records` does."""
     found = _found(client, name, f"tags.state != '{ENDED}'")
-    return found[0] if found else None
+    return found[-1] if found else None
+
+
+def challenger(client, name: str, record: ExperimentRecord) -> ModelVersion:
+    """The challenger of an experiment; raises RegistryError when it was deleted in MLflow."""
+    try:
+        return versions.by_number(client, name, record.challenger)
+    except RegistryError as error:
+        raise RegistryError(
+            f"version {record.challenger}, the challenger of experiment {record.name}, was deleted in MLflow",
+            f"`make experiment-stop` ends the experiment: version {record.champion} then serves alone",
+        ) from error
 
 
 def _found(client, name: str, condition: str) -> list[ExperimentRecord]:
@@ -187,10 +204,17 @@ def _found(client, name: str, condition: str) -> list[ExperimentRecord]:
 
 
 def begin(client, name: str, record: ExperimentRecord) -> ExperimentRecord:
-    """Record that an experiment of a model is starting, and tag both versions; returns it with its run."""
+    """Record that an experiment of a model is starting, and tag both versions; returns it with its run.
+
+    Raises RegistryError where one from elsewhere has begun in the same moment, and was first.
+    """
     experiment = versions.experiment(client, f"{name}-experiments")
     run = once.run(client, experiment, record.title, record.tags())
     begun = replace(record, run_id=run.info.run_id)
+    first = running(client, name)
+    if first and first.run_id != begun.run_id:
+        change(client, begun, state=ENDED, ended=time.time(), reason=f"experiment {first.name} began first")
+        raise RegistryError(f"{first.in_words()}, and it began first", "`make experiment` says how it stands")
     tag(client, name, begun)
     return begun
 
@@ -254,12 +278,18 @@ def settle(client, name: str, serving: Callable[[], Identified | None], ours: bo
     if elsewhere and not ours:
         return
     served = serving()
-    there = served is not None and served.experiment == record.release
+    there = served is not None and bool(record.phases) and served.experiment == record.release
     if record.state == STOPPING and not there:
         end(client, name, record)
         said = "has ended"
     elif there:
-        change(client, record, state=RUNNING, started=record.started or time.time(), winner="", reason="")
+        if record.winner == "B":
+            unforce(client, name, record)
+        now = time.time()
+        phases = record.phases
+        if record.started and record.state == STARTING:  # until now some subjects met the smaller share
+            phases = (*phases[:-1], Phase(now, record.share))
+        change(client, record, state=RUNNING, started=record.started or now, phases=phases, winner="", reason="")
         stop = "; `make experiment-stop` once more ends it" if record.state == STOPPING else ""
         said = f"runs: production serves it{stop}"
     elif record.started:
@@ -277,6 +307,13 @@ def tag(client, name: str, record: ExperimentRecord) -> None:
         before = versions.by_number(client, name, number).experiments.split()
         names = " ".join(dict.fromkeys([*before, record.name]))
         model_version.set_tags(client, name, number, experiment=record.name, experiments=names)
+
+
+def unforce(client, name: str, record: ExperimentRecord) -> None:
+    """Take the victory from a challenger that did not come to production."""
+    for version in versions.versions(client, name):
+        if version.number == record.challenger and version.forced == record.victory:
+            model_version.remove_mark(client, name, version.number, "forced")
 
 
 def untag(client, name: str, record: ExperimentRecord) -> None:

@@ -168,8 +168,8 @@ def shown_as_machine_learning(client, found) -> None:
 
 
 def check_experiments(client, name: str) -> None:
-    """Raise RegistryError when the experiment of the runs, or that of the deployments, was deleted in MLflow."""
-    for each in (name, f"{name}-deployments"):
+    """Raise RegistryError when the experiment of the runs, of the deployments or of the experiments was deleted in MLflow."""
+    for each in (name, f"{name}-deployments", f"{name}-experiments"):
         find_experiment(client, each)
 
 

@@ -1,17 +1,29 @@
 """The record of experiments in a real MLflow: written, changed, ended, and read again whatever somebody did to its tags."""
 
-from dataclasses import replace
+import socket
+import time
+from dataclasses import dataclass, replace
 
 import pytest
 from mlflow import MlflowClient
 
 from pipeline.errors import RegistryError
-from pipeline.registry import experiments, mlflow_server, versions
-from pipeline.registry.experiments import ENDED, RUNNING, ExperimentRecord, Phase
+from pipeline.registry import experiments, mlflow_server, model_version, versions
+from pipeline.registry.experiments import ENDED, RUNNING, STOPPING, ExperimentRecord, Phase
 from tests.pipeline.registry.embedded_mlflow import embedded
 
 NUMBERS = iter(range(10_000))
 ONE = ExperimentRecord("spring", "ab", "2", "d2", "1", "d1", phases=(Phase(1_760_000_000.0, 0.1),), actor="octocat")
+HERE = replace(ONE, host=socket.gethostname())
+
+
+@dataclass
+class Served:
+    """What production serves."""
+
+    experiment: str
+    version: str = "2"
+    digest: str = "d2"
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +102,66 @@ def test_it_ends_where_a_version_was_deleted(client, name):
     assert versions.by_number(client, name, "2").experiment == ""
 
 
+def test_of_two_that_begin_at_once_the_first_runs(client, name):
+    """Each machine has a lock of its own; the one that began later is ended, and leaves the marks to the first."""
+    first = experiments.begin(client, name, ONE)
+    with pytest.raises(RegistryError, match=r"experiment spring .*, and it began first"):
+        experiments.begin(client, name, replace(ONE, name="summer"))
+    assert experiments.running(client, name) == first
+    assert {versions.by_number(client, name, number).experiment for number in "12"} == {"spring"}
+    assert [record.state for record in experiments.records(client, name)] == [ENDED, first.state]
+
+
+def test_a_start_that_did_not_come_to_production_has_ended(client, name):
+    """What was killed is looked for in what production serves, and the record follows that."""
+    began = experiments.begin(client, name, HERE)
+    experiments.settle(client, name, lambda: None)
+    (record,) = experiments.records(client, name)
+    assert record.over and record.run_id == began.run_id and "interrupted" in record.reason
+    assert versions.by_number(client, name, "1").experiment == ""
+
+
+def test_a_larger_share_counts_from_when_it_is_known_to_serve(client, name):
+    """Between the command and its release subjects met the smaller share, so the new phase does not begin with the command."""
+    phases = (*ONE.phases, Phase(1_760_086_400.0, 0.5))
+    record = experiments.change(client, experiments.begin(client, name, HERE), started=1.0, phases=phases)
+    before = time.time()
+    experiments.settle(client, name, lambda: Served(record.release))
+    found = experiments.running(client, name)
+    assert (found.state, found.phases[0], found.share) == (RUNNING, ONE.phases[0], 0.5) and found.phases[
+        1
+    ].since >= before
+
+
+def test_a_larger_share_that_never_served_is_forgotten(client, name):
+    """The experiment runs on with the share that it had."""
+    phases = (*ONE.phases, Phase(1_760_086_400.0, 0.5))
+    record = experiments.change(client, experiments.begin(client, name, HERE), started=1.0, phases=phases)
+    experiments.settle(client, name, lambda: Served("spring 0.1"))
+    assert experiments.running(client, name) == replace(record, state=RUNNING, phases=ONE.phases)
+
+
+def test_a_victory_that_did_not_come_to_production_is_taken_back(client, name):
+    """The tag `forced` would let the challenger into production later, for a reason that is not true; a person's own words stay."""
+    record = experiments.change(client, experiments.begin(client, name, HERE), state=STOPPING, winner="B", started=1.0)
+    for forced, left in ((record.victory, None), ("we need it", "we need it")):
+        model_version.set_tags(client, name, "1", forced=forced)
+        experiments.change(client, record, state=RUNNING)
+        experiments.change(client, replace(record, state=RUNNING), state=STOPPING, winner="B")
+        experiments.settle(client, name, lambda: Served(record.release))
+        assert versions.by_number(client, name, "1").forced == left
+        assert (experiments.running(client, name).state, experiments.running(client, name).winner) == (RUNNING, "")
+
+
+def test_a_deleted_challenger_is_said_with_the_way_out(client, name):
+    """Production could not be started again with it."""
+    record = experiments.begin(client, name, ONE)
+    client.delete_model_version(name, "1")
+    with pytest.raises(RegistryError, match="version 1, the challenger of experiment spring, was deleted") as caught:
+        experiments.challenger(client, name, record)
+    assert "experiment-stop" in caught.value.then
+
+
 def test_a_damaged_record_is_read_all_the_same(client, name):
     """A share that nobody can read is said where it is asked for, with the way out."""
     record = experiments.begin(client, name, ONE)
@@ -100,6 +172,9 @@ def test_a_damaged_record_is_read_all_the_same(client, name):
         assert (found.phases, found.started) == ((), 0.0) and "unknown share" in found.in_words()
         with pytest.raises(RegistryError, match="spring has no readable tag"):
             _ = found.share
+    experiments.change(client, found, state=STOPPING, host=socket.gethostname())
+    experiments.settle(client, name, lambda: Served("spring 0.1"))  # `make experiment-stop` begins with it
+    assert experiments.running(client, name) is None
 
 
 def test_it_reads_as_a_sentence():
