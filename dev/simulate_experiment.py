@@ -126,7 +126,12 @@ DIFFERENT = (
     World("different", "80 → 85 %, 100 a day and variant", 200, mean=0.8, mean_b=0.85),
     World("different", "log-normal, σ = 1, + 10 %, 100 a day and variant", 200, kind="skewed", mean_b=0.11),
 )
-RATIOS = ((0.5, 0.5), (0.5, 0.495), (0.5, 0.49), (0.5, 0.48), (0.1, 0.1), (0.1, 0.095))
+RATIOS = (  # the share that is set, the one that is found, and subjects a day
+    *((*pair, per_day) for pair in ((0.5, 0.5), (0.5, 0.495), (0.5, 0.49), (0.5, 0.48), (0.1, 0.1), (0.1, 0.095)) for per_day in (2000, 20_000)),
+    (0.01, 0.01, 20),
+    (0.01, 0.01, 100),
+    (0.01, 0.005, 2000),
+)  # fmt: skip
 LOOKED = (1, 7, 28)
 
 
@@ -236,10 +241,8 @@ def measure_ratio(share: float, really: float, per_day: int, trials: int) -> Rat
         # A number of subjects decides: judge each one that occurred once.
         known = {int(b): _mismatch(total - int(b), int(b), share) for b in np.unique(in_b[:, day])}
         alarms[:, day] = [known[int(b)] for b in in_b[:, day]]
-    label = f"{share:.0%} set, {100 * really:g} % found, {per_day:,} subjects a day"
-    return Ratio(
-        label.replace("0% set", "0 % set"), trials, {day: float(alarms[:, :day].any(axis=1).mean()) for day in LOOKED}
-    )
+    label = f"{100 * share:g} % set, {100 * really:g} % found, {per_day:,} subjects a day"
+    return Ratio(label, trials, {day: float(alarms[:, :day].any(axis=1).mean()) for day in LOOKED})
 
 
 def _mismatch(a: int, b: int, share: float) -> bool:
@@ -256,7 +259,7 @@ def run(trials: int, processes: int) -> tuple[list[Cell], list[Ratio]]:
     with ProcessPoolExecutor(processes) as pool:
         results = pool.map(measure, worlds, [trials] * len(worlds))
         cells = list(track(results, "simulating", total=len(worlds), console=Console(stderr=True)))
-    ratios = [measure_ratio(*pair, per_day, 5 * trials) for pair in RATIOS for per_day in (2000, 20_000)]
+    ratios = [measure_ratio(*one, 5 * trials) for one in RATIOS]
     return cells, ratios
 
 

@@ -4,6 +4,7 @@ It divides users as the service does (serving/experiment/experiment.py), and ana
 """
 
 import html
+import math
 import random
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pipeline.errors import DataError
 from pipeline.experiments.confidence_sequence import FEWEST, Interval, effective, interval
 from pipeline.experiments.sample_ratio import SampleRatio, sample_ratio
 from pipeline.experiments.welch import ALPHA, Welch, summary, welch
+from serving.experiment.count.outcomes import LARGEST
 from serving.experiment.experiment import position_of
 
 
@@ -85,6 +87,10 @@ class ABResult:
             lines.append(
                 f"{said}: {second} - {first} is between {self.sequence.low:.4g} and {self.sequence.high:.4g}, however often you look"
             )
+        elif self.table["count"].min() >= FEWEST:
+            lines.append(
+                "nothing is decided: all users of a variant are alike, so nothing says how sure a difference is"
+            )
         else:
             lines.append(f"nothing is decided: {FEWEST} users of each variant with outcomes are needed")
         if self.welch:
@@ -125,6 +131,10 @@ class ABTest:
         narrowest; choose it before the first look. `seed` is for users without an id. Raises DataError unless there are two variants
         with shares above 0.
         """
+        if not isinstance(variants, Mapping) or not isinstance(split, Mapping):
+            raise DataError(
+                "variants and split are mappings by name, as {'A': model, 'B': other} and {'A': 0.9, 'B': 0.1}"
+            )
         if len(variants) != 2:
             raise DataError(
                 f"there are {len(variants)} variants; an A/B test compares two",
@@ -132,20 +142,21 @@ class ABTest:
             )
         if set(split) != set(variants):
             raise DataError(f"the split is of {_listed(split)}, the variants are {_listed(variants)}")
-        if not all(0 < share < 1 for share in split.values()) or abs(sum(split.values()) - 1) > 1e-9:
+        shares = [_finite(share) for share in split.values()]
+        if not all(0 < share < 1 for share in shares) or abs(sum(shares) - 1) > 1e-9:
             raise DataError(f"the split is {dict(split)}; shares are above 0 and add up to 1")
-        if planned < 2 * FEWEST:
+        if not _finite(planned) >= 2 * FEWEST:
             raise DataError(f"planned is {planned}; at least {2 * FEWEST} users are needed for a decision")
-        self.variants, self.split, self.name = dict(variants), dict(split), name
+        self.variants, self.split, self.name = dict(variants), dict(zip(split, shares, strict=True)), name
         self._first, self._second = self.variants
-        share = split[self._second]
+        share = self.split[self._second]
         self._score, self._planned = score, effective(planned * (1 - share), planned * share)
         self._random = random.Random(seed)
         self._records: list[_Record] = []
 
     def assign(self, user: Hashable | None = None) -> str:
-        """Whose turn it is: always the same variant for the same user (by the text of its id), a random one without."""
-        at = self._random.random() if user is None else position_of(self.name, str(user))
+        """Whose turn it is: always the same variant for the same user (by the text of its id), a random one without (None or NaN)."""
+        at = self._random.random() if _unnamed(user) else position_of(self.name, str(user))
         return self._second if at < self.split[self._second] else self._first
 
     def predict(self, features: Any, user: Hashable | None = None) -> Answered:
@@ -159,6 +170,8 @@ class ABTest:
         if not callable(ask):
             raise DataError(f"variant {variant!r} has neither `predict` nor can it be called; use `record`")
         answer = np.asarray(ask(_one_row(features)))
+        if not answer.size:
+            raise DataError(f"variant {variant!r} answered nothing to one row")
         prediction = answer[0] if answer.ndim else answer[()]
         return Answered(self.record(variant, features, prediction, user), variant, prediction)
 
@@ -166,13 +179,16 @@ class ABTest:
         """Keep what a user got; returns the record's number for `add_outcome`. Raises DataError for an unknown variant."""
         if variant not in self.variants:
             raise DataError(f"there is no variant {variant!r}; there are {_listed(self.variants)}")
-        self._records.append(_Record(variant, user, features, prediction))
+        self._records.append(_Record(variant, None if _unnamed(user) else user, features, prediction))
         return len(self._records) - 1
 
     def add_outcome(self, number: int, outcome: Any) -> None:
         """Tell what became of a record; telling it again replaces it. Raises DataError for no such record, and for what is no finite number."""
-        if not 0 <= number < len(self._records):
-            raise DataError(f"there is no record {number}; {len(self._records)} were made")
+        if not isinstance(number, int | np.integer) or not 0 <= number < len(self._records):
+            raise DataError(
+                f"there is no record {number!r}; {len(self._records)} were made",
+                "`predict` and `record` return the number of a record, by which its outcome is told",
+            )
         record = self._records[number]
         _number(outcome if self._score is None else self._score(record.prediction, outcome), number)
         record.outcome, record.told = outcome, True
@@ -239,14 +255,25 @@ def _one_row(features: Any) -> Any:
     return row
 
 
-def _number(value: Any, place: int) -> float:
+def _unnamed(user: Any) -> bool:
+    """Whether a record names nobody; a missing id in a column of pandas is NaN."""
+    return user is None or bool(pd.api.types.is_scalar(user) and pd.isna(user))
+
+
+def _finite(value: Any) -> float:
+    """A number; NaN for everything else."""
     try:
         found = float(value)
     except (TypeError, ValueError):
-        found = float("nan")
-    if not np.isfinite(found):
+        return math.nan
+    return found if abs(found) <= LARGEST else math.nan
+
+
+def _number(value: Any, place: int) -> float:
+    found = _finite(value)
+    if math.isnan(found):
         raise DataError(
-            f"the outcome of record {place} is {value!r}, no finite number",
+            f"the outcome of record {place} is {value!r}, no finite number up to {LARGEST:g}",
             "give ABTest a `score` that makes a number of prediction and outcome",
         )
     return found

@@ -112,9 +112,30 @@ def test_nothing_is_decided_before_there_are_outcomes():
     assert "100 users" in repr(empty)
 
 
+def test_users_that_are_all_alike_are_not_too_few():
+    """However many they are, nothing says how sure a difference is; rounding least of all."""
+    found = measured([0.1] * 1000, [0.1] * 1500, planned=2500).analyze()
+    assert found.welch is None and found.sequence is None and "alike" in found.words and "are needed" not in found.words
+
+
+def test_a_missing_id_in_a_table_names_nobody():
+    """Records with NaN are not all those of one user."""
+    test = ABTest({"A": None, "B": None}, {"A": 0.5, "B": 0.5}, seed=1)
+    assert {test.assign(float("nan")) for _ in range(20)} == {"A", "B"}
+    for user in (None, float("nan"), pd.NA):
+        test.record("A", user=user)
+    assert test.analyze().table["users"].tolist() == [3, 0]
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (lambda: ABTest(["A", "B"], [0.9, 0.1]), "mappings by name"),
+        (lambda: ABTest({"A": 1, "B": 2}, {"A": "most", "B": "few"}), "add up to 1"),
+        (lambda: ABTest({"A": 1, "B": 2}, SPLIT, planned=float("nan")), "at least 200 users"),
+        (lambda: ABTest({"A": 1, "B": 2}, SPLIT).add_outcome("anna", 1), "no record 'anna'"),
+        (lambda: ABTest(dict.fromkeys("AB", lambda rows: []), SPLIT).predict([1]), "answered nothing"),
+        (lambda: measured([1e200], []), "no finite number up to 1e"),
         (lambda: ABTest({"A": 1, "B": 2, "C": 3}, {"A": 0.5, "B": 0.3, "C": 0.2}), "compares two"),
         (lambda: ABTest({"A": 1, "B": 2}, {"A": 0.5, "C": 0.5}), "the variants are 'A', 'B'"),
         (lambda: ABTest({"A": 1, "B": 2}, {"A": 0.5, "B": 0.4}), "add up to 1"),
