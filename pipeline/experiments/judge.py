@@ -83,7 +83,9 @@ def judge(
         measure=MEASURES[plan.outcome],
         higher_is_better=better,
         verdict=verdict,
-        words=_words(verdict, sums, ratio, now, None if decided is None else (looks[decided].day, intervals[decided])),
+        words=_words(
+            verdict, sums, share, ratio, now, None if decided is None else (looks[decided].day, intervals[decided])
+        ),
         decided_day=None if decided is None else looks[decided].day,
         a=a,
         b=b,
@@ -125,6 +127,7 @@ def _at(intervals: Sequence[Interval | None], place: int) -> Interval:
 def _words(
     verdict: Verdict,
     sums: Sums,
+    share: float,
     ratio: SampleRatio | None,
     now: Interval | None,
     decided: tuple[str, Interval | None] | None,
@@ -140,10 +143,12 @@ def _words(
     if decided and (known := decided[1]):
         found = f"{verdict}: in the {measure}, B − A is {_between(known)}."
         if sums.plan.until is None and decided[0] == _day_of(sums.now):
-            return f"{found} Decided today, so far: if it is still at midnight (UTC), more days cannot undo that."
+            return f"{found} Decided today, so far: if that still holds at midnight (UTC), more days cannot undo it."
         return f"{found} Decided on {decided[0]}; more days cannot undo that."
     if now:
         return f"No difference so far: in the {measure}, B − A is {_between(now)}, and zero is in between."
+    if sums.plan.mode == "ab" and share == 1:
+        return "B answers every subject, so there is nothing to compare it with."
     if sums.days and size_of(sums.days[-1]):
         same = (
             "the difference is the same for each subject"
@@ -151,7 +156,13 @@ def _words(
             else "all subjects of a variant are alike"
         )
         return f"Nothing can be told: in the {measure}, {same}, so nothing says how sure a difference is."
-    return f"Too early: {FEWEST} subjects of each variant with outcomes are needed."
+    needed = (
+        f"outcomes of {FEWEST} subjects"
+        if sums.plan.mode == "shadow"
+        else f"{FEWEST} subjects of each variant with outcomes"
+    )
+    of = " that both models have answered" if sums.plan.mode == "shadow" else ""
+    return f"Too early: {needed}{of} are needed."
 
 
 def _day_of(seconds: float) -> str:
@@ -188,8 +199,6 @@ def _notes(
     found = []
     if len(record.phases) > 1:
         found.append("Counted from the last change of the share: before it, subjects of B were in A.")
-    if sums.plan.mode == "ab" and record.share == 1:
-        found.append("B answers every subject, so there is nothing to compare it with.")
     if a.subjects + b.subjects and not a.outcomes + b.outcomes:
         what = "`value`" if sums.plan.outcome == "value" else "outcomes"
         found.append(f"No {what} came with /feedback yet for this experiment's requests.")

@@ -20,6 +20,7 @@ PICTURES = {
     "difference": "Difference of the means, B minus A, by day, with its confidence sequence and a line at zero; below, the subjects with "
     "outcomes. Grey days belong to earlier shares and are not counted."
 }
+WIDEST = 140  # columns of a terminal that the table takes at most
 MOST_LOOKS = 60  # of the table, the last ones; experiment.json has all
 TONES = {
     "running": "keep",
@@ -61,7 +62,8 @@ def headline(judged: Judgement) -> Headline:
         word = "No difference was found"
     elif judged.verdict in ("A better", "B better"):
         word = f"Version {clean(judged.challenger if judged.verdict[0] == 'B' else judged.champion, 40)} ({judged.verdict[0]}) is better"
-    words = clean(judged.words, 600).removeprefix(f"{judged.verdict}: ").removeprefix(f"{word}: ")
+    said = judged.verdict[0].upper() + judged.verdict[1:]
+    words = clean(judged.words, 600).removeprefix(f"{judged.verdict}: ").removeprefix(f"{said}: ")
     return Headline(word, words[:1].upper() + words[1:], sign, icon)
 
 
@@ -112,7 +114,9 @@ def terminal(judged: Judgement, record: ExperimentRecord, page: Path) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    head, console = headline(judged), Console(highlight=False, soft_wrap=True)
+    head = headline(judged)
+    # As wide as the table: a narrower terminal wraps its lines, rather than losing the ends of figures.
+    console = Console(highlight=False, soft_wrap=True, width=max(WIDEST, Console().width))
     title = f"{head.sign} {judged.experiment} ({judged.mode}): {head.word}"
     console.print(Text(title, style=f"bold {COLOURS[TONES[judged.verdict]]}"))
     console.print(Text(f"  {head.meaning}"))
@@ -131,7 +135,8 @@ def terminal(judged: Judgement, record: ExperimentRecord, page: Path) -> None:
             mean,
             deviation,
         )
-    console.print(grid)
+    if judged.until:
+        console.print(grid)
     if _comparable(judged):
         console.print(Text(f"  B − A, {judged.measure}: {_difference(judged)}"))
     for line in next_steps(judged, record):
@@ -200,7 +205,14 @@ def _difference_section(judged: Judgement) -> Section:
             why = "No difference can be told yet: it takes outcomes of rows that both models answered."
         return Section("The difference", [f"Compared is: {judged.measure} ({better}). {why}"])
     day = f"The last day is {judged.looks[-1].day} (UTC). " if judged.looks else ""
-    decided = f"The band left zero on {judged.decided_day}; later days do not undo that. " if judged.decided_day else ""
+    decided = ""
+    if judged.decided_day:
+        over = judged.state == "ended" or judged.decided_day != judged.time[:10]
+        decided = (
+            f"The band left zero on {judged.decided_day}; later days do not undo that. "
+            if over
+            else "The band has left zero today, and the day is not over. "
+        )
     rule = "decide when it leaves zero, and not before."
     if judged.verdict == "stopped itself":
         rule = "but no winner is taken from an experiment that was stopped, for the moment of the stop was no accident."
