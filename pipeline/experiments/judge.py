@@ -141,7 +141,11 @@ def _words(
             "Something decides who is counted, so the outcomes of A and B cannot be compared."
         )
     if decided and (known := decided[1]):
-        found = f"{verdict}: in the {measure}, B − A is {_between(known)}."
+        if not now or not now.decided or (now.low > 0) != (known.low > 0):
+            return (
+                f"{verdict}: in the {measure}, B − A was {_between(known)} on {decided[0]}. More days cannot undo that."
+            )
+        found = f"{verdict}: in the {measure}, B − A is {_between(now)}."
         if sums.plan.until is None and decided[0] == _day_of(sums.now):
             return f"{found} Decided today, so far: if that still holds at midnight (UTC), more days cannot undo it."
         return f"{found} Decided on {decided[0]}; more days cannot undo that."

@@ -182,7 +182,7 @@ def _tiles(judged: Judgement) -> list[tuple[str, str, str]]:
     """The key figures: name, value and a remark."""
     a, b, share = judged.a, judged.b, f"{100 * judged.share:.4g} %"
     tiles = [
-        ("mode", judged.mode, f"{share} of the subjects get B" if judged.mode == "ab" else f"callers get A; B is asked for {share}"),
+        ("mode", judged.mode, f"{share} of the subjects get B" if judged.mode == "ab" else f"callers get A; B is asked for {share} of the requests"),
         ("versions", f"{clean(judged.champion, 12)} | {clean(judged.challenger, 12)}", "A in production | B"),
     ]  # fmt: skip
     if _comparable(judged):
@@ -296,8 +296,8 @@ def _guardrails(guardrails: Sequence[Guardrail]) -> Section | None:
         written = _milliseconds if one.unit == "seconds" else _share
         if one.broken:
             result = Mark("✕", "broken", "worse")
-        elif one.b is None or one.limit is None:
-            result = Mark("·", "not limited" if one.limit is None else "not known", "quiet")
+        elif one.a is None or one.b is None:
+            result = Mark("·", "not known", "quiet")
         else:
             result = Mark("✓", "holds", "better")
         rows.append((one.name, written(one.a), written(one.b), written(one.limit), result))

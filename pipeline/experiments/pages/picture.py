@@ -18,6 +18,7 @@ WIDTH = 8.1  # inches: as wide as the page
 BAND = "#BFDBF0"
 EARLIER = "#F1F2F4"
 WIDEST = 4.0  # times the last band: the first days' bands are wider, and would flatten all the others
+LABEL = 0.14  # of all days: what the name of a share takes
 MANY_DAYS = 60  # beyond, each has no room for a marker
 
 
@@ -111,8 +112,8 @@ def _phases(axes: Axes, axis: Axis, phases: Sequence[Phase], named: bool) -> Non
     for start in starts[1:]:
         axes.axvline(start - 0.5, color="#374151", linewidth=1.2, linestyle=(0, (1, 2)))
     for number, (start, phase) in enumerate(zip(starts, phases, strict=True)):
-        ends = starts[number + 1] if number + 1 < len(starts) else axis.days
-        if named and ends - start > 0.08 * axis.days:  # else it would stand over the next one
+        last = number + 1 == len(starts)  # has room beside the picture; another one must not stand over the next
+        if named and (last or starts[number + 1] - start > LABEL * axis.days):
             _label(axes, start - 0.5, f"{100 * phase.share:.4g} % to B")
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from pipeline.evaluation.wording import places, signed
 from pipeline.experiments.judge import judge, plan_of
 from pipeline.experiments.judgement import Judgement
 from pipeline.experiments.pairs import compared
@@ -60,6 +61,17 @@ def test_b_is_better_from_the_first_day_whose_interval_leaves_out_zero(settings)
     assert found.looks[0].low < 0 < found.looks[0].high and found.looks[1].low > 0
     assert found.difference == pytest.approx(0.005) and found.relative == pytest.approx(0.01)
     assert any("The decision stands" in note for note in found.notes)
+    assert " B − A was between +" in found.words and "on 2026-01-02" in found.words
+
+
+def test_the_words_of_a_decision_have_the_band_of_today(settings):
+    """With the day of the decision."""
+    found = judge(record(), sums(*BETTER, (arm(9000, 0.5), arm(9000, 0.6))), settings)
+    assert (
+        found.low > found.looks[1].low
+        and signed(found.low, places(found.low, found.high)) in found.words
+        and "Decided on 2026-01-02" in found.words
+    )
 
 
 def test_a_decision_of_today_may_still_change_today(settings):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pipeline.evaluation.figures import to_png
 from pipeline.experiments.pages import page, picture
-from pipeline.registry.experiments import STOPPING
+from pipeline.registry.experiments import STOPPING, Phase
 from tests.pipeline.experiments.pages.judgements import CASES, judgement, record
 
 WORDS = {
@@ -52,6 +52,28 @@ def test_terminal_has_few_lines(capsys, case):
     said = capsys.readouterr().out
     assert WORDS[case] in said and "build/experiment.html" in said
     assert re.search(r"^ +A +7 ", said, re.M) and re.search(r"^ +B +8 ", said, re.M) and len(said.splitlines()) < 15
+
+
+def test_terminal_cuts_no_figure(capsys, monkeypatch):
+    """Where the terminal is narrow its lines wrap; and nothing that was not counted stands there as 0."""
+    monkeypatch.setenv("COLUMNS", "40")
+    judged, of = judgement("no difference"), record("no difference")
+    page.terminal(replace(judged, a=replace(judged.a, requests=10**12), b=replace(judged.b, mean=1e15)), of, Path("p"))
+    said = capsys.readouterr().out
+    assert "deviation" in said and f"{10**12:,}" in said and "…" not in said
+    page.terminal(replace(judged, until=0.0), of, Path("p"))
+    assert "with outcomes" not in capsys.readouterr().out
+
+
+def test_what_has_ended_without_a_difference_does_not_go_on():
+    """Nor does a band that has left zero on a day that is not over stand for good."""
+    judged = replace(judgement("no difference"), state="ended")
+    assert (
+        page.headline(judged).meaning.startswith("In the share")
+        and page.headline(judged).word == "No difference was found"
+    )
+    today = replace(judgement("B better"), decided_day=judgement("B better").time[:10])
+    assert "the day is not over" in page.html(today, record("B better"))
 
 
 def test_difference_is_not_shown_where_subjects_are_missing(capsys):
@@ -108,6 +130,10 @@ def test_picture_has_every_day_and_is_the_same_again():
     line = next(one for one in above.lines if one.get_label() == "difference")
     assert len(line.get_xdata()) == 21 and line.get_xdata()[0] == 5
     assert {text.get_text() for text in above.texts} == {"10 % to B", "50 % to B"}
+    last, day = of.phases[-1], 86_400  # a share of a day has no room for its name, unless it is the last one
+    short = (Phase(last.since - 3 * day, 0.1), Phase(last.since - 2 * day, 0.1), last)
+    (named,) = picture.figures_for(judged, short).values()
+    assert [text.get_text() for text in named.axes[0].texts] == ["50 % to B"]
     assert above.get_ylim()[0] < 0 < above.get_ylim()[1] and below.get_ylim()[0] == 0
     assert to_png(picture.figures_for(judged, of.phases)["difference"]) == to_png(figure)
 
