@@ -231,7 +231,7 @@ def _replay(found: Replay) -> Section:
         sentences.append(f"It has no answer to {found.refused:,} more.")
     if not found.outcomes:
         return Section(heading, [*sentences, "No outcome of these rows has come yet."])
-    about = "" if found.subjects is None else f", about {found.subjects:,} subjects"
+    about = "" if found.subjects is None else f" of {found.subjects:,} subjects"
     row = Compared(**{key: getattr(found, key) for key in Compared.__struct_fields__})
     table = Table(
         ("metric", "candidate", "production", "difference", "interval", "candidate is"),

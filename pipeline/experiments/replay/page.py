@@ -140,7 +140,7 @@ def outcomes(found: Replay) -> Section:
     row = as_compared(one)
     heads = ("metric", found.challenger, "production", "difference", "interval", f"{found.challenger} is")
     cells = [(in_words(one.metric), *findings.compared(row), change(row, one.higher_is_better))]
-    about = f"; they are about {one.subjects:,} subjects" if one.subjects is not None else ""
+    about = f"; they are of {one.subjects:,} subjects" if one.subjects is not None else ""
     sure = number(100 * one.confidence, 1).removesuffix(".0")
     notes = [
         f"Difference: {found.challenger} − production. Interval: {sure} % confidence in each bound, by the gate's paired bootstrap over the "
