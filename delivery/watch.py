@@ -1,6 +1,7 @@
 """Production as its prediction log shows it: what is counted where the log is, and what is written back beside it."""
 
 import os
+import time
 from collections.abc import Sequence
 from typing import IO
 
@@ -74,6 +75,28 @@ def experiment_sums(environment: str, settings: Settings, plan: experiment.Plan)
     printed = on_log(environment, settings, ["serving.experiment.count"], msgspec.json.encode(plan))
     first, *lines = printed.splitlines()
     return msgspec.json.decode(first, type=Sums), [msgspec.json.decode(line, type=Pair) for line in lines]
+
+
+def experiment_stopped(environment: str, settings: Settings, name: str) -> str:
+    """Why an experiment of this name has stopped itself, in words; "" where it has not, or where the log is out of reach from here.
+
+    Raises DeployError when the log is in reach and cannot be read.
+    """
+    if lacking(environment, settings):
+        return ""
+    now = time.time()  # of no time at all nothing is counted
+    plan = experiment.Plan(
+        model=settings.name,
+        experiment=name,
+        mode="ab",
+        champion="",
+        challenger="",
+        since=now,
+        until=now,
+        outcome="value",
+    )
+    sums, _ = experiment_sums(environment, settings, plan)
+    return sums.stop.reason if sums.stop else ""
 
 
 def show(environment: str, settings: Settings, exposed: Exposed) -> None:

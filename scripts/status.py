@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from delivery import deployment, targets
+from delivery.experiment import admission
 from pipeline import processes
 from pipeline.ci import outputs
 from pipeline.errors import BusyError, edge
@@ -52,9 +53,11 @@ def main(argv: list[str] | None = None) -> None:
     console.print(table)
     for row in rows:
         if row["note"]:
-            console.print(f"{row['environment']}: {row['note']}", style="bold red", highlight=False)
+            console.print(f"{row['environment']}: {row['note']}", style="bold red", highlight=False, soft_wrap=True)
     if experiment:
         console.print(experiment.in_words(), highlight=False, soft_wrap=True)
+        if told := admission.told_stop(settings, experiment.name):
+            console.print(told, style="bold red", highlight=False, soft_wrap=True)
     console.print(f"MLflow: {mlflow_server.shown(mlflow_server.uri(settings))}", highlight=False)
 
 

@@ -5,12 +5,14 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
 
+from delivery import watch
 from delivery.deployment import fetched, last_served
 from delivery.release import CurrentRelease
-from pipeline.errors import DeployError, RegistryError, StageError
+from pipeline.errors import DeployError, RegistryError, SlipwayError, StageError
 from pipeline.experiments.limits import guardrails
 from pipeline.registry import deployments, experiments, model_version, promotion, versions
 from pipeline.registry.deployment_record import BEGUN, last_unsettled
@@ -120,6 +122,20 @@ def refuse_unfit(challenger: ModelVersion) -> None:
             f"version {challenger.number} has no accepted verdict, and nothing says that it keeps the limits of the gate",
             "`make evaluate` and `make register CHALLENGER=yes` register a candidate that keeps them, better or not",
         )
+
+
+def refuse_stopped(settings: Settings, name: str, then: str) -> None:
+    """Refuse an experiment that has stopped itself, or one that would count nothing, because its log is in reach and cannot be read."""
+    if why := watch.experiment_stopped("production", settings, name):
+        raise DeployError(f"experiment {name} has stopped itself: {why}", then)
+
+
+def told_stop(settings: Settings, name: str) -> str:
+    """The same in words for a person, where that can be known: "" otherwise."""
+    with suppress(SlipwayError):
+        if why := watch.experiment_stopped("production", settings, name):
+            return f"experiment {name} has stopped itself, and production's model answers everybody: {why}"
+    return ""
 
 
 def notes(settings: Settings, challenger: ModelVersion) -> Iterator[str]:

@@ -12,12 +12,21 @@ from dataclasses import replace
 
 from delivery import targets
 from delivery.deployment import EXPERIMENT, WAIT_SECONDS, deploy, last_served, settle
-from delivery.experiment.admission import here, notes, planned, refuse_words, the_running, undisturbed
+from delivery.experiment.admission import (
+    here,
+    notes,
+    planned,
+    refuse_stopped,
+    refuse_words,
+    the_running,
+    told_stop,
+    undisturbed,
+)
 from delivery.reconciliation import prove, wish_kept
 from pipeline import processes
 from pipeline.errors import SlipwayError, StageError, reason
 from pipeline.registry import deployments, experiments, model_version, promotion, versions
-from pipeline.registry.experiments import RUNNING, STARTING, STOPPING, ExperimentRecord, Phase
+from pipeline.registry.experiments import ENDED, RUNNING, STARTING, STOPPING, ExperimentRecord, Phase
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
 
@@ -38,6 +47,7 @@ def start(client, settings: Settings, challenger: str, share: float, mode: str, 
         champion = undisturbed(client, settings)
         other = versions.by_number(client, settings.name, challenger)
         record = planned(client, settings, champion, other, share, mode, name)
+        refuse_stopped(settings, name, "the prediction log keeps that for ever: take another NAME")
         for note in notes(settings, other):
             print(f"note: {note}", flush=True)
         record = experiments.begin(client, settings.name, record)
@@ -59,6 +69,7 @@ def change_share(client, settings: Settings, share: float) -> ExperimentRecord:
                 "a smaller share would move subjects from B back to A, who have met both models and count for neither: "
                 "`make experiment-stop`, and start a new one with another NAME",
             )
+        refuse_stopped(settings, record.name, "`make experiment-stop` ends it: version A answers everybody already")
         champion = versions.by_number(client, settings.name, record.champion)
         phases = (*record.phases, Phase(time.time(), share))
         record = experiments.change(client, record, state=STARTING, phases=phases, image=None, **here())
@@ -87,19 +98,22 @@ def stop(client, settings: Settings, winner: str = "", reason: str = "") -> Expe
         why = reason or (f"version {champion.number} won" if winner else "ended by a person")
         with ending(client, settings, record, winner, why):
             deploy(client, settings, "production", champion, STOP, why=f"ends experiment {record.name}: {why}")
-    return ended(client, settings, record)
+    return replace(record, state=ENDED, winner=winner, reason=why)
 
 
 def promote_challenger(client, settings: Settings, record: ExperimentRecord, reason: str) -> ExperimentRecord:
     """End an experiment by putting its challenger into production, by way of staging."""
     challenger = experiments.challenger(client, settings.name, record)
-    with ending(client, settings, record, B, reason or f"version {challenger.number} won"):
+    if told := told_stop(settings, record.name):
+        print(f"note: {told}", flush=True)
+    why = reason or f"version {challenger.number} won"
+    with ending(client, settings, record, B, why):
         if not promotion.is_allowed(challenger):
             model_version.set_tags(client, settings.name, challenger.number, forced=record.victory)
         with wish_kept(client, settings):
             prove(client, settings, challenger, EXPERIMENT)
         deploy(client, settings, "production", challenger, EXPERIMENT, moves=True, why=record.victory)
-    return ended(client, settings, record)
+    return replace(record, state=ENDED, winner=B, reason=why)
 
 
 def serves_now(client, settings: Settings, record: ExperimentRecord) -> ExperimentRecord:
@@ -156,12 +170,6 @@ def ended_by_rollback(client, settings: Settings, environment: str, version: Mod
 def serving(client, settings: Settings):
     """What production serves, asked when it is needed."""
     return lambda: last_served(client, settings, "production")
-
-
-def ended(client, settings: Settings, record: ExperimentRecord) -> ExperimentRecord:
-    """The experiment as it is recorded now."""
-    found = (one for one in experiments.records(client, settings.name) if one.run_id == record.run_id)
-    return next(found, record)
 
 
 def plain_staging(client, settings: Settings, champion: ModelVersion) -> None:

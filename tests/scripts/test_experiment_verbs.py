@@ -8,6 +8,8 @@ import pytest
 import requests
 
 from pipeline.registry import experiments, versions
+from serving.log import stops
+from serving.log.store import Store
 
 NAME = "breast-cancer"
 START = ("-m", "scripts.experiment_start", "--challenger", "1")
@@ -83,11 +85,21 @@ def test_the_winner_is_promoted(two, mlflow):
 
 
 def test_a_rollback_ends_it(two, mlflow):
-    """It is always allowed, and the record says why the experiment is over."""
+    """It is always allowed, also of one that has stopped itself, and the record says why the experiment is over."""
     two.ok(*START, "--share", "0.5", "--name", "winter")
+    log = Store(f"sqlite:///{two.root}/.slipway/predictions-production.db")
+    for name in ("winter", "ice"):
+        stops.keep(log, NAME, name, stops.Stop(time.time(), "too slow"))
+    log.close()
+
+    # What has stopped itself is not raised, nor begun a second time under its name.
+    assert "winter has stopped itself: too slow" in two.refused("-m", "scripts.experiment_share", "--share", "0.9")
+    assert "winter has stopped itself, and production's model answers everybody" in two.ok("-m", "scripts.status")
     assert "experiment winter has ended" in two.ok("-m", "scripts.rollback", "--version", "1")
     assert answer(two, "customer-1") == ("1", "")
     assert experiments.records(mlflow, NAME)[0].reason == "production was rolled back to version 1"
+    two.ok("-m", "scripts.rollback", "--version", "2")
+    assert "ice has stopped itself: too slow" in two.refused(*START, "--share", "0.5", "--name", "ice")
 
 
 @pytest.mark.parametrize("stage", ["staging", "production"])

@@ -74,8 +74,7 @@ def next_steps(judged: Judgement, record: ExperimentRecord) -> list[str]:
         why = f": {clean(record.reason, 300)}" if record.reason else ""
         return [f"Ended on {_when(record.ended)} (UTC){why}.", *([kept[record.winner]] if record.winner else [])]
     if judged.state in ("starting", "stopping"):
-        done = "make experiment-start" if judged.state == "starting" else "make experiment-stop"
-        return [f"It is {judged.state}. Where nothing does so any more, `{done}` once more finishes it."]
+        return [f"It is {judged.state}. Where the command that did so was killed, `make status` says what came of it."]
     look = "You may look again on any day: the band holds for all days at once, so looking often makes no mistake likelier."
     then = f": version {judged.champion} answers everybody" if judged.mode == "ab" else ""
     end = f"`make experiment-stop` ends it{then}."

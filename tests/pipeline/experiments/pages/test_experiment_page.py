@@ -110,9 +110,9 @@ def test_only_the_last_share_is_counted():
 
 
 def test_experiment_that_was_interrupted_says_how_to_finish_it():
-    """Whoever ended it was ended himself: the same command finishes."""
+    """Whoever ended it was ended himself: the next command follows what production serves."""
     judged = replace(judgement("B better"), state=STOPPING)
-    assert any("`make experiment-stop` once more" in line for line in page.next_steps(judged, record("B better")))
+    assert any("`make status` says what came of it" in line for line in page.next_steps(judged, record("B better")))
 
 
 def test_names_of_a_team_are_text():
