@@ -14,7 +14,7 @@ from delivery.images import attestation, build
 from delivery.release import CurrentRelease, Release
 from pipeline.artifacts import STATE, read_json, replace_directory
 from pipeline.ci import outputs, repository_settings
-from pipeline.errors import DeployError, RegistryError
+from pipeline.errors import DeployError, RegistryError, StageError
 from pipeline.formats import bundle
 from pipeline.registry import deployments, experiments, promotion, versions
 from pipeline.registry.deployment_record import DEPLOYED, DUE, MARKS, Deployment, Identified, last_deployment
@@ -170,9 +170,11 @@ def refuse_beside_experiment(client, settings: Settings, environment: str, versi
     record = experiments.running(client, settings.name)
     if record is None or record.state == STOPPING or version.number == record.champion:
         return
+    dead = last_served(client, settings, environment) is None
     raise DeployError(
         f"version {version.number} cannot go to production while {record.in_words()}",
-        "`make experiment` says how it stands; `make experiment-stop` ends it, and then deploy again. `make rollback` is "
+        (f"production serves nothing now: `make reconcile` starts version {record.champion} again. " if dead else "")
+        + "`make experiment` says how it stands; `make experiment-stop` ends it, and then deploy again. `make rollback` is "
         "allowed, and ends it too",
     )
 
@@ -249,8 +251,12 @@ def fetched(client, version: ModelVersion, experiment: ExperimentRecord | None =
         if experiment is None:
             yield champion
             return
-        challenger = experiments.challenger(client, version.name, experiment)
-        composition.compose(champion, verified(client, challenger, work / "challenger"), experiment, work / "both")
+        try:
+            challenger = verified(client, experiments.challenger(client, version.name, experiment), work / "challenger")
+        except StageError as error:
+            way_out = f"{error.then}; `make experiment-stop` ends an experiment that runs, without it"
+            raise StageError(error.what, way_out) from error
+        composition.compose(champion, challenger, experiment, work / "both")
         yield work / "both"
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -262,7 +268,10 @@ def verified(client, version: ModelVersion, folder: Path) -> Path:
         raise RegistryError(f"version {version.number} was not registered by this pipeline", "`make ship` makes one")
     folder.mkdir()
     there = versions.fetch_bundle(client, version, folder)
-    bundle.verify(there)
+    try:
+        bundle.verify(there)
+    except StageError as error:
+        raise StageError(f"version {version.number} in MLflow: {error.what}", error.then) from error
     return there
 
 

@@ -121,3 +121,16 @@ def test_a_start_that_is_killed_is_finished_or_undone(two, mlflow, stage):
         assert f"it carries experiment {name} 0.5, which does not run" in two.ok("-m", "scripts.status")
         two.ok("-m", "scripts.reconcile")
         assert "experiment" not in info(two, "staging")
+
+
+def test_a_damaged_challenger_is_named(two, mlflow):
+    """A release with two bundles says which of them is damaged, and nothing has begun."""
+    (model,) = (two.root / ".mlflow").rglob("bundle-1/model.onnx")
+    sound = model.read_bytes()
+    try:
+        model.write_bytes(sound[:-1])
+        said = two.refused(*START, "--share", "0.5", "--name", "damaged")
+    finally:
+        model.write_bytes(sound)
+    assert "version 1 in MLflow: bundle file model.onnx is damaged" in said
+    assert "damaged" not in {record.name for record in experiments.records(mlflow, NAME)}
