@@ -80,7 +80,7 @@ def judgement(client, settings: Settings, record: ExperimentRecord) -> Judgement
     before = mlflow_run.kept(client, record) if record.over else None
     if before and before.state == record.state:
         return before  # of one that has ended the log may keep no rows any more
-    if not record.started or not record.phases:
+    if not record.started:
         return uncounted(settings, record, "It has not served yet, so nothing was counted.")
     if note := watch.lacking("production", settings):
         return uncounted(

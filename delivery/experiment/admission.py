@@ -65,10 +65,14 @@ def undisturbed(client, settings: Settings) -> ModelVersion:
                 "start the experiment when it has ended; `make status` shows it",
             )
     champion = versions.by_alias(client, settings.name, "production")
-    if champion is None or not promotion.is_served(champion, served):
-        says = f"on version {champion.number}" if champion else "on no version"
+    if champion is None:
         raise DeployError(
-            f"production serves version {served.version}, and MLflow's alias production is {says}",
+            f"production serves version {served.version}, and no version has the alias production in MLflow",
+            f"set it on version {served.version} there, or `make rollback VERSION={served.version}` does",
+        )
+    if not promotion.is_served(champion, served):
+        raise DeployError(
+            f"production serves version {served.version}, and MLflow's alias production is on version {champion.number}",
             "a deployment or a rollback is unfinished: `make promote` or `make reconcile` makes them agree",
         )
     return champion
