@@ -1,23 +1,27 @@
 """Ask what serves an experiment 100,000 times while it is killed, restarted and its share raised, and compare its log with the answers.
 
     make soak-experiment
-    make soak-experiment ARGS='--meanwhile "make experiment-share SHARE=0.4" --meanwhile "docker restart NAME"'
+    make soak-experiment ARGS='--meanwhile "make experiment-share SHARE=0.4" --kill "docker restart NAME"'
 
 It asks the environment of a project in which `make experiment-start` was run, on any target. The commands run one after the other,
-spread over the requests. A subject may move from A to B when the share grows, and never back; each answer must say the same version
-and variant in its body, its header and the log.
+spread over the requests, and asking goes on until the last one has ended. Only around a command that --kill names may requests be
+cut off, or answers be missing in the log. A subject may move from A to B when the share grows, and never back; each answer must say
+the same in its body, its header and the log.
 """
 
 import argparse
 import asyncio
 import json
-import math
+import os
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -28,40 +32,41 @@ from rich.progress import Progress
 from rich.table import Table
 
 from delivery import targets, watch
+from dev.soak_comparison import Answer, Event, Found, Logged, Seen, Trouble, compare, quiet
 from pipeline.artifacts import ROOT
 from pipeline.data.dataset import load_dataset
 from pipeline.errors import DeployError, StageError, edge
 from pipeline.formats.bundle import as_sent
 from pipeline.registry import experiments, versions
 from pipeline.settings import load_settings
-from serving.experiment.experiment import position
-from serving.log.identity import identity
+from serving.log.export import LAST
 
 CONNECTIONS = 16
 ROWS = 500  # of the data, which are sent again and again
+OUTSIDE = 20  # one of so many requests names no subject
+STRIDE = 7919  # between the subjects of two requests, so that all ask in turn
 TIMEOUT = 60  # seconds within which an answer must come
-DEVIATIONS = 4.0  # of a share from what it should be, in standard errors
+PAUSE = 0.02  # seconds after a connection was cut
+WRITTEN = 2.0  # seconds until the last answers are in the log
+MAKES = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL")  # else a verb that is run meanwhile gets our ARGS
 
 
-class Answer(NamedTuple):
-    """What a caller was told; variant is "" outside of the experiment."""
+class Command(NamedTuple):
+    """What is run meanwhile; `kills` says that requests under way may go without an answer."""
 
-    at: float
-    subject: str | None
-    version: str
-    variant: str
-    seconds: float
+    text: str
+    kills: bool
 
 
-@dataclass
-class Seen:
-    """What the callers saw."""
+class Wanted(NamedTuple):
+    """Whom to ask how often: `name` begins each request's id, and `rate` is in requests a second."""
 
-    made: int = 0
-    cut: int = 0  # requests without an answer: the connection was refused or ended
-    answers: dict[str, Answer] = field(default_factory=dict)  # by request id
-    refused: Counter[str] = field(default_factory=Counter)  # by status
-    events: list[tuple[float, str]] = field(default_factory=list)
+    url: str
+    key: str
+    name: str
+    requests: int
+    subjects: int
+    rate: float
 
 
 @edge
@@ -69,167 +74,184 @@ def main(argv: list[str] | None = None) -> None:
     """Ask, compare, print a table, and fail when an answer was wrong or is not in the log."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environment", type=targets.environment, default="production")
+    parser.add_argument("--url", help="another way to it, as of an Ingress")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--subjects", type=int, default=10_000)
-    parser.add_argument("--meanwhile", action="append", default=[], metavar="COMMAND", help="run this meanwhile")
+    parser.add_argument("--rate", type=float, default=900, help="requests a second at most (default: 900, below the service's own limit)")  # fmt: skip
+    for option, kills in (("--meanwhile", False), ("--kill", True)):
+        parser.add_argument(
+            option, dest="commands", action="append", type=partial(Command, kills=kills), default=[], metavar="COMMAND"
+        )
     options = parser.parse_args(argv)
     settings = load_settings()
     client = versions.connect(settings)
-    before = experiments.running(client, settings.name)
-    if before is None or before.mode != "ab":
+    record = experiments.running(client, settings.name)
+    if record is None or record.mode != "ab":
         raise StageError("no experiment in mode ab runs", "`make experiment-start CHALLENGER=… MODE=ab` starts one")
     target = targets.choose(settings)
     if target.serving(options.environment, settings) is None:
         raise DeployError(f"{options.environment} serves nothing", "`make ship` puts a model there")
     dataset = load_dataset(settings)
-    rows = as_sent(dataset, dataset.features.head(ROWS))
+    bodies = [json.dumps(row) for row in as_sent(dataset, dataset.features.head(ROWS))]
     name = secrets.token_hex(4)
-    with target.reach(options.environment, settings) as url:
+    seen = Seen(record.share)
+    with nullcontext(options.url) if options.url else target.reach(options.environment, settings) as url:
         key = target.key(options.environment, settings)
-        seen = uvloop.run(_ask(url, key, name, rows, options.requests, options.subjects, options.meanwhile))
-    time.sleep(2)  # the log is written within a moment
-    after = experiments.running(client, settings.name)
-    shares = [phase.share for phase in (after or before).phases]
-    logged = _logged(options.environment, settings, name)
-    faults = _show(seen, before, shares, logged)
-    if faults:
-        raise StageError("; ".join(faults), "the table above says how many")
+        wanted = Wanted(url, key, name, options.requests, options.subjects, options.rate)
+        share = partial(_share, client, settings)
+        uvloop.run(_ask(wanted, bodies, options.commands, seen, share))
+    time.sleep(WRITTEN)
+    found = compare(seen, record, _logged(options.environment, settings, wanted.name, seen.began))
+    _show(seen, found)
+    if found.faults:
+        raise StageError("; ".join(found.faults), "the table above says how many")
 
 
-async def _ask(url: str, key: str, name: str, rows: list, wanted: int, subjects: int, commands: list[str]) -> Seen:
-    seen = Seen()
-    bodies = [json.dumps(row) for row in rows]
+def _share(client, settings) -> float:
+    """The share that is in force now; raises StageError when the experiment has ended."""
+    record = experiments.running(client, settings.name)
+    if record is None:
+        raise StageError("the experiment has ended meanwhile", "run commands that leave it running")
+    return record.share
+
+
+async def _ask(wanted: Wanted, bodies: list[str], commands: list[Command], seen: Seen, share) -> None:
+    seen.began = time.time()
+    between = wanted.requests // (len(commands) + 1)
+    over = asyncio.Event()
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("asking", total=wanted)
-        callers = [
-            asyncio.create_task(_call(url, key, name, bodies, wanted, subjects, seen)) for _ in range(CONNECTIONS)
-        ]
-        for number, command in enumerate(commands, 1):
-            while seen.made < wanted * number / (len(commands) + 1):
-                progress.update(bar, completed=seen.made)
+        bar = progress.add_task("asking", total=wanted.requests)
+        callers = [asyncio.create_task(_call(wanted, bodies, seen, over)) for _ in range(CONNECTIONS)]
+        for command in [*commands, None]:
+            until = seen.made + between
+            while seen.made < until:
                 await asyncio.sleep(0.05)
-            began = time.time()
-            process = await asyncio.create_subprocess_shell(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-            if status := await process.wait():
-                raise StageError(f"{command!r} ended with status {status}", "see what it wrote above")
-            seen.events.append((began, command))
-        while not all(caller.done() for caller in callers):
-            progress.update(bar, completed=seen.made)
+                progress.update(bar, completed=seen.made)
+                _raise_from(callers)
+            if command:
+                seen.events.append(await _run(command, share))
+        while seen.made < wanted.requests:
             await asyncio.sleep(0.05)
-        for caller in callers:
+        over.set()
+        await asyncio.gather(*callers)
+
+
+def _raise_from(callers: list[asyncio.Task]) -> None:
+    for caller in callers:
+        if caller.done():
             caller.result()
-    return seen
 
 
-async def _call(url: str, key: str, name: str, bodies: list, wanted: int, subjects: int, seen: Seen) -> None:
+async def _run(command: Command, share) -> Event:
+    began = time.time()
+    surroundings = {name: value for name, value in os.environ.items() if name not in MAKES}
+    process = await asyncio.create_subprocess_shell(command.text, cwd=ROOT, env=surroundings, stdout=subprocess.DEVNULL)
+    if status := await process.wait():
+        raise StageError(f"{command.text!r} ended with status {status}", "see what it wrote above")
+    ended = time.time()
+    return Event(began, ended, command.text, command.kills, await asyncio.to_thread(share))
+
+
+async def _call(wanted: Wanted, bodies: list[str], seen: Seen, over: asyncio.Event) -> None:
     """Ask over one connection, and over a new one whenever the service says that this one ends, or it was cut."""
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-    parts = urlsplit(url)
-    while seen.made < wanted:
+    place = urlsplit(wanted.url)
+    while not over.is_set():
         seen.made += 1
         made = seen.made
-        request_id = f"{name}-{made}"
-        subject = None if made % 20 == 0 else f"{name}-{made * 7919 % subjects}"
+        await _turn(seen, wanted.rate)
+        request_id = f"{wanted.name}-{made}"
+        subject = None if made % OUTSIDE == 0 else f"{wanted.name}-{made * STRIDE % wanted.subjects}"
         about = f',"subject":"{subject}"' if subject else ""
         body = f'{{"features":{bodies[made % len(bodies)]}{about}}}'.encode()
         head = (
-            f"POST /predict HTTP/1.1\r\nHost: {parts.hostname}\r\nX-API-Key: {key}\r\nX-Request-ID: {request_id}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"POST {place.path.rstrip('/')}/predict HTTP/1.1\r\nHost: {place.netloc}\r\nX-API-Key: {wanted.key}\r\n"
+            f"X-Request-ID: {request_id}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        began = time.perf_counter()
+        asked = time.time()
         try:
             async with asyncio.timeout(TIMEOUT):
-                connection = connection or await asyncio.open_connection(parts.hostname, parts.port)
+                connection = connection or await asyncio.open_connection(place.hostname, place.port or 80)
                 reader, writer = connection
                 writer.write(head.encode() + body)
-                lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-                headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+                first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                headers = {name.lower(): text for name, _, text in (line.partition(": ") for line in lines if line)}
                 answer = json.loads(await reader.readexactly(int(headers["content-length"])))
-        except (OSError, EOFError, TimeoutError, ValueError):
-            seen.cut += 1
+        except (OSError, EOFError, TimeoutError, ValueError, KeyError):
+            seen.troubles.append(Trouble(request_id, asked, time.time(), "cut"))
+            if connection:
+                connection[1].close()
             connection = None
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(PAUSE)
             continue
-        status = lines[0].split(" ", 2)[1]
+        status = first.split(" ", 2)[1]
         if status == "200":
-            variant = headers.get("x-experiment", "=").rpartition("=")[2].upper()
-            taken = time.perf_counter() - began
-            seen.answers[request_id] = Answer(time.time(), subject, answer["model_version"], variant, taken)
+            experiment, _, variant = headers.get("x-experiment", "").partition("=")
+            version = answer["model_version"]
+            said = _said(answer)
+            seen.answers[request_id] = Answer(asked, time.time(), subject, version, experiment, variant, said)
         else:
-            seen.refused[status] += 1
+            seen.troubles.append(Trouble(request_id, asked, time.time(), status))
         if headers.get("connection") == "close":
             writer.close()
             connection = None
 
 
-def _logged(environment: str, settings, name: str) -> dict[str, tuple[str, str, str]]:
-    """Version, variant and role of each of our requests in the log; a request that is there twice is no answer of ours."""
-    found: dict[str, tuple[str, str, str]] = {}
+async def _turn(seen: Seen, rate: float) -> None:
+    """Wait for a request's turn. What could not be asked in time is not made up for, or a rate limit would refuse it."""
+    now = time.time()
+    seen.turn = max(now, seen.turn + 1 / rate)
+    await asyncio.sleep(seen.turn - now)
+
+
+def _said(answer: dict) -> str:
+    """The prediction alone, as a text that is one object for all that are equal."""
+    about = ("model_version", "request_id", "latency_ms")
+    return sys.intern(json.dumps({name: value for name, value in answer.items() if name not in about}, sort_keys=True))
+
+
+def _logged(environment: str, settings, name: str, since: float) -> dict[str, list[Logged]]:
+    """What the log has of our requests."""
+    found: dict[str, list[Logged]] = {}
     with tempfile.TemporaryFile() as file:
-        watch.on_log(environment, settings, ["serving.log.export"], into=file)
+        since_then = datetime.fromtimestamp(since - 1, UTC).isoformat()
+        watch.export(environment, settings, LAST, file, since_then)
         file.seek(0)
         for raw in file:
             line = json.loads(raw)
             if line["request_id"].startswith(f"{name}-"):
-                twice = line["request_id"] in found
-                found[line["request_id"]] = ("twice",) * 3 if twice else (line["model_version"], line["variant"], line["role"])  # fmt: skip
+                about = [line[part] for part in ("model_version", "experiment", "variant", "role", "subject")]
+                row = Logged(*about, _said(line["answers"][0]))  # type: ignore[call-arg]
+                found.setdefault(line["request_id"], []).append(row)
     return found
 
 
-def _show(seen: Seen, record, shares: list[float], logged: dict[str, tuple[str, str, str]]) -> list[str]:
-    """Print what came of it; what must not be."""
-    by_variant = Counter(answer.variant or "outside" for answer in seen.answers.values())
-    ours = {"A": record.champion, "B": record.challenger, "": record.champion}
-    wrong_version = sum(answer.version != ours[answer.variant] for answer in seen.answers.values())
-    back = _moved_back(seen)
-    misplaced, table = 0, Table(title="share of the subjects that B answered, by time between two commands")
-    for column in ("from", "subjects", "B", "should be"):
+def _show(seen: Seen, found: Found) -> None:
+    table = Table()
+    for column in ("between commands", "seconds", "subjects", "B answered", "should be", "± 4 errors"):
         table.add_column(column)
-    edges = [0.0, *(at for at, _ in seen.events), math.inf]
-    for first, last, label in zip(edges, edges[1:], ["start", *(command for _, command in seen.events)], strict=False):
-        subjects = {one.subject: one.variant for one in seen.answers.values() if one.subject and first <= one.at < last}
-        share = sum(variant == "B" for variant in subjects.values()) / max(len(subjects), 1)
-        table.add_row(label, f"{len(subjects):,}", f"{share:.4f}", " or ".join(f"{one:g}" for one in shares))
-        spread = max((one * (1 - one) / max(len(subjects), 1)) ** 0.5 for one in shares)
-        misplaced += not any(abs(share - one) <= DEVIATIONS * spread for one in shares)
-    allowed = {True: {"B"}, False: {"A"}}
-    wrong = 0
-    for answer in seen.answers.values():
-        if answer.subject:
-            place = position(record.name, identity(answer.subject))
-            wrong += answer.variant not in set().union(*(allowed[place < share] for share in shares))
-        else:
-            wrong += answer.variant != ""
-    missing = sum(one not in logged for one in seen.answers)
-    different = sum(logged[one] != (answer.version, answer.variant, "served") for one, answer in seen.answers.items() if one in logged)  # fmt: skip
-    times = np.array([answer.seconds for answer in seen.answers.values()]) * 1000
+    times = [0.0, *(event.ended - event.began for event in seen.events)]
+    for window, seconds in zip(found.windows, times, strict=True):
+        share = window.b / max(window.subjects, 1)
+        label, took = window.label, f"{seconds:.1f}" if seconds else ""
+        table.add_row(label, took, f"{window.subjects:,}", f"{share:.4f}", f"{window.share:g}", f"{4 * window.spread:.4f}")  # fmt: skip
     console = Console()
     console.print(table)
-    console.print(f"{seen.made:,} requests: {dict(by_variant)}, cut off {seen.cut}, refused {dict(seen.refused)}")
-    console.print(f"time to answer: median {np.median(times):.2f} ms, p99 {np.percentile(times, 99):.2f} ms, longest {times.max():.0f} ms")  # fmt: skip
-    console.print(f"not in the log {missing}, differently in the log {different}; subjects moved back {back}, answered by the wrong variant {wrong}")  # fmt: skip
-    faults = {
-        "answers of another version than their header says": wrong_version,
-        "subjects moved from B to A": back,
-        "answers by the wrong variant": wrong,
-        "shares outside of their interval": misplaced,
-        "rows that differ from the answer": different,
-        "answers that are not in the log": missing if not seen.cut else 0,  # a kill may lose what was under way
-        "requests refused": sum(seen.refused.values()),
-    }
-    return [f"{count} {what}" for what, count in faults.items() if count]
-
-
-def _moved_back(seen: Seen) -> int:
-    """Subjects that A answered after B had."""
-    first_b: dict[str, float] = {}
-    last_a: dict[str, float] = {}
-    for answer in seen.answers.values():
-        if answer.subject and answer.variant == "B":
-            first_b[answer.subject] = min(answer.at, first_b.get(answer.subject, math.inf))
-        elif answer.subject:
-            last_a[answer.subject] = max(answer.at, last_a.get(answer.subject, 0.0))
-    return sum(at < last_a.get(subject, 0.0) for subject, at in first_b.items())
+    by_variant = Counter(answer.variant or "outside" for answer in seen.answers.values())
+    troubles = Counter(trouble.how for trouble in seen.troubles)
+    requests = len(seen.answers) + len(seen.troubles)
+    console.print(f"{requests:,} requests; answered {dict(by_variant)}; not answered {dict(troubles)}")
+    for variant in ("A", "B"):
+        taken = [1000 * (one.at - one.asked) for one in quiet(seen) if one.variant == variant]
+        if taken:
+            middle, high = np.percentile(taken, [50, 99])
+            console.print(f"time to answer between commands, {variant}: median {middle:.2f} ms, p99 {high:.2f} ms, longest {max(taken):.0f} ms")  # fmt: skip
+    for command, given in found.lost.items():
+        console.print(
+            f"{len(given)} answers lost from the log, given {min(given):.2f} to {max(given):.2f} s after the start of {command!r}"
+        )
+    console.print(f"{found.both} subjects met A again after B while the share changed")
+    console.print(", ".join(f"{what}: {count}" for what, count in found.wrong.items()))
 
 
 if __name__ == "__main__":
