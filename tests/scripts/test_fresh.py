@@ -3,7 +3,9 @@
 import pytest
 
 from pipeline.data.dataset import load_dataset
+from pipeline.registry import experiments
 from pipeline.registry.embedded import sync
+from pipeline.registry.experiments import RUNNING, ExperimentRecord, Phase
 from pipeline.settings import load_settings
 from tests.scripts.conftest import customers
 
@@ -50,6 +52,18 @@ def test_one_new_row_is_something_new(fresh):
     in_production(fresh.client, data_hash=load_dataset(load_settings()).hash)
     fresh.scratch.data(customers(241))
     assert fresh()[:2] == ("true", "something new: the data are others than those of version 1 in production\n")
+
+
+def test_an_experiment_is_waited_for(fresh):
+    """Whatever the data: a new version could not go to production beside it."""
+    in_production(fresh.client)
+    fresh.client.create_model_version("scratch", source="/nowhere", run_id=None)
+    record = ExperimentRecord("spring", "ab", "1", "", "2", "", state=RUNNING, phases=(Phase(1.0, 0.1),))
+    begun = experiments.begin(fresh.client, "scratch", record)
+    output, said, _ = fresh()
+    assert output == "false" and said.startswith("no retraining: experiment spring (running)")
+    experiments.end(fresh.client, "scratch", begun)
+    assert fresh()[0] == "true"
 
 
 def test_a_person_may_force_it(fresh):

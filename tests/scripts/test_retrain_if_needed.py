@@ -8,8 +8,9 @@ from pipeline.ci import github, issues
 from pipeline.data.dataset import load_dataset
 from pipeline.monitor.actions import alerts, retraining_world
 from pipeline.monitor.findings import DayRow, write
-from pipeline.registry import deployments
+from pipeline.registry import deployments, experiments
 from pipeline.registry.deployment_record import Deployment
+from pipeline.registry.experiments import RUNNING, ExperimentRecord, Phase
 from pipeline.settings import load_settings
 from tests.pipeline.ci.github_double import github as server
 from tests.pipeline.monitor.found import findings, performance
@@ -172,6 +173,16 @@ def test_a_release_that_mlflow_knows_is_waited_for(fork, hub):
     """A canary or a rollback, begun and not ended."""
     deployments.append(fork.client, "scratch", Deployment("production", "1", "d" * 64, "rollback", "kubernetes"))
     assert "a release is under way: version 1 to production (rollback)" in fork.run(falling())
+
+
+def test_an_experiment_is_waited_for(fork, hub):
+    """A new version could not go to production beside it; one that has ended does not count."""
+    fork.client.create_model_version("scratch", source="/nowhere", run_id=None)
+    record = ExperimentRecord("spring", "ab", "1", "", "2", "", state=RUNNING, phases=(Phase(1.0, 0.1),))
+    begun = experiments.begin(fork.client, "scratch", record)
+    assert "no retraining: experiment spring (running)" in fork.run(falling())
+    experiments.end(fork.client, "scratch", begun)
+    assert "started retrain.yml" in fork.run()
 
 
 def test_on_a_laptop_the_command_is_printed(fork):
