@@ -17,7 +17,7 @@ from pipeline.errors import DataError
 from pipeline.experiments.confidence_sequence import FEWEST, Interval, effective, interval
 from pipeline.experiments.sample_ratio import SampleRatio, sample_ratio
 from pipeline.experiments.welch import ALPHA, Welch, summary, welch
-from serving.experiment.count.outcomes import LARGEST
+from serving.experiment.count.records import LARGEST
 from serving.experiment.experiment import position_of
 
 

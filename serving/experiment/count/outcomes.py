@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from serving.experiment.count.records import Outcome
+from serving.experiment.count.records import LARGEST, Outcome
 from serving.log.reader import Told
 
 NO_OUTCOME = "null"  # only a value was sent
-LARGEST = 1e100  # beyond it, squares are infinite
 
 
 class Answer(msgspec.Struct, gc=False):

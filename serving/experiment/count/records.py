@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 Outcome = Literal["correct", "error", "value"]
+LARGEST = 1e100  # of a value: beyond it, squares are infinite
 
 
 class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
