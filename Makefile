@@ -290,7 +290,7 @@ lock: .venv/installer.ready  ## compile pyproject's dependency groups into requi
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
-.PHONY: coverage fuzz try-fork e2e kind bench soak soak-experiment simulate-gate simulate-canary simulate-monitor simulate-experiment pictures
+.PHONY: coverage fuzz try-fork e2e kind bench bench-experiment soak soak-experiment simulate-gate simulate-canary simulate-monitor simulate-experiment pictures
 
 coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
@@ -309,6 +309,9 @@ kind: .venv/dev.ready  ## run the Kubernetes and image tests on a real cluster, 
 
 bench: .venv/dev.ready  ## measure the pipeline, and the service beside its peers; ARGS="--only serving" measures one
 	@$(PY) -m dev.bench $(call text,ARGS)
+
+bench-experiment: .venv/dev.ready  ## measure the service alone, with an A/B experiment and with a shadow, side by side
+	@$(PY) -m dev.bench_experiment $(call text,ARGS)
 
 soak: .venv/dev.ready  ## ask the service a million times while it is restarted and replaced, and compare its log with the answers
 	@$(PY) -m dev.soak $(call text,ARGS)

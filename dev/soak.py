@@ -90,7 +90,7 @@ def soak(bundle: Path, requests: int, folder: Path) -> dict:
         "SLIPWAY_RATE_LIMIT_BYTES": "0",
         "SLIPWAY_DATABASE_URL": f"sqlite:///{database}",
     }
-    bundles = [bundle, _next_version(bundle, folder / "next")]
+    bundles = [bundle, next_version(bundle, folder / "next")]
     record, port = folder / "serves.json", free_port()
     with _running(["serving.runtime.proxy", "--port", str(port), "--to-record", str(record)], {}, "proxy open") as _:
         began = time.monotonic()
@@ -194,7 +194,7 @@ def _example(bundle: Path) -> list:
     return [column["example"] for column in contract["inputs"]]
 
 
-def _next_version(bundle: Path, folder: Path) -> Path:
+def next_version(bundle: Path, folder: Path) -> Path:
     """The same model as another version."""
     shutil.copytree(bundle, folder)
     release = json.loads((folder / "release.json").read_text(encoding="utf-8"))

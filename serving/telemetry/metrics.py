@@ -153,7 +153,7 @@ class Metrics:
 
     def stopped(self) -> bool:
         """Whether the experiment has stopped itself."""
-        return bool(self._stops.any())
+        return any(self._stops)  # for few processes faster than numpy, and it is asked with each request
 
     def trials(self) -> Tried:
         """The experiment's counts over all processes."""

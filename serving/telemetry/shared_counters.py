@@ -21,9 +21,9 @@ class Numbers:
         """The numbers of one process; only that process may write them."""
         return memoryview(self._memory).cast("d")[number * self.width : (number + 1) * self.width]
 
-    def column(self, place: int) -> np.ndarray:
-        """One number of every process, shape (rows,), as it is at any time."""
-        return self._rows[:, place]
+    def column(self, place: int) -> "memoryview[float]":
+        """One number of every process, as it is at any time."""
+        return memoryview(self._memory).cast("d")[place :: self.width]
 
     def total(self) -> list[float]:
         """The sum over all rows, shape (width,)."""
