@@ -216,4 +216,4 @@ def _show(found: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

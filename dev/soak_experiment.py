@@ -95,7 +95,9 @@ def main(argv: list[str] | None = None) -> None:
     bodies = [json.dumps(row) for row in as_sent(dataset, dataset.features.head(ROWS))]
     name = secrets.token_hex(4)
     seen = Seen(record.share)
-    with nullcontext(options.url) if options.url else target.reach(options.environment, settings) as url:
+    with (
+        nullcontext(options.url) if options.url else target.reach(options.environment, settings, as_callers=True) as url
+    ):
         key = target.key(options.environment, settings)
         wanted = Wanted(url, key, name, options.requests, options.subjects, options.rate)
         share = partial(_share, client, settings)
@@ -255,4 +257,4 @@ def _show(seen: Seen, found: Found) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
