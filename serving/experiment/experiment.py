@@ -22,7 +22,7 @@ from serving.model.contract import Contract
 from serving.model.features import Input
 
 FILE, CHALLENGER = "experiment.json", "challenger"
-NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+NAME = r"\A[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z"  # it is a part of a header, so no line end after it
 A, B = "A", "B"
 
 
@@ -61,7 +61,7 @@ class Carried:
 def open_experiment(folder: Path, production: Bundle) -> Carried | None:
     """The experiment that a bundle folder carries, verified; None where there is none. Raises BundleError."""
     inside = folder / EXPERIMENT
-    if not inside.exists():
+    if not inside.exists() and not inside.is_symlink():  # a link that leads nowhere is no bundle without an experiment
         return None
     try:
         experiment = msgspec.json.decode((inside / FILE).read_bytes(), type=Experiment)

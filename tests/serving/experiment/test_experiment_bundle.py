@@ -47,6 +47,7 @@ def test_bundle_with_an_experiment_is_opened(folder):
         ({"mode": "canary"}, "Invalid enum value 'canary'"),
         ({"name": "New trees"}, r"\$\.name"),
         ({"name": ""}, r"\$\.name"),
+        ({"name": "new-trees\n"}, r"\$\.name"),
         ({"salt": "x"}, "unknown field `salt`"),
         ({"guardrails": {"max_failures": 2}}, r"\$\.guardrails\.max_failures"),
         ({"guardrails": {"max_latency": 2}}, "unknown field `max_latency`"),
@@ -71,6 +72,14 @@ def test_half_written_experiment_is_refused(folder):
     with pytest.raises(BundleError, match=r"experiment\.json cannot be used: Input data was truncated"):
         opened(folder)
     (folder / EXPERIMENT / FILE).unlink()
+    with pytest.raises(BundleError, match=r"experiment\.json cannot be read: No such file"):
+        opened(folder)
+
+
+def test_link_that_leads_nowhere_is_refused(folder):
+    """An experiment whose place is not there at the moment does not end in silence."""
+    shutil.rmtree(folder / EXPERIMENT)
+    (folder / EXPERIMENT).symlink_to(folder / "away")
     with pytest.raises(BundleError, match=r"experiment\.json cannot be read: No such file"):
         opened(folder)
 
