@@ -109,7 +109,7 @@ def fit(settings: Settings, run: dict, evaluation: Evaluation, challenger: bool)
     if not challenger:
         raise StageError(
             f"the verdict on this candidate is {evaluation.verdict}: {evaluation.reasons[0]}",
-            "only an accepted candidate is registered; build/report.html has the reasons",
+            "build/report.html has the reasons; `make register CHALLENGER=yes` registers it for an experiment alone",
         )
     broken = [limit for limit in evaluation.limits if not limit.success]
     if broken or evaluation.metric not in evaluation.candidate.metrics:

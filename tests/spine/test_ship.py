@@ -80,7 +80,8 @@ def test_worse_model_is_refused(fork, first):
 
 def test_refused_model_cannot_be_registered(fork):
     """The message is the verdict's reason."""
-    assert "refuse" in fork.refused("register_model.py")
+    said = fork.refused("register_model.py")
+    assert "refuse" in said and "make register CHALLENGER=yes" in said
 
 
 def test_better_model_is_accepted_and_replaces_production(fork, first):
