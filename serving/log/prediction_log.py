@@ -34,6 +34,7 @@ from serving.telemetry.metrics import LOG_BEGUN, LOG_ERRORS, LOG_LOST, LOG_QUEUE
 
 HAND_ON = 0.05  # seconds that a worker collects records
 WRITE = 0.1  # seconds that the writer collects records; a killed process loses at most what came in both intervals
+# When the writer is killed, a worker also loses what it answers until it is replaced. What is lost is counted.
 QUEUE = 32_000_000  # bytes that a worker, and the writer, queue at most
 FRAME = (
     1_000_000  # bytes of records in one frame, and of frames in one block, about: the unit of encoding and of writing
