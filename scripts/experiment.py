@@ -53,10 +53,12 @@ def main(argv: list[str] | None = None) -> None:
     if record is None:
         print("null" if options.json else NONE)
         outputs.output(verdict="none")
+        outputs.summary(NONE)
         return
     judged = judgement(client, settings, record)
     leave(client, record, judged)
     outputs.output(verdict=judged.verdict)
+    outputs.summary((artifacts.BUILD / SUMMARY).read_text(encoding="utf-8"))
     if options.json:
         print((artifacts.BUILD / NAME).read_text(encoding="utf-8"), end="")
     else:

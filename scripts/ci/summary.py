@@ -17,8 +17,8 @@ from pipeline.evaluation.github_markdown import prose, section
 from pipeline.evaluation.wording import number
 from pipeline.pull_request import comment
 from pipeline.pull_request import report as pull_request_report
+from pipeline.registry import experiments, mlflow_server, versions
 from pipeline.registry import history as ages
-from pipeline.registry import mlflow_server, versions
 from pipeline.registry.deployment_record import last_deployment
 from pipeline.registry.embedded import snapshot
 from pipeline.registry.model_version import NOTHING
@@ -81,7 +81,7 @@ def of_mlflow(settings: Settings) -> list[str]:
 
 
 def environments(client, name: str) -> str:
-    """What each environment serves, by the record of its last deployment, and whether the alias agrees."""
+    """What each environment serves, by the record of its last deployment, whether the alias agrees, and the experiment that runs."""
     rows: list[tuple[Cell, ...]] = []
     for environment in ENVIRONMENTS:
         last = last_deployment(client, name, environment)
@@ -93,7 +93,8 @@ def environments(client, name: str) -> str:
         since = versions.timestamp(last.since) if last else "–"
         rows.append((environment, serves, since, Name(last.image or NOTHING) if last else "–"))
     table = Table(("environment", "serves", "since", "image"), rows, words=range(4))
-    return section(Section("Environments", (), table))
+    experiment = experiments.running(client, name)
+    return section(Section("Environments", (experiment.in_words(),) if experiment else (), table))
 
 
 def history(client, name: str) -> str:

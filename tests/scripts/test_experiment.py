@@ -81,6 +81,17 @@ def test_the_running_experiment_is_judged_and_kept(scratch, log, record, mlflow_
     assert json.loads(scratch.run("experiment", "--json")[1])["verdict"] == "B better"
 
 
+def test_summary_of_a_job_has_what_was_found(scratch, log, mlflow_client, monkeypatch, request):
+    """The daily look is read there: the whole page, or that no experiment runs."""
+    file = scratch.root / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
+    scratch.run("experiment")
+    assert "no experiment runs" in file.read_text(encoding="utf-8")
+    request.getfixturevalue("record")
+    scratch.run("experiment")
+    assert (scratch.root / "build/experiment.md").read_text(encoding="utf-8") in file.read_text(encoding="utf-8")
+
+
 def test_one_that_has_ended_is_read_by_its_name(scratch, log, record, mlflow_client, monkeypatch):
     """It is counted up to its end once, and read from MLflow when its log is gone; another name is refused with those known."""
     experiments.end(mlflow_client, "scratch", record, winner="B", reason="it is better")

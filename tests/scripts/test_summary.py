@@ -4,7 +4,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline import artifacts
-from pipeline.registry import deployments, mlflow_server
+from pipeline.registry import deployments, experiments, mlflow_server
 from pipeline.registry.deployment_record import DEPLOYED, Deployment
 from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings
@@ -55,6 +55,13 @@ def test_environments_have_version_and_image_digest(client):
     text = summary.environments(client, NAME)
     assert "| staging | version 2 |" in text and f"`{image}`" in text
     assert "| production | version 1 |" in text and "alias" not in text
+
+
+def test_running_experiment_is_shown(client):
+    """Versions alone would not say that a challenger answers some of the requests."""
+    begun = experiments.ExperimentRecord("greener", "ab", "1", "d1", "2", "d2", phases=(experiments.Phase(1.0, 0.5),))
+    experiments.change(client, experiments.begin(client, NAME, begun), state=experiments.RUNNING)
+    assert "version 2 answers 50 % of the subjects beside version 1" in summary.environments(client, NAME)
 
 
 def test_disagreeing_alias_is_shown(client):
