@@ -223,6 +223,7 @@ class Writer:
         self._refusals: Counter[tuple[str, int, int]] = Counter()  # by version, day and status
         self._experiment = sources[-1].experiment
         self._stop: Stop | None = None  # of the experiment, while it waits to be written
+        self._known: Stop | None = None  # the same, for as long as this process lives
         self._open: dict[Source, tuple[list[Frame], int]] = {}  # of each source the block that may grow, and its bytes
         self._size = 0  # bytes in all of these frames
         self._waiting = 0  # records in them
@@ -322,7 +323,7 @@ class Writer:
                 self._refusals[self._sources[place].model_version, day, status] += number
             return
         if kind == STOP:
-            self._stop = self._stop or _decode_stop(frame.about)
+            self._stop = self._known = self._stop or _decode_stop(frame.about)
             return
         if kind == OUTCOMES:
             self._outcomes.append(frame)
@@ -355,9 +356,7 @@ class Writer:
                 _log.error("the prediction log cannot be written, trying again: %s", error)
             self._due = time.monotonic() + PATIENCE[min(self._failures, len(PATIENCE) - 1)]
             self._failures += 1
-            if self._store is not None:
-                self._store.close()
-                self._store = None
+            self._let_go()
             return
         if self._failures:
             _log.warning("the prediction log is written again")
@@ -369,11 +368,16 @@ class Writer:
         if self._store is not None and self._store.gone():
             _log.error("the file of the prediction log was deleted, moved or replaced; a new one is begun in its place")
             self._numbers[LOG_BEGUN] += 1
-            self._store.close()
-            self._store = None
+            self._let_go()
         if self._store is None:
             self._store = Store(self._url, *self._sources[0][:2])
         return self._store
+
+    def _let_go(self) -> None:
+        """Close the connection, so that the next use makes a new one: one that the database has ended never works again."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def _write_next(self, store: Store) -> None:
         """Write the stop of the experiment, else the first block, else the first frame of outcomes, else the refusals.
@@ -438,6 +442,7 @@ class Writer:
                 self._prune = time.monotonic()  # the next step comes right after the records that arrived meanwhile
         except StoreError as error:
             _log.error("old predictions cannot be deleted: %s", error)
+            self._let_go()
 
     def _look_for_stop(self) -> None:
         """Stop the experiment here where another replica has stopped it, or this service before it was started again."""
@@ -446,8 +451,13 @@ class Writer:
             stop = stops.read(self._opened(), self._sources[0].model, self._experiment)
         except StoreError as error:
             _log.error("whether the experiment has stopped itself cannot be read: %s", error)
+            self._let_go()
             return
-        if stop and not self._numbers[STOPPED]:
+        if stop is None:
+            self._stop = self._known  # a log that was begun anew lacks it
+            return
+        self._known = stop
+        if not self._numbers[STOPPED]:
             self._numbers[STOPPED] = 1
             _log.warning(
                 "the experiment has stopped itself before, production's model answers everybody: %s", stop.reason
@@ -461,6 +471,7 @@ class Writer:
                 self._move = time.monotonic() + MOVE
         except StoreError as error:
             _log.error("the records of the table predictions cannot be moved: %s", error)
+            self._let_go()
 
 
 def _size(frame: Frame) -> int:

@@ -70,7 +70,7 @@ def headline(judged: Judgement) -> Headline:
 def next_steps(judged: Judgement, record: ExperimentRecord) -> list[str]:
     """What a reader may do now, with the commands."""
     if judged.state == "ended":
-        kept = {"A": f"Version {judged.champion} stayed.", "B": f"Version {judged.challenger} was to replace it."}
+        kept = {"A": f"Version {judged.champion} stayed.", "B": f"Version {judged.challenger} replaced it."}
         why = f": {clean(record.reason, 300)}" if record.reason else ""
         return [f"Ended on {_when(record.ended)} (UTC){why}.", *([kept[record.winner]] if record.winner else [])]
     if judged.state in ("starting", "stopping"):

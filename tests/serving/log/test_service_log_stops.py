@@ -6,6 +6,8 @@ import threading
 import time
 from contextlib import closing, contextmanager
 
+import psycopg
+
 from serving.config import read_config
 from serving.log import prediction_log, stops
 from serving.log.blocks import Source
@@ -77,6 +79,46 @@ def test_stop_waits_for_its_database(tmp_path):
     with closing(Store(url)) as store:
         stops.keep(store, "visitors", "new-trees", stops.Stop(1.0, "later"))
         assert stops.read(store, "visitors", "new-trees").reason == "too slow"
+
+
+def test_stop_is_heard_after_the_database_ended_the_connection(postgres_url, monkeypatch):
+    """A writer that has nothing to write connects again as well."""
+    monkeypatch.setattr(prediction_log, "STOPS", 0.02)
+    looked = []
+    read = stops.read
+    monkeypatch.setattr(stops, "read", lambda *given: (read(*given), looked.append(1))[0])
+    ended = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    with writing(postgres_url) as (_, numbers), psycopg.connect(postgres_url, autocommit=True) as connection:
+        until(lambda: looked)
+        until(lambda: connection.execute(ended).fetchall())
+        with closing(Store(postgres_url)) as store:
+            stops.keep(store, "visitors", "new-trees", stops.Stop(1.0, "too slow"))
+        until(lambda: numbers[STOPPED])
+
+
+def test_stop_is_written_into_a_log_that_was_begun_anew(tmp_path, monkeypatch):
+    """The file was deleted while the service went on: the challenger must not answer again after the next start."""
+    monkeypatch.setattr(prediction_log, "STOPS", 0.02)
+    url = f"sqlite:///{tmp_path}/log.db"
+    with closing(Store(url)) as store:
+        stops.keep(store, "visitors", "new-trees", stops.Stop(1.0, "too slow"))
+    with writing(url) as (_, numbers):
+        until(lambda: numbers[STOPPED])
+        for file in tmp_path.glob("log.db*"):
+            file.unlink()
+        with_stop = []
+
+        def kept() -> bool:
+            if (tmp_path / "log.db").exists():
+                with closing(Store(url)) as store:
+                    with_stop[:] = [stops.read(store, "visitors", "new-trees")]
+            return any(with_stop)
+
+        until(kept)
+    assert with_stop == [(1.0, "too slow")]
 
 
 def test_stops_are_kept_in_each_database(url):
