@@ -10,6 +10,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import tools
 
+PATIENCE = 120  # seconds: on a busy machine a page may take long to come
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -49,7 +50,7 @@ class Browser:
 
     def wait(self, selector: str) -> None:
         """Wait until an element that matches a CSS selector is present."""
-        WebDriverWait(self.driver, 20).until(lambda _: self.all(selector), f"no {selector}")
+        WebDriverWait(self.driver, PATIENCE).until(lambda _: self.all(selector), f"no {selector}")
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other in the focused element; a modifier holds until Keys.NULL."""

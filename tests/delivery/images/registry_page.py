@@ -3,6 +3,8 @@
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.serving.browser import PATIENCE
+
 PENCIL = "[data-component-id*='modelversiontablealiasescell']"
 
 
@@ -36,7 +38,7 @@ def _option(browser, alias: str):
 
 
 def _until(browser, look):
-    return WebDriverWait(browser.driver, 20, 0.1).until(lambda _: look())
+    return WebDriverWait(browser.driver, PATIENCE, 0.1).until(lambda _: look())
 
 
 def _click(browser, element) -> None:
