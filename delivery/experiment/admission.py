@@ -129,7 +129,7 @@ def refuse_unfit(challenger: ModelVersion) -> None:
 
 
 def refuse_stopped(settings: Settings, name: str, then: str) -> None:
-    """Refuse an experiment that has stopped itself, or one that would count nothing, because its log is in reach and cannot be read."""
+    """Raise DeployError for an experiment that has stopped itself, and where the log cannot be read: then nothing would be counted."""
     if why := watch.experiment_stopped("production", settings, name):
         raise DeployError(f"experiment {name} has stopped itself: {why}", then)
 
