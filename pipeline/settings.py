@@ -37,6 +37,9 @@ class Data(Section):
     id: Text
     target: Text
     positive: str | None = None
+    weight: str = Field(default="", max_length=500)
+    group: str = Field(default="", max_length=500)
+    time: str = Field(default="", max_length=500)
     snapshot: bool = False
 
     @model_validator(mode="after")
@@ -47,10 +50,29 @@ class Data(Section):
             raise ValueError("id and target must be two columns")
         return self
 
+    @model_validator(mode="after")
+    def _each_column_has_one_role(self):
+        taken: dict[str, str] = {}
+        for role, name in self.roles.items():
+            if name in taken:
+                raise ValueError(
+                    f"{taken[name]} and {role} are the same column {name!r}: "
+                    "give the second a column of its own in load(), a copy if need be"
+                )
+            taken[name] = role
+        return self
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The columns that are no features, by what they are for; those that are not set are left out."""
+        named = {role: getattr(self, role) for role in ("id", "target", "weight", "group", "time")}
+        return {role: name for role, name in named.items() if name}
+
 
 class Split(Section):
     """How the hold-out is chosen."""
 
+    by: Literal["id", "group", "time"] = "id"
     holdout: float = Field(ge=0.05, le=0.5)
     salt: Text
 
@@ -196,6 +218,12 @@ class Settings(Section):
     retrain: Retrain = Retrain()
     experiment: Experiment = Experiment()
     mlflow: Mlflow = Mlflow()
+
+    @model_validator(mode="after")
+    def _split_has_its_column(self):
+        if self.split.by != "id" and self.split.by not in self.data.roles:
+            raise ValueError(f'[split] by = "{self.split.by}" needs a column: name it in [data] {self.split.by} = "…"')
+        return self
 
     @model_validator(mode="after")
     def _three_ports(self):

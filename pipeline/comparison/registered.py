@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.artifacts import BUILD, read_json
 from pipeline.data.dataset import Dataset
-from pipeline.data.split import is_holdout
+from pipeline.data.holdout import is_holdout
 from pipeline.evaluation import gate
 from pipeline.formats import bundle, choose
 from pipeline.registry import versions

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.data import encodings, snapshot, written_values
-from pipeline.data.split import is_holdout
+from pipeline.data import encodings, row_columns, snapshot, written_values
+from pipeline.data.holdout import is_holdout, time_cut
 from pipeline.errors import DataError, in_project
 from pipeline.settings import Settings
 
@@ -24,7 +24,8 @@ class Dataset:
 
     `features` has float64 columns for numbers, integers and booleans (NaN where empty) and str columns for
     text ("" where empty). `target` holds class names (str) or values (float64). `ids` are str. `kinds` says
-    what each feature was.
+    what each feature was. `weights` (float64), `groups` (str) and `times` (datetime64 or float64), each of shape (n,), are
+    None where pipeline.toml names no such column.
     """
 
     features: pd.DataFrame
@@ -33,6 +34,9 @@ class Dataset:
     kinds: dict[str, Kind]
     nullable: dict[str, bool]
     settings: Settings
+    weights: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
 
     @cached_property
     def classes(self) -> list[str]:
@@ -49,7 +53,20 @@ class Dataset:
     @cached_property
     def holdout(self) -> np.ndarray:
         """True for rows of the hold-out, shape (n,)."""
-        return is_holdout(self.ids, self.settings.split.holdout, self.settings.split.salt)
+        split = self.settings.split
+        if self.cut is not None:
+            return self.times >= self.cut
+        return is_holdout(self.keys, split.holdout, split.salt)
+
+    @cached_property
+    def cut(self):
+        """With a time split, the time of the oldest row that is held out; else None."""
+        return time_cut(self.times, self.settings.split.holdout) if self.settings.split.by == "time" else None
+
+    @property
+    def keys(self) -> np.ndarray:
+        """What the split's hash is taken of, shape (n,): the groups where there are any, so that they stay together, else the ids."""
+        return self.ids if self.groups is None else self.groups
 
     @cached_property
     def hash(self) -> str:
@@ -57,6 +74,9 @@ class Dataset:
         digest = hashlib.sha256(repr(list(self.features.columns)).encode())
         for column in (self.ids, self.target, *(self.features[name].to_numpy() for name in self.features)):
             digest.update(pd.util.hash_array(np.asarray(column)).tobytes())
+        for role in ("weights", "groups", "times"):  # without such columns the hash is what it always was
+            if (column := getattr(self, role)) is not None:
+                digest.update(role.encode() + pd.util.hash_array(column).tobytes())
         return digest.hexdigest()
 
 
@@ -142,7 +162,7 @@ def _read(load):
 def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
     """Features, target and ids of a frame; raises DataError naming the column (and row) that does not fit."""
     data = settings.data
-    for key, name in (("id", data.id), ("target", data.target)):
+    for key, name in data.roles.items():
         if name not in frame:
             if name in index_names(frame):
                 raise DataError(f"the data has no column {name!r}", in_index(name))
@@ -166,9 +186,9 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
             f"id {ids[ids.duplicated()].iloc[0]!r} stands in more than one row",
             "ids must be unique: remove the repeated row, or name another id column",
         )
-    features = frame.drop(columns=[data.id, data.target]).rename(columns=str)
+    features = frame.drop(columns=list(data.roles.values())).rename(columns=str)
     if features.shape[1] == 0:
-        raise DataError("the data has no feature column", "add columns besides id and target")
+        raise DataError("the data has no feature column", f"add columns besides {' and '.join(data.roles)}")
     kinds = {name: kind_of(features[name]) for name in features}
     return Dataset(
         features=pd.DataFrame({name: values_of(features[name], kind) for name, kind in kinds.items()}),
@@ -177,6 +197,9 @@ def take_apart(frame: pd.DataFrame, settings: Settings) -> Dataset:
         kinds=kinds,
         nullable={name: bool(features[name].isna().any()) for name in features},
         settings=settings,
+        weights=row_columns.weights(frame, settings),
+        groups=row_columns.groups(frame, settings),
+        times=row_columns.times(frame, settings),
     )
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from pipeline.artifacts import sha256, write_json
 from pipeline.comparison import recent
-from pipeline.data.split import is_holdout
+from pipeline.data.holdout import is_holdout
 from pipeline.errors import DataError
 from pipeline.settings import Settings
 from serving.model.contract import Contract

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.artifacts import sha256
 from pipeline.data.dataset import take_apart
-from pipeline.data.split import is_holdout
+from pipeline.data.holdout import is_holdout
 from pipeline.errors import DataError
 from pipeline.monitor import backfill
 from pipeline.settings import load_settings
