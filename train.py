@@ -25,6 +25,7 @@ from pipeline.evaluation.measures import position_of_positive
 from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, sklearn_model, trusted_types
 from pipeline.registry import once, versions
 from pipeline.registry.training_run import data_snapshot, run_reason
+from pipeline.search import nested_runs, study
 from pipeline.settings import TRAINING, Settings, load_settings
 from serving.requests.decoder import contract_fault
 
@@ -56,8 +57,10 @@ def main() -> None:
     metrics.check_names(settings, list(dataset.features), metrics.of_project())
     print(f"{(~dataset.holdout).sum()} rows to train on, {dataset.holdout.sum()} held out")
 
-    # Fit, and let the trained model answer for the hold-out.
-    model = fit(settings, dataset)
+    # Fit, with the parameters that a search found if [search] asks for one, and let the trained model answer for the hold-out.
+    search = study.find(dataset)
+    parameters = search.parameters if search else settings.train.parameters
+    model = fit(settings, dataset, parameters)
     allowed(model, settings.train.trusted_types)
     y_pred = answers(model, dataset)
 
@@ -65,8 +68,10 @@ def main() -> None:
     commit = lineage.commit()
     served = servable_model(model, dataset, y_pred, checks, commit)
     content = write_content(model, dataset, y_pred, served)
-    facts = facts_of(settings, dataset, served, commit) | {"model_digest": bundle.digest(content)}
+    facts = facts_of(settings, dataset, parameters, served, commit) | {"model_digest": bundle.digest(content)}
     facts |= log_run(settings, dataset, model, y_pred, facts)
+    if search:
+        nested_runs.log(settings, facts, search)
     if rows is not None:
         data_snapshot.keep(versions.connect(settings), facts["run_id"], rows)
     replace_directory(content, BUILD / "model")
@@ -101,12 +106,12 @@ def both_sides(dataset: Dataset) -> None:
             )
 
 
-def fit(settings: Settings, dataset: Dataset):
+def fit(settings: Settings, dataset: Dataset, parameters: dict):
     """The team's model, fitted on the training side; classes are given as their positions 0 … k-1."""
     with in_project("build() or fitting its model"):
         from project.model import build
 
-        model = build(dict(settings.train.parameters), settings.train.seed)
+        model = build(dict(parameters), settings.train.seed)
         if not hasattr(model, "fit"):
             raise TypeError(f"build() returned {type(model).__name__}, which has no fit()")
         return model.fit(dataset.features[~dataset.holdout], dataset.y[~dataset.holdout])
@@ -190,7 +195,7 @@ def reference(dataset: Dataset, y_pred: np.ndarray) -> dict:
     return drift.reference(dataset, ~dataset.holdout, y_pred, measured)
 
 
-def facts_of(settings: Settings, dataset: Dataset, one: Servable, commit: tuple[str, bool]) -> dict:
+def facts_of(settings: Settings, dataset: Dataset, parameters: dict, one: Servable, commit: tuple[str, bool]) -> dict:
     """What was trained, from what: all of build/run.json that is known before there is a run."""
     return {
         "name": settings.name,
@@ -205,7 +210,8 @@ def facts_of(settings: Settings, dataset: Dataset, one: Servable, commit: tuple[
         "settings_hash": settings.fingerprint(*TRAINING),
         "seed": settings.train.seed,
         "rows": {"train": int((~dataset.holdout).sum()), "holdout": int(dataset.holdout.sum())},
-        "parameters": settings.train.parameters,
+        "parameters": parameters,
+        "search": settings.search.method,
         "features": list(dataset.kinds),
         "split": {"holdout": settings.split.holdout, "salt": settings.split.salt, "id": settings.data.id},
         "format": one.contract["format"],
@@ -251,7 +257,7 @@ def log_lineage(client, run, settings: Settings, dataset: Dataset, facts: dict, 
 
     from pipeline.registry.training_run.dataset_input import SampledDataset
 
-    mlflow.log_params({f"train.{key}": value for key, value in settings.train.parameters.items()})
+    mlflow.log_params({f"train.{key}": value for key, value in facts["parameters"].items()})
     mlflow.log_params(
         {"seed": settings.train.seed, "holdout": settings.split.holdout, "salt": settings.split.salt}
         | {f"rows.{side}": count for side, count in facts["rows"].items()}

@@ -20,6 +20,7 @@ MADE_BY = {
     "data.json": "make validate",
     "model_checks.json": "make validate-model",
     "run.json": "make train",
+    "search.json": "make train",
     "evaluation.json": "make evaluate",
     "registered.json": "make register",
     "image.json": "make image",

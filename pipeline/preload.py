@@ -56,7 +56,7 @@ def run(command: list[str], log: Path) -> int:
 
 
 def _stage(command: list[str], log: str) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -68,7 +68,8 @@ def _stage(command: list[str], log: str) -> None:
         runpy.run_path(command[0], run_name="__main__")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the end of the process that started this one, and end with it."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

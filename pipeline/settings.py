@@ -2,17 +2,19 @@
 
 import difflib
 import hashlib
+import json
+import math
 import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline import mlflow_names
 from pipeline.errors import SettingsError
 
-TRAINING = ("name", "data", "split", "train")  # the tables that determine a trained model
+TRAINING = ("name", "data", "split", "train", "search")  # the tables that determine a trained model
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -95,6 +97,103 @@ class Train(Section):
                     f"{mlflow_names.LONGEST_VALUE}: put a long list into project/model.py"
                 )
         return self
+
+
+class Range(Section):
+    """The values between two numbers that a search tries: whole numbers where both are whole."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+    @property
+    def count(self) -> int:
+        """How many values there are; only with a step."""
+        assert self.step is not None
+        return int((self.high - self.low) / self.step + 1e-9) + 1
+
+    def value(self, place: int) -> int | float:
+        """One of them by its place from 0, without the dust of adding steps up."""
+        assert self.step is not None
+        value = self.low + place * self.step
+        return value if isinstance(value, int) else float(f"{value:.12g}")
+
+
+class Search(Section):
+    """Which parameters of build() are searched for, and how."""
+
+    method: Literal["off", "grid", "random", "optimise"] = "off"
+    trials: int = Field(default=30, ge=1, le=10_000)
+    folds: int = Field(default=5, ge=2, le=20)
+    minutes: float = Field(default=30, gt=0, le=10_080)
+    parallel: int = Field(default=1, ge=0, le=256)
+    space: dict[str, list[Any] | Range] = {}
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _space_in_words(cls, given: Any) -> Any:
+        for name, values in given.items() if isinstance(given, dict) else ():
+            if wrong := mlflow_names.fault(name):
+                raise ValueError(f"the parameter {name!r} cannot be logged in MLflow: {wrong}")
+            if wrong := _not_searchable(values):
+                raise ValueError(f"{name}: {wrong}")
+        return given
+
+    @model_validator(mode="after")
+    def _can_be_searched(self):
+        if self.method == "off":
+            return self
+        if not self.space:
+            raise ValueError(f'method = "{self.method}" needs parameters to search for: name them in [search.space]')
+        if self.method == "grid":
+            points = self.grid_points()
+            if points > self.trials:
+                raise ValueError(
+                    f"the grid has {points:,} points, but trials = {self.trials}: raise it or leave values out"
+                )
+        return self
+
+    def grid_points(self) -> int:
+        """How many combinations the space has; raises ValueError where a range has no step."""
+        for name, values in self.space.items():
+            if isinstance(values, Range) and values.step is None:
+                raise ValueError(f"a grid needs a list of values for {name}, or a step beside low and high")
+        return math.prod(values.count if isinstance(values, Range) else len(values) for values in self.space.values())
+
+
+def _not_searchable(values: Any) -> str:
+    """Why a parameter cannot be searched among these values of pipeline.toml, in words; "" where it can."""
+    if isinstance(values, list):
+        if not values:
+            return "the list of values is empty"
+        texts = [json.dumps(value, default=str) for value in values]
+        if len(set(texts)) < len(texts):
+            return "a value stands in the list twice"
+        return "" if max(map(len, texts)) <= mlflow_names.LONGEST_VALUE else "a value is too long for MLflow"
+    if not isinstance(values, dict):
+        return f"{values!r} is no list of values and no range such as {{low = 0.01, high = 10.0}}"
+    for key, value in values.items():
+        if key not in Range.model_fields:
+            return f"{key} is unknown in a range; it has low, high, log and step"
+        if key == "log" and not isinstance(value, bool):
+            return f"log = {value!r} must be true or false"
+        if key != "log" and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+            return f"{key} = {value!r} is no number"
+    if absent := [key for key in ("low", "high") if key not in values]:
+        return f"{absent[0]} is missing"
+    low, high, log, step = values["low"], values["high"], values.get("log"), values.get("step")
+    if low >= high:
+        return f"low = {low} must be below high = {high}"
+    if log and low <= 0:
+        return f"log = true needs low above 0, not {low}"
+    if log and step is not None:
+        return "log and step exclude each other"
+    if step is not None and not 0 < step <= high - low:
+        return f"step = {step} must be above 0 and at most high - low"
+    if isinstance(low, int) and isinstance(high, int) and isinstance(step, float):
+        return f"step = {step} is no whole number, but low and high are: write them as {float(low)} and {float(high)}"
+    return ""
 
 
 class Gate(Section):
@@ -211,6 +310,7 @@ class Settings(Section):
     data: Data
     split: Split
     train: Train
+    search: Search = Search()
     gate: Gate
     deploy: Deploy = Deploy()
     canary: Canary = Canary()

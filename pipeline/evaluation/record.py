@@ -147,6 +147,36 @@ class Importance(Struct, frozen=True):
     shuffles: int
 
 
+class SearchTrial(Struct, frozen=True, kw_only=True):
+    """A combination of parameters and its score in each fold; `reason` says why it has none. `mean` and `deviation` are over the folds."""
+
+    number: int
+    parameters: dict[str, Any]
+    scores: list[float] = []
+    mean: float | None = None
+    deviation: float | None = None
+    reason: str = ""
+    seconds: float = 0.0  # of all its fits
+
+
+class Search(Struct, frozen=True, kw_only=True):
+    """A search for parameters by cross-validation on the training side: what was tried, and the trial that won.
+
+    Trial 0 has the parameters as pipeline.toml gives them, where it gives them all. Fewer trials are finished than planned where time ran out.
+    """
+
+    method: str
+    metric: str
+    higher_is_better: bool
+    folds: int
+    planned: int
+    finished: int
+    failed: int = 0
+    winner: int
+    parameters: dict[str, Any]  # of the winner, with those that were not searched for
+    trials: list[SearchTrial] = []  # build/search.json has all; the record of an evaluation the best
+
+
 class Evaluation(Struct, frozen=True, kw_only=True):
     """The verdict on a candidate, and all that it rests on."""
 
@@ -178,6 +208,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     checks: list[CheckRow] = []
     format: Format | None = None  # None: ONNX, when there was no other
     importance: Importance | None = None
+    search: Search | None = None
 
     def decisive(self) -> MetricRow | None:
         """The row of the metric that decides."""

@@ -49,6 +49,7 @@ LAYERS = (
     ("pipeline.ci",),
     ("pipeline.registry",),
     ("pipeline.registry.embedded",),
+    ("pipeline.search",),
     ("pipeline.experiments",),
     ("pipeline.comparison",),
     ("pipeline.monitor",),
