@@ -144,10 +144,13 @@ down: .venv/pipeline.ready  ## end them; what they stored stays
 # === What follows is listed by `make help-all` alone ==================================================================
 
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
-.PHONY: image smoke integration promote rehearse drill traffic reconcile backfill replay snapshot forget relay webhook
+.PHONY: image edge smoke integration promote rehearse drill traffic reconcile backfill replay snapshot forget relay webhook
 
 image: .venv/pipeline.ready  ## build and push the image of the version registered last, or VERSION=n -> build/image.json
 	@$(PY) -m scripts.build_image $(call option,VERSION,--version)
+
+edge: .venv/pipeline.ready  ## a folder in which the model registered last (or VERSION=n) answers without a service or a network -> build/edge
+	@$(PY) -m scripts.edge $(call option,VERSION,--version) $(call text,ARGS)
 
 smoke: .venv/pipeline.ready  ## replay the golden predictions against ENVIRONMENT=staging or production
 	@$(PY) -m scripts.smoke_test --environment "$$ENVIRONMENT"

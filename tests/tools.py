@@ -21,6 +21,7 @@ OF_FIXTURES = {
     "engine": "engine",
     "registry": "registry",
     "cluster": "kubectl",
+    "runtimes": "node",
     "window": "browser",
     "own_registry": "docker-registry",
 }
@@ -77,6 +78,7 @@ THERE = {
     "evidently": lambda: (Path(__file__).resolve().parent.parent / ".venv" / "evidently.ready").exists(),
     "java": lambda: program("java"),
     "kubectl": lambda: program("kubectl"),
+    "node": lambda: program("node") and program("npm"),
     "postgres": lambda: program("initdb", *postgres_folders()) and program("pg_ctl", *postgres_folders()),
     "prometheus": lambda: program("prometheus"),
     "promtool": lambda: program("promtool"),
@@ -91,6 +93,7 @@ WORDS = {
     "engine": "no Docker engine answers",
     "evidently": "Evidently is not installed: make .venv/evidently.ready",
     "kubectl": "kubectl is not on this machine: https://kubernetes.io/docs/tasks/tools",
+    "node": "Node and npm are not both on this machine",
     "postgres": "PostgreSQL's server is not installed",
     "promtool": "promtool, which comes with Prometheus, is not installed",
     "registry": f"no image registry answers at {REGISTRY}; SLIPWAY_TEST_REGISTRY names one (host:port)",

@@ -68,7 +68,7 @@ LAYERS = (
     ),
     ("delivery.canary", "delivery.images"),
     ("delivery.targets",),
-    ("delivery.drill", "delivery.host", "delivery.load", "delivery.relay"),
+    ("delivery.drill", "delivery.edge", "delivery.host", "delivery.load", "delivery.relay"),
     ("delivery.deployment", "delivery.proof", "delivery.watch"),
     ("delivery.chain", "delivery.checkup", "delivery.mlflow_ui", "delivery.reconciliation", "delivery.rehearsal"),
     ("delivery.experiment.admission", "delivery.experiment.lifecycle"),

@@ -194,9 +194,9 @@ def test_what_brings_a_version_back_verifies_it_too(name, verb):
 
 
 def test_updates_come_in_groups_and_not_at_once():
-    """Dependabot looks after actions, Python packages and images, each in one group and after a cool-down of a week."""
+    """Dependabot looks after actions, Python packages, those of npm and images, each in one group and after a cool-down of a week."""
     updates = yaml.load((ROOT / ".github/dependabot.yml").read_text(encoding="utf-8"), Loader)["updates"]
-    assert {one["package-ecosystem"] for one in updates} == {"github-actions", "pip", "docker"}
+    assert {one["package-ecosystem"] for one in updates} == {"github-actions", "pip", "docker", "npm"}
     for one in updates:
         assert one["groups"] and one["cooldown"]["default-days"] >= 7
         for folder in one.get("directories", [one.get("directory")]):
