@@ -44,6 +44,7 @@ from pipeline.evaluation.record import (
 from pipeline.formats import bundle, choose
 from pipeline.registry import versions
 from pipeline.registry.training_run import run_title
+from pipeline.search import search_picture, study
 from pipeline.settings import TRAINING, Settings, load_settings
 
 
@@ -101,13 +102,13 @@ def main(argv: list[str] | None = None) -> None:
         production_problem=problem,
         columns_changed=options.columns == "changed",
     )
-    evaluation = record_of(
-        settings, dataset, run, served, measures, production, found, evidence, next_version(client, settings, run)
-    )
+    search = study.of_run(run)
+    number = next_version(client, settings, run)
+    evaluation = record_of(settings, dataset, run, served, measures, production, found, evidence, number, search)
 
     # What people and later stages read.
     columns = column_importance(settings, dataset, served)
-    pictures = draw(settings, dataset, measures, found, served.y_pred, evaluation, columns)
+    pictures = draw(settings, dataset, measures, found, served.y_pred, evaluation, columns, search)
     tell_mlflow(client, settings, run, evaluation, columns)
     write_text(BUILD / "report.md", report.markdown(evaluation, data))
     write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
@@ -261,7 +262,7 @@ def rules_of(settings: Settings, decides: metrics.Metric) -> gate.Rules:
 
 def record_of(
     settings: Settings, dataset: Dataset, run: dict, served: ServedCandidate, measures: Measures, production: Production | None,
-    found: Comparisons, evidence: gate.Evidence, next_number: int,
+    found: Comparisons, evidence: gate.Evidence, next_number: int, search: record.Search | None,
 ) -> Evaluation:  # fmt: skip
     """The verdict and all it rests on."""
     rules = rules_of(settings, measures.decides)
@@ -295,6 +296,7 @@ def record_of(
         checks=[CheckRow(**asdict(one), success=one.success) for one in evidence.checks],
         format=Format(served.contract["format"], served.contract["format_reason"]),
         importance=Importance(*importance.counts(dataset)),
+        search=study.best_of(search) if search else None,
     )
 
 
@@ -349,7 +351,7 @@ def slice_row(one: gate.Slice, rules: gate.Rules) -> SliceRow:
 
 def draw(
     settings: Settings, dataset: Dataset, measures: Measures, found: Comparisons, y_pred: np.ndarray,
-    evaluation: Evaluation, columns: dict[str, float],
+    evaluation: Evaluation, columns: dict[str, float], search: record.Search | None,
 ) -> dict[str, bytes]:  # fmt: skip
     """Draw every figure of both models into build/plots/; return them as PNG by name."""
     figures = plots.figures_for(
@@ -358,6 +360,8 @@ def draw(
     )  # fmt: skip
     if evaluation.comparison:
         figures["comparison"] = plots.comparison(evaluation)
+    if search:
+        figures["search"] = search_picture.draw(search)
     pictures = {name: to_png(figure) for name, figure in figures.items()}
     folder = BUILD / ".plots"
     shutil.rmtree(folder, ignore_errors=True)

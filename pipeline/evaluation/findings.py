@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.record import BestSoFar, Compared, Evaluation, LimitRow, MetricRow, SliceRow
+from pipeline.evaluation.record import BestSoFar, Compared, Evaluation, LimitRow, MetricRow, Search, SliceRow
 from pipeline.evaluation.wording import Mark, change, clean, in_words, known, number, places, setting, signed
 
 MOST_ROWS = 60  # of one table; evaluation.json has them all
@@ -76,7 +76,8 @@ def headline(evaluation: Evaluation) -> Headline:
 
 def sections(evaluation: Evaluation, data: Mapping | None, run: Mapping | None = None) -> list[Section]:
     """Everything under the headline except the plots, in reading order."""
-    return [*findings(evaluation).values(), _data(data), _lineage(evaluation, data, run)]
+    search = [_search(evaluation.search)] if evaluation.search else []
+    return [*findings(evaluation).values(), *search, _data(data), _lineage(evaluation, data, run)]
 
 
 def findings(evaluation: Evaluation) -> dict[str, Section]:
@@ -271,6 +272,45 @@ def _portable(evaluation: Evaluation) -> Section | None:
 
 def _holds(success: bool, yes: str, no: str) -> Mark:
     return Mark("✓", yes, "better") if success else Mark("✕", no, "worse")
+
+
+def _search(search: Search) -> Section:
+    """What a search for parameters tried, its best trials first."""
+    ways = {"grid": "every combination", "random": "combinations by chance", "optimise": "Optuna's TPE"}
+    winner = next((one for one in search.trials if one.number == search.winner), None)
+    digits = places(winner.mean, figures=4) if winner else 4
+    names = list(winner.parameters) if winner else []
+    metric = in_words(search.metric)
+    cells = [
+        (
+            "as in pipeline.toml" if one.number == 0 else f"trial {one.number}",
+            *(Name(_parameter(one.parameters.get(name))) for name in names),
+            f"{number(one.mean, digits)} ± {number(one.deviation, digits)}" if known(one.mean) else "–",
+        )
+        for one in search.trials
+    ]
+    said = [
+        f"The parameters of the candidate were found by a search ({ways.get(search.method, search.method)}) over {search.finished} trials, "
+        f"each cross-validated in {search.folds} folds of the training side. The hold-out had no part in it."
+    ]
+    if search.finished < search.planned:
+        said.append(f"The time limit came before all {search.planned} trials were finished.")
+    if search.failed:
+        said.append(f"{search.failed} failed; build/search.json has the reasons.")
+    if winner and winner.number == 0:
+        said.append("No other trial was better than the parameters as pipeline.toml has them.")
+    notes = [
+        f"{metric} ± its standard deviation over the folds. The winner's own is flattering, for it is the best of many: the figures "
+        "on the hold-out are not.",
+        f"The {len(search.trials)} best are shown.",
+    ]
+    table = Table(("trial", *map(clean, names), metric), cells, words=range(len(names) + 1), strong=0)
+    return Section("Search for parameters", said, table, notes, plots=("search",))
+
+
+def _parameter(value: object) -> str:
+    """A parameter's value, with no more digits of a number than one reads."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _data(data: Mapping | None) -> Section:

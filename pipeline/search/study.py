@@ -16,7 +16,7 @@ import msgspec
 
 from pipeline import artifacts
 from pipeline.data.dataset import Dataset
-from pipeline.errors import ProjectError, in_project
+from pipeline.errors import ProjectError, StageError, in_project
 from pipeline.evaluation.record import Search, SearchTrial
 from pipeline.evaluation.wording import in_words, number, places
 from pipeline.search import builders, fold, journal, progress, scoring, space, workers
@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 
 NAME = "search.json"
 BATCH = {"grid": 64, "random": 64, "optimise": 4}  # trials proposed at once; the optimiser learns between batches
+SHOWN = 10  # trials in the report
 HOPELESS = 10  # trials without a score, and none with one: the others would fail as well
 
 
@@ -50,9 +51,24 @@ def find(dataset: Dataset) -> Search | None:
     return search
 
 
-def read() -> Search:
-    """The search of build/search.json; raises StageError where it is missing or damaged."""
-    return artifacts.read_as(artifacts.BUILD / NAME, Search)
+def of_run(run: Mapping[str, Any]) -> Search | None:
+    """The search that found the parameters of a run of build/run.json, or None where there was none.
+
+    Raises StageError where build/search.json is missing, damaged or of another run.
+    """
+    if run.get("search", "off") == "off":  # older runs do not say
+        return None
+    search = artifacts.read_as(artifacts.BUILD / NAME, Search)
+    if search.parameters != run["parameters"]:
+        raise StageError("build/search.json is not of build/run.json", "run `make train`")
+    return search
+
+
+def best_of(search: Search, most: int = SHOWN) -> Search:
+    """The search with its best trials alone, the winner first."""
+    sign = -1 if search.higher_is_better else 1
+    ranked = sorted(search.trials, key=lambda one: (one.mean is None, sign * (one.mean or 0.0), one.number))
+    return msgspec.structs.replace(search, trials=ranked[:most])
 
 
 def tried(folds: list[fold.Fold], kept: journal.Journal, higher_is_better: bool) -> Iterator[SearchTrial]:

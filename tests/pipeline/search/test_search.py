@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from pipeline import artifacts
 from pipeline.data.dataset import take_apart
-from pipeline.errors import DataError, ProjectError, SettingsError
+from pipeline.errors import DataError, ProjectError, SettingsError, StageError
 from pipeline.search import journal, study, workers
 from tests.pipeline.search import conftest
 
@@ -183,7 +183,10 @@ def test_more_folds_than_rows_are_refused(dataset):
 def test_the_record_is_written_for_later_stages(dataset):
     """build/search.json has every trial."""
     found = study.find(dataset())
-    assert study.read() == found
+    assert study.of_run({"search": "random", "parameters": found.parameters}) == found
+    assert study.of_run({"search": "off", "parameters": {}}) is None and study.of_run({"parameters": {}}) is None
+    with pytest.raises(StageError, match=r"search.json is not of build/run.json"):
+        study.of_run({"search": "random", "parameters": {"alpha": 1}})
     assert len(json.loads((artifacts.BUILD / study.NAME).read_text())["trials"]) == 7
 
 
