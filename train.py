@@ -22,7 +22,8 @@ from pipeline.data.dataset import Dataset, read_frame, take_apart
 from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.measures import position_of_positive
-from pipeline.formats import bundle, choose, onnx_conversion, onnx_model, sklearn_model, trusted_types
+from pipeline.formats import bundle, choose, family, onnx_conversion, trusted_types
+from pipeline.formats.family import family_of
 from pipeline.registry import once, versions
 from pipeline.registry.training_run import data_snapshot, run_reason
 from pipeline.search import nested_runs, study
@@ -60,7 +61,7 @@ def main() -> None:
     # Fit, with the parameters that a search found if [search] asks for one, and let the trained model answer for the hold-out.
     search = study.find(dataset)
     parameters = search.parameters if search else settings.train.parameters
-    model = fit(settings, dataset, parameters)
+    model = family.fit(family.build(settings, parameters), dataset, np.flatnonzero(~dataset.holdout))
     allowed(model, settings.train.trusted_types)
     y_pred = answers(model, dataset)
 
@@ -106,30 +107,13 @@ def both_sides(dataset: Dataset) -> None:
             )
 
 
-def fit(settings: Settings, dataset: Dataset, parameters: dict):
-    """The team's model, fitted on the training side; classes are given as their positions 0 … k-1."""
-    with in_project("build() or fitting its model"):
-        from project.model import build
-
-        model = build(dict(parameters), settings.train.seed)
-        if not hasattr(model, "fit"):
-            raise TypeError(f"build() returned {type(model).__name__}, which has no fit()")
-        return model.fit(dataset.features[~dataset.holdout], dataset.y[~dataset.holdout])
-
-
 def answers(model, dataset: Dataset) -> np.ndarray:
     """The trained model's answers on the hold-out: probabilities (n, k), or values (n,); ProjectError when one is not finite."""
     from threadpoolctl import threadpool_limits
 
     rows = dataset.features[dataset.holdout]
-    call = "predict_proba" if dataset.classes else "predict"
-    if not hasattr(model, call):
-        raise ProjectError(
-            f"the model has no {call}()",
-            "a classifier must answer with probabilities; scikit-learn's CalibratedClassifierCV adds them",
-        )
-    with in_project(f"{call}() of the model"), threadpool_limits(1):  # as the service asks it
-        given = choose.answer(model, dataset, rows)
+    with in_project("asking the model for its answers to the hold-out"), threadpool_limits(1):  # as the service asks it
+        given = family.answer(model, dataset, rows)
     wrong = ~np.isfinite(given.reshape(len(rows), -1)).all(axis=1)
     if wrong.any():
         row = dataset.ids[dataset.holdout][wrong.argmax()]
@@ -276,21 +260,10 @@ def log_lineage(client, run, settings: Settings, dataset: Dataset, facts: dict, 
 
 def log_model(model, dataset: Dataset, y_pred: np.ndarray, model_id: str):
     """Log the trained model, without pickle, as the logged model of that id."""
-    from importlib.metadata import version
-
-    import mlflow
     from mlflow.models import infer_signature
 
     sample = dataset.features.head(3)
-    return mlflow.sklearn.log_model(
-        model,
-        model_id=model_id,
-        serialization_format="skops",
-        skops_trusted_types=sklearn_model.types_beyond(sklearn_model.dumps(model)),  # all of them were judged
-        signature=infer_signature(sample, y_pred[:3]),
-        input_example=sample,
-        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
-    )
+    return family_of(model).log(model, dataset, model_id, infer_signature(sample, y_pred[:3]), sample)
 
 
 def servable(contract: dict) -> None:
@@ -305,8 +278,7 @@ def servable(contract: dict) -> None:
 
 def allowed(model, trusted: list[str]) -> None:
     """Refuse a model that holds types which need the team's word in [train] trusted_types and have none, naming them."""
-    unknown = onnx_model.untrusted(model, trusted)
-    if unknown:
+    if unknown := family_of(model).untrusted(model, trusted):
         raise ProjectError(
             f"the model holds types that are not trusted: {', '.join(unknown)}",
             trusted_types.advice(unknown, trusted),

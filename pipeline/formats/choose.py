@@ -1,11 +1,12 @@
 """Which format a model is served in, and its answers in that format.
 
-ONNX, where the converted model answers like the trained one: it is faster, smaller, and runs no Python. Else scikit-learn itself, with the
-reason in words. The files are those of the bundle, by path; the contract's part says how the model is fed.
+Its family offers the formats: ONNX first, which is faster, smaller, and runs no Python; then the model's own library. The first that
+answers like the trained model is taken, and the reason against the others is kept in words.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError
-from pipeline.formats import bundle, onnx_model, sklearn_model, thresholds, trials, trusted_types
-from pipeline.formats.onnx_model import Parity, Portable
+from pipeline.formats import bundle, sklearn_model, thresholds, trials
+from pipeline.formats.family import Candidate, answer, family_of
+from pipeline.formats.onnx_conversion import UnendedError
+from pipeline.formats.parity import Parity, answered, apart
+from pipeline.formats.parity import parity as difference_of
 from serving import batch
 
 HOLDOUT, JUMPS = "on the hold-out", "on values beside a threshold"
@@ -82,13 +86,6 @@ class Measurement:
     milliseconds: float
 
 
-def answer(model: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
-    """The trained model's own answers: probabilities (n, k) or values (n,) in float64."""
-    if dataset.classes:
-        return np.asarray(model.predict_proba(rows), dtype=np.float64)
-    return np.asarray(model.predict(rows), dtype=np.float64).ravel()
-
-
 def prepare(
     model: Any, dataset: Dataset, rows: pd.DataFrame, trained: np.ndarray, inputs: Sequence[trials.Input]
 ) -> list[Trial]:
@@ -135,7 +132,7 @@ def contradiction(model: Any, dataset: Dataset, rows: pd.DataFrame) -> Contradic
     some = rows.iloc[np.linspace(0, len(rows) - 1, min(ALONE, len(rows))).astype(int)]
     with threadpool_limits(1):
         among, by_itself = answer(model, dataset, some), alone(model, dataset, some)
-    off = _apart(among, by_itself)
+    off = apart(among, by_itself)
     return Contradiction(len(some), int((off > dataset.settings.gate.parity).sum()), float(off.max()))
 
 
@@ -186,7 +183,8 @@ def not_most_probable(model: Any, dataset: Dataset, tried: Sequence[Trial]) -> s
 
 
 def _deciding(model: Any) -> str:
-    return type(model).__name__ if not hasattr(model, "steps") else f"{_name(model)}, the pipeline's last step,"
+    title = family_of(model).title(model)
+    return f"{title}, the pipeline's last step," if hasattr(model, "steps") else title
 
 
 def _asking(model: Any, dataset: Dataset) -> Callable[[pd.DataFrame], np.ndarray]:
@@ -200,70 +198,79 @@ def _asking(model: Any, dataset: Dataset) -> Callable[[pd.DataFrame], np.ndarray
     return ask
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """By how much two answers to a row differ, as `portable.parity` measures it, shape (n,); infinite where only one is there."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        off = np.abs(one - other) / np.maximum(1, np.abs(one))
-    off = off.max(axis=tuple(range(1, off.ndim)), initial=0.0) if off.ndim > 1 else off
-    there = [onnx_model.answered(given) for given in (one, other)]
-    return np.where(there[0] & there[1], off, np.where(there[0] == there[1], 0.0, np.inf))
-
-
 def _near(one: np.ndarray, other: np.ndarray, tolerance: float) -> np.ndarray:
-    return _apart(one, other) <= tolerance
+    return apart(one, other) <= tolerance
 
 
 def choose(model: Any, dataset: Dataset, tried: Sequence[Trial], describe: Describe) -> Served:
     """The format in which a fitted model is served; `describe` makes a contract from its part.
 
-    Raises PortabilityError with both reasons when neither format passes the trials.
+    It is the first format of which a form answers like the model itself in all trials. Raises PortabilityError with the reason of each
+    format when there is none.
     """
-    tolerance = dataset.settings.gate.parity
-    name = _name(model)
+    tolerance, family = dataset.settings.gate.parity, family_of(model)
+    problems: list[PortabilityError] = []
+    for forms in family.formats(model, dataset):
+        reason = f"{family.title(model)}: {_in_words(problems)}" if problems else ""
 
-    def judge(candidate: Portable) -> list[Parity]:
-        contract = describe({"format": "onnx", "format_reason": "", "onnx": candidate.form})
-        return measure({"model.onnx": candidate.onnx}, contract, tried, tolerance).parity
+        def judge(one: Candidate, reason: str = reason) -> list[Parity]:
+            return measure(one.files, describe(_part(one, reason)), tried, tolerance).parity
 
-    try:
-        exported, parity = onnx_model.export(model, dataset, judge, tolerance)
-        if all(one.holds(tolerance) for one in parity):
-            form = {"format": "onnx", "format_reason": "", "onnx": exported.form}
-            return Served({"model.onnx": exported.onnx}, form, parity)
-        reason = f"{name}: {_difference('ONNX', tried, parity, tolerance)}"
-    except PortabilityError as error:
-        reason = f"{name}: {error.what}"
-    return _stored(model, dataset, tried, describe, reason)
-
-
-def _stored(model, dataset: Dataset, tried: Sequence[Trial], describe: Describe, reason: str) -> Served:
-    import sklearn
-
-    tolerance = dataset.settings.gate.parity
-    raw = sklearn_model.dumps(model)
-    types = sklearn_model.types_beyond(raw)
-    known = dataset.settings.train.trusted_types
-    if foreign := trusted_types.beyond(types, known):
-        raise PortabilityError(
-            f"the model cannot be served: {reason}; as scikit-learn's own it holds types that are not trusted: {', '.join(foreign)}",
-            trusted_types.advice(foreign, known),
-        )
-    files = {"model.skops": raw, **sklearn_model.code_for(types)}
-    # A matrix is answered in half the time, where the model needs no names.
-    layouts = ["frame"] if "text" in dataset.kinds.values() else ["matrix", "frame"]
-    problem = then = ""
-    for layout in layouts:
-        part = {"layout": layout, "trusted": types, "scikit_learn": sklearn.__version__}
-        form = {"format": "skops", "format_reason": reason, "skops": part}
         try:
-            parity = measure(files, describe(form), tried, tolerance).parity
+            with closing(forms):
+                found, parity = closest(forms, judge, tolerance)
         except PortabilityError as error:
-            problem, then = error.what, error.then
+            problems.append(error)
             continue
         if all(one.holds(tolerance) for one in parity):
-            return Served(files, form, parity)
-        problem = _difference("the stored model", tried, parity, tolerance)
-    raise PortabilityError(f"the model cannot be served: {reason}; {problem}", then or "change it in project/model.py")
+            return Served(dict(found.files), _part(found, reason), parity)
+        problems.append(PortabilityError(_difference(found.what, tried, parity, tolerance)))
+    raise PortabilityError(
+        f"the model cannot be served: {family.title(model)}: {_in_words(problems)}",
+        problems[-1].then or "change it in project/model.py",
+    )
+
+
+def closest(
+    forms: Iterable[Candidate | PortabilityError], judge: Callable[[Candidate], list[Parity]], tolerance: float
+) -> tuple[Candidate, list[Parity]]:
+    """The first form that `judge` finds within the tolerance in all trials, with its figures; else the one that is closest.
+
+    Raises PortabilityError when none can be made and run.
+    """
+    best: tuple[Candidate, list[Parity]] | None = None
+    problems: list[PortabilityError] = []
+    for form in forms:
+        if isinstance(form, PortabilityError):
+            # What ended all conversions says more than what ended one.
+            problems.insert(0 if isinstance(form, UnendedError) else len(problems), form)
+            continue
+        try:
+            found = judge(form)
+        except PortabilityError as error:
+            problems.append(error)
+            continue
+        if best is None or _worst(found) < _worst(best[1]):
+            best = form, found
+        if all(one.holds(tolerance) for one in found):
+            break
+    if best is None:
+        raise problems[0]
+    return best
+
+
+def _part(one: Candidate, reason: str) -> dict[str, Any]:
+    """The contract's part of a form, with the reason why no better format was taken."""
+    return {"format": one.form["format"], "format_reason": reason, **one.form}
+
+
+def _in_words(problems: Sequence[PortabilityError]) -> str:
+    return "; ".join(one.what for one in problems)
+
+
+def _worst(found: Sequence[Parity]) -> tuple[int, float]:
+    odd = max(one.labels + one.unanswered + one.answered for one in found)
+    return odd, max(one.difference for one in found)
 
 
 def measure(
@@ -293,8 +300,8 @@ def compare(
         if contract["format"] == "skops":
             counts &= one.steady
         if one.where == FAR:
-            counts &= onnx_model.answered(answers)
-        found.append(onnx_model.parity(one.trained[counts], answers[counts], tolerance))
+            counts &= answered(answers)
+        found.append(difference_of(one.trained[counts], answers[counts], tolerance))
     return found
 
 
@@ -330,11 +337,6 @@ def predict(
     """A served model's answers in float64, and the median milliseconds of `calls` single predictions (or NaN)."""
     (answers,), milliseconds = ask(files, contract, [rows], calls)
     return answers, milliseconds
-
-
-def _name(model: Any) -> str:
-    """What people call a model: its last step."""
-    return type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
 
 
 def _difference(what: str, tried: Sequence[Trial], parity: Sequence[Parity], tolerance: float) -> str:

@@ -21,13 +21,36 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import ROOT
+from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError, ProjectError
-from pipeline.formats import bundle, onnx_converters
+from pipeline.formats import bundle, onnx_converters, trusted_types
+from pipeline.formats.family import Candidate, Forms
 
 OWN = "project"  # the package whose modules a bundle may carry
 REQUIREMENTS = "requirements/serving-sklearn.txt"
 SECONDS, SECONDS_PER_ROW = 300.0, 0.05  # that a stored model may take to load, and for each row that it is asked
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+
+
+def forms(model: Any, dataset: Dataset) -> Forms:
+    """A fitted estimator as it is, fed with a matrix and with a frame; or the types in it that nobody trusts."""
+    import sklearn
+
+    raw = dumps(model)
+    types = types_beyond(raw)
+    known = dataset.settings.train.trusted_types
+    if foreign := trusted_types.beyond(types, known):
+        yield PortabilityError(
+            f"as scikit-learn's own it holds types that are not trusted: {', '.join(foreign)}",
+            trusted_types.advice(foreign, known),
+        )
+        return
+    files = {"model.skops": raw, **code_for(types)}
+    # A matrix is answered in half the time, where the model needs no names.
+    layouts = ["frame"] if "text" in dataset.kinds.values() else ["matrix", "frame"]
+    for layout in layouts:
+        part = {"layout": layout, "trusted": types, "scikit_learn": sklearn.__version__}
+        yield Candidate("the stored model", files, {"format": "skops", "skops": part})
 
 
 def dumps(model: Any) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import ProjectError, in_project, reason
 from pipeline.evaluation import metrics
-from pipeline.formats import choose
+from pipeline.formats import family
 from pipeline.search.fold import Fold
 
 Builder = Callable[[dict[str, Any], int], Any]
@@ -42,12 +42,12 @@ def score(builders: Mapping[str, Builder], folds: list[Fold], metric: metrics.Me
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # hundreds of fits; the final one says what it has to say
-            with in_project("build() or fitting its model"):
+            with in_project("build()"):
                 model = builders[fit.builder](dict(fit.parameters), fold.settings.train.seed)
-                fitted = fitted_on(model, fold)
+            fitted = family.fit(model, fold, np.flatnonzero(~fold.holdout))
             between = time.perf_counter()
             with in_project("the model's answers"):
-                y_pred = choose.answer(fitted, fold, fold.features[fold.holdout])
+                y_pred = family.answer(fitted, fold, fold.features[fold.holdout])
         ended = time.perf_counter()
         value = judged(metric, fold, y_pred)
     except Exception as error:
@@ -55,13 +55,6 @@ def score(builders: Mapping[str, Builder], folds: list[Fold], metric: metrics.Me
     if not np.isfinite(value):
         return Score(None, f"{metric.name} is not defined on fold {fit.fold + 1}", between - began, ended - between)
     return Score(value, "", between - began, ended - between)
-
-
-def fitted_on(model: Any, fold: Fold) -> Any:
-    """The model, fitted on the rows of the fold that it is not judged by."""
-    if not hasattr(model, "fit"):
-        raise TypeError(f"build() returned {type(model).__name__}, which has no fit()")
-    return model.fit(fold.features[~fold.holdout], fold.y[~fold.holdout])
 
 
 def judged(metric: metrics.Metric, fold: Fold, y_pred: np.ndarray) -> float:

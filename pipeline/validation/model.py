@@ -12,7 +12,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
-from pipeline.formats import bundle, choose, onnx_model
+from pipeline.formats import bundle, choose, family
 
 ROWS = 2000  # of the sample: enough to tell a model from a dummy, few enough to fit in seconds
 NO_GAIN = 0.01  # share of a dummy's loss; who gains surely less has learned nothing
@@ -25,14 +25,14 @@ def examine(dataset: Dataset) -> list[Outcome]:
     """Every outcome, in the order in which one relies on the other; ends early when the answers are unusable."""
     metrics.check_names(dataset.settings, list(dataset.features), metrics.of_project())
     rows, kept_back = sample(dataset)
-    model, again = (fitted(dataset, rows[~kept_back]) for _ in range(2))
-    predict, predict_again = partial(answers, model, dataset), partial(answers, again, dataset)
+    model, again = (family.fit(family.build(dataset.settings), dataset, rows[~kept_back]) for _ in range(2))
+    predict, predict_again = partial(family.answer, model, dataset), partial(family.answer, again, dataset)
     features, y = dataset.features.iloc[rows[kept_back]], dataset.y[rows[kept_back]]
     features = features.set_axis(dataset.ids[rows[kept_back]], axis=0)
     usable = usable_answers(dataset, features, predict)
     if not usable.success:
         return [usable]
-    dummy = partial(answers, dummy_for(dataset, rows[~kept_back]), dataset)
+    dummy = partial(family.answer, dummy_for(dataset, rows[~kept_back]), dataset)
     return [
         usable,
         beats_dummy(dataset, y, predict(features), dummy(features)),
@@ -73,30 +73,6 @@ def sample(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return chosen[order], kept_back[order]
 
 
-def fitted(dataset: Dataset, rows: np.ndarray) -> Any:
-    """The team's model, fitted on these rows."""
-    train = dataset.settings.train
-    with in_project("build() in project/model.py"):
-        from project.model import build
-
-        model = build(dict(train.parameters), train.seed)
-    if not hasattr(model, "fit"):
-        raise ProjectError(
-            f"build() in project/model.py returned {type(model).__name__}, which has no fit()",
-            "return an unfitted scikit-learn estimator",
-        )
-    with in_project("fitting the model that build() in project/model.py returned"):
-        model.fit(dataset.features.iloc[rows], dataset.y[rows])
-    return model
-
-
-def answers(model: Any, dataset: Dataset, features: pd.DataFrame) -> np.ndarray:
-    """Probabilities (n, k) in the order of the classes, or values (n,)."""
-    if not dataset.classes:
-        return np.asarray(model.predict(features), dtype=np.float64).ravel()
-    return np.asarray(model.predict_proba(features), dtype=np.float64)
-
-
 def dummy_for(dataset: Dataset, rows: np.ndarray) -> Any:
     """A model that has learned nothing but how common each class is, or the mean."""
     from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -110,8 +86,8 @@ def usable_answers(dataset: Dataset, features: pd.DataFrame, predict: Predict) -
     check = "answers with probabilities" if dataset.classes else "answers with numbers"
     try:
         given = predict(features)
-    except AttributeError as error:
-        return Outcome(check, False, f"{error}; CalibratedClassifierCV adds probabilities to a classifier")
+    except ProjectError as error:
+        return Outcome(check, False, f"{error.what}; {error.then}")
     except Exception as error:
         return Outcome(check, False, f"raises {type(error).__name__}: {first_line(error)}")
     shape = (len(features), len(dataset.classes)) if dataset.classes else (len(features),)
@@ -174,7 +150,7 @@ def one_row(dataset: Dataset, model: Any, features: pd.DataFrame) -> Outcome:
     """A row alone gets the answer that it gets among others."""
     check = "answers one row as it answers many"
     try:
-        answers(model, dataset, features.iloc[[0]])
+        family.answer(model, dataset, features.iloc[[0]])
     except Exception as error:
         return Outcome(check, False, f"raises {type(error).__name__}: {first_line(error)}")
     found = choose.contradiction(model, dataset, features)
@@ -201,7 +177,7 @@ def refuses_text(dataset: Dataset, features: pd.DataFrame, predict: Predict) -> 
 
 def can_be_stored(dataset: Dataset, model: Any) -> Outcome:
     """The model holds only types that skops or the settings trust."""
-    unknown = onnx_model.untrusted(model, dataset.settings.train.trusted_types)
+    unknown = family.family_of(model).untrusted(model, dataset.settings.train.trusted_types)
     observed = f"{UNTRUSTED}{', '.join(unknown)}" if unknown else "all types are trusted"
     return Outcome(STORED, not unknown, observed)
 

@@ -157,7 +157,7 @@ def test_broken_rule_of_the_team_is_named(scratch, rule, said):
         ("project/model.py", "    numbers =", "    1 / 0\n    numbers =", "build() in project/model.py failed (project/model.py, line 8): ZeroDivisionError"),
         ("project/model.py", "    numbers =", "    numbers ==", "build() in project/model.py failed"),
         ("project/model.py", "import SimpleImputer", "import SimpleImputation", "ImportError"),
-        ("project/model.py", "    numbers =", "    return 3\n    numbers =", "returned int, which has no fit()"),
+        ("project/model.py", "    numbers =", "    return 3\n    numbers =", "returned int, which is no model that can be trained here"),
         ("project/model.py", '"income"]', '"incone"]', "fitting the model that build() in project/model.py returned failed"),
         ("pipeline.toml", "C = 1.0", "D = 1.0", "unexpected keyword argument 'D'"),
         ("project/checks.py", "def exp", "DIRECTIONS = [1]\ndef exp", "1 is no Direction"),

@@ -18,7 +18,7 @@ from sklearn.utils import all_estimators
 
 from pipeline.data.dataset import Dataset, take_apart
 from pipeline.errors import PortabilityError, ProjectError
-from pipeline.formats import bundle, choose, sklearn_model, trials
+from pipeline.formats import bundle, choose, family, sklearn_model, trials
 from pipeline.settings import Settings
 from serving import batch
 from serving.model.contract import Contract
@@ -235,7 +235,7 @@ def _compared(rng: np.random.Generator, dataset: Dataset, checks: dict[str, Any]
     held = dataset.features[dataset.holdout].reset_index(drop=True)
     try:
         model.fit(dataset.features[~dataset.holdout], dataset.y[~dataset.holdout])
-        trained = choose.answer(model, dataset, held)
+        trained = family.answer(model, dataset, held)
     except Exception as error:
         return Result("unfit", f"{type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''}")
     expected = (len(held), len(dataset.classes)) if dataset.classes else (len(held),)
@@ -343,7 +343,7 @@ def _unsteady(model, dataset: Dataset, frame: pd.DataFrame, place: int, expected
         for others in (frame, frame.iloc[::-1]):
             some = pd.concat([frame.iloc[[place]], others.iloc[:50]])
             try:
-                if np.abs(choose.answer(model, dataset, some)[0] - expected).max() > TOLERANCE:
+                if np.abs(family.answer(model, dataset, some)[0] - expected).max() > TOLERANCE:
                     return True
             except Exception:
                 continue
@@ -352,7 +352,7 @@ def _unsteady(model, dataset: Dataset, frame: pd.DataFrame, place: int, expected
 
 def _trained(model: Any, dataset: Dataset, row: pd.DataFrame) -> np.ndarray:
     try:
-        return np.asarray(choose.answer(model, dataset, row), dtype=np.float64)[0]
+        return np.asarray(family.answer(model, dataset, row), dtype=np.float64)[0]
     except Exception:
         return np.full(max(1, len(dataset.classes)), np.nan)
 

@@ -7,15 +7,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.artifacts import ROOT
-from pipeline.formats import bundle, choose, onnx_converters, onnx_model
-from tests.pipeline.formats.test_onnx_model import answers, fitted, made, on_holdout
+from pipeline.formats import bundle, choose, onnx_converters
+from pipeline.formats.parity import parity as parity_of
+from tests.pipeline.formats.test_onnx_model import answers, exported_form, fitted, made
 
 
 def converted(model, dataset):
     """The answers of a fitted model as ONNX, beside its own on the hold-out."""
     model, trained = fitted(model, dataset)
     held = dataset.features[dataset.holdout]
-    exported, (parity,) = onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-5)
+    exported, (parity,) = exported_form(model, dataset, trained, 1e-5)
     contract = bundle.contract(dataset, {}, {"ranges": {}, "values": {}}, "", 1e-5)
     tried = choose.prepare(model, dataset, held, trained, contract["inputs"])
     return exported, parity, next((one for one in tried if one.where == choose.JUMPS), None)
@@ -31,7 +32,7 @@ def test_xgboost_with_named_columns_becomes_onnx(task):
     exported, parity, beside = converted(kind(n_estimators=20, random_state=1), dataset)
     assert parity.holds(1e-5)
     given = answers(exported, dataset, beside.rows)
-    assert onnx_model.parity(beside.trained, given, 1e-5).holds(1e-5)
+    assert parity_of(beside.trained, given, 1e-5).holds(1e-5)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -44,7 +45,7 @@ def test_lightgbm_becomes_onnx(task):
     exported, parity, beside = converted(kind(n_estimators=20, random_state=1, verbose=-1), dataset)
     assert parity.holds(1e-4)
     given = answers(exported, dataset, beside.rows)
-    assert not onnx_model.parity(beside.trained, given, 1e-5).holds(1e-5)
+    assert not parity_of(beside.trained, given, 1e-5).holds(1e-5)
 
 
 def test_absent_converters_are_named(monkeypatch):

@@ -12,6 +12,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from pipeline.data.dataset import take_apart
 from pipeline.errors import PortabilityError
 from pipeline.formats import bundle, choose, onnx_model
+from pipeline.formats.parity import Parity
+from pipeline.formats.parity import parity as parity_of
 from pipeline.settings import Settings
 
 
@@ -46,15 +48,20 @@ def fitted(model, dataset):
 
 def answers(candidate, dataset, rows):
     """What the service answers with a form of the model."""
-    form = {"format": "onnx", "format_reason": "", "onnx": candidate.form}
+    form = candidate.form | {"format_reason": ""}
     contract = bundle.contract(dataset, form, {"ranges": {}, "values": {}}, "c0ffee", 1e-5)
-    return choose.predict({"model.onnx": candidate.onnx}, contract, rows)[0]
+    return choose.predict(candidate.files, contract, rows)[0]
 
 
 def on_holdout(dataset, trained, tolerance=1e-5):
     """A function that tries a form on the hold-out."""
     held = dataset.features[dataset.holdout]
-    return lambda candidate: [onnx_model.parity(trained, answers(candidate, dataset, held), tolerance)]
+    return lambda candidate: [parity_of(trained, answers(candidate, dataset, held), tolerance)]
+
+
+def exported_form(model, dataset, trained, tolerance):
+    """The form of a fitted model as ONNX that is closest on the hold-out, and how close."""
+    return choose.closest(onnx_model.forms(model, dataset), on_holdout(dataset, trained), tolerance)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +78,11 @@ def test_common_models_answer_alike(task, model):
     """Linear models and trees of every task convert and agree on the whole hold-out."""
     dataset = made(task)
     model, trained = fitted(model, dataset)
-    exported, (parity,) = onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-5)
+    exported, (parity,) = exported_form(model, dataset, trained, 1e-5)
     assert parity.holds(1e-5)
     given = answers(exported, dataset, dataset.features[dataset.holdout])
     assert given.shape == trained.shape
-    assert onnx_model.parity(trained, given, 1e-5) == parity
+    assert parity_of(trained, given, 1e-5) == parity
 
 
 def test_text_gets_a_column_each():
@@ -85,8 +92,8 @@ def test_text_gets_a_column_each():
         (StandardScaler(), ["a b", "a-b"]), (OneHotEncoder(handle_unknown="ignore"), ["town"])
     )
     model, trained = fitted(make_pipeline(columns, LogisticRegression()), dataset)
-    exported, (parity,) = onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-5)
-    assert exported.form["layout"] == "columns"
+    exported, (parity,) = exported_form(model, dataset, trained, 1e-5)
+    assert exported.form["onnx"]["layout"] == "columns"
     assert parity.holds(1e-5)
 
 
@@ -94,7 +101,7 @@ def test_same_model_gives_the_same_bytes():
     """Converting the same model twice gives the same ONNX bytes."""
     dataset = made("binary")
     model, trained = fitted(make_pipeline(StandardScaler(), LogisticRegression()), dataset)
-    twice = [onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-5)[0].onnx for _ in range(2)]
+    twice = [exported_form(model, dataset, trained, 1e-5)[0].files["model.onnx"] for _ in range(2)]
     assert twice[0] == twice[1]
 
 
@@ -103,48 +110,45 @@ def test_model_without_counterpart_is_refused():
     dataset = made("binary")
     model, trained = fitted(make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()), dataset)
     with pytest.raises(PortabilityError, match="cannot become ONNX"):
-        onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-5)
+        exported_form(model, dataset, trained, 1e-5)
 
 
 def test_closest_form_is_returned_when_none_is_within_the_tolerance():
     """When no form is within the tolerance, the figure of the best one is reported instead of an error."""
     dataset = made("binary")
     model, trained = fitted(RandomForestClassifier(20, random_state=1), dataset)
-    _, (parity,) = onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-30)
+    _, (parity,) = exported_form(model, dataset, trained, 1e-30)
     assert 0 < parity.difference < 1e-4 and not parity.holds(1e-30)
 
 
 def test_parity_counts_labels_and_the_largest_difference():
     """A label that flips is counted even where probabilities hardly differ; above 1, a value's difference is relative."""
-    found = onnx_model.parity(np.array([[0.51, 0.49], [0.2, 0.8]]), np.array([[0.49, 0.51], [0.2, 0.8]]))
+    found = parity_of(np.array([[0.51, 0.49], [0.2, 0.8]]), np.array([[0.49, 0.51], [0.2, 0.8]]))
     assert found.labels == 1 and found.difference == pytest.approx(0.02)
-    assert onnx_model.parity(np.array([1000.0, 0.5]), np.array([1001.0, 0.5])).difference == pytest.approx(0.001)
-    edge = onnx_model.parity(np.array([[0.5, 0.5]]), np.array([[0.499999, 0.500001]]), 1e-5)
+    assert parity_of(np.array([1000.0, 0.5]), np.array([1001.0, 0.5])).difference == pytest.approx(0.001)
+    edge = parity_of(np.array([[0.5, 0.5]]), np.array([[0.499999, 0.500001]]), 1e-5)
     assert edge.labels == 0, "on the very edge either label is right"
 
 
 def test_parity_counts_rows_that_only_one_of_the_two_answers():
     """Where only one of the models has a finite answer the two differ; where neither has one, they agree."""
     one, nothing = np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]])
-    unanswered, answered = onnx_model.parity(one, nothing), onnx_model.parity(nothing, one)
+    unanswered, answered = parity_of(one, nothing), parity_of(nothing, one)
     assert (unanswered.unanswered, answered.answered) == (1, 1)
     assert not unanswered.holds(1.0) and not answered.holds(1.0)
-    assert onnx_model.parity(nothing, nothing).holds(0.0)
+    assert parity_of(nothing, nothing).holds(0.0)
 
 
 @pytest.mark.parametrize("nothing", [np.empty((0, 2)), np.empty(0)], ids=["probabilities", "values"])
 def test_parity_of_no_rows_holds(nothing):
     """Where no row of a trial counts, there is no difference, and no error."""
-    assert onnx_model.parity(nothing, nothing) == onnx_model.Parity(0.0, 0)
+    assert parity_of(nothing, nothing) == Parity(0.0, 0)
 
 
 def test_latency_is_a_positive_number_of_milliseconds():
     """The median time of one row is measured, as the service answers it."""
     dataset = made("regression")
     model, trained = fitted(LinearRegression(), dataset)
-    exported, _ = onnx_model.export(model, dataset, on_holdout(dataset, trained), 1e-5)
-    contract = bundle.contract(
-        dataset, {"format": "onnx", "format_reason": "", "onnx": exported.form}, {"ranges": {}, "values": {}}, "", 1e-5
-    )
-    files = {"model.onnx": exported.onnx}
-    assert 0 < choose.predict(files, contract, dataset.features, calls=10)[1] < 10_000
+    exported, _ = exported_form(model, dataset, trained, 1e-5)
+    contract = bundle.contract(dataset, exported.form | {"format_reason": ""}, {"ranges": {}, "values": {}}, "", 1e-5)
+    assert 0 < choose.predict(exported.files, contract, dataset.features, calls=10)[1] < 10_000

@@ -1,0 +1,81 @@
+"""scikit-learn: any estimator or pipeline with fit(), those of other libraries in a pipeline too.
+
+Served as ONNX where skl2onnx converts it; else by scikit-learn itself, stored by skops.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data.dataset import Dataset
+from pipeline.errors import ProjectError
+from pipeline.formats import onnx_model, sklearn_model, trusted_types
+from pipeline.formats.family import Forms, Training
+
+NAME = "scikit-learn"
+
+
+def takes(model: Any) -> bool:
+    """Whatever has a fit()."""
+    return hasattr(model, "fit")
+
+
+def title(model: Any) -> str:
+    """What people call a pipeline: its last step."""
+    return type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
+
+
+def unfit(model: Any, dataset: Dataset) -> str:
+    """Nothing is known before the fit: an estimator says itself what it does not take."""
+    return ""
+
+
+def fit(model: Any, dataset: Dataset, training: Training) -> Any:
+    """The estimator, fitted on all rows; weights go to the pipeline's last step."""
+    features, y = dataset.features.iloc[training.rows], dataset.y[training.rows]
+    if training.weights is None:
+        return model.fit(features, y)
+    step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
+    return model.fit(features, y, **{f"{step}sample_weight": training.weights})
+
+
+def answer(fitted: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
+    """What predict_proba(), or predict() of a regression, says."""
+    if not dataset.classes:
+        return np.asarray(fitted.predict(rows), dtype=np.float64).ravel()
+    if not hasattr(fitted, "predict_proba"):
+        raise ProjectError(
+            "the model has no predict_proba()",
+            "a classifier must answer with probabilities; scikit-learn's CalibratedClassifierCV adds them",
+        )
+    return np.asarray(fitted.predict_proba(rows), dtype=np.float64)
+
+
+def untrusted(fitted: Any, trusted: list[str]) -> list[str]:
+    """The types inside it that neither skops nor these settings trust."""
+    return trusted_types.beyond(sklearn_model.types_beyond(sklearn_model.dumps(fitted)), trusted)
+
+
+def formats(fitted: Any, dataset: Dataset) -> Iterator[Forms]:
+    """ONNX, then scikit-learn itself."""
+    yield onnx_model.forms(fitted, dataset)
+    yield sklearn_model.forms(fitted, dataset)
+
+
+def log(fitted: Any, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
+    """Logged in the format of skops."""
+    from importlib.metadata import version
+
+    import mlflow
+
+    return mlflow.sklearn.log_model(
+        fitted,
+        model_id=model_id,
+        serialization_format="skops",
+        skops_trusted_types=sklearn_model.types_beyond(sklearn_model.dumps(fitted)),  # all of them were judged
+        signature=signature,
+        input_example=sample,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")],
+    )
