@@ -61,7 +61,9 @@ class Dataset:
     @cached_property
     def cut(self):
         """With a time split, the time of the oldest row that is held out; else None."""
-        return time_cut(self.times, self.settings.split.holdout) if self.settings.split.by == "time" else None
+        if self.settings.split.by != "time" or self.times is None:
+            return None
+        return time_cut(self.times, self.settings.split.holdout)
 
     @property
     def keys(self) -> np.ndarray:

@@ -20,7 +20,8 @@ def folds(dataset: Dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """
     rows = ~dataset.holdout
     y = dataset.y[rows]
-    made = _forwards(dataset.times[rows], count) if _by_time(dataset) else _dealt(dataset.keys[rows], y, dataset, count)
+    times = _times(dataset)
+    made = _forwards(times[rows], count) if times is not None else _dealt(dataset.keys[rows], y, dataset, count)
     for number, (fit, _) in enumerate(made, 1):
         absent = sorted(set(range(len(dataset.classes))) - set(y[fit].tolist())) if dataset.classes else []
         if absent:
@@ -31,20 +32,27 @@ def folds(dataset: Dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return made
 
 
-def stop_rows(dataset: Dataset, share: float = STOP_SHARE) -> np.ndarray:
-    """The training rows that are set aside to stop training early, as a mask over the training rows.
+def stop_rows(dataset: Dataset, places: np.ndarray | None = None, share: float = STOP_SHARE) -> np.ndarray:
+    """The training rows that are set aside to stop training early, as a mask over the training rows, or over those at `places`.
 
-    By a hash of id or group with a salt of its own, so that it is another draw than the hold-out; with a time split the newest.
+    By a hash of id or group with a salt of its own, so that it is another draw than the hold-out; with a time split the newest, and
+    none where all have the same time. A class that would have no other row keeps all of its rows for the fit.
     """
-    rows = ~dataset.holdout
-    if _by_time(dataset):
-        times = dataset.times[rows]
-        return times >= time_cut(times, share)
-    return is_holdout(dataset.keys[rows], share, f"{dataset.settings.split.salt} stop")
+    rows = np.flatnonzero(~dataset.holdout) if places is None else places
+    if (times := _times(dataset)) is not None:
+        some = times[rows]
+        chosen = some >= time_cut(some, share) if len(np.unique(some)) > 1 else np.zeros(len(rows), dtype=bool)
+    else:
+        chosen = is_holdout(dataset.keys[rows], share, f"{dataset.settings.split.salt} stop")
+    if dataset.classes:
+        y = dataset.y[rows]
+        chosen &= ~np.isin(y, np.setdiff1d(y[chosen], y[~chosen]))
+    return chosen
 
 
-def _by_time(dataset: Dataset) -> bool:
-    return dataset.settings.split.by == "time"
+def _times(dataset: Dataset) -> np.ndarray | None:
+    """The time of each row where the split is by time."""
+    return dataset.times if dataset.settings.split.by == "time" else None
 
 
 def _dealt(keys: np.ndarray, y: np.ndarray, dataset: Dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:

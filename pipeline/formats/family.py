@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.data.dataset import Dataset
-from pipeline.data.split import is_holdout
+from pipeline.data.split import stop_rows
 from pipeline.errors import PortabilityError, ProjectError, in_project
 from pipeline.settings import Settings
 
 # The first that takes a model has it; any estimator with fit() is scikit-learn's.
 FAMILIES = ("scikit_learn",)
-STOP_SHARE = 0.1  # of the training rows: where early stopping is judged
 
 
 @dataclass(frozen=True)
@@ -137,18 +136,5 @@ def answer(fitted: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
 
 def training_on(dataset: Dataset, rows: np.ndarray) -> Training:
     """What a fit on the rows at these places may use."""
-    return Training(rows, dataset.settings.train.seed, stop_on(dataset, rows))
-
-
-def stop_on(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Which of the rows at these places early stopping is judged on, shape (n,): a tenth, by a hash of the id.
-
-    The salt is that of the split with an addition, so that these rows are another draw. A class that would have no other row keeps
-    all of its rows for the fit.
-    """
-    chosen = is_holdout(dataset.ids[rows], STOP_SHARE, f"{dataset.settings.split.salt}, early stopping")
-    if dataset.classes:
-        y = dataset.y[rows]
-        lost = np.setdiff1d(y[chosen], y[~chosen])
-        chosen &= ~np.isin(y, lost)
-    return chosen
+    weights, groups = (None if given is None else given[rows] for given in (dataset.weights, dataset.groups))
+    return Training(rows, dataset.settings.train.seed, stop_rows(dataset, rows), weights, groups)
