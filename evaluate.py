@@ -27,7 +27,15 @@ from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import StageError, edge
 from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report
 from pipeline.evaluation.figures import to_png
-from pipeline.evaluation.measures import Measures, baseline, distinct, of_baseline, position_of_positive, to_measure
+from pipeline.evaluation.measures import (
+    Measures,
+    baseline,
+    counting,
+    distinct,
+    of_baseline,
+    position_of_positive,
+    to_measure,
+)
 from pipeline.evaluation.record import (
     Candidate,
     CheckRow,
@@ -85,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     served = candidate(settings, dataset, run)
     measures = to_measure(settings, dataset)
     client = versions.connect(settings)
-    production = in_production(client, settings, dataset, options.first, measures.repeats)
+    production = in_production(client, settings, dataset, options.first, measures.units)
     found = compared(client, settings, dataset, measures, served.y_pred, production)
 
     # The verdict.
@@ -176,7 +184,7 @@ def compared(
 ) -> Comparisons:
     """The candidate's metrics, and the comparison with production where there is one that can be compared."""
     y_true = measures.y_true
-    values = {name: one.value(y_true, y_pred) for name, one in measures.known.items()}
+    values = {name: one.value(y_true, y_pred, measures.weights) for name, one in measures.known.items()}
     if production is None or production.problem:
         return Comparisons(values, np.ones(len(y_true), dtype=bool), None)
     rows = production.rows
@@ -186,7 +194,7 @@ def compared(
     slices = gate.compare_slices(
         measures.decides, y_true[rows], *both, masks, minimum_rows=settings.gate.slice_rows, **drawn
     )
-    best = best_version(client, settings, dataset, production, measures.repeats)
+    best = best_version(client, settings, dataset, production, measures.units)
     beside_best = compare_with_best(best, measures, y_pred) if best and not best.problem else None
     return Comparisons(values, rows, both[1], gate.identical(*both), comparisons, tuple(slices), best, beside_best)
 
@@ -283,6 +291,7 @@ def record_of(
         next_version=next_number,
         rows=int(found.rows.sum()),
         distinct_rows=distinct(found.rows, measures.repeats),
+        counting=counting(dataset, measures, found.rows),
         policy=rules.policy,
         margin=rules.margin,
         confidence=rules.confidence,
@@ -291,7 +300,7 @@ def record_of(
         metrics=metric_rows(dataset, measures, found, served.y_pred),
         best=best_row(found.best, found.beside_best) if found.best else None,
         best_version=best_afterwards(production, found.beside_best, decisive, rules),
-        slices=[slice_row(one, rules) for one in found.slices],
+        slices=[slice_row(one, rules, measures.subjects is not None) for one in found.slices],
         limits=[limit_row(one) for one in evidence.limits],
         checks=[CheckRow(**asdict(one), success=one.success) for one in evidence.checks],
         format=Format(served.contract["format"], served.contract["format_reason"]),
@@ -318,7 +327,7 @@ def metric_rows(dataset: Dataset, measures: Measures, found: Comparisons, y_pred
                 metric=name,
                 higher_is_better=metric.higher_is_better,
                 interval=interval,
-                baseline=or_none(of_baseline(metric, measures.y_true, dummy)),
+                baseline=or_none(of_baseline(metric, measures.y_true, dummy, measures.weights)),
                 **{key: figures.get(key) for key in Compared.__struct_fields__},  # type: ignore[arg-type]
             )
         )
@@ -336,13 +345,14 @@ def limit_row(one: gate.Limit) -> LimitRow:
     )
 
 
-def slice_row(one: gate.Slice, rules: gate.Rules) -> SliceRow:
-    """A line of the report's table of slices."""
+def slice_row(one: gate.Slice, rules: gate.Rules, grouped: bool) -> SliceRow:
+    """A line of the report's table of slices; `grouped`: rows are drawn by their group."""
     figures = one.comparison.plain()
     return SliceRow(
         slice=one.slice,
         rows=one.rows,
-        distinct_rows=one.rows if one.distinct is None else one.distinct,
+        distinct_rows=one.rows if one.distinct is None or grouped else one.distinct,
+        groups=one.distinct if grouped else None,
         judged=one.judged,
         worse=one.judged and gate.is_worse(one, rules),
         **{key: figures[key] for key in Compared.__struct_fields__},
@@ -357,6 +367,7 @@ def draw(
     figures = plots.figures_for(
         settings.data.task, dataset.classes, position_of_positive(settings, dataset), measures.y_true[found.rows],
         y_pred[found.rows], production=found.production, importance=columns,
+        weights=None if measures.weights is None else measures.weights[found.rows],
     )  # fmt: skip
     if evaluation.comparison:
         figures["comparison"] = plots.comparison(evaluation)

@@ -90,6 +90,12 @@ def main(argv: list[str] | None = None) -> None:
     print(f"registered {what}" + (", for an experiment alone" if challenger else ""))
 
 
+def split_of(run: dict) -> Split:
+    """How the run's hold-out was drawn."""
+    drawn = run["split"]
+    return Split(drawn["id"], drawn["salt"], drawn["holdout"], drawn.get("by", "id"), drawn.get("cut", ""))
+
+
 def fit(settings: Settings, run: dict, evaluation: Evaluation, challenger: bool) -> str:
     """The digest of the build, if the verdict in evaluation.json is about it and accepts it; a challenger must only keep all limits."""
     digest = bundle.digest(BUILD / "model")
@@ -145,7 +151,7 @@ def create(client, settings: Settings, run: dict, evaluation: Evaluation, data: 
         training_reason=run["reason"],
         run_url=run["run_url"],
         mlflow=mlflow.__version__,
-        split=Split(run["split"]["id"], run["split"]["salt"], run["split"]["holdout"]),
+        split=split_of(run),
         metrics=evaluation.candidate.metrics,
     )
     created = once.make(

@@ -171,7 +171,10 @@ def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable) ->
 
 
 def reference(dataset: Dataset, y_pred: np.ndarray) -> dict:
-    """What production is compared with: distributions in training, and answers, losses and metrics on the hold-out."""
+    """What production is compared with: distributions in training, and answers, losses and metrics on the hold-out.
+
+    Each row counts the same here, whatever its weight: production's rows have none.
+    """
     settings = dataset.settings
     positive = position_of_positive(settings, dataset)
     y_true = dataset.y[dataset.holdout]
@@ -197,7 +200,7 @@ def facts_of(settings: Settings, dataset: Dataset, parameters: dict, one: Servab
         "parameters": parameters,
         "search": settings.search.method,
         "features": list(dataset.kinds),
-        "split": {"holdout": settings.split.holdout, "salt": settings.split.salt, "id": settings.data.id},
+        "split": dataset.split_facts,
         "format": one.contract["format"],
         "trials": [
             {"where": trial.where, "rows": len(trial.rows), **asdict(found)}

@@ -1,6 +1,6 @@
 """The schemas of the files in build/, as far as later stages rely on them; more keys are allowed. Not evaluation.json: pipeline/evaluation/record.py."""
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class Bounds(TypedDict):
@@ -18,11 +18,13 @@ class Rows(TypedDict):
 
 
 class Split(TypedDict):
-    """How the hold-out was chosen."""
+    """How the hold-out was chosen; `id` is the column by which, whether it is an id, a group or a time."""
 
     holdout: float
     salt: str
     id: str | None
+    by: NotRequired[str]
+    cut: NotRequired[str]
 
 
 class Trial(TypedDict):

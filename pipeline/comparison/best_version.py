@@ -26,7 +26,7 @@ class BestVersion:
 
 
 def best_version(
-    client, settings: Settings, dataset: Dataset, production: Production, repeats: np.ndarray | None
+    client, settings: Settings, dataset: Dataset, production: Production, units: np.ndarray | None
 ) -> BestVersion | None:
     """The best version so far on the rows that it did not see either, or None when it is production's.
 
@@ -41,7 +41,7 @@ def best_version(
         version = versions.by_number(client, settings.name, production.best)
         contract, files, _ = content(client, version)
         rows = production.rows & unseen(version, settings, dataset)
-        problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.number)
+        problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, units), version.number)
         if problem is None:
             return BestVersion(version.number, rows, ask(files, contract, dataset, rows))
         return BestVersion(version.number, none, np.empty(0), best_misfit(problem))

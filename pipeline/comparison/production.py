@@ -30,7 +30,7 @@ class Production:
 
 
 def in_production(
-    client, settings: Settings, dataset: Dataset, anew: bool, repeats: np.ndarray | None = None
+    client, settings: Settings, dataset: Dataset, anew: bool, units: np.ndarray | None = None
 ) -> Production | None:
     """The production model's answers, or None when nothing has ever been put into production.
 
@@ -57,7 +57,7 @@ def in_production(
     contract, files, reference = content(client, version)
     rows = unseen(version, settings, dataset)
     data = data_change(client, version, contract, reference, dataset)
-    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, repeats), version.number)
+    problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, units), version.number)
     if problem:
         return Production(facts, rows, np.empty(0), data, problem)
     best = version.best_version

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.artifacts import BUILD, read_json
 from pipeline.data.dataset import Dataset
-from pipeline.data.holdout import is_holdout
+from pipeline.data.holdout import is_holdout, parsed_cut
 from pipeline.evaluation import gate
 from pipeline.formats import bundle, choose
 from pipeline.registry import versions
@@ -39,10 +39,19 @@ def ask(files: dict[str, bytes], contract: dict, dataset: Dataset, rows: np.ndar
 
 def unseen(version: ModelVersion, settings: Settings, dataset: Dataset) -> np.ndarray:
     """Which rows of the hold-out the version was not trained on either; mask over the hold-out."""
-    ids = dataset.ids[dataset.holdout]
-    if version.split is None or version.split.id != settings.data.id:
-        return np.zeros(len(ids), dtype=bool)
-    return is_holdout(ids, version.split.holdout, version.split.salt)
+    split, held = version.split, dataset.holdout
+    none = np.zeros(int(held.sum()), dtype=bool)
+    if split is None or split.column != settings.data.roles.get(split.by):
+        return none
+    values = {"id": dataset.ids, "group": dataset.groups, "time": dataset.times}[split.by]
+    if values is None:
+        return none
+    if split.by != "time":
+        return is_holdout(values[held], split.holdout, split.salt)
+    cut = parsed_cut(split.cut)
+    if cut is None or isinstance(cut, np.datetime64) != (values.dtype.kind == "M"):  # it was a number and is a date now
+        return none
+    return values[held] >= cut
 
 
 def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, version: str) -> gate.Problem | None:
@@ -70,8 +79,14 @@ def incomparable(contract: dict, dataset: Dataset, rows: int, distinct: int, ver
     if rows < COMMON_ROWS:
         return gate.Problem(
             "keep",
-            f"only {rows} rows are held out from both models, because [split] or the id column changed since version "
+            f"only {rows} rows are held out from both models, because [split] or its column changed since version "
             f"{version}; at least {COMMON_ROWS} are needed. Restore the split, {anew}.",
+        )
+    if distinct < COMMON_ROWS and dataset.groups is not None:
+        return gate.Problem(
+            "keep",
+            f"the {rows} rows that are held out from both models are of {distinct} groups ({dataset.settings.data.group}), and rows of "
+            f"one group count as one; at least {COMMON_ROWS} groups are needed. Raise [split] holdout, or add data.",
         )
     if distinct < COMMON_ROWS:
         return gate.Problem(

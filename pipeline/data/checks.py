@@ -380,8 +380,8 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def features(frame: pd.DataFrame, settings: Settings) -> list[str]:
-    """Names of all columns besides id and target."""
-    return [name for name in frame if name not in (settings.data.id, settings.data.target)]
+    """Names of all columns that no role is given to in pipeline.toml [data]."""
+    return [name for name in frame if name not in settings.data.roles.values()]
 
 
 def comparable(frame: pd.DataFrame, settings: Settings) -> list[str]:

@@ -4,13 +4,13 @@ import difflib
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from pipeline.data import encodings, row_columns, snapshot, written_values
-from pipeline.data.holdout import is_holdout, time_cut
+from pipeline.data.holdout import is_holdout, shown, time_cut
 from pipeline.errors import DataError, in_project
 from pipeline.settings import Settings
 
@@ -64,6 +64,14 @@ class Dataset:
         if self.settings.split.by != "time" or self.times is None:
             return None
         return time_cut(self.times, self.settings.split.holdout)
+
+    @property
+    def split_facts(self) -> dict[str, Any]:
+        """How the hold-out was drawn, as run.json keeps it: a later model is compared on rows that neither was trained on."""
+        split, roles = self.settings.split, self.settings.data.roles
+        by = split.by if split.by == "time" else "id" if self.groups is None else "group"
+        facts = {"holdout": split.holdout, "salt": split.salt, "id": roles[by]}
+        return facts | ({} if by == "id" else {"by": by, "cut": "" if self.cut is None else shown(self.cut)})
 
     @property
     def keys(self) -> np.ndarray:

@@ -41,7 +41,7 @@ DIRECTIONS: list[Direction] = []
 def draft(frame: pd.DataFrame, settings: Settings) -> str:
     """The text of project/checks.py for these rows, as Python that a formatter has not seen yet."""
     data = settings.data
-    features = [name for name in frame if name not in (data.id, data.target)]
+    features = [name for name in frame if name not in data.roles.values()]
     kinds = {name: kind_of(frame[name]) for name in features}
     ranges = {name: _range(frame[name]) for name, kind in kinds.items() if kind in ("number", "integer")}
     ranges = {name: limits for name, limits in ranges.items() if limits}

@@ -41,7 +41,7 @@ def found(frame: pd.DataFrame, settings: Settings, checks_file: Path) -> list[tu
     """Each leftover: where it stands (file and key), and what it is and what to do; none while the data is the example's."""
     if is_example(frame):
         return []
-    own = [name for name in frame if name not in (settings.data.id, settings.data.target)]
+    own = [name for name in frame if name not in settings.data.roles.values()]
     left = []
     if settings.name == NAME:
         left.append(

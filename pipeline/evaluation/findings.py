@@ -98,6 +98,7 @@ def _metrics(evaluation: Evaluation) -> Section:
     strong = next((place for place, row in enumerate(rows) if row.metric == decides), None)
     held = f"{evaluation.rows:,} rows of the hold-out"
     copies = [repeated_rows(evaluation)] if distinct(evaluation) < evaluation.rows else []
+    copies += how_rows_count(evaluation)
     if evaluation.comparison is None:
         why = "Nothing is in production yet." if evaluation.first else "It could not be compared with production."
         cells = [(name, *alone(row)) for name, row in zip(names, rows, strict=True)]
@@ -114,7 +115,7 @@ def _metrics(evaluation: Evaluation) -> Section:
     )
     notes = [
         "Difference: candidate − production. "
-        f"Interval: {_sure(evaluation)} % confidence in each bound, by a paired bootstrap over the rows.",
+        f"Interval: {_sure(evaluation)} % confidence in each bound, by a paired bootstrap over the {_units(evaluation)}.",
         "▲ ▼ the whole interval says so. △ ▽ the estimate says so, the interval does not.",
     ]
     best = [best_not_compared(evaluation.best)] if evaluation.best and evaluation.best.problem else []
@@ -138,7 +139,7 @@ def _notes_alone(evaluation: Evaluation) -> list[str]:
     """What interval and baseline of a model without a production model beside it mean."""
     answer = "the mean of the target" if evaluation.task == "regression" else "the share of each class"
     return [
-        f"Interval: {_sure(evaluation)} % confidence in each bound, by a bootstrap over the rows.",
+        f"Interval: {_sure(evaluation)} % confidence in each bound, by a bootstrap over the {_units(evaluation)}.",
         f"Baseline: a model that knows no feature and answers with {answer} in the training data.",
     ]
 
@@ -154,6 +155,46 @@ def repeated_rows(evaluation: Evaluation) -> str:
         f"Only {distinct(evaluation):,} of the {evaluation.rows:,} rows are distinct. Copies of a row tell no more "
         'than the row, so they count together. If rows are alike by chance, set [gate] repeated_rows = "each".'
     )
+
+
+def how_rows_count(evaluation: Evaluation) -> list[str]:
+    """Sentences on the weight, group and time of the rows, as far as pipeline.toml names such columns."""
+    counting, said = evaluation.counting, []
+    if counting is None:
+        return []
+    if counting.cut:
+        said.append(
+            f"Held out are the newest rows, from {when(counting.cut)} on ({clean(counting.time)}); the model learned from those before."
+        )
+    if counting.groups is not None:
+        said.append(
+            f"The rows are of {counting.groups:,} groups ({clean(counting.group)}). Rows of one group are not independent of one another, "
+            "so they are drawn together and count as one."
+        )
+    if counting.weight:
+        said.append(
+            f"Rows count by their weight ({clean(counting.weight)}): figures, intervals and curves are weighted."
+        )
+    if counting.unweighted:
+        names = ", ".join(map(in_words, counting.unweighted))
+        said.append(f"Not weighted: {names}, for the function takes no sample_weight.")
+    return said
+
+
+def when(cut: str) -> str:
+    """The time of a cut without a time of day of nothing but zeros."""
+    return cut.removesuffix("T00:00:00.000000Z").removesuffix(".000000Z").removesuffix(".0")
+
+
+def _units(evaluation: Evaluation) -> str:
+    """What the bootstrap draws."""
+    return "rows" if evaluation.counting is None or evaluation.counting.groups is None else "groups"
+
+
+def _held_out(evaluation: Evaluation) -> str:
+    """How many rows there are, and of how many groups."""
+    of = "" if _units(evaluation) == "rows" else f" of {evaluation.counting.groups:,} groups"  # type: ignore[union-attr]
+    return f"{evaluation.rows:,} rows{of}"
 
 
 def best_not_compared(best: BestSoFar) -> str:
@@ -180,7 +221,7 @@ def _power(evaluation: Evaluation) -> Section | None:
     comparison = evaluation.comparison
     if comparison is None or not known(comparison.difference):
         return None
-    metric, rows = in_words(evaluation.metric), f"{evaluation.rows:,} rows"
+    metric, rows = in_words(evaluation.metric), _held_out(evaluation)
     heading = "What this hold-out can show"
     if comparison.difference == 0 and not comparison.detectable:
         return Section(heading, [f"Both models score alike in {metric} on these {rows}: no difference to measure."])
@@ -220,7 +261,9 @@ def _slices(evaluation: Evaluation) -> Section | None:
 
 
 def _counted(row: SliceRow) -> str:
-    """The rows of a slice, and where some are copies how many are not."""
+    """The rows of a slice, and of how many groups they are, or where some are copies how many are not."""
+    if row.groups is not None:
+        return f"{row.rows:,} ({row.groups:,} groups)"
     return f"{row.rows:,}" if distinct(row) == row.rows else f"{row.rows:,} ({distinct(row):,} distinct)"
 
 

@@ -68,6 +68,7 @@ def compare(
     seed: int,
     repeats: np.ndarray | None = None,
     subjects: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> Comparison:
     """The difference of a metric with one-sided bounds, by a paired bootstrap over the rows.
 
@@ -75,6 +76,8 @@ def compare(
     `repeated`), and are drawn together or not at all. None: no row is a copy.
     `subjects` gives each row the number of whom it is about, shape (n,): rows of one subject are unlike, but tell of the
     same, so they too are drawn together (a cluster bootstrap). None: each row is about somebody else.
+    `weights` gives each row what it counts, shape (n,), 0 or more; it is no more often drawn for that. None, or a metric that
+    takes no weights: each counts the same.
 
     Both models meet the same resampled rows. A bound is Student's t times the standard deviation of the resampled
     differences away from the difference; a few virtual rows on which the models disagree (see `_pool`) widen it on
@@ -84,11 +87,12 @@ def compare(
     Nothing is claimed, and the bounds are infinite, when the metric does not move at all (the models differ in nothing
     it can see) or is undefined on more than a tenth of the resamples.
     """
-    reported = metric.value(y_true, candidate), metric.value(y_true, production)
+    weights = weights if metric.weighted else None
+    reported = metric.value(y_true, candidate, weights), metric.value(y_true, production, weights)
     difference = reported[0] - reported[1]
     if math.isnan(difference):
         return Comparison(*reported, math.nan, math.nan, math.nan, math.nan)
-    first, sizes = _groups(repeats)
+    first, sizes = _groups(repeats, weights)
     y_true, candidate, production = y_true[first], candidate[first], production[first]
     units = None if subjects is None else np.unique(subjects[first], return_inverse=True)[1]
     drawn = min(resamples, max(FEWEST, BUDGET // len(y_true)))
@@ -116,19 +120,24 @@ def interval(
     resamples: int,
     seed: int,
     repeats: np.ndarray | None = None,
+    subjects: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> tuple[float, float] | None:
-    """Bounds of a metric of one model, each with that confidence: percentiles of a bootstrap over the rows.
+    """Bounds of a metric of one model, each with that confidence: percentiles of a bootstrap over the rows, drawn as by `compare`.
 
     None, where the rows allow no statement: the metric is undefined on them or on more than a tenth of the resamples, or
     the same on all. It is for people to read; the verdict rests on `compare`.
     """
-    value = metric.value(y_true, y_pred)
+    weights = weights if metric.weighted else None
+    value = metric.value(y_true, y_pred, weights)
     if math.isnan(value):
         return None
-    first, sizes = _groups(repeats)
+    first, sizes = _groups(repeats, weights)
     y_true, y_pred = y_true[first], y_pred[first]
+    units = None if subjects is None else np.unique(subjects[first], return_inverse=True)[1]
     drawn = min(resamples, max(FEWEST, BUDGET // len(y_true)))
-    pool = _Pool(y_true, y_pred, y_pred, rows=len(y_true), slots=1, sizes=sizes)
+    count = len(y_true) if units is None else int(units.max()) + 1
+    pool = _Pool(y_true, y_pred, y_pred, rows=count, slots=1, sizes=sizes, units=units)
     with np.errstate(divide="ignore", invalid="ignore"):
         of_model = metric.on(y_true, y_pred)
         values = np.concatenate([of_model(weights) for weights in _draws(pool, drawn, seed)])
@@ -155,19 +164,21 @@ def _unused(features: "pd.DataFrame") -> str:
     return "target" + "_" * max((len(name) for name in features.columns), default=0)
 
 
-def _groups(repeats: np.ndarray | None) -> tuple[np.ndarray | slice, np.ndarray | None]:
-    """The first row of each group, and how many rows it has; without groups, every row and None."""
+def _groups(
+    repeats: np.ndarray | None, weights: np.ndarray | None = None
+) -> tuple[np.ndarray | slice, np.ndarray | None]:
+    """The first row of each group of copies, and how much they count together; without groups, every row and its weight, if any."""
     if repeats is None:
-        return slice(None), None
-    _, first, sizes = np.unique(repeats, return_index=True, return_counts=True)
-    return first, sizes
+        return slice(None), weights
+    _, first, place, sizes = np.unique(repeats, return_index=True, return_inverse=True, return_counts=True)
+    return first, sizes if weights is None else np.bincount(place, weights=weights)
 
 
 def _telling(metric: Metric, y_true: np.ndarray, sizes: np.ndarray | None, units: np.ndarray | None = None) -> float:
     """How many observations the bounds rest on.
 
-    An area under a curve compares classes: it is known no better than the rarest of them. Groups of unlike sizes are worth
-    fewer of one size (Kish 1965): one that is half of the rows is not half of the evidence.
+    An area under a curve compares classes: it is known no better than the rarest of them. Groups of unlike sizes, and rows of
+    unlike weights, are worth fewer of one size (Kish 1965): one that is half of the rows is not half of the evidence.
     """
     ones = np.ones(len(y_true), dtype=int) if sizes is None else sizes
     every = np.ones(len(y_true), dtype=bool)
@@ -180,7 +191,7 @@ def _telling(metric: Metric, y_true: np.ndarray, sizes: np.ndarray | None, units
 class _Pool:
     """What resamples are drawn from. A real row fills `slots` slots, each of the virtual rows after it one.
 
-    `sizes` is how many rows each of them stands for; None: each for one. `units` is the number of the subject that is drawn
+    `sizes` is how many rows each of them stands for, or what it counts; None: each for one. `units` is the number of the subject that is drawn
     instead of the row, where several rows are of one: `rows` is then how many real ones there are; None: each row is drawn by itself.
     """
 
@@ -315,7 +326,9 @@ class Slice:
     judged: bool
     comparison: Comparison
     confidence: float
-    distinct: int | None = None  # rows that are no copy of another; None: all of them
+    distinct: int | None = (
+        None  # rows that are no copy of another, or subjects where these are drawn; None: all of them
+    )
 
 
 def slice_masks(values: np.ndarray, name: str, holdout: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -362,6 +375,7 @@ def compare_slices(
     seed: int,
     repeats: np.ndarray | None = None,
     subjects: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> list[Slice]:
     """Compare on each slice; the more slices are judged, the surer each must be (Bonferroni).
 
@@ -371,16 +385,26 @@ def compare_slices(
     distinct = [None if units is None else len(np.unique(units[mask])) for _, mask in masks]
     judged = [
         (int(mask.sum()) if groups is None else groups) >= minimum_rows
-        and not any(math.isnan(metric.value(y_true[mask], model[mask])) for model in (candidate, production))
+        and not any(
+            math.isnan(metric.value(y_true[mask], model[mask], None if weights is None else weights[mask]))
+            for model in (candidate, production)
+        )
         for (_, mask), groups in zip(masks, distinct, strict=True)
     ]
     surer = 1 - (1 - confidence) / max(1, sum(judged))
     slices = []
     for (label, mask), is_judged, groups in zip(masks, judged, distinct, strict=True):
         rows = y_true[mask], candidate[mask], production[mask]
-        copies, whom = (None if given is None else given[mask] for given in (repeats, subjects))
+        copies, whom, counts = (None if given is None else given[mask] for given in (repeats, subjects, weights))
         comparison = compare(
-            metric, *rows, confidence=surer, resamples=resamples, seed=seed, repeats=copies, subjects=whom
+            metric,
+            *rows,
+            confidence=surer,
+            resamples=resamples,
+            seed=seed,
+            repeats=copies,
+            subjects=whom,
+            weights=counts,
         )
         slices.append(Slice(label, int(mask.sum()), is_judged, comparison, surer, groups))
     return slices

@@ -45,9 +45,10 @@ def feature_importance(ask: Ask, dataset: Dataset, seed: int, rows: int, shuffle
     drawn = held[np.linspace(0, len(held) - 1, rows).astype(int)]  # evenly: data may be sorted by class
     features, y_true = dataset.features.iloc[drawn].reset_index(drop=True), dataset.y[drawn]
     frames = chain([features], _shuffles(features, list(dataset.kinds), shuffles, np.random.default_rng(seed)))
+    weights = None if dataset.weights is None else dataset.weights[drawn]
     scores: list[float] = []
     while some := list(islice(frames, max(1, CELLS // features.size))):
-        scores += [_score(dataset, y_true, y_pred) for y_pred in ask(some)]
+        scores += [_score(dataset, y_true, y_pred, weights) for y_pred in ask(some)]
     lost = np.nan_to_num(scores[0] - np.reshape(scores[1:], (len(dataset.kinds), shuffles)).mean(axis=1))
     ranked = sorted(zip(dataset.kinds, lost, strict=True), key=lambda pair: -pair[1])
     return {name: round(float(value), 9) for name, value in ranked}
@@ -63,10 +64,10 @@ def _shuffles(
             yield features.assign(**{name: features[name].iloc[order].to_numpy()})
 
 
-def _score(dataset: Dataset, y_true: np.ndarray, y_pred: np.ndarray) -> float:
+def _score(dataset: Dataset, y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None) -> float:
     """The score over the rows that the model answers: of some mixtures it may say nothing."""
     task, name = ("multiclass", "log_loss") if dataset.classes else ("regression", "r2")
     metric = metrics.metrics_for(task)[name]
     there = np.isfinite(y_pred).all(axis=tuple(range(1, y_pred.ndim)))
-    value = metric.value(y_true[there], y_pred[there])
+    value = metric.value(y_true[there], y_pred[there], None if weights is None else weights[there])
     return value if metric.higher_is_better else -value

@@ -1,11 +1,13 @@
 """What is measured on the hold-out, per task, and how each figure moves when the hold-out is drawn again.
 
 Shapes, here and in the gate. `y_true`: (n,) class positions or values. `y_pred`: (n, k) probabilities in sorted
-class order, or (n,) values. `weights`: (B, n), one row per resample, how often each row of the hold-out was drawn.
+class order, or (n,) values. `weights`: (B, n), one row per resample, how much each row of the hold-out counts in it: how often it
+was drawn, times its own weight where the data has one.
 A metric that is not defined (ROC AUC without a positive row, say) is NaN; so is every metric of a prediction that
 is not finite.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +30,7 @@ class Metric:
     `on(y_true, y_pred)` does what is common to all resamples (sorting, say) and returns a function from weights (B, n)
     to values (B,). `kind` is what a single row can change: its loss, whether it is a hit, its rank, or, for a team's
     own metric, nobody knows what. `per_row(y_true, y_pred)` says how each row fares, shape (n,), in units that are the
-    same for two models.
+    same for two models. `weighted`: it takes rows that count unlike; a team's own does where it has a parameter `sample_weight`.
     """
 
     name: str
@@ -36,10 +38,13 @@ class Metric:
     on: Callable[[np.ndarray, np.ndarray], Resampled]
     kind: Literal["loss", "hit", "rank", "own"]
     per_row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    weighted: bool = True
 
-    def value(self, y_true: np.ndarray, y_pred: np.ndarray) -> float:
-        """The metric over all rows, each once."""
-        return float(self.values(y_true, y_pred, np.ones((1, len(y_true))))[0])
+    def value(self, y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None = None) -> float:
+        """The metric over all rows, each by its weight (n,); None, or a metric that takes no weights: each once."""
+        if weights is None or not self.weighted:
+            weights = np.ones(len(y_true))
+        return float(self.values(y_true, y_pred, np.asarray(weights, dtype=np.float64)[None])[0])
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The metric under each row of weights, shape (B,)."""
@@ -69,7 +74,9 @@ def metrics_for(task: str, positive: int | None = None, extra: Extra | None = No
                 f"METRICS in project/model.py: {name} must be (function, higher_is_better), not {own!r}",
                 'write METRICS = {"cost": (cost, False)} with a function of (y_true, y_pred)',
             )
-        metrics[name] = Metric(name, own[1], partial(_own, name, own[0]), "own")
+        weighted = _takes_weights(own[0])
+        on = partial(_own_weighted if weighted else _own, name, own[0])
+        metrics[name] = Metric(name, own[1], on, "own", weighted=weighted)
     return metrics
 
 
@@ -104,7 +111,7 @@ def named(metrics: Mapping[str, Metric], name: str, where: str = "[gate] metric"
 def evaluate(
     task: str, y_true: np.ndarray, y_pred: np.ndarray, positive: int | None = None, extra: Extra | None = None
 ) -> dict[str, float]:
-    """Every metric of the task over all rows."""
+    """Every metric of the task over all rows, each of which counts the same."""
     return {name: metric.value(y_true, y_pred) for name, metric in metrics_for(task, positive, extra).items()}
 
 
@@ -321,6 +328,30 @@ def _own(name: str, function: Callable, y_true: np.ndarray, y_pred: np.ndarray) 
             return np.array([float(function(y_true[index], y_pred[index])) for index in drawn])
 
     return resampled
+
+
+def _own_weighted(name: str, function: Callable, y_true: np.ndarray, y_pred: np.ndarray) -> Resampled:
+    """A function that takes `sample_weight` is called once per resample, with the rows that were drawn."""
+
+    def resampled(weights):
+        with in_project(f"metric {name} in project/model.py"):
+            return np.array(
+                [
+                    float(function(y_true[there], y_pred[there], sample_weight=row[there]))
+                    for row in weights
+                    for there in [row > 0]
+                ]
+            )
+
+    return resampled
+
+
+def _takes_weights(function: Callable) -> bool:
+    """Whether a function has a parameter `sample_weight`, as scikit-learn's metrics have."""
+    try:
+        return "sample_weight" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return False
 
 
 def of_project() -> Mapping[str, tuple]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from pipeline import mlflow_pages
-from pipeline.evaluation.findings import Cell, Name, Section, Table, findings, headline
+from pipeline.evaluation.findings import Cell, Name, Section, Table, findings, headline, when
 from pipeline.evaluation.github_markdown import blocks_of, code, environment, line_of, prose
 from pipeline.evaluation.record import Evaluation, Format
 from pipeline.evaluation.wording import change, clean, in_words, number, places
@@ -110,12 +110,19 @@ def _metrics(evaluation: Evaluation) -> Section:
     return Section("Metrics", [sentence], _table(heads, rows, strong=0))
 
 
+def _split(split: Mapping) -> str:
+    """How the hold-out was drawn."""
+    if split.get("by") == "time":
+        return f"by {split['id']}: the newest {split['holdout']:g} held out, from {when(split['cut'])} on"
+    return f"hash of {split['id']}, {split['holdout']:g} held out, salt {split['salt']}"
+
+
 def _data(run: Mapping, data: Mapping, target: str) -> Section:
     rows, split = run["rows"], run["split"]
     warned = sum(not check["success"] for check in data["checks"])
     cells: list[tuple[str, Cell]] = [
         ("rows", f"{rows['train']:,} to train on, {rows['holdout']:,} held out"),
-        ("split", Name(f"hash of {split['id']}, {split['holdout']:g} held out, salt {split['salt']}")),
+        ("split", Name(_split(split))),
         ("columns", f"{len(run['features']):,} inputs"),
         ("target", Name(target)),
         ("checks", f"{len(data['checks']) - warned} passed, {warned} warned"),

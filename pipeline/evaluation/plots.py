@@ -12,7 +12,7 @@ import sklearn.metrics
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from sklearn.calibration import CalibrationDisplay
+from sklearn.calibration import CalibrationDisplay, calibration_curve
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 from pipeline.evaluation.figures import BLUE, DPI, QUIET, VERMILION, layout, panels_of, plain, styled
@@ -35,10 +35,12 @@ def figures_for(
     candidate: np.ndarray,
     production: np.ndarray | None = None,
     importance: Mapping[str, float] | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Figure]:
     """Every figure of the task by name; rows on which a model's answer is not finite are left out.
 
-    `positive` is the position of the positive class (binary only), `classes` is empty for a regression.
+    `positive` is the position of the positive class (binary only), `classes` is empty for a regression. `weights` (n,) is what
+    each row counts in curves and counts; where every row is a point of its own, it stays one.
     """
     finite = np.ones(len(y_true), dtype=bool)
     for y_pred in (candidate, production):
@@ -46,15 +48,16 @@ def figures_for(
             finite &= np.isfinite(y_pred.reshape(len(y_true), -1)).all(axis=1)
     y_true, candidate = y_true[finite], candidate[finite]
     production = None if production is None else production[finite]
+    weights = None if weights is None else weights[finite]
     figures = {}
     if len(y_true) and task == "regression":
         figures["predicted_against_actual"] = predicted_against_actual(y_true, candidate, production)
         figures["residuals"] = residuals(y_true, candidate, production)
     elif len(y_true):
-        figures["confusion_matrix"] = confusion_matrix(y_true, candidate, classes, production)
-        figures["roc"] = roc(y_true, candidate, classes, positive, production)
-        figures["precision_recall"] = precision_recall(y_true, candidate, classes, positive, production)
-        figures["calibration"] = calibration(y_true, candidate, classes, positive, production)
+        figures["confusion_matrix"] = confusion_matrix(y_true, candidate, classes, production, weights)
+        figures["roc"] = roc(y_true, candidate, classes, positive, production, weights)
+        figures["precision_recall"] = precision_recall(y_true, candidate, classes, positive, production, weights)
+        figures["calibration"] = calibration(y_true, candidate, classes, positive, production, weights)
     if importance:
         figures["feature_importance"] = feature_importance(importance, "R²" if task == "regression" else "log loss")
     return figures
@@ -65,16 +68,21 @@ def figures_for(
 
 @styled
 def confusion_matrix(
-    y_true: np.ndarray, candidate: np.ndarray, classes: Sequence[str], production: np.ndarray | None = None
+    y_true: np.ndarray,
+    candidate: np.ndarray,
+    classes: Sequence[str],
+    production: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> Figure:
-    """Rows of the hold-out by actual and predicted class; a cell's shade is its share of the actual class."""
+    """Rows of the hold-out, or their weight, by actual and predicted class; a cell's shade is its share of the actual class."""
     k, models = len(classes), _models(candidate, production)
     side = min(max(3.4, 0.62 * k + 1.6), 9)
     figure, panels = panels_of("Confusion matrix", side * len(models) + 0.6, side + 0.4, len(models))
     names, few, step = [plain(each, 18) for each in classes], k <= 3, -(-k // 25)
     for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
-        counts = sklearn.metrics.confusion_matrix(y_true, y_pred.argmax(axis=1), labels=range(k))
-        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        counts = sklearn.metrics.confusion_matrix(y_true, y_pred.argmax(axis=1), labels=range(k), sample_weight=weights)
+        of_class = counts.sum(axis=1, keepdims=True)
+        share = counts / np.where(of_class > 0, of_class, 1)
         size = 10 if k <= 8 else 9 if k <= 14 else 7
         drawn = ConfusionMatrixDisplay(share, display_labels=names).plot(
             ax=axes, include_values=k <= 25, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1},
@@ -82,14 +90,20 @@ def confusion_matrix(
         )  # fmt: skip
         for place, text in np.ndenumerate(drawn.text_ if k <= 25 else np.empty((0, 0))):
             percent = f"\n{share[place]:.0%}" if k <= 8 and counts[place] else ""
-            text.set_text(f"{counts[place]:,}{percent}")
+            text.set_text(f"{_count(counts[place])}{percent}")
         axes.set_xticks(range(0, k, step), names[::step], rotation=0 if few else 45, ha="center" if few else "right")
         axes.set_yticks(range(0, k, step), names[::step])
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set(title=f"{name}, {len(y_true):,} rows", xlabel="predicted class", ylabel="")
+        weighted = "" if weights is None else ", by weight"
+        axes.set(title=f"{name}, {len(y_true):,} rows{weighted}", xlabel="predicted class", ylabel="")
     panels[0].set_ylabel("actual class")
     return figure
+
+
+def _count(value: float) -> str:
+    """A number of rows, or the sum of their weights with about three digits."""
+    return f"{value:,}" if float(value).is_integer() else number(float(value), places(float(value)))
 
 
 @styled
@@ -99,11 +113,12 @@ def roc(
     classes: Sequence[str],
     positive: int | None = None,
     production: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> Figure:
     """True against false positive rate: of the positive class, or of each class against the rest."""
 
     def curve(axes, hit, score):
-        drawn = RocCurveDisplay.from_predictions(hit, score, ax=axes)
+        drawn = RocCurveDisplay.from_predictions(hit, score, sample_weight=weights, ax=axes)
         return drawn.line_, f"area {drawn.roc_auc:.3f}"
 
     figure, panels = _curves("ROC curve", curve, y_true, _models(candidate, production), classes, positive)
@@ -121,11 +136,14 @@ def precision_recall(
     classes: Sequence[str],
     positive: int | None = None,
     production: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> Figure:
     """Precision against recall: of the positive class, or of each class against the rest."""
 
     def curve(axes, hit, score):
-        drawn = PrecisionRecallDisplay.from_predictions(hit, score, ax=axes, drop_intermediate=True)
+        drawn = PrecisionRecallDisplay.from_predictions(
+            hit, score, sample_weight=weights, ax=axes, drop_intermediate=True
+        )
         return drawn.line_, f"average precision {drawn.average_precision:.3f}"
 
     figure, panels = _curves("Precision and recall", curve, y_true, _models(candidate, production), classes, positive)
@@ -175,6 +193,16 @@ def _curve(axes: Axes, label: str, curve: Callable, hit: np.ndarray, score: np.n
     line.set(data=(x[keep], height[keep]), label=f"{label}: {area}", linewidth=1.8, **style)
 
 
+def _calibrated(hit: np.ndarray, score: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Share of hits and mean score in each of ten bins of equal width that has rows; scikit-learn's curve takes no weights."""
+    if weights is None:
+        return calibration_curve(hit, score, n_bins=10)
+    place = np.searchsorted(np.linspace(0, 1, 11)[1:-1], score)
+    total, hits, scores = (np.bincount(place, weights * each, minlength=10) for each in (1, hit, score))
+    there = total > 0
+    return hits[there] / total[there], scores[there] / total[there]
+
+
 @styled
 def calibration(
     y_true: np.ndarray,
@@ -182,6 +210,7 @@ def calibration(
     classes: Sequence[str],
     positive: int | None = None,
     production: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> Figure:
     """How often it is so when the model says 80 %, and how often it says that.
 
@@ -196,10 +225,14 @@ def calibration(
         score = np.clip(y_pred.max(axis=1) if positive is None else y_pred[:, positive], 0, 1)
         hit = y_pred.argmax(axis=1) == y_true if positive is None else y_true == positive
         look = {"marker": "o" if name == "candidate" else "s", "markersize": 6, "linewidth": 1.5, **_line(name)}
-        CalibrationDisplay.from_predictions(hit, score, n_bins=10, name=name, ax=above, ref_line=False, **look)
-        below.stairs(*np.histogram(score, np.linspace(0, 1, 11)), linewidth=1.8, **_line(name))
+        CalibrationDisplay(*_calibrated(hit, score, weights), score, estimator_name=name).plot(
+            ax=above, ref_line=False, **look
+        )
+        below.stairs(*np.histogram(score, np.linspace(0, 1, 11), weights=weights), linewidth=1.8, **_line(name))
     above.set(xlabel="", ylabel="share of rows where it was so", ylim=(-0.03, 1.03))
-    below.set(xlabel=f"probability given to {subject}", ylabel="rows", xlim=(-0.02, 1.02))
+    below.set(
+        xlabel=f"probability given to {subject}", ylabel="rows" if weights is None else "weight", xlim=(-0.02, 1.02)
+    )
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for axes in (above, below):
         axes.grid(True)

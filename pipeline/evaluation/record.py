@@ -47,6 +47,7 @@ class SliceRow(Compared, frozen=True, kw_only=True):
     slice: str
     rows: int
     distinct_rows: int | None = None  # rows that are no copy of another; None: all of them
+    groups: int | None = None  # of the group column; None: there is none
     judged: bool
     worse: bool
 
@@ -177,6 +178,21 @@ class Search(Struct, frozen=True, kw_only=True):
     trials: list[SearchTrial] = []  # build/search.json has all; the record of an evaluation the best
 
 
+class Counting(Struct, frozen=True, kw_only=True):
+    """How rows count where pipeline.toml [data] names a weight, a group or a time; "" where it names none.
+
+    `groups` is how many the rows are of, `cut` the time of the oldest row that is held out, with a time split, and `unweighted`
+    the team's own metrics that take no weights.
+    """
+
+    weight: str = ""
+    unweighted: list[str] = []
+    group: str = ""
+    groups: int | None = None
+    time: str = ""
+    cut: str = ""
+
+
 class Evaluation(Struct, frozen=True, kw_only=True):
     """The verdict on a candidate, and all that it rests on."""
 
@@ -195,6 +211,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     next_version: int | None = None
     rows: int
     distinct_rows: int | None = None  # rows that are no copy of another; None: all of them
+    counting: Counting | None = None  # None: each row counts the same, by itself
     policy: str = ""
     margin: float = 0.0
     confidence: float

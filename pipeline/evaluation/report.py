@@ -51,7 +51,8 @@ def _page(evaluation: Evaluation, data: Mapping | None, run: Mapping | None = No
 def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """The three figures that one wants first: what they are, the figure, and a word on it."""
     row, metric = evaluation.decisive(), in_words(evaluation.metric)
-    tiles = [("hold-out", f"{evaluation.rows:,} rows", "")]
+    groups = None if evaluation.counting is None else evaluation.counting.groups
+    tiles = [("hold-out", f"{evaluation.rows:,} rows", "" if groups is None else f"of {groups:,} groups")]
     if row and evaluation.comparison:
         candidate, production, difference, interval = compared(row)
         mark = change(row, row.higher_is_better)

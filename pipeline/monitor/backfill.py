@@ -103,6 +103,7 @@ def write(
     from pyarrow import parquet
 
     schema = _schema(settings, contracts[serving])
+    by_id = settings.split.by == "id" and not settings.data.group  # else load() gives the rows what decides their side
     counts = Counts()
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{ROWS}.*"):
@@ -114,8 +115,9 @@ def write(
     try:
         with parquet.ParquetWriter(unfinished, schema, compression="zstd", store_schema=False) as target:
             for rows in _together(labelled(lines, settings, contracts, serving, counts)):
-                held = is_holdout((row[0] for row in rows), settings.split.holdout, settings.split.salt)
-                counts.holdout += int(held.sum())
+                if by_id:
+                    held = is_holdout((row[0] for row in rows), settings.split.holdout, settings.split.salt)
+                    counts.holdout += int(held.sum())
                 columns = [
                     pyarrow.array(column, one.type) for column, one in zip(zip(*rows, strict=True), schema, strict=True)
                 ]
@@ -213,7 +215,8 @@ def summary(counts: Counts) -> list[str]:
         said = ["no row of the log has a usable outcome: nothing was written, and the rows of an earlier run stay"]
     else:
         said = [
-            f"{counts.rows:,} labelled rows of {counts.first} to {counts.last}; {counts.holdout:,} of them belong to the hold-out"
+            f"{counts.rows:,} labelled rows of {counts.first} to {counts.last}"
+            + (f"; {counts.holdout:,} of them belong to the hold-out" if counts.holdout else "")
         ]
     said += [f"  left out: {rows:,} {why}" for why, rows in sorted(counts.left_out.items())]
     said += [

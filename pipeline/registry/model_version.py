@@ -6,7 +6,7 @@ So each attribute has a value for that case. Tags with other names are left alon
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 NOTHING = "none"  # `compared_with` of a version that was judged while production served nothing
 HELD = "held"
@@ -15,11 +15,16 @@ METRIC = "metric_"  # in front of a metric's name
 
 @dataclass(frozen=True)
 class Split:
-    """How the hold-out of a version was drawn: the column with the rows' ids, the salt, and the share of the rows."""
+    """How the hold-out of a version was drawn: by the hash of a column's values with a salt, or by time; and the share of the rows.
 
-    id: str
+    `cut` is the time of the oldest row that was held out, as pipeline/data/holdout.py writes it.
+    """
+
+    column: str
     salt: str
     holdout: float
+    by: Literal["id", "group", "time"] = "id"
+    cut: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,11 @@ TEXTS = {one.name for one in fields(ModelVersion)} - {
 
 def _split(tags: Mapping[str, str]) -> Split | None:
     try:
-        return Split(tags["split_id"], tags["split_salt"], float(tags["split_holdout"]))
+        by = tags.get("split_by", "id")
+        if by not in ("id", "group", "time"):  # of a later release
+            return None
+        cut = tags.get("split_cut", "")
+        return Split(tags["split_id"], tags["split_salt"], float(tags["split_holdout"]), by, cut)  # type: ignore[arg-type]
     except (KeyError, ValueError):
         return None
 
@@ -113,7 +122,10 @@ def _metrics(tags: Mapping[str, str]) -> dict[str, float]:
 
 def as_tags(split: Split, metrics: Mapping[str, float], **texts: str) -> dict[str, str]:
     """The tags of a version that is about to be registered, from its attributes."""
-    drawn = {"split_id": split.id, "split_salt": split.salt, "split_holdout": repr(split.holdout)}
+    # An earlier release reads split_id as the id column: one that is none has it compare no rows, which is right.
+    drawn = {"split_id": split.column, "split_salt": split.salt, "split_holdout": repr(split.holdout)}
+    if split.by != "id":
+        drawn |= {"split_by": split.by, "split_cut": split.cut}
     return _known(texts) | drawn | {f"{METRIC}{name}": f"{value:.6g}" for name, value in metrics.items()}
 
 

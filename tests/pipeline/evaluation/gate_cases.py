@@ -298,6 +298,47 @@ def check_repeats(gate: ModuleType) -> None:
     assert not few[0].judged
 
 
+def check_weights(gate: ModuleType) -> None:
+    """A row of weight 3 counts as three copies of it; who takes no weights is judged as without; no weight, nothing to judge."""
+    y = np.tile([0, 1], 10)
+    candidate, production = _answers(*np.linspace(0.1, 0.9, 20)), _answers(*np.linspace(0.3, 0.6, 20))
+    weights = np.arange(20) % 3 + 1
+    masks = [("seven", np.arange(20) < 7), ("all", np.arange(20) < 20)]
+    known = metrics_for("binary", 1, {"share": (lambda y, p: float(np.mean((p[:, 1] > 0.5) == y)), True)})
+    copied = [one.repeat(weights, axis=0) for one in (y, candidate, production)]
+    for metric in known.values():
+        weighted = gate.compare_slices(metric, y, candidate, production, masks, minimum_rows=7, weights=weights, **HOW)
+        expected = gate.compare_slices(
+            metric, *copied, [(label, mask.repeat(weights)) for label, mask in masks], minimum_rows=7,
+            repeats=np.arange(20).repeat(weights), **HOW,
+        ) if metric.weighted else gate.compare_slices(metric, y, candidate, production, masks, minimum_rows=7, **HOW)  # fmt: skip
+        for one, other in zip(weighted, expected, strict=True):
+            assert one.judged == other.judged
+            figures = [dataclasses.astuple(each.comparison) for each in (one, other)]
+            assert np.allclose(*figures, rtol=1e-9, atol=1e-12), metric.name
+    nothing = gate.compare_slices(known["accuracy"], y, candidate, production, masks, minimum_rows=7,
+                                  weights=np.where(masks[0][1], 0, 1), **HOW)  # fmt: skip
+    assert [one.judged for one in nothing] == [False, True]
+
+
+def check_subjects(gate: ModuleType) -> None:
+    """Twenty subjects of three rows each tell as much as twenty rows of three copies, and a slice counts its subjects."""
+    y = np.tile([0, 1], 10).repeat(3)
+    candidate, production = (
+        _answers(*np.linspace(low, high, 20)).repeat(3, axis=0) for low, high in ((0.1, 0.9), (0.3, 0.6))
+    )
+    subjects, masks = np.arange(20).repeat(3), [("six", np.arange(60) < 18), ("all", np.arange(60) < 60)]
+    for metric in metrics_for("binary", 1).values():
+        if metric.kind == "hit":
+            one, other = (
+                gate.compare(metric, y, candidate, production, **{how: subjects}, **HOW)
+                for how in ("subjects", "repeats")
+            )
+            assert np.allclose(dataclasses.astuple(one), dataclasses.astuple(other), rtol=0.05, atol=0.02), metric.name
+        slices = gate.compare_slices(metric, y, candidate, production, masks, minimum_rows=7, subjects=subjects, **HOW)
+        assert [(each.judged, each.distinct) for each in slices] == [(False, 6), (True, 20)]
+
+
 def check_all(gate: ModuleType) -> None:
     """Every rule, for metrics of which more and of which less is better; raises AssertionError for one that is broken."""
     for higher in (True, False):
@@ -307,4 +348,6 @@ def check_all(gate: ModuleType) -> None:
     check_slices(gate)
     check_compare(gate)
     check_repeats(gate)
+    check_weights(gate)
+    check_subjects(gate)
     check_surely_better(gate)

@@ -45,6 +45,7 @@ class Table:
     holdout = np.arange(500) % 2 == 0
     kinds = dict.fromkeys(features, "number")
     classes: tuple[str, ...] = ()
+    weights = None
 
 
 def test_importance_is_bounded_and_reproducible():
