@@ -2,6 +2,7 @@
 
     make simulate-gate                                       # tables, and build/gate_simulation.json
     python -m dev.simulate_gate --trials 200             # a quick look
+    python -m dev.simulate_gate --only grouped           # groups alone; weighted, repeated, slices: those
     python -m dev.simulate_gate --document               # put tables and figure into docs/decisions/0001-gate.md
 
 Each trial draws a hold-out from a population of a million rows, on which the true difference of the two models is known, and
@@ -24,12 +25,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1500, help="hold-outs per cell (default 1500)")
     parser.add_argument("--sizes", type=int, nargs="+", default=simulation.SIZES, help="rows of the hold-out")
+    parser.add_argument("--only", default="", help="only situations with this word, such as grouped or weighted")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
     parser.add_argument("--json", type=Path, default=BUILD / "gate_simulation.json", help="where the figures go")
     parser.add_argument("--document", action="store_true", help="put tables and figure into docs/decisions")
     options = parser.parse_args(argv)
 
-    cells = simulation.run(options.trials, tuple(options.sizes), options.processes)
+    cells = simulation.run(options.trials, tuple(options.sizes), options.processes, options.only)
     parts = simulation.tables(cells)
     for name, part in parts.items():
         print(f"\n{name}\n{part}")
@@ -39,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(options.json, [asdict(cell) for cell in cells])
     if options.document:
         write_text(simulation.DOCUMENT, simulation.document(simulation.DOCUMENT.read_text(encoding="utf-8"), parts))
-        simulation.draw(cells, simulation.FIGURE)
+        if not options.only:
+            simulation.draw(cells, simulation.FIGURE)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ REPEATED = (
 COPIES_AS_ROWS = "worse, repeated, copies as rows"
 LARGEST_REPEATED = 1000
 PROMISED |= dict.fromkeys((*REPEATED, COPIES_AS_ROWS), 0.05)
+GROUPED = ("worse, grouped", "equal, grouped")  # rows come in groups of 1 to 10 that are alike in what is measured
+GROUPS_AS_ROWS = "worse, grouped, groups as rows"  # a gate that does not know of the groups
+WEIGHTED = ("worse, weighted", "equal, weighted")  # each row has a weight, log-normal
+GROUP_SIZES = (10, 20, 50, 200)  # groups in the hold-out
+LARGEST_GROUP = 10
+PROMISED |= dict.fromkeys((*GROUPED, GROUPS_AS_ROWS, *WEIGHTED), 0.05)
 DOCUMENT = ROOT / "docs" / "decisions" / "0001-gate.md"
 FIGURE = DOCUMENT.with_name("0001-gate-power.svg")
 Models = tuple[np.ndarray, np.ndarray, np.ndarray]  # y, candidate, production
@@ -124,9 +130,9 @@ class Cell:
 
     world: str
     metric: str
-    situation: str  # "worse" by the margin, "equal", "equal, 3 slices", "better", one of REPEATED, or COPIES_AS_ROWS
+    situation: str  # "worse" by the margin, "equal", "equal, 3 slices", "better", or one of those above
     gain: float  # the candidate's true one: below 0 is worse
-    rows: int  # distinct ones
+    rows: int  # distinct ones, or groups
     trials: int
     accepted: dict[str, float]
     refused: dict[str, float]
@@ -139,11 +145,42 @@ def population(world: str, noise: float) -> Models:
 
 
 @lru_cache(maxsize=8)
-def true_gain(world: str, noise: float, metric: Metric) -> float:
+def true_gain(world: str, noise: float, metric: Metric, weighted: bool = False) -> float:
     """What the candidate gains over production on the whole population: above 0 is better."""
     y, candidate, production = population(world, noise)
-    difference = metric.value(y, candidate) - metric.value(y, production)
+    weights = row_weights() if weighted else None
+    difference = metric.value(y, candidate, weights) - metric.value(y, production, weights)
     return difference if metric.higher_is_better else -difference
+
+
+@lru_cache(maxsize=1)
+def row_weights() -> np.ndarray:
+    """What each row of a population counts: its logarithm is standard normal, so that a sample is worth a third of its rows."""
+    return np.exp(np.random.default_rng(2).normal(size=POPULATION))
+
+
+@lru_cache(maxsize=1)
+def grouped(world: str, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a population in the order of its groups, and where each group begins (with the end of the last).
+
+    Rows are sorted by how far apart the two models are on them, plus as much noise, and cut into groups of 1 to 10 rows: rows of
+    one group are alike in what the gate measures, and the population as a whole is what it was.
+    """
+    models, rng = population(world, noise), np.random.default_rng(1)
+    metric = measured(world)[MEASURED[world][0]]
+    y, candidate, production = models
+    gap = metric.per_row(y, candidate) - metric.per_row(y, production)  # type: ignore[misc]  # a loss has one
+    order = np.argsort(np.argsort(np.argsort(gap)) / POPULATION + 0.3 * rng.normal(size=POPULATION))
+    ends = rng.integers(1, LARGEST_GROUP + 1, POPULATION).cumsum()
+    return order, np.concatenate([[0], ends[ends < POPULATION], [POPULATION]])
+
+
+def in_groups(rng: np.random.Generator, world: str, noise: float, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many groups of a population, drawn at random: their rows, and the number of the group of each."""
+    order, begins = grouped(world, noise)
+    chosen = rng.integers(0, len(begins) - 1, groups)
+    parts = [order[begins[one] : begins[one + 1]] for one in chosen]
+    return np.concatenate(parts), np.repeat(np.arange(groups), [len(part) for part in parts])
 
 
 @lru_cache
@@ -152,16 +189,14 @@ def measured(world: str) -> dict[str, Metric]:
     return metrics_for(WORLDS[world].task, positive=1)
 
 
-def gather(
-    metric: Metric, models: Models, seed: int, thirds: bool = False, repeats: np.ndarray | None = None
-) -> Evidence:
-    """What the gate sees of one hold-out; with `thirds`, its thirds are slices to be judged as well."""
+def gather(metric: Metric, models: Models, seed: int, thirds: bool = False, **whole: np.ndarray | None) -> Evidence:
+    """What the gate sees of one hold-out; with `thirds`, its thirds are slices to be judged as well. `whole`: repeats, subjects, weights."""
     y, candidate, production = models
-    how: dict[str, Any] = {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": seed, "repeats": repeats}
+    how: dict[str, Any] = {"confidence": CONFIDENCE, "resamples": RESAMPLES, "seed": seed, **whole}
     third = np.arange(len(y)) % 3
     masks = [(f"third {number}", third == number) for number in range(3)] if thirds else []
     return Evidence(
-        value=metric.value(y, candidate),
+        value=metric.value(y, candidate, whole.get("weights")),
         first=False,
         comparison=compare(metric, y, candidate, production, **how),
         slices=compare_slices(metric, y, candidate, production, masks, minimum_rows=10, **how),
@@ -178,20 +213,24 @@ def measure(world: str, metric_name: str, situation: str, noise: float, rows: in
     models = population(world, noise)
     metric = measured(world)[metric_name]
     equal = situation.startswith("equal")
-    gained = 0.0 if equal else true_gain(world, noise, metric)
+    gained = 0.0 if equal else true_gain(world, noise, metric, "weighted" in situation)
     margin = -gained if situation.startswith("worse") else MARGIN
     rules = [Rules(metric_name, metric.higher_is_better, policy, margin, CONFIDENCE) for policy in POLICIES]
     rng = np.random.default_rng(rows)
     accepted, refused = (dict.fromkeys(POLICIES, 0) for _ in range(2))
     for trial in range(trials):
-        drawn, repeats = rng.integers(0, POPULATION, rows), None
+        drawn, whole = rng.integers(0, POPULATION, rows), {}
         if "repeated" in situation:
-            repeats = copies(rng, rows)
-            drawn = drawn[repeats]
-        noticed = None if "copies as rows" in situation else repeats
+            whole["repeats"] = copies(rng, rows)
+            drawn = drawn[whole["repeats"]]
+        elif "grouped" in situation:
+            drawn, whole["subjects"] = in_groups(rng, world, noise, rows)
+        elif "weighted" in situation:
+            whole["weights"] = row_weights()[drawn]
+        noticed = {} if " as rows" in situation else whole
         y, candidate, production = (part[drawn] for part in models)
         pair = (production, candidate) if equal and trial % 2 else (candidate, production)
-        evidence = gather(metric, (y, *pair), seed=trial, thirds="slices" in situation, repeats=noticed)
+        evidence = gather(metric, (y, *pair), seed=trial, thirds="slices" in situation, **noticed)
         for rule in rules:
             verdict = decide(evidence, rule).verdict
             accepted[rule.policy] += verdict == "accept"
@@ -227,19 +266,37 @@ def plan(trials: int, sizes: tuple[int, ...]) -> list[tuple]:
             for rows in sizes
             if rows <= LARGEST_REPEATED
         ]
+        cells += _unlike_rows(name, world, max(1, trials // 3))
     return cells
+
+
+def _unlike_rows(name: str, world: World, trials: int) -> list[tuple]:
+    """The cells of groups and of weights."""
+    first, noises = MEASURED[name][0], (world.worse, world.equal)
+    situations = [
+        (metric, situation, noise)
+        for pair in (GROUPED, WEIGHTED)
+        for situation, noise in zip(pair, noises, strict=True)
+        for metric in MEASURED[name]
+    ]
+    situations += [(first, GROUPS_AS_ROWS, world.worse)]
+    return [
+        (name, *situation, rows, trials)
+        for situation in situations
+        for rows in (GROUP_SIZES if "grouped" in situation[1] else (50, 200, 1000))
+    ]
 
 
 def _measure(arguments: tuple) -> Cell:
     return measure(*arguments)
 
 
-def run(trials: int, sizes: tuple[int, ...], processes: int) -> list[Cell]:
-    """Measure every cell, with a bar that shows how far it is."""
+def run(trials: int, sizes: tuple[int, ...], processes: int, only: str = "") -> list[Cell]:
+    """Measure every cell, or those of which the situation has this word, with a bar that shows how far it is."""
     from rich.console import Console
     from rich.progress import track
 
-    cells = plan(trials, sizes)
+    cells = [cell for cell in plan(trials, sizes) if only in cell[2]]
     with ProcessPoolExecutor(processes) as pool:
         results = pool.map(_measure, cells)
         return list(track(results, "simulating", total=len(cells), console=Console(stderr=True)))
@@ -284,8 +341,14 @@ def tables(cells: list[Cell]) -> dict[str, str]:
         "repeated": table(cells, REPEATED[0], "accepted", "not_worse"),
         "repeated-superior": table(cells, REPEATED[1], "accepted", "superior"),
         "copies-as-rows": table(cells, COPIES_AS_ROWS, "accepted", "not_worse"),
+        "grouped": table(cells, GROUPED[0], "accepted", "not_worse"),
+        "grouped-superior": table(cells, GROUPED[1], "accepted", "superior"),
+        "groups-as-rows": table(cells, GROUPS_AS_ROWS, "accepted", "not_worse"),
+        "weighted": table(cells, WEIGHTED[0], "accepted", "not_worse"),
+        "weighted-superior": table(cells, WEIGHTED[1], "accepted", "superior"),
     }
-    return parts | {f"power-{policy}": table(cells, "better", "accepted", policy) for policy in POLICIES}
+    parts |= {f"power-{policy}": table(cells, "better", "accepted", policy) for policy in POLICIES}
+    return {name: part for name, part in parts.items() if part.count("\n") > 1}  # those that were measured
 
 
 def document(text: str, parts: dict[str, str]) -> str:
