@@ -143,6 +143,12 @@ down: .venv/pipeline.ready  ## end them; what they stored stays
 
 # === What follows is listed by `make help-all` alone ==================================================================
 
+# --- Your model, beside the stages ------------------------------------------------------------------------------------
+.PHONY: try-models
+
+try-models: .venv/pipeline.ready  ## compare several models with build() by cross-validation, without the hold-out -> build/models.html; ARGS=--json
+	@$(PY) -m scripts.try_models $(call text,ARGS)
+
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
 .PHONY: image edge smoke integration promote rehearse drill traffic reconcile backfill replay snapshot forget relay webhook
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.record import Search, SearchTrial
 from pipeline.registry import once, versions
+from pipeline.search.model_comparison import Model, Models
 from pipeline.settings import Settings
 
 PARENT = "mlflow.parentRunId"  # by this tag MLflow shows a run within another
@@ -40,6 +42,30 @@ def _trial(one: SearchTrial, search: Search) -> Nested:
         f"trial {one.number}", parameters, search.metric, one.scores, figures | {"seconds": one.seconds}, one.reason,
         one.number == search.winner,
     )  # fmt: skip
+
+
+def log_models(client, found: Models, files: Sequence[Path]) -> None:
+    """Log a comparison as a run of the experiment NAME-models with its files, and a run within it for each model."""
+    experiment = versions.experiment(client, f"{found.name}-models")
+    tags = {"commit": found.commit, "data_hash": found.data_hash, "best": found.best().name}
+    parent = once.run(client, experiment, f"{len(found.models)} models, best {found.best().name}", tags).info.run_id
+    for file in files:
+        client.log_artifact(parent, str(file))
+    parameters = {f"train.{key}": value for key, value in found.parameters.items()}
+    log_all(client, experiment, parent, [_model(one, found, parameters) for one in found.models])
+    client.set_terminated(parent)
+
+
+def _model(one: Model, found: Models, parameters: Mapping[str, Any]) -> Nested:
+    known = {
+        found.metric: one.candidate,
+        f"{found.metric}_sd": one.deviation,
+        "difference": one.difference,
+        "fit_seconds": one.fit_seconds,
+        "row_microseconds": one.row_microseconds,
+    }
+    figures = {name: value for name, value in known.items() if value is not None}
+    return Nested(one.name, parameters, found.metric, one.scores, figures, one.reason, one == found.best())
 
 
 def log_all(client, experiment: str, parent: str, trials: Sequence[Nested]) -> None:
