@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+import msgspec
 import numpy as np
 
 from pipeline.artifacts import BUILD, read_json, replace_directory, write_text
@@ -25,7 +26,7 @@ from pipeline.comparison.production import Production, in_production
 from pipeline.comparison.recent import recent_rows
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import StageError, edge
-from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report
+from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report, shapley
 from pipeline.evaluation.figures import to_png
 from pipeline.evaluation.measures import (
     Measures,
@@ -80,6 +81,15 @@ class Comparisons:
     beside_best: gate.Best | None = None
 
 
+@dataclass(frozen=True)
+class Explained:
+    """What the report says of the model alone: which columns its answers rest on, and how its parameters were found."""
+
+    importance: dict[str, float]
+    contributions: shapley.Contributions | None  # None: the library is not there
+    search: record.Search | None
+
+
 @edge
 def main(argv: list[str] | None = None) -> None:
     """Judge the candidate of build/ and write the verdict and the report."""
@@ -110,14 +120,13 @@ def main(argv: list[str] | None = None) -> None:
         production_problem=problem,
         columns_changed=options.columns == "changed",
     )
-    search = study.of_run(run)
+    explained = explain(settings, dataset, served, study.of_run(run))
     number = next_version(client, settings, run)
-    evaluation = record_of(settings, dataset, run, served, measures, production, found, evidence, number, search)
+    evaluation = record_of(settings, dataset, run, served, measures, production, found, evidence, number, explained)
 
     # What people and later stages read.
-    columns = column_importance(settings, dataset, served)
-    pictures = draw(settings, dataset, measures, found, served.y_pred, evaluation, columns, search)
-    tell_mlflow(client, settings, run, evaluation, columns)
+    pictures = draw(settings, dataset, measures, found, served.y_pred, evaluation, explained)
+    tell_mlflow(client, settings, run, evaluation, explained)
     write_text(BUILD / "report.md", report.markdown(evaluation, data))
     write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
     record.write(BUILD, evaluation)
@@ -164,8 +173,8 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> ServedCandidat
     return ServedCandidate(files, contract, y_pred, checks)
 
 
-def column_importance(settings: Settings, dataset: Dataset, served: ServedCandidate) -> dict[str, float]:
-    """By how much the served model's score falls when a column is shuffled."""
+def explain(settings: Settings, dataset: Dataset, served: ServedCandidate, search: record.Search | None) -> Explained:
+    """By how much the served model's score falls when a column is shuffled, and what columns add to single answers."""
     rows, shuffles = importance.counts(dataset)
     if rows < dataset.holdout.sum() or shuffles < importance.MOST_SHUFFLES:
         print(f"feature importance: {rows} of the held-out rows, {shuffles} shuffles of each column")
@@ -173,7 +182,9 @@ def column_importance(settings: Settings, dataset: Dataset, served: ServedCandid
     def ask(frames):
         return choose.ask(served.files, served.contract, frames, each=True)[0]
 
-    return importance.feature_importance(ask, dataset, settings.train.seed, rows, shuffles)
+    seed = settings.train.seed
+    columns = importance.feature_importance(ask, dataset, seed, rows, shuffles)
+    return Explained(columns, shapley.contributions(ask, dataset, seed) if shapley.available() else None, search)
 
 
 # --- what is measured ---
@@ -270,7 +281,7 @@ def rules_of(settings: Settings, decides: metrics.Metric) -> gate.Rules:
 
 def record_of(
     settings: Settings, dataset: Dataset, run: dict, served: ServedCandidate, measures: Measures, production: Production | None,
-    found: Comparisons, evidence: gate.Evidence, next_number: int, search: record.Search | None,
+    found: Comparisons, evidence: gate.Evidence, next_number: int, explained: Explained,
 ) -> Evaluation:  # fmt: skip
     """The verdict and all it rests on."""
     rules = rules_of(settings, measures.decides)
@@ -305,8 +316,14 @@ def record_of(
         checks=[CheckRow(**asdict(one), success=one.success) for one in evidence.checks],
         format=Format(served.contract["format"], served.contract["format_reason"]),
         importance=Importance(*importance.counts(dataset)),
-        search=study.best_of(search) if search else None,
+        search=study.best_of(explained.search) if explained.search else None,
+        shapley=shapley_of(explained.contributions),
     )
+
+
+def shapley_of(found: shapley.Contributions | None) -> record.Shapley:
+    """The mean size of what each column adds, or why it is not known."""
+    return shapley.summary(found) if found else record.Shapley(missing=shapley.MISSING)
 
 
 def candidate_of(run: dict, values: Mapping[str, float]) -> Candidate:
@@ -361,18 +378,20 @@ def slice_row(one: gate.Slice, rules: gate.Rules, grouped: bool) -> SliceRow:
 
 def draw(
     settings: Settings, dataset: Dataset, measures: Measures, found: Comparisons, y_pred: np.ndarray,
-    evaluation: Evaluation, columns: dict[str, float], search: record.Search | None,
+    evaluation: Evaluation, explained: Explained,
 ) -> dict[str, bytes]:  # fmt: skip
     """Draw every figure of both models into build/plots/; return them as PNG by name."""
     figures = plots.figures_for(
         settings.data.task, dataset.classes, position_of_positive(settings, dataset), measures.y_true[found.rows],
-        y_pred[found.rows], production=found.production, importance=columns,
+        y_pred[found.rows], production=found.production, importance=explained.importance,
         weights=None if measures.weights is None else measures.weights[found.rows],
     )  # fmt: skip
     if evaluation.comparison:
         figures["comparison"] = plots.comparison(evaluation)
-    if search:
-        figures["search"] = search_picture.draw(search)
+    if explained.contributions and len(explained.contributions.values):
+        figures["shapley"] = plots.contributions(explained.contributions)
+    if explained.search:
+        figures["search"] = search_picture.draw(explained.search)
     pictures = {name: to_png(figure) for name, figure in figures.items()}
     folder = BUILD / ".plots"
     shutil.rmtree(folder, ignore_errors=True)
@@ -383,7 +402,7 @@ def draw(
     return pictures
 
 
-def tell_mlflow(client, settings: Settings, run: dict, evaluation: Evaluation, columns: dict[str, float]) -> None:
+def tell_mlflow(client, settings: Settings, run: dict, evaluation: Evaluation, explained: Explained) -> None:
     """Add metrics, figures and the verdict to the candidate's run in MLflow."""
     from mlflow.entities import Metric
 
@@ -393,7 +412,9 @@ def tell_mlflow(client, settings: Settings, run: dict, evaluation: Evaluation, c
     ]
     client.log_batch(run_id, metrics=scores)
     client.log_artifacts(run_id, str(BUILD / "plots"), "plots")
-    client.log_dict(run_id, columns, "feature_importance.json")
+    client.log_dict(run_id, explained.importance, "feature_importance.json")
+    if evaluation.shapley:
+        client.log_dict(run_id, msgspec.to_builtins(evaluation.shapley), "shapley.json")
     remember(client, run_id, evaluation.data)
     client.set_tag(run_id, "judged_by", evaluation.judged_by)
     registered = versions.by_digest(client, settings.name, run["model_digest"])

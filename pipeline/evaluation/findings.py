@@ -410,6 +410,9 @@ def _lineage(evaluation: Evaluation, data: Mapping | None, run: Mapping | None) 
         rows.append(("rows", f"{run['rows']['train']:,} to train on, {run['rows']['holdout']:,} held out"))
     if drawn := evaluation.importance:
         rows.append(("feature importance", f"{drawn.rows:,} held-out rows, {drawn.shuffles} shuffles of each column"))
+    if shapley := evaluation.shapley:
+        beside = f"{shapley.rows:,} held-out rows beside {shapley.background:,} training rows"
+        rows.append(("Shapley values", f"none: {shapley.missing}" if shapley.missing else beside))
     margin = f"margin {setting(evaluation.margin)} {in_words(evaluation.metric)}"
     rows.append(("gate", f"policy “{evaluation.policy.replace('_', ' ')}”, {margin}"))
     if production:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import sklearn.metrics
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.calibration import CalibrationDisplay, calibration_curve
@@ -17,12 +19,15 @@ from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocC
 
 from pipeline.evaluation.figures import BLUE, DPI, QUIET, VERMILION, layout, panels_of, plain, styled
 from pipeline.evaluation.record import Compared, Evaluation, MetricRow
+from pipeline.evaluation.shapley import Contributions
 from pipeline.evaluation.wording import change, gain, in_words, number, places, signed
 
 CANDIDATE, PRODUCTION = BLUE, VERMILION
 CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CLASS_DASHES = ("-", "--", ":", "-.")
 MOST_CLASSES = 8  # lines in one panel that an eye can still follow
+MOST_COLUMNS = 15  # whose Shapley values are shown
+LOW_HIGH = LinearSegmentedColormap.from_list("low to high", ["#56B4E9", "#7C5BA6", "#D55E00"])
 MOST_SLICES = 24  # rows of a forest plot that fit a screen
 MOST_POINTS = 4000  # beyond this a scatter is a blot, and a curve gains nothing
 
@@ -347,6 +352,81 @@ def feature_importance(importance: Mapping[str, float], score: str = "score") ->
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"loss of {score}\nwhen the column is shuffled")
     return figure
+
+
+@styled
+def contributions(found: Contributions) -> Figure:
+    """What the 15 columns that matter most add to answers: a point for each row, coloured by the column's value; or of several classes, bars."""
+    names = list(found.rows.columns)
+    mean = found.mean().sum(axis=1)
+    order = np.argsort(-mean, kind="stable")[:MOST_COLUMNS]
+    some = f", {len(order)} of {len(names)} columns" if len(order) < len(names) else ""
+    several = len(found.outputs) > 1
+    width, height = (7.2, 0.32 * len(order) + 1.9)
+    figure, (axes,) = panels_of(f"Shapley values{some}", width, height, 1)
+    if several:
+        _stacked(axes, found, order)
+    else:
+        _swarm(axes, found, order)
+    axes.set_yticks(
+        range(len(order)),
+        [f"{plain(names[place], 30)}  {number(mean[place], places(mean[order[0]]))}" for place in order],
+    )
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.axvline(0, color="#9CA3AF", linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(True, axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _swarm(axes: Axes, found: Contributions, order: np.ndarray) -> None:
+    """A point for each row; where many rows have much the same contribution they stand above each other."""
+    values = found.values[:, :, 0]
+    reach = np.abs(values[:, order]).max() or 1.0
+    shown = None
+    for line, place in enumerate(order):
+        column, height = values[:, place], np.zeros(len(values))
+        bins = np.round(column / reach * 40)
+        for each in np.unique(bins):
+            alike = np.flatnonzero(bins == each)
+            height[alike] = (np.arange(len(alike)) - (len(alike) - 1) / 2) * min(0.11, 0.7 / len(alike))
+        given = found.rows.iloc[:, place]
+        if pd.api.types.is_numeric_dtype(given):
+            ranks = given.rank(pct=True).to_numpy()
+            shown = axes.scatter(column, line + height, c=np.where(np.isnan(ranks), 0.5, ranks), cmap=LOW_HIGH, vmin=0, vmax=1, s=11, linewidths=0)  # fmt: skip
+        else:
+            axes.scatter(column, line + height, color=QUIET, s=11, linewidths=0)
+    subject = f"the probability of class {plain(found.outputs[0])}" if found.outputs else "the predicted value"
+    axes.set_xlabel(f"added to {subject}; beside the name, the mean size")
+    if shown:
+        bar = axes.figure.colorbar(shown, ax=axes, ticks=[0, 1], fraction=0.03, pad=0.02, aspect=30)
+        bar.ax.set_yticklabels(["low", "high"])
+        bar.set_label("value of the column among these rows", labelpad=-12)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def _stacked(axes: Axes, found: Contributions, order: np.ndarray) -> None:
+    """A bar for each column, in which the classes stand one after the other."""
+    mean = found.mean()[order]
+    frequent = np.argsort(-mean.sum(axis=0), kind="stable")[: MOST_CLASSES - 1]
+    left = np.zeros(len(order))
+    for colour, output in zip(CLASS_COLOURS, frequent, strict=False):
+        axes.barh(
+            range(len(order)),
+            mean[:, output],
+            left=left,
+            color=colour,
+            height=0.7,
+            label=plain(found.outputs[output], 20),
+        )
+        left = left + mean[:, output]
+    rest = mean.sum(axis=1) - left
+    if len(frequent) < len(found.outputs):
+        axes.barh(range(len(order)), rest, left=left, color=QUIET, height=0.7, label="other classes")
+    axes.legend(loc="lower right")
+    axes.set_xlabel("mean size of what is added to the probability of each class")
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,20 @@ class Importance(Struct, frozen=True):
     shuffles: int
 
 
+class Shapley(Struct, frozen=True, kw_only=True):
+    """The mean size of each column's contribution to the answers on hold-out rows, beside background rows; largest first.
+
+    `of` is the positive class of a binary model; several classes are summed, and `classes` has each. `missing` says why there are none.
+    """
+
+    rows: int = 0
+    background: int = 0
+    of: str = ""
+    columns: dict[str, float] = {}
+    classes: dict[str, dict[str, float]] = {}
+    missing: str = ""
+
+
 class SearchTrial(Struct, frozen=True, kw_only=True):
     """A combination of parameters and its score in each fold; `reason` says why it has none. `mean` and `deviation` are over the folds."""
 
@@ -226,6 +240,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     format: Format | None = None  # None: ONNX, when there was no other
     importance: Importance | None = None
     search: Search | None = None
+    shapley: Shapley | None = None
 
     def decisive(self) -> MetricRow | None:
         """The row of the metric that decides."""

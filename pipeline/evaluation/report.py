@@ -18,6 +18,7 @@ PICTURES = {
     "residuals": "Residuals: actual minus (with logarithmic axes: divided by) predicted value, over the predicted value.",
     "search": "Search for parameters: score of each trial with the best so far, and score against each parameter.",
     "feature_importance": "Feature importance: loss of score when a column is shuffled, largest first.",
+    "shapley": "Shapley values: what each column adds to the answer for single rows of the hold-out, largest first.",
 }
 
 

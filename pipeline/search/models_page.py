@@ -51,8 +51,7 @@ def html(found: Models) -> str:
 
 def rows(found: Models) -> list[tuple[Cell, ...]]:
     """A line for each model, best first."""
-    widest = max((abs(one.difference) for one in found.models if one.difference), default=None)
-    digits = max(places(found.best().candidate, figures=4), places(widest))
+    digits = places(found.best().candidate)
     return [_row(one, found.higher_is_better, digits) for one in found.models]
 
 
@@ -74,26 +73,29 @@ def _row(one: Model, higher_is_better: bool, digits: int) -> tuple[Cell, ...]:
 
 def terminal(found: Models) -> None:
     """The table, and the page's address."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(
-        title=f"{in_words(found.metric)}, {found.folds} folds of {found.rows:,} training rows", title_justify="left"
-    )
-    for head in HEADS:
-        grid.add_column(head, justify="left" if head in ("model", "it is") else "right", overflow="fold")
-    for row in rows(found):
-        grid.add_row(*(Text(f"{cell.sign} {cell.word}" if isinstance(cell, Mark) else str(cell)) for cell in row))
     console = Console()
+    console.print(Text(f"{in_words(found.metric)}, {found.folds} folds of {found.rows:,} training rows"))
+    grid = Grid(box=SIMPLE, padding=(0, 1, 0, 0))
+    for head in ("model", "mean ± sd", "difference", "interval", "", "fit, s", "µs a row"):
+        grid.add_column(
+            head,
+            justify="left" if head in ("model", "") else "right",
+            no_wrap=head != "model",
+            min_width=8 * (head == "model"),
+        )
+    for row in rows(found):
+        grid.add_row(*(Text(cell.sign if isinstance(cell, Mark) else str(cell)) for cell in row))
     console.print(grid)
     for one in found.models:
         if one.reason:
             console.print(Text(f"{one.name}: {one.reason}"))
     console.print(Text(headline(found)))
-    console.print(
-        Text("build/models.html has the picture; the intervals are approximate, and the hold-out had no part in it")
-    )
+    console.print(Text("build/models.html has the picture; intervals are approximate; the hold-out had no part"))
 
 
 @styled

@@ -1,4 +1,4 @@
-"""How far a search is: one line that changes on a terminal, else a line now and then."""
+"""How far a search is, on standard error: one line that changes on a terminal, else a line now and then."""
 
 import sys
 import time
@@ -27,7 +27,9 @@ class Progress:
             self.bar.update(self.task, completed=self.done, said=words)
         elif now - self.told >= EVERY or self.done == self.total:
             self.told = now
-            print(f"{self.what}: {self.done} of {self.total}{', ' if words else ''}{words}", flush=True)
+            print(
+                f"{self.what}: {self.done} of {self.total}{', ' if words else ''}{words}", file=sys.stderr, flush=True
+            )
 
     def _left(self, now: float) -> str:
         """How long the rest will take at this pace, or until the time limit."""
@@ -46,13 +48,13 @@ def clock(seconds: float) -> str:
 @contextmanager
 def shown(what: str, total: int, seconds: float) -> Iterator[Progress]:
     """Show the progress of so many steps, with a limit of so many seconds."""
-    if not sys.stdout.isatty():
+    if not sys.stderr.isatty():
         yield Progress(what, total, seconds)
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    with Bar(
-        TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[said]}")
-    ) as bar:
+    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[said]}")
+    with Bar(*columns, console=Console(stderr=True)) as bar:
         yield Progress(what, total, seconds, bar)
