@@ -21,8 +21,9 @@ NOTES = (
     f"Difference: model − build(), paired fold by fold, with an interval of {CONFIDENCE:.0%}. Such an interval is approximate: the folds share "
     "rows to learn from, so their scores are not independent. It is widened for that (Nadeau and Bengio, 2003).",
     "▲ ▼ the whole interval says so. △ ▽ the mean says so, the interval does not. With several models, the best of them looks better than it is.",
+    "µs a row: the time of an answer, when all rows of a fold are asked at once, by the trained model.",
 )
-HEADS = ("model", "mean ± sd", "difference", "interval", "it is", "fit, s", "answer, µs a row")
+HEADS = ("model", "mean ± sd", "difference", "interval", "it is", "fit, s", "µs a row")
 
 
 def html(found: Models) -> str:
@@ -100,8 +101,11 @@ def terminal(found: Models) -> None:
 
 @styled
 def draw(found: Models) -> Figure:
-    """Left the score of each fold and the mean, right the difference to build() with its interval; best on top."""
-    scored = [one for one in found.models if one.candidate is not None]
+    """Left the score of each fold and the mean, right the difference to build() with its interval; best on top.
+
+    The dummy is in the table alone: it is so much worse that the others would look alike beside it.
+    """
+    scored = [one for one in found.models if one.candidate is not None and one.name != builders.DUMMY]
     figure, (left, right) = panels_of("Models side by side", 8.8, 0.42 * len(scored) + 1.7, 2, sharey=True)
     _scores(left, scored, in_words(found.metric))
     _differences(right, scored, found.higher_is_better)

@@ -62,9 +62,7 @@ def judged(metric: metrics.Metric, fold: Fold, y_pred: np.ndarray) -> float:
     y_true = fold.y[fold.holdout]
     if y_pred.shape[:1] != y_true.shape or (fold.classes and y_pred.shape[1:] != (len(fold.classes),)):
         raise ProjectError(f"the model answers with shape {y_pred.shape} for {len(y_true)} rows")
-    if fold.weights is None or metric.kind == "own":
-        return metric.value(y_true, y_pred)
-    return float(metric.values(y_true, y_pred, fold.weights[fold.holdout][None])[0])
+    return metric.value(y_true, y_pred, None if fold.weights is None else fold.weights[fold.holdout])
 
 
 def deciding(fold: Fold) -> metrics.Metric:
