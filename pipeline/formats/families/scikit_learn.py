@@ -3,6 +3,7 @@
 Served as ONNX where skl2onnx converts it; else by scikit-learn itself, stored by skops.
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ProjectError
-from pipeline.formats import onnx_model, sklearn_model, trusted_types
+from pipeline.formats import onnx_model, sample_weights, sklearn_model, trusted_types
 from pipeline.formats.family import Forms, Training
 
 NAME = "scikit-learn"
@@ -28,17 +29,25 @@ def title(model: Any) -> str:
 
 
 def unfit(model: Any, dataset: Dataset) -> str:
-    """Nothing is known before the fit: an estimator says itself what it does not take."""
-    return ""
+    """Weights that would not reach what learns; whatever else it does not take an estimator says itself."""
+    lacking = "" if dataset.weights is None else sample_weights.unweighted(model)
+    if not lacking:
+        return ""
+    return (
+        f"{lacking} takes no sample_weight in fit(), so the weights ([data] weight = {dataset.settings.data.weight!r}) would not reach it. "
+        'Choose an estimator that takes them, put the pipeline around what wraps it, or set weight = ""'
+    )
 
 
 def fit(model: Any, dataset: Dataset, training: Training) -> Any:
-    """The estimator, fitted on all rows; weights go to the pipeline's last step."""
+    """The estimator, fitted on all rows; weights go to whatever learns the target: the last step of a pipeline, and what is in it."""
     features, y = dataset.features.iloc[training.rows], dataset.y[training.rows]
     if training.weights is None:
         return model.fit(features, y)
-    step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
-    return model.fit(features, y, **{f"{step}sample_weight": training.weights})
+    with warnings.catch_warnings():
+        # A calibrated pipeline is given them twice, once for its last step, of which scikit-learn does not know here.
+        warnings.filterwarnings("ignore", message="Since Pipeline does not appear to accept sample_weight")
+        return model.fit(features, y, **dict.fromkeys(sample_weights.parameters(model), training.weights))
 
 
 def answer(fitted: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
