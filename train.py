@@ -28,6 +28,7 @@ from pipeline.registry import once, versions
 from pipeline.registry.training_run import data_snapshot, run_reason
 from pipeline.search import nested_runs, study
 from pipeline.settings import TRAINING, Settings, load_settings
+from pipeline.validation import sides
 from serving.requests.decoder import contract_fault
 
 
@@ -96,6 +97,9 @@ def validated(dataset: Dataset) -> dict:
 
 def both_sides(dataset: Dataset) -> None:
     """Refuse data of which one side of the split lacks rows or a class."""
+    for check in sides.examine(dataset):
+        if not check.success and check.severity == "critical":
+            raise DataError(f"column {check.column!r}: {check.observed}")
     for side, rows in (("training", ~dataset.holdout), ("hold-out", dataset.holdout)):
         if rows.sum() < 10:
             raise DataError(f"the {side} side has {rows.sum()} rows, too few to learn or to judge", "add data")

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.data import encodings, written_values
-from pipeline.data.dataset import in_index, index_names, kind_of
+from pipeline.data import encodings, row_columns, written_values
+from pipeline.data.dataset import in_index, index_names, kind_of, meant
 from pipeline.errors import DataError
 from pipeline.settings import Settings
 
@@ -56,6 +56,7 @@ def check(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[s
         *indexes(frame, settings),
         *usable(frame, settings),
         *finite(frame, settings),
+        *row_roles(frame, settings),
     ]
     if data.target in frame:
         found += target(frame, settings)
@@ -68,7 +69,7 @@ def check(frame: pd.DataFrame, settings: Settings, may_predict_alone: Iterable[s
 def present(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     """The id and target columns are there, and at least one feature."""
     found = []
-    for name, role in ((settings.data.id, "id"), (settings.data.target, "target")):
+    for role, name in settings.data.roles.items():
         near = difflib.get_close_matches(name, list(frame), n=1)
         hint = f"; {in_index(name)}" if name in index_names(frame) else f"; did you mean {near[0]}?" if near else ""
         observed = "present" if name in frame else f"column {name} is missing{hint}"
@@ -89,6 +90,26 @@ def ids(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
         judged(frame, settings, name, "no id is empty", empty),
         judged(frame, settings, name, "no two rows have the same id", twice),
     ]
+
+
+def row_roles(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
+    """Weight, group and time are what they must be, where pipeline.toml [data] names such columns."""
+    rules: dict[str, tuple[Callable, str]] = {
+        "weight": (row_columns.weights, "weights are numbers of 0 or more, and not all 0"),
+        "group": (row_columns.groups, "each row has its group, and there are several"),
+        "time": (row_columns.times, "times are dates or numbers"),
+    }
+    found = []
+    for role, (read, rule) in rules.items():
+        name = settings.data.roles.get(role)
+        if name is None or name not in frame:
+            continue
+        try:
+            read(frame, settings)
+            found.append(DataCheck(name, rule, "critical", True, "they are"))
+        except DataError as error:
+            found.append(DataCheck(name, rule, "critical", False, f"{error.what}; {error.then}"))
+    return found
 
 
 def usable(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
@@ -211,6 +232,7 @@ def target(frame: pd.DataFrame, settings: Settings) -> list[DataCheck]:
     classes = sorted(column.dropna().astype(str).unique())
     shown = (", ".join(classes[:6]) + (", …" if len(classes) > 6 else "")) or "none"
     if task == "binary":
+        shown += meant(settings.data.positive, classes)
         found = DataCheck(name, "the target has two classes", "critical", len(classes) == 2, shown)
         seen = settings.data.positive in classes
         rule = f"the positive class {settings.data.positive!r} occurs"

@@ -285,6 +285,20 @@ def values_of(column: pd.Series, kind: Kind) -> np.ndarray:
     return values
 
 
+def meant(positive: str | None, classes: list[str]) -> str:
+    """A hint where a class is the positive one in another spelling: 1 for 1.0, true for True, 1 for True; else nothing."""
+
+    def value(text: str) -> object:
+        known = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+        try:
+            return float(text)
+        except ValueError:
+            return known.get(text.strip().lower(), text.strip().lower())
+
+    near = [name for name in classes if positive is not None and name != positive and value(name) == value(positive)]
+    return f'; write positive = "{near[0]}"' if near and positive not in classes else ""
+
+
 def _target(column: pd.Series, settings: Settings) -> np.ndarray:
     data = settings.data
     if data.task == "regression":
@@ -313,7 +327,7 @@ def _target(column: pd.Series, settings: Settings) -> np.ndarray:
         )
     if data.task == "binary" and data.positive not in classes:
         raise DataError(
-            f"target {data.target!r} never is {data.positive!r}, the positive class; it has {shown}",
+            f"target {data.target!r} never is {data.positive!r}, the positive class; it has {shown}{meant(data.positive, classes)}",
             "correct positive in pipeline.toml [data], or the data",
         )
     return names

@@ -15,6 +15,7 @@ from pipeline.data.dataset import Dataset, take_apart
 from pipeline.errors import DataError, in_project
 from pipeline.formats import bundle
 from pipeline.settings import Settings
+from pipeline.validation import sides
 from serving.model.contract import name_fault
 from serving.requests.decoder import contract_fault
 
@@ -37,6 +38,7 @@ def examine(frame: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     try:
         dataset = take_apart(frame, settings)
         data_hash = dataset.hash
+        checks += sides.examine(dataset)
         if not failed(checks, "critical") and dataset.holdout.any():
             checks.append(servable(dataset, ranges, values))
     except DataError as error:
