@@ -87,7 +87,7 @@ clean:  ## remove all local state: environment, builds, MLflow, deployments
 	rm -rf .venv build .mlflow .slipway .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-adopt:  ## once: make this copy of the template your project NAME=churn, without what only the template needs; EXAMPLE=remove
+adopt:  ## once: make this copy of the template your project NAME=churn, without what only the template needs; EXAMPLE=fraud or remove
 	@$(if $(wildcard dev/adopt.py),$(PYTHON) -m dev.adopt $(call option,NAME,--name) $(call option,EXAMPLE,--example),echo "nothing to do: this is a project of its own (.github/template-version)")
 
 # --- Your model, stage by stage, through files in build/ --------------------------------------------------------------
@@ -299,13 +299,16 @@ lock: .venv/installer.ready  ## compile pyproject's dependency groups into requi
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)
 
 # --- The template's own -----------------------------------------------------------------------------------------------
-.PHONY: coverage fuzz try-fork e2e kind bench bench-experiment soak soak-experiment simulate-gate simulate-canary simulate-monitor simulate-experiment pictures
+.PHONY: coverage fuzz try try-fork e2e kind bench bench-experiment soak soak-experiment simulate-gate simulate-canary simulate-monitor simulate-experiment pictures
 
 coverage: .venv/dev.ready  ## run the quick tests and show what of pipeline/ and serving/ they do not reach
 	@$(PY) -m pytest $(SIDE_BY_SIDE) $(UNIT) --cov --cov-report=term-missing --cov-fail-under=75 $(call text,ARGS)
 
 fuzz: .venv/dev.ready  ## send the service 100,000 random requests, thousands made from its document, and serve 300 random models
 	@FUZZ=long $(PY) -m pytest -s tests/serving/requests/test_service_random_input.py tests/serving/requests/test_service_schemathesis.py tests/pipeline/formats/test_random_models.py $(call text,ARGS)
+
+try: .venv/pipeline.ready  ## ship EXAMPLE=fraud, a recipe of examples/, in a copy, and ask it; ARGS=--keep: it serves on
+	@$(PY) -m dev.try_example "--example=$$EXAMPLE" $(call text,ARGS)
 
 try-fork: .venv/pipeline.ready  ## copy the repository as "Use this template" does, and run there what a fork runs first
 	@$(PY) -m dev.try_fork

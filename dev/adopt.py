@@ -1,10 +1,12 @@
 """Make a copy of the template a project of its own, once, after "Use this template":
 
     make adopt NAME=churn
-    make adopt NAME=churn EXAMPLE=remove   # also without the example's data and model
+    make adopt NAME=churn EXAMPLE=fraud    # with a recipe of examples/ in the place of the example's data and model
+    make adopt NAME=churn EXAMPLE=remove   # without any
 
-Removes what only the template needs: dev/, its tests, its workflow, its history. Resets README, CHANGELOG, CODEOWNERS and the name of the
-model, and writes .github/template-version. Nothing is committed. Needs only Python's standard library; it removes itself.
+Removes what only the template needs: dev/, examples/, its tests, its workflow, its history. Resets README, CHANGELOG, CODEOWNERS and the name of the
+model, and writes .github/template-version. Nothing is committed. Needs only Python's standard library, but for a recipe whose packages
+make add then locks; it removes itself.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from dev import recipes
 from pipeline.artifacts import ROOT
 from pipeline.errors import SettingsError, SlipwayError, edge
 
@@ -32,6 +35,8 @@ GONE = (
     "docs/benchmarks.md",
     "docs/comparison.md",
     "docs/decisions",
+    "docs/examples.md",
+    "examples",
     "requirements/dev.txt",
     "requirements/streams.txt",
     "tests/conftest.py",
@@ -41,10 +46,11 @@ GONE = (
     *(f"tests/{room}" for room in ("scripts", "serving", "spine")),
     *(
         f"tests/repository/test_{name}.py"
-        for name in ("documentation", "house", "runbooks", "workflow_documents", "workflow_safety")
+        for name in ("documentation", "house", "recipe_files", "runbooks", "workflow_documents", "workflow_safety")
     ),
 )
 EXAMPLE = ("data/breast_cancer.csv",)
+WITHOUT = ("keep", "remove")  # what EXAMPLE may be besides the name of a recipe
 RESET = ("README.md", "CHANGELOG.md", ".github/CODEOWNERS")
 OF_EXAMPLE = (
     "data/README.md",
@@ -59,13 +65,18 @@ def main(argv: list[str] | None = None) -> None:
     """Change the files and say what was done; raises SlipwayError before anything is changed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", default="", help="the name of the model, such as churn")
-    parser.add_argument("--example", choices=["keep", "remove"], default="keep", help="the example's data and model")
+    parser.add_argument(
+        "--example", default="keep", help="the example's data and model: keep, remove, or a recipe instead"
+    )
     options = parser.parse_args(argv)
-    refuse(options.name)
+    refuse(options.name, options.example)
     before, origin = size(), template()
     skeleton = {file: (ROOT / SKELETON / file).read_text(encoding="utf-8") for file in (*RESET, *OF_EXAMPLE)}
     verbs = template_verbs((ROOT / "Makefile").read_text(encoding="utf-8"))
-    without_example = options.example == "remove"
+    without_example, recipe = options.example == "remove", None if options.example in WITHOUT else options.example
+    packages = recipes.packages(recipe) if recipe else []
+    if recipe:
+        recipes.lay(recipe, ROOT)
     for path in (*GONE, *(EXAMPLE if without_example else ())):
         remove(ROOT / path)
     for file in (*RESET, *(OF_EXAMPLE if without_example else ())):
@@ -81,11 +92,13 @@ def main(argv: list[str] | None = None) -> None:
         page.write_text(without_gone(page.read_text(encoding="utf-8"), page, verbs), encoding="utf-8")
     remove_unused_pictures(pages)
     (ROOT / VERSION).write_text(origin, encoding="utf-8")
-    report(options.name, before, size(), without_example)
+    report(options.name, before, size(), options.example)
+    for package in packages:
+        add(package)
 
 
-def refuse(name: str) -> None:
-    """Raise unless the name fits and every file is committed."""
+def refuse(name: str, example: str) -> None:
+    """Raise unless the name fits, the example is known and every file is committed."""
     if not NAME.fullmatch(name):
         raise SettingsError(
             f"NAME={name} cannot name a model" if name else "NAME is missing",
@@ -100,6 +113,7 @@ def refuse(name: str) -> None:
             f"{len(changed)} files are not committed, such as {changed[0][3:]}",
             "commit or stash them, so that you can review and undo what this command changes",
         )
+    recipes.known(example, WITHOUT)
 
 
 def git(*arguments: str) -> str:
@@ -228,7 +242,15 @@ def remove_unused_pictures(pages: list[Path]) -> None:
             path.unlink()
 
 
-def report(name: str, before: tuple[int, int], after: tuple[int, int], without_example: bool) -> None:
+def add(package: str) -> None:
+    """Have the project's own verb add a package of the recipe: it locks what the model needs."""
+    print(f"--- make add PACKAGE={package}", flush=True)
+    words = ["make", "--no-print-directory", "add", f"PACKAGE={package}", f"PYTHON={sys.executable}"]
+    if subprocess.run(words, cwd=ROOT).returncode:
+        raise SlipwayError(f"make add PACKAGE={package} failed; all else is done", "run it again; its words are above")
+
+
+def report(name: str, before: tuple[int, int], after: tuple[int, int], example: str) -> None:
     """Print what was done, and what to do next."""
     print(
         f"{name} is a project of its own: {before[0]} files and {before[1]} lines before, {after[0]} and {after[1]} now"
@@ -238,7 +260,9 @@ def report(name: str, before: tuple[int, int], after: tuple[int, int], without_e
     print(
         f"edited:   Makefile, pyproject.toml, pipeline.toml (name = {name!r}), checks.yml, pages that named what is gone"
     )
-    if without_example:
+    if example not in WITHOUT:
+        print(f"recipe:   {example} is in project/, data/, tests/project/ and pipeline.toml")
+    if example == "remove":
         print(f"example:  {', '.join(EXAMPLE)} removed; {', '.join(OF_EXAMPLE)} say what to write")
         print("next:     write load() and build(), name your columns in pipeline.toml, then `make checks`, `make ship`")
     print("review:   `git status`, then `git add --all && git commit`; `git restore . && git clean -d` undoes it")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dev import recipes
 from pipeline.processes import free_port
 from tests import preload, tools
 
@@ -181,12 +182,17 @@ def as_shipped(root: Path) -> None:
 
 
 @contextmanager
-def forked(folder: Path) -> Iterator[Fork]:
-    """Copy what belongs to the template, under a name with a space and letters beyond ASCII; stop its processes at the end."""
+def forked(folder: Path, recipe: str = "") -> Iterator[Fork]:
+    """Copy what belongs to the template, under a name with a space and letters beyond ASCII; stop its processes at the end.
+
+    With the name of a recipe of examples/, its files are in the place of the shipped example's.
+    """
     preload.python()  # now, not within what a test measures
     root = folder / "größere Gabel"
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*LEFT_OUT))
     as_shipped(root)
+    if recipe:
+        recipes.lay(recipe, root)
     fork = Fork(root)
     for key, port in (
         ("staging_port = 8001", "staging_port"),

@@ -185,3 +185,23 @@ def test_checks_are_drafted_once_there_is_data(empty):
         done = subprocess.run([sys.executable, "-m", f"scripts.{verb}"], cwd=empty, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((empty / "build" / "data.json").read_text(encoding="utf-8"))
+
+
+def test_a_recipe_takes_the_place_of_the_example(copy):
+    """Its files, its settings under the project's own name, and nothing of the example or of other recipes; its tests pass."""
+    done = make(copy, "adopt", "NAME=flats", "EXAMPLE=prices")
+    assert done.returncode == 0, done.stdout + done.stderr
+    settings = load_settings(copy / "pipeline.toml")
+    assert (settings.name, settings.data.target, settings.gate.metric) == ("flats", "price", "relative_error")
+    assert not (copy / "examples").exists() and not (copy / "data" / "breast_cancer.csv").exists()
+    assert (copy / "project" / "steps.py").exists() and "# The data" in (copy / "data" / "README.md").read_text("utf-8")
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/project", "tests/repository"]
+    done = subprocess.run(pytest_, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_an_example_that_there_is_not_is_refused(template):
+    """The recipes that there are stand in the message, and nothing was changed."""
+    done = make(template, "adopt", "NAME=churn", "EXAMPLE=frauds")
+    assert done.returncode == 2 and "EXAMPLE=frauds is no recipe" in done.stderr and "prices, text" in done.stderr
+    assert (template / "dev").is_dir()

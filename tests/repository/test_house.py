@@ -96,7 +96,9 @@ def imports(file: str) -> set[str]:
 def modules() -> dict[str, str]:
     """Our modules by name, and the file of each, but for tests and peers, which are programs of their own."""
     ours = (
-        file for file in PYTHON if not file.startswith(("tests/", "project/", "dev/benchmarks/peers/", "dev/skeleton/"))
+        file
+        for file in PYTHON
+        if not file.startswith(("tests/", "examples/", "project/", "dev/benchmarks/peers/", "dev/skeleton/"))
     )
     return {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in ours}
 
@@ -207,7 +209,7 @@ def test_the_lock_holds_what_the_project_declares():
 def test_importing_a_module_does_nothing_but_define():
     """No module of ours makes folders, reads files or sets servers when it is imported: no statement calls anything bare."""
     for file in PYTHON:
-        if file.startswith(("tests/", "project/")) or file.endswith("__main__.py"):
+        if file.startswith(("tests/", "examples/", "project/")) or file.endswith("__main__.py"):
             continue
         bare = [node for node in tree(file).body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
         assert not bare, f"{file}, line {bare[0].lineno}"
@@ -244,7 +246,7 @@ def test_every_script_has_a_verb_or_a_caller():
 def test_every_public_function_says_what_it_does():
     """Functions and classes without a leading underscore have a docstring, outside of tests."""
     for file in PYTHON:
-        if file.startswith(("tests/", "project/")):
+        if file.startswith(("tests/", "examples/", "project/")):
             continue
         nodes = [node for node in tree(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         silent = [node.name for node in nodes if not node.name.startswith("_") and not ast.get_docstring(node)]
@@ -254,7 +256,7 @@ def test_every_public_function_says_what_it_does():
 def test_the_tags_of_a_version_are_known_in_one_file():
     """Versions are read and written as records: no file but theirs calls what sets or takes a tag, or reads one."""
     for file in PYTHON:
-        if file.startswith(("tests/", "project/")) or file == "pipeline/registry/model_version.py":
+        if file.startswith(("tests/", "examples/", "project/")) or file == "pipeline/registry/model_version.py":
             continue
         text = (ROOT / file).read_text(encoding="utf-8")
         found = re.findall(r"\w*_model_version_tag\b|\bversion\.tags\b", text)
