@@ -15,7 +15,20 @@ from pipeline.artifacts import ROOT
 from pipeline.errors import SlipwayError, edge
 
 # The first of these that pyproject.toml has decides the versions: a fork may do without `dev`.
-GROUPS = ("dev", "test", "pipeline", "serving", "serving-sklearn", "server", "relay", "audit", "installer")
+GROUPS = (
+    "dev",
+    "test",
+    "pipeline",
+    "serving",
+    "serving-sklearn",
+    "serving-xgboost",
+    "serving-lightgbm",
+    "serving-catboost",
+    "server",
+    "relay",
+    "audit",
+    "installer",
+)
 # These have an environment of their own, with versions of their own: Evidently does not import beside the pandas of the others,
 # and of the packages with public data nothing but the data is read, so nothing that they need is locked.
 APART: dict[str, list[str]] = {"evidently": [], "streams": ["--no-deps"]}

@@ -8,17 +8,21 @@ can slip in.
 import hashlib
 import io
 import os
+import re
 import tarfile
 import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.formats.bundle import REQUIREMENTS
 from pipeline.registry.experiments import ExperimentRecord
 from pipeline.registry.model_version import ModelVersion
 from serving.experiment.experiment import CHALLENGER
 from serving.model.bundle import EXPERIMENT
+from serving.model.contract import FILES
 
 BASE = "python:3.11-slim-bookworm"
+BOTH = "requirements/models.txt"  # for an experiment whose two models have different formats
 # What of serving/ is in an image; serving/Dockerfile.dockerignore says the same for builds by hand.
 CODE = ("**/*.py", "http/static/*.css", "http/static/*.html", "http/static/*.js")
 
@@ -74,26 +78,41 @@ def identity(version: ModelVersion, experiment: ExperimentRecord | None = None) 
 
 def context(root: Path, bundle: Path) -> bytes:
     """The build context as a tar archive: the same files give the same bytes, wherever and whenever it is made."""
-    locked = requirements(bundle)
-    files = {"Dockerfile": root / "serving/Dockerfile", locked: root / locked}
+    files = {"Dockerfile": root / "serving/Dockerfile"}
     code = [path for pattern in CODE for path in (root / "serving").glob(pattern)]
     files |= {path.relative_to(root).as_posix(): path for path in code}
     inside = (path for path in bundle.rglob("*") if not path.is_dir())
     files |= {f"build/bundle/{path.relative_to(bundle).as_posix()}": path for path in inside}
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    locked = [(root / name).read_bytes() for name in _locked(bundle)]
+    united = locked[0] if len(locked) == 1 else _united([text.decode() for text in locked]).encode()
+    contents[requirements(bundle)] = united
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, path in sorted(files.items()):
+        for name, content in sorted(contents.items()):
             entry = tarfile.TarInfo(name)  # owner 0, time 0, and this mode, whatever they are on this machine
-            content = path.read_bytes()
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
     return archive.getvalue()
 
 
 def requirements(bundle: Path) -> str:
-    """The locked packages that a bundle's service needs: what runs its model and an experiment's challenger, and the service's own."""
+    """The file of locked packages that an image's service needs, by its path in the context."""
+    files = _locked(bundle)
+    return files[0] if len(files) == 1 else BOTH
+
+
+def _locked(bundle: Path) -> list[str]:
+    """The locked files for the formats of a bundle's model and of an experiment's challenger."""
     models = (bundle, bundle / EXPERIMENT / CHALLENGER)
-    return f"requirements/serving{'-sklearn' if any((one / 'model.skops').exists() for one in models) else ''}.txt"
+    found = {REQUIREMENTS[kind] for one in models for kind, file in FILES.items() if (one / file).exists()}
+    return sorted(found) or [REQUIREMENTS["onnx"]]
+
+
+def _united(texts: list[str]) -> str:
+    """Locked files as one: the same versions are in all of them, so each package is taken once."""
+    blocks = [block for text in texts for block in re.split(r"^(?=[\w.-]+==)", text, flags=re.M)[1:]]
+    return "".join(dict.fromkeys(blocks))
 
 
 def inputs(context: bytes) -> str:

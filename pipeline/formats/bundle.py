@@ -1,7 +1,7 @@
 """The bundle: the folder through which the pipeline meets the service, and all that the service knows of the model.
 
 contract.json, golden.json, reference.json and the model are the content: the same data and commit give the same bytes. The model is
-model.onnx, or model.skops and under code/ the modules of project/ that its types name.
+model.onnx, model.skops with the modules of project/ that its types name under code/, or the file of a library of boosted trees.
 release.json says which registered version this is; manifest.json holds the SHA-256 of every other file.
 """
 
@@ -17,9 +17,18 @@ import pandas as pd
 from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.data.dataset import Dataset
 from pipeline.errors import StageError
+from serving.model.contract import FILES
 
 PAPERS = ("contract.json", "golden.json", "reference.json")
-MODELS = ("model.onnx", "model.skops")
+MODELS = tuple(FILES.values())
+# What an image of each format installs.
+REQUIREMENTS = {
+    "onnx": "requirements/serving.txt",
+    "skops": "requirements/serving-sklearn.txt",
+    "xgboost": "requirements/serving-xgboost.txt",
+    "lightgbm": "requirements/serving-lightgbm.txt",
+    "catboost": "requirements/serving-catboost.txt",
+}
 PREDICTIONS = "holdout_predictions.npy"
 EXPERIMENT = "experiment"  # a folder of a bundle that is no part of it: a challenger, which has a manifest of its own
 CATEGORIES = 50  # texts of a column that are listed in the contract, which anybody may read

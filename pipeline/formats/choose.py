@@ -16,7 +16,7 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError
-from pipeline.formats import bundle, sklearn_model, thresholds, trials
+from pipeline.formats import bare_service, bundle, thresholds, trials
 from pipeline.formats.family import Candidate, answer, family_of
 from pipeline.formats.onnx_conversion import UnendedError
 from pipeline.formats.parity import Parity, answered, apart
@@ -297,7 +297,7 @@ def compare(
     found = []
     for one, answers in zip(tried, given, strict=True):
         counts = trials.admitted(contract["inputs"], one.rows, largest)
-        if contract["format"] == "skops":
+        if contract["format"] != "onnx":
             counts &= one.steady
         if one.where == FAR:
             counts &= answered(answers)
@@ -317,8 +317,8 @@ def ask(
     Also the median milliseconds of `calls` single predictions (or NaN). Raises PortabilityError where the service would not load the
     model or it fails on a row; with `each`, such a row has NaN, and so have all where the model answers none.
     """
-    if contract["format"] == "skops":
-        return sklearn_model.ask(files, contract, parts, calls, each)
+    if contract["format"] != "onnx":
+        return bare_service.ask(files, contract, parts, calls, each)
     rows = pd.concat([part[[given["name"] for given in contract["inputs"]]] for part in parts], ignore_index=True)
     plain = list(zip(*(rows[given["name"]].tolist() for given in contract["inputs"]), strict=True))
     with tempfile.TemporaryDirectory() as work:

@@ -18,7 +18,7 @@ from pipeline.errors import PortabilityError, ProjectError, in_project
 from pipeline.settings import Settings
 
 # The first that takes a model has it; any estimator with fit() is scikit-learn's.
-FAMILIES = ("scikit_learn",)
+FAMILIES = ("xgboost_trees", "lightgbm_trees", "catboost_trees", "scikit_learn")
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ def open_bundle(folder: Path) -> Bundle:
     if release.name != contract.name:
         raise BundleError(f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}")
     code = {name.removeprefix(CODE): content for name, content in files.items() if name.startswith(CODE)}
-    if code and contract.format == "onnx":
-        raise BundleError(f"{folder}: {CODE}{min(code)} does not belong here, an ONNX model needs no code")
+    if code and contract.format != "skops":
+        raise BundleError(f"{folder}: {CODE}{min(code)} does not belong here, {contract.file} needs no code")
     model = _needed(folder, files, contract.file)
     return Bundle(contract, release, model, code, _values(folder, files, contract))
 

@@ -25,13 +25,30 @@ class Skops(Part, frozen=True):
     scikit_learn: str = ""
 
 
+class Trees(Part, frozen=True):
+    """Boosted trees that their own library runs: for each text input the categories in the order of their codes, where it has codes."""
+
+    categories: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    version: str = ""  # of the library that made them
+
+
+Form = Onnx | Skops | Trees
+FILES = {
+    "onnx": "model.onnx",
+    "skops": "model.skops",
+    "xgboost": "model.ubj",
+    "lightgbm": "model.txt",
+    "catboost": "model.cbm",
+}
+
+
 class Contract(Part, frozen=True, kw_only=True):
     """The whole of contract.json."""
 
     schema_version: Literal[1] = msgspec.field(name="schema")
     name: str
     task: Literal["binary", "multiclass", "regression"]
-    format: Literal["onnx", "skops"]
+    format: Literal["onnx", "skops", "xgboost", "lightgbm", "catboost"]
     inputs: Annotated[list[Input], msgspec.Meta(min_length=1)]
     named: list[str] | None = msgspec.field(name="classes", default=None)  # null for a regression
     positive: str | None = None
@@ -41,6 +58,9 @@ class Contract(Part, frozen=True, kw_only=True):
     target: str
     onnx: Onnx | None = None
     skops: Skops | None = None
+    xgboost: Trees | None = None
+    lightgbm: Trees | None = None
+    catboost: Trees | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError unless the parts are consistent."""
@@ -50,7 +70,11 @@ class Contract(Part, frozen=True, kw_only=True):
             if fault := name_fault(name):
                 raise ValueError(f"no input can be called {name!r}: {fault}")
         form = self.form
-        if form.layout == "matrix" and any(column.type == "text" for column in self.inputs):
+        if (
+            not isinstance(form, Trees)
+            and form.layout == "matrix"
+            and any(column.type == "text" for column in self.inputs)
+        ):
             raise ValueError(f'a text input needs the layout "{"columns" if isinstance(form, Onnx) else "frame"}"')
         unnamed = isinstance(form, Onnx) and form.probabilities is None
         if self.task != "regression" and (len(self.classes) < 2 or unnamed):
@@ -74,10 +98,11 @@ class Contract(Part, frozen=True, kw_only=True):
     @cached_property
     def largest(self) -> float:
         """The largest number that the model can take."""
-        return LARGEST[self.form.dtype if isinstance(self.form, Onnx) else "float64"]
+        narrow = self.format == "xgboost" or (isinstance(self.form, Onnx) and self.form.dtype == "float32")
+        return LARGEST["float32" if narrow else "float64"]
 
     @property
-    def form(self) -> Onnx | Skops:
+    def form(self) -> Form:
         """The model's input layout, from the part named like the format."""
         form = getattr(self, self.format)
         if form is None:
@@ -87,7 +112,7 @@ class Contract(Part, frozen=True, kw_only=True):
     @property
     def file(self) -> str:
         """The name of the model file in the bundle."""
-        return f"model.{self.format}"
+        return FILES[self.format]
 
     @property
     def example(self) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from serving.model.bundle import Bundle, BundleError
-from serving.model.contract import Contract, Onnx
+from serving.model.contract import Contract, Onnx, Trees
 from serving.model.rows import Row
 
 Answer = dict[str, Any]
@@ -86,7 +86,7 @@ class Predictor:
 def load_predictor(bundle: Bundle) -> Predictor:
     """Load a bundle's model and test it on the example row; raises BundleError when model and contract differ.
 
-    Imports only what the format needs: ONNX Runtime, or scikit-learn.
+    Imports only what the format needs: ONNX Runtime, scikit-learn or a library of boosted trees.
     """
     predictor = Predictor(bundle.contract, _model(bundle))
     try:
@@ -108,9 +108,18 @@ def _model(bundle: Bundle) -> Model:
         from serving.model.onnx_model import OnnxModel
 
         return OnnxModel(bundle, form)
-    # OpenMP reads this when scikit-learn loads it. One row is too little work for several threads, and a process forked
+    # OpenMP reads this when a library loads it. One row is too little work for several threads, and a process forked
     # after OpenMP started threads would hang.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if isinstance(form, Trees):
+        from serving.model import boosted_trees
+
+        try:
+            return boosted_trees.MODELS[bundle.contract.format](bundle, form)
+        except ModuleNotFoundError as error:
+            raise BundleError(
+                f"{bundle.contract.file} needs the package {error.name}, which is not installed"
+            ) from error
     from serving.model.sklearn_model import SklearnModel
 
     return SklearnModel(bundle, form)

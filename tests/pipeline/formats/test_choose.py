@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 
 from pipeline.errors import PortabilityError, ProjectError
-from pipeline.formats import bundle, choose, sklearn_model
+from pipeline.formats import bare_service, bundle, choose, sklearn_model
 from pipeline.formats import thresholds as ties
 from serving import batch
 from tests.pipeline.formats.test_onnx_model import fitted, made
@@ -82,8 +82,8 @@ def test_what_neither_format_carries_is_refused_with_both_reasons():
 
 def test_stored_model_that_never_answers_is_ended(monkeypatch):
     """The trial of a stored model ends after its limit, and says so."""
-    monkeypatch.setattr(sklearn_model, "SECONDS", 0.01)
-    monkeypatch.setattr(sklearn_model, "SECONDS_PER_ROW", 0.0)
+    monkeypatch.setattr(bare_service, "SECONDS", 0.01)
+    monkeypatch.setattr(bare_service, "SECONDS_PER_ROW", 0.0)
     dataset = trusting(made("binary"), "numpy.dtype")
     with pytest.raises(PortabilityError, match=r"the service did not answer \d+ rows with the stored model within 0 s"):
         chosen(make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()), dataset)
@@ -140,7 +140,7 @@ def test_code_for_a_model_is_what_its_types_import(tmp_path, monkeypatch):
 
 def test_packages_are_those_of_the_image():
     """What the stored model may import is what is locked for its image, by the names of modules."""
-    names = sklearn_model.packages()
+    names = bare_service.packages("skops")
     assert {"sklearn", "numpy", "pandas", "skops", "scipy", "msgspec"} <= set(names)
     assert not {"onnxruntime", "mlflow", "requests", "skl2onnx", "matplotlib"} & set(names)
 

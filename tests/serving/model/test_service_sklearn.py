@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from pipeline.formats import sklearn_model
+from pipeline.formats import bare_service
 from serving.model.bundle import BundleError, open_bundle
 from serving.model.predictor import NoAnswer, load_predictor
 from tests.serving.bundles import change, make_bundle, read, save_estimator, seal
@@ -182,6 +182,6 @@ def test_batch_hides_other_packages(bundle, tmp_path):
     np.savez(tmp_path / "rows.npz", f0=[1.0])
     options = {"bundle": bundle, "rows": tmp_path / "rows.npz", "answers": tmp_path / "answers.npz"}
     command = [sys.executable, "-m", "serving.batch", *(f"--{name}={value}" for name, value in options.items())]
-    only = f"--only={','.join(sklearn_model.packages())}"
+    only = f"--only={','.join(bare_service.packages('skops'))}"
     ended = subprocess.run([*command, only], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 1 and "No module named 'requests'" in ended.stderr
