@@ -27,7 +27,11 @@ ALLOWED = {
     "compression",
 }
 # Packages that only one kind of image has, with the one file that may import each.
-OF_ITS_OWN = {"onnx_model.py": {"onnxruntime"}, "sklearn_model.py": {"pandas", "skops"}}
+OF_ITS_OWN = {
+    "boosted_trees.py": {"xgboost", "lightgbm", "catboost"},
+    "onnx_model.py": {"onnxruntime"},
+    "sklearn_model.py": {"pandas", "skops"},
+}
 FOREIGN = {
     "pipeline",
     "delivery",

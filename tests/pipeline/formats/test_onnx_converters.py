@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from pipeline.artifacts import ROOT
 from pipeline.formats import bundle, choose, onnx_converters
@@ -29,7 +30,7 @@ def test_xgboost_with_named_columns_becomes_onnx(task):
     pytest.importorskip("onnxmltools")
     kind = xgboost.XGBRegressor if task == "regression" else xgboost.XGBClassifier
     dataset = made(task)
-    exported, parity, beside = converted(kind(n_estimators=20, random_state=1), dataset)
+    exported, parity, beside = converted(make_pipeline(kind(n_estimators=20, random_state=1)), dataset)
     assert parity.holds(1e-5)
     given = answers(exported, dataset, beside.rows)
     assert parity_of(beside.trained, given, 1e-5).holds(1e-5)
@@ -42,7 +43,7 @@ def test_lightgbm_becomes_onnx(task):
     pytest.importorskip("onnxmltools")
     kind = lightgbm.LGBMRegressor if task == "regression" else lightgbm.LGBMClassifier
     dataset = made(task)
-    exported, parity, beside = converted(kind(n_estimators=20, random_state=1, verbose=-1), dataset)
+    exported, parity, beside = converted(make_pipeline(kind(n_estimators=20, random_state=1, verbose=-1)), dataset)
     assert parity.holds(1e-4)
     given = answers(exported, dataset, beside.rows)
     assert not parity_of(beside.trained, given, 1e-5).holds(1e-5)
