@@ -362,7 +362,7 @@ def contributions(found: Contributions) -> Figure:
     order = np.argsort(-mean, kind="stable")[:MOST_COLUMNS]
     some = f", {len(order)} of {len(names)} columns" if len(order) < len(names) else ""
     several = len(found.outputs) > 1
-    width, height = (7.2, 0.32 * len(order) + 1.9)
+    width, height = 6.0, 0.34 * len(order) + 1.7
     figure, (axes,) = panels_of(f"Shapley values{some}", width, height, 1)
     if several:
         _stacked(axes, found, order)
@@ -399,11 +399,11 @@ def _swarm(axes: Axes, found: Contributions, order: np.ndarray) -> None:
         else:
             axes.scatter(column, line + height, color=QUIET, s=11, linewidths=0)
     subject = f"the probability of class {plain(found.outputs[0])}" if found.outputs else "the predicted value"
-    axes.set_xlabel(f"added to {subject}; beside the name, the mean size")
+    axes.set_xlabel(f"added to {subject}")
+    axes.set_title("each point a row; beside the name, the mean size", loc="right", size=9, color="#4B5563")
     if shown:
-        bar = axes.figure.colorbar(shown, ax=axes, ticks=[0, 1], fraction=0.03, pad=0.02, aspect=30)
-        bar.ax.set_yticklabels(["low", "high"])
-        bar.set_label("value of the column among these rows", labelpad=-12)
+        bar = axes.figure.colorbar(shown, ax=axes, ticks=[0, 1], fraction=0.03, pad=0.02, aspect=40)
+        bar.ax.set_yticklabels(["low\nvalue", "high\nvalue"])
         bar.outline.set_visible(False)  # type: ignore[operator]
 
 
@@ -425,8 +425,8 @@ def _stacked(axes: Axes, found: Contributions, order: np.ndarray) -> None:
     rest = mean.sum(axis=1) - left
     if len(frequent) < len(found.outputs):
         axes.barh(range(len(order)), rest, left=left, color=QUIET, height=0.7, label="other classes")
-    axes.legend(loc="lower right")
-    axes.set_xlabel("mean size of what is added to the probability of each class")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2)
+    axes.set_xlabel("mean size of what is added to each probability")
 
 
 @dataclass(frozen=True)

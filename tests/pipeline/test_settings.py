@@ -149,6 +149,70 @@ def test_parameter_that_mlflow_does_not_take_is_refused(settings_of, line, messa
         settings_of(changed("depth = 3", line))
 
 
+def searching(method: str, space: str, more: str = "") -> str:
+    """The good settings with a search."""
+    return changed("[gate]\n", f'[search]\nmethod = "{method}"\n{more}\n[search.space]\n{space}\n[gate]\n')
+
+
+def test_a_space_of_lists_and_ranges_is_read(settings_of):
+    """Whole numbers stay whole; a step gives so many values, without the dust of adding."""
+    space = settings_of(
+        searching("optimise", "a = [1, 'x', [2, 3]]\nb = {low = 1, high = 9}\nc = {low = 0.1, high = 0.5, step = 0.1}")
+    ).search.space
+    assert space["a"] == [1, "x", [2, 3]] and isinstance(space["b"].low, int)
+    assert [space["c"].value(place) for place in range(space["c"].count)] == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("C = []", "pipeline.toml: [search.space] C: the list of values is empty"),
+        ("C = [1, 1]", "C: a value stands in the list twice"),
+        ("C = 3", "C: 3 is no list of values and no range such as {low = 0.01, high = 10.0}"),
+        ("C = {low = 1}", "C: high is missing"),
+        ("C = {low = 2, high = 1}", "C: low = 2 must be below high = 1"),
+        ("C = {low = 1.0, high = 1.0}", "C: low = 1.0 must be below high = 1.0"),
+        ("C = {low = 0, high = 1, log = true}", "C: log = true needs low above 0, not 0"),
+        ("C = {low = 1, high = 9, log = true, step = 2}", "C: log and step exclude each other"),
+        ("C = {low = 1, high = 9, step = 0}", "C: step = 0 must be above 0 and at most high - low"),
+        ("C = {low = 1, high = 9, step = 9}", "C: step = 9 must be above 0 and at most high - low"),
+        ("C = {low = 1, high = 9, step = 0.5}", "C: step = 0.5 is no whole number, but low and high are"),
+        ("C = {low = 'a', high = 9}", "C: low = 'a' is no number"),
+        ("C = {low = 1, high = inf}", "C: high = inf is no number"),
+        ("C = {low = 1, high = true}", "C: high = True is no number"),
+        ("C = {low = 1, high = 2, log = 1}", "C: log = 1 must be true or false"),
+        ("C = {low = 1, high = 2, hihg = 1}", "C: hihg is unknown in a range; it has low, high, log and step"),
+        ('"top@20" = [1, 2]', "the parameter 'top@20' cannot be logged in MLflow"),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused(settings_of, space, message):
+    """Each fault is named when the settings are read, whatever the method."""
+    with pytest.raises(SettingsError) as caught:
+        settings_of(searching("random", space))
+    assert message in caught.value.what and caught.value.what.count("pipeline.toml") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "space", "more", "message"),
+    [
+        ("random", "", "", 'method = "random" needs parameters to search for'),
+        (
+            "grid",
+            "C = {low = 1.0, high = 2.0}",
+            "",
+            "a grid needs a list of values for C, or a step beside low and high",
+        ),
+        ("grid", "C = [1, 2]\nd = {low = 1, high = 9}", "", "a grid needs a list of values for d"),
+        ("grid", "C = [1, 2]\nd = [1, 2, 3]", "trials = 5", "the grid has 6 points, but trials = 5"),
+    ],
+)
+def test_a_method_that_does_not_fit_the_space_is_refused(settings_of, method, space, more, message):
+    """A grid must be finite, and not larger than the number of trials."""
+    with pytest.raises(SettingsError) as caught:
+        settings_of(searching(method, space, more))
+    assert message in caught.value.what
+
+
 def test_all_faults_are_told_at_once(settings_of):
     """Two faults make one message with both, so that nobody mends them one by one."""
     with pytest.raises(SettingsError) as caught:

@@ -5,11 +5,13 @@ import warnings
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 from evaluations import SOURCES, evaluation, held
 
 from pipeline.evaluation import figures, metrics, plots, record
+from pipeline.evaluation.shapley import Contributions
 
 CLASSIFICATION = {"confusion_matrix", "roc", "precision_recall", "calibration", "feature_importance"}
 REGRESSION = {"predicted_against_actual", "residuals", "feature_importance"}
@@ -294,6 +296,44 @@ def test_any_name_can_be_drawn(name):
     (axes,) = plots.feature_importance({name: 1.0}).axes
     shown = axes.get_yticklabels()[0].get_text()
     assert shown.strip() and "\n" not in shown and len(shown) <= 40
+
+
+def explained(outputs, values=None):
+    """Contributions of three columns, a number, a text and one that never varies, to 20 rows."""
+    rows = pd.DataFrame({"$age$": np.arange(20.0), "colour": ["red", "blue"] * 10, "still": 1.0})
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(20, 3, max(1, len(outputs)))) * [[[1], [3], [0]]] if values is None else values
+    return Contributions(values, rows, outputs, 16)
+
+
+def test_shapley_values_are_a_point_for_each_row_the_largest_column_first():
+    """Beside a column's name stands the mean size; numbers are coloured by their value, texts are grey."""
+    found = explained(["yes"])
+    axes, _bar = plots.contributions(found).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label.split()[0] for label in labels] == ["colour", r"\$age\$", "still"]
+    assert labels[0] == f"colour  {found.mean()[1, 0]:.2f}"
+    texts_grey, numbers = axes.collections[0], axes.collections[1]
+    np.testing.assert_allclose(texts_grey.get_offsets()[:, 0], found.values[:, 1, 0])
+    assert numbers.get_array()[-1] == 1 and axes.get_xlabel() == "added to the probability of class yes"
+
+
+def test_shapley_values_of_several_classes_are_bars_that_add_up():
+    """A part of the bar for each class; beyond seven, the rest together."""
+    found = explained([f"class {number}" for number in range(12)])
+    (axes,) = plots.contributions(found).axes
+    whole = sum(bar.get_width() for bar in axes.patches if bar.get_y() < 0.5)
+    assert whole == pytest.approx(found.mean()[1].sum())
+    assert [text.get_text() for text in axes.get_legend().get_texts()][-1] == "other classes"
+
+
+@pytest.mark.parametrize("outputs", [[], ["yes"], ["a", "b", "c"]])
+def test_shapley_values_of_nothing_can_be_drawn(outputs):
+    """A model that uses no column adds nothing; the same values give the same bytes."""
+    still = explained(outputs, np.zeros((20, 3, max(1, len(outputs)))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figures.to_png(plots.contributions(still)) == figures.to_png(plots.contributions(still))
 
 
 # --- candidate against production -----------------------------------------------------------------------------------

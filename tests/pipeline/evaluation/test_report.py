@@ -405,6 +405,15 @@ def test_lineage_names_commits_data_and_runs():
     assert dict(page_of_markdown(markdown(state("accept"), DATA)).table("what")[1:])["data, SHA-256"] == "d" * 64
 
 
+def test_lineage_says_on_what_shapley_values_rest_or_why_there_are_none():
+    """How many rows were explained beside how many; without the library one line says so; older records say nothing."""
+    found = {"rows": 100, "background": 16, "of": "malignant", "columns": {"a": 0.1}}
+    assert "100 held-out rows beside 16 training rows" in html(evaluation("binary", shapley=found), DATA)
+    missing = {"missing": "the package shap is not installed"}
+    assert "none: the package shap is not installed" in html(evaluation("binary", shapley=missing), DATA)
+    assert "Shapley" not in html(evaluation("binary"), DATA)
+
+
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "", "http://a b", "//evil.example"])
 def test_only_addresses_of_the_web_become_links(address):
     """A run's address that is not http(s) is left out; its text stays."""
