@@ -1,4 +1,4 @@
-"""A fold of the training side as a data set of its own, in which the rows to judge by are the held-out ones."""
+"""The training side as a data set of its own, and its folds."""
 
 from dataclasses import dataclass, fields
 
@@ -10,32 +10,39 @@ from pipeline.data.split import folds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fold(Dataset):
-    """Rows to fit on, and rows to judge by (`judged`, a mask); `names` are the classes of the whole data, which a fold may lack."""
+class TrainingSide(Dataset):
+    """The rows of the training side alone; `names` are the classes of the whole data."""
 
-    judged: np.ndarray
     names: list[str]
 
     @property
     def holdout(self) -> np.ndarray:  # type: ignore[override]
-        """True for the rows to judge by, shape (n,)."""
-        return self.judged
+        """True for no row."""
+        return np.zeros(len(self.ids), dtype=bool)
 
     @property
     def classes(self) -> list[str]:  # type: ignore[override]
-        """The classes of the whole data, so that positions mean the same in each fold."""
+        """The classes of the whole data, so that positions mean the same."""
         return self.names
 
 
-def of_training_side(dataset: Dataset, count: int) -> list[Fold]:
-    """The training side cut into folds; no row of the hold-out is in any. Raises DataError where the rows do not suffice."""
-    training = np.flatnonzero(~dataset.holdout)
-    return [_fold(dataset, training[fit | judge], judge[fit | judge]) for fit, judge in folds(dataset, count)]
+@dataclass(frozen=True)
+class Folds:
+    """The training side, and for each fold the places of the rows to fit on and of those to judge by."""
+
+    side: TrainingSide
+    places: list[tuple[np.ndarray, np.ndarray]]
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
-def _fold(dataset: Dataset, rows: np.ndarray, judged: np.ndarray) -> Fold:
+def of_training_side(dataset: Dataset, count: int) -> Folds:
+    """The training side cut into folds; no row of the hold-out is in it. Raises DataError where the rows do not suffice."""
+    rows = np.flatnonzero(~dataset.holdout)
     given = {one.name: getattr(dataset, one.name) for one in fields(Dataset)}
-    return Fold(**{name: _rows(value, rows) for name, value in given.items()}, judged=judged, names=dataset.classes)
+    side = TrainingSide(**{name: _rows(value, rows) for name, value in given.items()}, names=dataset.classes)
+    return Folds(side, [(np.flatnonzero(fit), np.flatnonzero(judge)) for fit, judge in folds(dataset, count)])
 
 
 def _rows(value, rows: np.ndarray):

@@ -14,7 +14,7 @@ from pipeline.errors import ProjectError
 from pipeline.evaluation.record import Compared
 from pipeline.evaluation.wording import in_words, number
 from pipeline.search import builders, fold, progress, scoring, workers
-from pipeline.search.fold import Fold
+from pipeline.search.fold import Folds
 from pipeline.search.scoring import Fit, Score
 
 NAME = "models.json"
@@ -57,7 +57,7 @@ def compare(dataset: Dataset) -> Models:
     """Judge build() and the models beside it; raises ProjectError where build() itself fails."""
     settings = dataset.settings
     folds = fold.of_training_side(dataset, settings.search.folds)
-    metric = scoring.deciding(folds[0])
+    metric = scoring.deciding(folds.side)
     names = list(builders.known(dataset))
     fits = [Fit(name, settings.train.parameters, place) for name in names for place in range(len(folds))]
     scores: dict[str, dict[int, Score]] = {name: {} for name in names}
@@ -89,12 +89,12 @@ def compare(dataset: Dataset) -> Models:
     )
 
 
-def model(name: str, scores: Mapping[int, Score], ours: Mapping[int, Score], folds: list[Fold]) -> Model:
+def model(name: str, scores: Mapping[int, Score], ours: Mapping[int, Score], folds: Folds) -> Model:
     """A model by its scores, beside those of build() on the same folds."""
     if why := _missing(scores, len(folds)):
         return Model(name=name, reason=why)
     values, theirs = ([_value(given[place]) for place in range(len(folds))] for given in (scores, ours))
-    judged = sum(int(one.holdout.sum()) for one in folds)
+    judged = sum(len(judge) for _, judge in folds.places)
     answering = sum(one.answer_seconds for one in scores.values())
     lower, upper = bounds([a - b for a, b in zip(values, theirs, strict=True)], folds)
     itself = name == builders.BUILD
@@ -112,7 +112,7 @@ def model(name: str, scores: Mapping[int, Score], ours: Mapping[int, Score], fol
     )
 
 
-def bounds(differences: list[float], folds: list[Fold]) -> tuple[float, float]:
+def bounds(differences: list[float], folds: Folds) -> tuple[float, float]:
     """An approximate 95 % interval of the mean of paired differences over folds.
 
     Student's t with the variance of Nadeau and Bengio (Inference for the Generalization Error, Machine Learning 52, 2003, section 3):
@@ -122,7 +122,7 @@ def bounds(differences: list[float], folds: list[Fold]) -> tuple[float, float]:
     from scipy.stats import t
 
     count = len(differences)
-    share = statistics.fmean(one.holdout.mean() / (1 - one.holdout.mean()) for one in folds)
+    share = statistics.fmean(len(judge) / len(fit) for fit, judge in folds.places)
     half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * math.sqrt(
         (1 / count + share) * statistics.variance(differences)
     )

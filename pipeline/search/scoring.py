@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.errors import ProjectError, in_project, reason
 from pipeline.evaluation import metrics
 from pipeline.formats import family
-from pipeline.search.fold import Fold
+from pipeline.search.fold import Folds, TrainingSide
 
 Builder = Callable[[dict[str, Any], int], Any]
 
@@ -35,21 +35,21 @@ class Score:
     answer_seconds: float = 0.0
 
 
-def score(builders: Mapping[str, Builder], folds: list[Fold], metric: metrics.Metric, fit: Fit) -> Score:
+def score(builders: Mapping[str, Builder], folds: Folds, metric: metrics.Metric, fit: Fit) -> Score:
     """Fit and judge once; what raises becomes a reason. The whole data's parameters and seed are those of pipeline.toml but for the fit's."""
-    fold = folds[fit.fold]
+    side, (fitted_on, judged_by) = folds.side, folds.places[fit.fold]
     began = time.perf_counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # hundreds of fits; the final one says what it has to say
             with in_project("build()"):
-                model = builders[fit.builder](dict(fit.parameters), fold.settings.train.seed)
-            fitted = family.fit(model, fold, np.flatnonzero(~fold.holdout))
+                model = builders[fit.builder](dict(fit.parameters), side.settings.train.seed)
+            fitted = family.fit(model, side, fitted_on)
             between = time.perf_counter()
             with in_project("the model's answers"):
-                y_pred = family.answer(fitted, fold, fold.features[fold.holdout])
+                y_pred = family.answer(fitted, side, side.features.iloc[judged_by])
         ended = time.perf_counter()
-        value = judged(metric, fold, y_pred)
+        value = judged(metric, side, judged_by, y_pred)
     except Exception as error:
         return Score(None, reason(error), time.perf_counter() - began)
     if not np.isfinite(value):
@@ -57,17 +57,17 @@ def score(builders: Mapping[str, Builder], folds: list[Fold], metric: metrics.Me
     return Score(value, "", between - began, ended - between)
 
 
-def judged(metric: metrics.Metric, fold: Fold, y_pred: np.ndarray) -> float:
-    """The metric over the judged rows, each with its weight where rows have weights."""
-    y_true = fold.y[fold.holdout]
-    if y_pred.shape[:1] != y_true.shape or (fold.classes and y_pred.shape[1:] != (len(fold.classes),)):
-        raise ProjectError(f"the model answers with shape {y_pred.shape} for {len(y_true)} rows")
-    return metric.value(y_true, y_pred, None if fold.weights is None else fold.weights[fold.holdout])
+def judged(metric: metrics.Metric, side: TrainingSide, rows: np.ndarray, y_pred: np.ndarray) -> float:
+    """The metric over these rows, each with its weight where rows have weights."""
+    y_true = side.y[rows]
+    if y_pred.shape != ((len(rows), len(side.classes)) if side.classes else (len(rows),)):
+        raise ProjectError(f"the model answers with shape {y_pred.shape} for {len(rows)} rows")
+    return metric.value(y_true, y_pred, None if side.weights is None else side.weights[rows])
 
 
-def deciding(fold: Fold) -> metrics.Metric:
+def deciding(side: TrainingSide) -> metrics.Metric:
     """The metric by which the gate decides, for models of this data."""
-    data = fold.settings.data
-    positive = fold.classes.index(data.positive) if data.positive else None
+    data = side.settings.data
+    positive = side.classes.index(data.positive) if data.positive else None
     known = metrics.metrics_for(data.task, positive, metrics.of_project())
-    return metrics.named(known, fold.settings.gate.metric)
+    return metrics.named(known, side.settings.gate.metric)

@@ -43,7 +43,7 @@ def find(dataset: Dataset) -> Search | None:
 
     space.check(build, settings.train, settings.search)
     folds = fold.of_training_side(dataset, settings.search.folds)
-    metric = scoring.deciding(folds[0])
+    metric = scoring.deciding(folds.side)
     trials = list(tried(folds, journal.Journal(journal.key(dataset)), metric.higher_is_better))
     search = outcome(settings, trials, metric.higher_is_better)
     artifacts.write_json(artifacts.BUILD / NAME, msgspec.to_builtins(search))
@@ -71,9 +71,9 @@ def best_of(search: Search, most: int = SHOWN) -> Search:
     return msgspec.structs.replace(search, trials=ranked[:most])
 
 
-def tried(folds: list[fold.Fold], kept: journal.Journal, higher_is_better: bool) -> Iterator[SearchTrial]:
+def tried(folds: fold.Folds, kept: journal.Journal, higher_is_better: bool) -> Iterator[SearchTrial]:
     """Every trial that is finished before the time limit, in the order of their numbers; from 1 on they are proposed."""
-    settings, asks = folds[0].settings, folds[0].settings.search
+    settings, asks = folds.side.settings, folds.side.settings.search
     left, number, scored, failed = proposed(settings), 0, 0, 0
     if kept.found:
         print(f"search: {len(kept.found)} trials that an earlier run finished are taken over")

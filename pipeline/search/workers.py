@@ -13,7 +13,7 @@ from typing import Protocol
 from pipeline import preload
 from pipeline.errors import ProjectError
 from pipeline.search import builders
-from pipeline.search.fold import Fold
+from pipeline.search.fold import Folds
 from pipeline.search.scoring import Fit, Score, deciding, score
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
@@ -27,7 +27,7 @@ class Workers(Protocol):
 
 
 @contextmanager
-def workers(folds: list[Fold], parallel: int) -> Iterator[Workers]:
+def workers(folds: Folds, parallel: int) -> Iterator[Workers]:
     """So many fits at once, 0: one for each core; 1: in this process."""
     count = parallel or cores()
     if count == 1:
@@ -54,8 +54,8 @@ def cores() -> int:
 class Here:
     """One fit after the other, in this process; after a failure the other folds of the same trial are left out."""
 
-    def __init__(self, folds: list[Fold]):
-        self.folds, self.known, self.metric = folds, builders.known(folds[0]), deciding(folds[0])
+    def __init__(self, folds: Folds):
+        self.folds, self.known, self.metric = folds, builders.known(folds.side), deciding(folds.side)
 
     def run(self, fits: Sequence[Fit], deadline: float) -> Iterator[tuple[Fit, Score]]:
         """The fits and their scores, in order."""
@@ -113,7 +113,7 @@ def _same_trial(one: Fit, other: Fit) -> bool:
 _judge: Callable[[Fit], Score]  # of a process of the pool
 
 
-def _begin(folds: list[Fold], threads: int) -> None:
+def _begin(folds: Folds, threads: int) -> None:
     """Prepare a process of the pool: few native threads, the folds, and an end when its parent ends."""
     import threading
 
@@ -123,7 +123,7 @@ def _begin(folds: list[Fold], threads: int) -> None:
     os.environ.update(dict.fromkeys(THREADS, str(threads)))  # for libraries that are not loaded yet
     threadpool_limits(threads)
     threading.Thread(target=preload.end_with_parent, daemon=True).start()
-    _judge = partial(score, builders.known(folds[0]), folds, deciding(folds[0]))
+    _judge = partial(score, builders.known(folds.side), folds, deciding(folds.side))
 
 
 def _score(fit: Fit) -> Score:

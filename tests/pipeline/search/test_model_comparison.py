@@ -38,7 +38,7 @@ def test_the_interval_is_that_of_nadeau_and_bengio(dataset):
     """Student's t with 1/k + judged/fitted in the place of 1/k."""
     folds = fold.of_training_side(dataset(), 5)
     lower, upper = model_comparison.bounds([1.0, 2.0, 3.0, 4.0, 5.0], folds)
-    share = np.mean([one.holdout.sum() / (~one.holdout).sum() for one in folds])
+    share = np.mean([len(judge) / len(fit) for fit, judge in folds.places])
     assert (upper - lower) / 2 == pytest.approx(2.7764451 * np.sqrt((0.2 + share) * 2.5), rel=1e-6)
     assert (upper + lower) / 2 == pytest.approx(3)
 
