@@ -44,9 +44,9 @@ def add(address: str, name: str) -> None:
 
 
 def grant(address: str, name: str, permission: str, settings: Settings) -> None:
-    """Give the permission on the model and on the experiments of its training, its deployments and its monitoring."""
+    """Give the permission on the model and on the experiments of its training, its deployments, its monitoring and its comparisons of models."""
     client = versions.connect(settings)
-    names = (settings.name, f"{settings.name}-deployments", f"{settings.name}-monitoring")
+    names = (settings.name, f"{settings.name}-deployments", f"{settings.name}-monitoring", f"{settings.name}-models")
     experiments = [versions.experiment(client, each) for each in names]
     for kind, each in [("registered_model", settings.name), *(("experiment", each) for each in experiments)]:
         what = {"username": name, "resource_type": kind, "resource_id": each}

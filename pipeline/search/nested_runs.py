@@ -29,10 +29,11 @@ class Nested:
 
 
 def log(settings: Settings, run: Mapping[str, Any], search: Search) -> None:
-    """Log each trial under the candidate's run (its run_id and experiment_id)."""
-    log_all(
-        versions.connect(settings), run["experiment_id"], run["run_id"], [_trial(one, search) for one in search.trials]
-    )
+    """Log each trial under the candidate's run (its run_id and experiment_id), and say there that a search found its parameters."""
+    client = versions.connect(settings)
+    said = f"{search.method}: trial {search.winner} is the best of {search.finished}, in {search.folds} folds"
+    client.set_tag(run["run_id"], "search", said)
+    log_all(client, run["experiment_id"], run["run_id"], [_trial(one, search) for one in search.trials])
 
 
 def _trial(one: SearchTrial, search: Search) -> Nested:

@@ -63,7 +63,9 @@ def test_the_label_is_the_most_probable_class_whatever_the_converter_says(tmp_pa
     xgboost = pytest.importorskip("xgboost")
     dataset = made("binary")
     dataset = replace(dataset, target=np.where(np.arange(len(dataset.target)) % 9 < 5, "yes", "no"))
-    found, _, contract = chosen(make_pipeline(xgboost.XGBClassifier(n_estimators=2, base_score=0.5, gamma=1e9)), dataset)
+    found, _, contract = chosen(
+        make_pipeline(xgboost.XGBClassifier(n_estimators=2, base_score=0.5, gamma=1e9)), dataset
+    )
     predictor = batch.load_predictor(batch.open_bundle(bundle.try_out(found.files, contract, tmp_path / "bundle")))
     assert contract["format"] == "onnx"
     answer = predictor.predict_one(predictor.contract.example_row)

@@ -11,6 +11,7 @@ from pipeline import artifacts
 from pipeline.data.dataset import take_apart
 from pipeline.errors import DataError, ProjectError, SettingsError, StageError
 from pipeline.search import journal, study, workers
+from pipeline.settings import Settings
 from tests.pipeline.search import conftest
 
 
@@ -101,6 +102,30 @@ def test_no_row_of_the_hold_out_is_seen(dataset):
     project(build=lambda parameters, seed: Spy(**parameters))
     study.find(data)
     assert seen == set(data.features["b"][~data.holdout])
+
+
+def test_folds_of_a_time_split_go_forwards(dataset):
+    """Each fit is on rows older than those that judge it, and the hold-out, the newest rows, is not among them."""
+    frame = conftest.frame(80).assign(when=range(80))
+    given = conftest.settings().model_dump()
+    given["data"] |= {"time": "when"}
+    given["split"] |= {"by": "time"}
+    given["search"]["space"] = {"alpha": [1.0, 2.0]}
+    data, fits = take_apart(frame, Settings.model_validate(given)), []
+    when = dict(zip(data.features["b"], data.times, strict=True))
+
+    class Spy(Ridge):
+        def fit(self, X, y):
+            fits.append(max(when[value] for value in X["b"]))
+            return super().fit(X, y)
+
+        def predict(self, X):
+            judged = [when[value] for value in X["b"]]
+            assert fits[-1] < min(judged) <= max(judged) < data.cut
+            return super().predict(X)
+
+    project(build=lambda parameters, seed: Spy(**parameters))
+    assert study.find(data).failed == 0 and len(fits) == 3 * 2
 
 
 def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(dataset):
