@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # The words that verbs take, as in `make deploy VERSION=3`. Only those of the command line count, because other programs have
 # variables of these names too. Some are typed into a workflow's form: a dollar sign is refused, since make would run what follows
 # it, and a program is given the quoted variable of the shell, never the text.
-WORDS := VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION DAYS CHALLENGER MODE WINNER REASON
+WORDS := PACKAGE SERVING VERSION ENVIRONMENT URL FIRST READ_ONLY ARGS NAME SCOPES SUBJECT PERMISSION BACKUP REPLACE UPGRADE REQUIREMENTS EXAMPLE COLUMNS FORCE FROM TO PER_DAY SHARE DEVIATION DAYS CHALLENGER MODE WINNER REASON
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command,$(origin $(word))),$(if $(value $(word)),$(word))))
 $(foreach word,$(GIVEN),$(if $(findstring $$,$(value $(word))),$(error $(word) may hold no dollar sign)))
 unexport $(filter-out $(GIVEN) COLUMNS,$(WORDS))  # a shell may have COLUMNS for the width of its terminal
@@ -285,7 +285,7 @@ pr-comment: .venv/pipeline.ready  ## build/incoming/pull_request.json, trusted i
 	@$(PY) -m scripts.ci.pr_comment
 
 # --- Development ------------------------------------------------------------------------------------------------------
-.PHONY: setup unit audit lock
+.PHONY: setup unit audit add lock
 
 setup: .venv/$(or $(call text,REQUIREMENTS),$(TESTS)).ready  ## make .venv with what all verbs need, or REQUIREMENTS=pipeline, test or audit
 
@@ -294,6 +294,9 @@ unit: .venv/$(TESTS).ready  ## run the quick tests, those that ship nothing
 
 audit: .venv/audit.ready  ## look for weaknesses in the workflows, offline
 	@.venv/bin/zizmor --no-progress --offline --strict-collection --persona pedantic .github
+
+add: .venv/installer.ready  ## add PACKAGE=xgboost, which your model needs, to pyproject.toml, the locks and .venv; SERVING=yes: to images too
+	@$(PY) -m scripts.add "$$PACKAGE" $(call flag,SERVING,--serving)
 
 lock: .venv/installer.ready  ## compile pyproject's dependency groups into requirements/*.txt; UPGRADE=all, or a package: newer versions
 	@$(PY) -m scripts.lock $(call option,UPGRADE,--upgrade)

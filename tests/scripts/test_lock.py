@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.packages import groups
 from scripts import lock
 
 PROJECT = """
@@ -53,8 +54,8 @@ def locked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for key, value in {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(tmp_path / FOLDER), "UV_OFFLINE": "1", "UV_NO_CACHE": "1"}.items():  # fmt: skip
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr(lock, "ROOT", tmp_path)
-    monkeypatch.setattr(lock, "ADDS_TO", {"dev": "serving"})
+    monkeypatch.setattr(groups, "ROOT", tmp_path)
+    monkeypatch.setattr(groups, "ADDS_TO", {"dev": "serving"})
     Path("requirements").mkdir()
     for name in ("slipway-one", "slipway-two"):
         wheel(name, "1.0")
@@ -103,7 +104,7 @@ def test_a_package_that_is_locked_nowhere_is_told(locked, capsys):
 
 def test_a_group_apart_has_versions_of_its_own(locked, monkeypatch):
     """What is installed beside nothing else is not held to the versions of the others."""
-    monkeypatch.setattr(lock, "APART", {"report": []})
+    monkeypatch.setattr(groups, "APART", {"report": []})
     text = Path("pyproject.toml").read_text(encoding="utf-8")
     Path("pyproject.toml").write_text(f'{text}report = ["slipway-one>=2"]\n', encoding="utf-8")
     assert lock.main([]) == 0
