@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SlipwayError("no package was named", "make add PACKAGE=xgboost")
     for line in addition.add(options.package, options.serving):
         print(line, flush=True)
-    if subprocess.run(["make", "--no-print-directory", ".venv/pipeline.ready"], cwd=ROOT).returncode:
+    if subprocess.run(["make", "--silent", ".venv/pipeline.ready"], cwd=ROOT).returncode:
         raise SlipwayError(
             "it is locked, but could not be installed", "the lines above say why; `make setup` tries again"
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 from pipeline.artifacts import ROOT, write_text
 from pipeline.errors import SlipwayError
@@ -52,23 +53,15 @@ def add(word: str, serving: bool) -> list[str]:
             "torch has a group of its own in pyproject.toml, which is installed where project/ imports it: nothing to add"
         ]
     with _undone_if_it_fails():
-        before = {group: groups.versions(group) for group in groups.groups()}
+        before = groups.versions(TRAINING)
         changed = _library(wanted, name) if name in LIBRARIES else _plain(wanted, serving)
         if not changed:
             return [f"{wanted.name} is in pyproject.toml already"]
         groups.lock_all([])
         if name not in LIBRARIES and not wanted.versions:
             changed = _bounded(wanted, changed)
-    moved = sorted(
-        f"{package} {version}"
-        for package, version in _all(groups.groups()).items()
-        if package not in {one for found in before.values() for one in found}
-    )
-    return [*changed, f"locked: {', '.join(moved) if moved else 'no package that was not locked before'}"]
-
-
-def _all(names: list[str]) -> dict[str, str]:
-    return {package: version for group in names for package, version in groups.versions(group).items()}
+    new = [f"{name} {version}" for name, version in groups.versions(TRAINING).items() if name not in before]
+    return [*changed, f"locked: {', '.join(new) if new else 'what it needs was locked already'}"]
 
 
 def _library(wanted: Addition, name: str) -> list[str]:
@@ -99,18 +92,16 @@ def _plain(wanted: Addition, serving: bool) -> list[str]:
     """Any other package: for the training, and with `serving` for images of scikit-learn's own models."""
     text, changed = _text(), []
     line = f'"{wanted.name}{wanted.extras}{wanted.versions}"'
-    for group in (TRAINING, *([SCIKIT_LEARN] if serving else [])):
-        if group == TRAINING and serving:
-            continue  # it includes the other
-        text, done = with_line(text, group, line)
-        changed += [f"pyproject.toml, group {group}: {line}"] if done else []
+    group = SCIKIT_LEARN if serving else TRAINING  # the training includes the other
+    text, done = with_line(text, group, line)
+    changed += [f"pyproject.toml, group {group}: {line}"] if done else []
     write_text(ROOT / PYPROJECT, text)
     return changed
 
 
 def _bounded(wanted: Addition, changed: list[str]) -> list[str]:
     """Have pyproject.toml name the version that was locked, up to the next that may be incompatible."""
-    version = _all(groups.groups()).get(groups.normal(wanted.name), "")
+    version = groups.versions(TRAINING).get(groups.normal(wanted.name), "")
     numbers = re.match(r"(\d+)(?:\.(\d+))?", version)
     if not numbers:
         return changed
@@ -192,12 +183,6 @@ def megabytes(packages: set[str]) -> float:
             files = distribution(name).files or []
         except PackageNotFoundError:
             continue
-        places = (file.locate() for file in files if "__pycache__" not in file.parts)
-        total += sum(place.stat().st_size for place in map(_path, places) if place.is_file())
+        places = [Path(str(file.locate())) for file in files if "__pycache__" not in file.parts]
+        total += sum(place.stat().st_size for place in places if place.is_file())
     return total / 1e6
-
-
-def _path(place):
-    from pathlib import Path
-
-    return Path(str(place))
