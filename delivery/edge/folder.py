@@ -66,7 +66,7 @@ def refuse(contract: Mapping[str, Any]) -> None:
         why = contract.get("format_reason") or "it was trained so"
         raise PortabilityError(
             f"only a model that is ONNX runs at the edge, and this one is {contract['format']}: {why}",
-            "the bundle's service runs it (`make deploy`); docs/bring-your-own-model.md says which models become ONNX",
+            "the bundle's service runs it (`make deploy`); docs/models.md says which models become ONNX",
         )
     if contract.get("labels", LABELS[0]) not in LABELS:
         raise PortabilityError(

@@ -89,7 +89,7 @@ def family_of(model: Any) -> Family:
     names = " or ".join(family.NAME for family in _families())
     raise ProjectError(
         f"build() in project/model.py returned {type(model).__name__}, which is no model that can be trained here",
-        f"return an unfitted model of {names}: docs/bring-your-own-model.md has more",
+        f"return an unfitted model of {names}: docs/models.md has an example of each",
     )
 
 
@@ -116,7 +116,7 @@ def build(settings: Settings, parameters: Mapping[str, Any] | None = None) -> An
                 raise
             raise ProjectError(
                 f"project/model.py needs the package {package}, which is not installed",
-                "add it to the group `pipeline` of pyproject.toml and run `make lock`",
+                f"`make add PACKAGE={package}` adds it to this project",
             ) from error
 
 
