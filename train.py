@@ -170,6 +170,7 @@ def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable) ->
     golden = bundle.golden(dataset, y_pred, tolerance, firm, partial(choose.alone, model, dataset))
     write_json(content / "golden.json", golden)
     write_json(content / "reference.json", reference(dataset, y_pred))
+    write_json(content / bundle.BACKGROUND, bundle.background(dataset))
     bundle.save_predictions(content, y_pred)
     return content
 

@@ -1,7 +1,8 @@
 """The bundle: the folder through which the pipeline meets the service, and all that the service knows of the model.
 
-contract.json, golden.json, reference.json and the model are the content: the same data and commit give the same bytes. The model is
-model.onnx, model.skops with the modules of project/ that its types name under code/, or the file of a library of boosted trees.
+contract.json, golden.json, reference.json, background.json and the model are the content: the same data and commit give the same bytes.
+The model is model.onnx, model.skops with the modules of project/ that its types name under code/, or the file of a library of boosted
+trees.
 release.json says which registered version this is; manifest.json holds the SHA-256 of every other file.
 """
 
@@ -20,6 +21,7 @@ from pipeline.errors import StageError
 from serving.model.contract import FILES
 
 PAPERS = ("contract.json", "golden.json", "reference.json")
+BACKGROUND = "background.json"  # a paper that older bundles lack: theirs answer without explanations
 MODELS = tuple(FILES.values())
 # What an image of each format installs.
 REQUIREMENTS = {
@@ -35,6 +37,7 @@ CATEGORIES = 50  # texts of a column that are listed in the contract, which anyb
 ROWS_OF_A_CATEGORY = 5  # on average: what stands in fewer rows may be a name, or somebody's words
 LONGEST_CATEGORY = 100  # characters
 GOLDEN_ROWS = 24
+BACKGROUND_ROWS = 50
 MORE_ROWS = 8  # of each trial that goes beyond the hold-out
 SENSITIVE_ROWS = 8  # the hold-out rows nearest to a decision: where a wrong model shows first
 
@@ -52,7 +55,8 @@ def content(folder: Path) -> list[str]:
     for name in PAPERS:
         if not (folder / name).is_file():
             raise StageError(f"{folder.name}/{name} is missing", "run `make train` again")
-    return sorted([*PAPERS, *model_files(folder)])
+    papers = [*PAPERS, *([BACKGROUND] if (folder / BACKGROUND).is_file() else [])]
+    return sorted([*papers, *model_files(folder)])
 
 
 def model_files(folder: Path) -> dict[str, bytes]:
@@ -229,6 +233,16 @@ def golden(
         "inputs": [row for rows, _ in parts for row in as_sent(dataset, rows)],
         "expected": [_answer(dataset, one) for _, answers in parts for one in answers],
     }
+
+
+def background(dataset: Dataset) -> dict[str, Any]:
+    """Training rows with which an explanation compares a row: drawn at random, with each class, or each part of the values, in proportion."""
+    rows = np.random.default_rng(dataset.settings.train.seed).permutation(np.flatnonzero(~dataset.holdout))
+    rows = rows[np.argsort(dataset.y[rows], kind="stable")]
+    # The middle of each of so many equal parts.
+    count = min(BACKGROUND_ROWS, len(rows))
+    chosen = rows[((np.arange(count) + 0.5) * len(rows) / count).astype(int)]
+    return {"rows": as_sent(dataset, dataset.features.iloc[chosen])}
 
 
 def _lead(probabilities: np.ndarray) -> np.ndarray:

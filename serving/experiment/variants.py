@@ -21,10 +21,11 @@ Given = TypeVar("Given")
 class Variant:
     """A model as it answers: its version, what it does not know, and where its rows belong in the log."""
 
-    __slots__ = ("after", "headers", "place", "predictor", "unseen")
+    __slots__ = ("after", "background", "contract", "headers", "place", "predictor", "unseen")
 
     def __init__(self, bundle: Bundle, predictor: Predictor, place: int = PLAIN, headers: list[Header] | None = None):
         self.predictor, self.place, self.headers = predictor, place, headers or []
+        self.contract, self.background = bundle.contract, bundle.background
         self.unseen = Unseen(bundle.contract)
         # What an answer has after its predictions.
         self.after = b',"model_version":%b,"request_id":' % msgspec.json.encode(bundle.release.version)

@@ -60,6 +60,7 @@ class ModelInfo(BundleRelease, frozen=True, kw_only=True, forbid_unknown_fields=
     positive: Annotated[str | None, Meta(description="The class whose probability counts; binary only.")]
     classes: list[str]
     inputs: list[Input]
+    explains: Annotated[bool, Meta(description="Whether an answer of /predict can be explained.")]
     experiment: ExperimentInfo | UnsetType = UNSET
 
 

@@ -15,17 +15,18 @@ from serving.access.keys import Caller
 from serving.config import Config
 from serving.experiment.experiment import sources
 from serving.experiment.variants import Chosen, Split, Variant
+from serving.explanation.explainer import Explainer
 from serving.http.headers import Header, by_name, shown_key
 from serving.http.origins import PREFLIGHT, Origins
 from serving.log.identity import identity
 from serving.log.prediction_log import PredictionLog
 from serving.log.wire import CHALLENGER, CONTROL, PLAIN
 from serving.model.bundle import Bundle
-from serving.model.predictor import Outputs, Predictor
+from serving.model.predictor import Answer, Outputs, Predictor
 from serving.model.rows import MANY, Row
 from serving.model.unseen import Unseen
 from serving.problems import GONE, Problem
-from serving.requests.body import LARGEST_BODY, SMALL, Disconnected, limits, receive_body
+from serving.requests.body import LARGEST_BODY, SMALL, Disconnected, ExplanationAsked, limits, receive_body
 from serving.requests.decoder import Decoder
 from serving.requests.feedback import read_feedback
 from serving.requests.request_ids import new_request_id, request_id
@@ -40,6 +41,7 @@ JSON: Header = (b"content-type", b"application/json")
 PROBLEM: Header = (b"content-type", problems.MEDIA_TYPE.encode())
 NONE: list[Header] = []
 ROLE, TEST = b"slipway-role", b"test"  # the header by which the delivery marks its own requests
+ASKED = "asked"  # a key of a scope's state: the ExplanationAsked that the request has come to
 REFUSALS = frozenset((400, 413, 415, 422, 429))  # statuses that say what was asked is wrong, or too much
 NO_STORE = [(b"cache-control", b"no-store")]
 
@@ -77,6 +79,7 @@ class FastPath:
         build_framework_app: Callable[["FastPath"], Callable[..., Awaitable[None]]],
     ):
         self.contract, self.release = bundle.contract, bundle.release
+        self.explains = bool(bundle.background)
         self.sources = sources(bundle, metrics.carried)
         self.predictor, self.callers, self.metrics, self.requests = predictor, callers, metrics, requests
         self._build_framework_app = build_framework_app
@@ -93,6 +96,7 @@ class FastPath:
         self._write = AnswerWriter(bundle.contract).write
         self._version = self._encode(bundle.release.version)
         self._thread = ThreadPoolExecutor(1, "batch")
+        self._explainer = Explainer()
         self._framework: Callable[..., Awaitable[None]] | None = None
         self._loading = threading.Lock()
         self._waiting = 0  # bytes of bodies that are not small
@@ -131,12 +135,20 @@ class FastPath:
         return b'{"status":"ready","model_version":%b}' % self._version
 
     def respond(self, path: str, headers: dict[bytes, bytes], raw: bytes, address: str) -> Response:
-        """The response to a POST of one of POSTS, with its headers by name; whatever was sent, it raises nothing."""
+        """The response to a POST of one of POSTS, with its headers by name.
+
+        Whatever was sent, it raises nothing but ExplanationAsked: then the answer is made by a call of this application whose scope has
+        that in its state.
+        """
         call = _call(headers)
         self.metrics.own[IN_FLIGHT] += 1
         try:
             self._admit(call, address, len(raw))
             status, kind, answer, more = 200, JSON, self._answers[path](call, raw), call.more
+        except ExplanationAsked as asked:
+            self.metrics.own[IN_FLIGHT] -= 1
+            asked.call = call
+            raise
         except Exception as error:
             status, kind, answer, more = self._refusal(call, error)
         self._done(path, "POST", call, status)
@@ -172,21 +184,15 @@ class FastPath:
         if path not in self._answers:
             await self._other(scope, receive, send)
             return
-        call = _read(scope["headers"])
+        asked: ExplanationAsked | None = scope.setdefault("state", {}).get(ASKED)  # where it was let in before
+        call = asked.call if asked else _read(scope["headers"])
         self.metrics.own[IN_FLIGHT] += 1
         try:
-            if scope["method"] != "POST":
-                raise problems.wrong_method(path, scope["method"], "POST")
-            address = scope["client"][0] if scope["client"] else ""
-            declared = int(call.headers.get(b"content-length", 0))  # the server has refused what is no number
-            self._admit(call, address, min(declared, LARGEST_BODY))
-            raw = await receive_body(declared, receive, self._limits[path], lambda size: self._hold(call, size))
-            if not declared:
-                self.callers.limit_bytes(call.caller, address, len(raw))
-            if len(raw) > SMALL and path in self._aside:
-                response = 200, JSON, await self._answer_aside(path, call, raw), call.more
+            if asked is None:
+                answer = await self._answer(path, call, scope, receive)
             else:
-                response = 200, JSON, self._answers[path](call, raw), call.more
+                answer = await self._explain(call, asked, receive)
+            response = 200, JSON, answer, call.more
         except Disconnected:
             self._done(path, scope["method"], call, scope["state"].get("refused", GONE))
             return
@@ -196,6 +202,23 @@ class FastPath:
             self._waiting -= call.held
         self._done(path, scope["method"], call, response[0])
         await _send(send, call.request_id.encode(), *response)
+
+    async def _answer(self, path: str, call: Call, scope, receive) -> bytes:
+        if scope["method"] != "POST":
+            raise problems.wrong_method(path, scope["method"], "POST")
+        address = scope["client"][0] if scope["client"] else ""
+        declared = int(call.headers.get(b"content-length", 0))  # the server has refused what is no number
+        self._admit(call, address, min(declared, LARGEST_BODY))
+        raw = await receive_body(declared, receive, self._limits[path], lambda size: self._hold(call, size))
+        if not declared:
+            self.callers.limit_bytes(call.caller, address, len(raw))
+        try:
+            if len(raw) > SMALL and path in self._aside:
+                return await self._answer_aside(path, call, raw)
+            return self._answers[path](call, raw)
+        except ExplanationAsked as asked:
+            scope["state"][ASKED] = asked
+            return await self._explain(call, asked, receive)
 
     async def _answer_aside(self, path: str, call: Call, raw: bytes) -> bytes:
         """The answer to a body that is not small, made in the one thread beside the loop, one body after the other."""
@@ -271,9 +294,13 @@ class FastPath:
             call.request_id = body.request_id
         return body, raw, self._decoder.row(body)
 
-    def _answer_one(self, call: Call, read: tuple[Any, bytes, Row]) -> bytes:
+    def _answer_one(
+        self, call: Call, read: tuple[Any, bytes, Row], given: tuple[Variant, Answer] | None = None
+    ) -> bytes:
         body, raw, row = read
-        if self._split is None:
+        if given is not None:
+            variant, answer = given
+        elif self._split is None:
             variant, answer = self._variant, self.predictor.predict_one(row)
         else:
             chosen, answer = self._split.answer(body.subject, lambda predictor: predictor.predict_one(row))
@@ -286,6 +313,32 @@ class FastPath:
             features = self._decoder.written(body, raw) or self._encode((row,))
             self._keep(call, variant, body.subject, 1, features, b"[%b]" % encoded, latency)
         return b"%b%b" % (encoded[:-1], self._tail(call, variant, latency, warnings))
+
+    async def _explain(self, call: Call, asked: ExplanationAsked, receive) -> bytes:
+        """The answer to one row and what each feature added to it; the times of predictions are counted without it."""
+        body = asked.body
+        call.request_id = body.request_id or call.request_id
+        row = self._decoder.row(body)
+        chosen, answer = self._ask_one(body.subject, row)
+        variant, began = chosen.variant, time.perf_counter()
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        explanation = await self._explainer.explain(variant, row, answer, gone)
+        seconds = time.perf_counter() - began
+        call.began += seconds
+        self.metrics.explained(seconds)
+        if self._split is not None:
+            variant = self._counted(call, chosen, 1)
+        answered = self._answer_one(call, (body, asked.raw, row), (variant, answer))
+        return b'%b,"explanation":%b}' % (answered[:-1], self._encode(explanation))
+
+    def _ask_one(self, subject: str | None, row: Row) -> tuple[Chosen, Answer]:
+        if self._split is None:
+            return Chosen(self._variant), self.predictor.predict_one(row)
+        return self._split.answer(subject, lambda predictor: predictor.predict_one(row))
 
     def _counted(self, call: Call, chosen: Chosen, rows: int) -> Variant:
         """Tell the caller which variant answered, and count it; a challenger's failure is one of its refusals in the log.

@@ -63,6 +63,7 @@ class Service:
             positive=contract.positive,
             classes=contract.classes,
             inputs=contract.inputs,
+            explains=self.fast_path.explains,
             experiment=self._experiment(),
         )
         return _json(msgspec.json.encode(about))
@@ -127,7 +128,8 @@ def build_framework_app(fast_path: FastPath, config: Config) -> Observe:
     app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
     carried = fast_path.metrics.carried
     experiment = carried.experiment if carried else None
-    described = document(contract, fast_path.predictor.predict_one(contract.example_row), release, config, experiment)
+    example = fast_path.predictor.predict_one(contract.example_row)
+    described = document(contract, example, release, config, experiment, fast_path.explains)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     for endpoint in GETS:
         app.add_route(endpoint.path, service.endpoint(endpoint.name, endpoint.scope))

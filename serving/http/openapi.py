@@ -17,7 +17,7 @@ from serving.model.bundle import BundleRelease
 from serving.model.contract import Contract
 from serving.model.predictor import Answer
 from serving.problems import MEDIA_TYPE
-from serving.requests.body import LARGEST_BODY
+from serving.requests.body import EXPLAIN, LARGEST_BODY
 
 JSON, CSV, TEXT = "application/json", "text/csv", "text/plain"
 TEXTS = {
@@ -36,7 +36,7 @@ PROBLEMS = {
     "415": "The body is compressed, or neither JSON nor CSV.",
     "422": "A field or feature is missing, unknown, of the wrong type or out of range, which the answer names; or the "
     "model has no finite answer for these values, which can happen with numbers near the largest that there are.",
-    "429": "This caller asks too often.",
+    "429": "This caller asks too often, or too many explanations are asked for at once.",
     "500": "The service failed; the request is not at fault.",
     "503": "The model does not answer.",
 }
@@ -54,11 +54,16 @@ SENT_WITH = {"401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After"}
 
 
 def document(
-    contract: Contract, answer: Answer, release: BundleRelease, config: Config, experiment: Experiment | None = None
+    contract: Contract,
+    answer: Answer,
+    release: BundleRelease,
+    config: Config,
+    experiment: Experiment | None = None,
+    explains: bool = False,
 ) -> Schema:
     """The document of a service as it is configured; `answer` is what the model says to the contract's example row."""
     about = f"Predicts {contract.target} ({contract.task})."
-    posts = _posts(contract, answer, release.version, config)
+    posts = _posts(contract, answer, release.version, config, explains)
     if split := experiment is not None and experiment.mode == "ab":
         for path in ("/predict", "/predict/batch"):
             posts[path]["responses"]["200"]["headers"]["X-Experiment"] = _header("X-Experiment")
@@ -71,7 +76,7 @@ def document(
         "openapi": "3.1.0",
         "info": {"title": release.name, "description": about, "version": release.version},
         "paths": paths,
-        "components": _components(contract, config, given, split, experiment is not None),
+        "components": _components(contract, config, given, split, experiment is not None, explains),
         "tags": [{"name": name, "description": words} for name, words in GROUPS.items()],
     }
 
@@ -104,11 +109,13 @@ def _get(path: str) -> Schema:
     return {"responses": {"200": good, **(_bad("503") if path in READY else {})}}
 
 
-def _posts(contract: Contract, answer: Answer, version: str, config: Config) -> dict[str, Schema]:
+def _posts(contract: Contract, answer: Answer, version: str, config: Config, explains: bool) -> dict[str, Schema]:
     """What is their own of the operations of the fast path."""
     named = {column.name: column.example for column in contract.inputs}
     tail = {"model_version": version, "request_id": "b2a7c0", "latency_ms": 0.21}
     one = {"by name": {"features": named}, "as a list": {"features": contract.example}}
+    if explains:
+        one["with an explanation"] = {"features": named, EXPLAIN: True}
     many = {"two rows": {"features": [contract.example, named], "request_id": "b2a7c0"}}
     forms = {
         "dataframe_split": {"columns": list(named), "data": [contract.example]},
@@ -122,6 +129,8 @@ def _posts(contract: Contract, answer: Answer, version: str, config: Config) -> 
         "/predict/batch": _post("Batch", many, "Predictions", {"predictions": [answer, answer], **tail}),
         "/invocations": _post("Invocation", {form: {form: forms[form]} for form in forms}, "Invoked", plain),
     }
+    if explains:
+        posts["/predict"]["responses"] |= _bad("429")
     posts["/invocations"]["responses"] |= _bad("415")
     posts["/invocations"]["requestBody"]["content"][CSV] = {
         "schema": {"type": "string", "description": "A line of names in any order, then a line for each row."},
@@ -148,7 +157,9 @@ def _post(taken: str, examples: dict[str, Any], given: str, answer: Schema) -> S
     }
 
 
-def _components(contract: Contract, config: Config, given: set[str], split: bool, experiment: bool) -> Schema:
+def _components(
+    contract: Contract, config: Config, given: set[str], split: bool, experiment: bool, explains: bool
+) -> Schema:
     name = {
         "name": "X-Request-ID",
         "in": "header",
@@ -161,7 +172,7 @@ def _components(contract: Contract, config: Config, given: set[str], split: bool
     sent |= {"X-Experiment"} if split else set()
     problem = {MEDIA_TYPE: {"schema": ref("Problem")}}
     made: Schema = {
-        "schemas": schemas.components(contract, bool(config.database), experiment),
+        "schemas": schemas.components(contract, bool(config.database), experiment, explains),
         "parameters": {"RequestId": name},
         "headers": {
             title: {"description": words, "required": title != "X-Experiment", "schema": schema}

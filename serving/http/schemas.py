@@ -63,12 +63,21 @@ def plain(schema: Any) -> Any:
 REQUEST_ID = plain(msgspec.json.schema(RequestId))
 
 
-def components(contract: Contract, feedback: bool, experiment: bool) -> dict[str, Schema]:
-    """The schemas that the paths refer to, by name; of feedback only where it is taken, of an experiment only where one runs."""
+def components(contract: Contract, feedback: bool, experiment: bool, explains: bool) -> dict[str, Schema]:
+    """The schemas that the paths refer to, by name.
+
+    Those of feedback are among them only where it is taken, of an experiment where one runs, of explanations where there are any.
+    """
     listed, named = row_types(contract)
     row = _as(ref("Row"))
-    types = [listed, named, _record(contract), request_type("Request", row), request_type("Batch", _many(row))]
-    types += [*_predictions(contract), *answers.ABOUT.values(), answers.Problem]
+    types = [
+        listed,
+        named,
+        _record(contract),
+        request_type("Request", row, explains),
+        request_type("Batch", _many(row)),
+    ]
+    types += [*_predictions(contract, explains), *answers.ABOUT.values(), answers.Problem]
     if feedback:
         types += [feedback_type(contract, "Feedback", 0), feedback_type(contract, "FeedbackKept")]
     (in_order, *_), made = msgspec.json.schema_components(types, ref_template=REF)
@@ -87,7 +96,7 @@ def components(contract: Contract, feedback: bool, experiment: bool) -> dict[str
     return made
 
 
-def _predictions(contract: Contract) -> list[type]:
+def _predictions(contract: Contract, explains: bool) -> list[type]:
     """The types of the answers to rows, which the fast path writes piece by piece."""
     words = f"The predicted {contract.target}."
     place: Any = Annotated[int, Meta(ge=0, le=len(contract.classes) - 1, description="The label's place in classes.")]
@@ -111,16 +120,37 @@ def _predictions(contract: Contract) -> list[type]:
         rest["warnings"] = Annotated[list[answers.UnseenText], about] | UnsetType
     many = _many(_struct("Answer", one), description="One for each row, in order.")
     numbers = _many(place if contract.classes else float)
+    explanation: dict[str, Any] = {"explanation": _explanation(contract) | UnsetType} if explains else {}
     return [
-        _struct("Prediction", one | rest),
+        _struct("Prediction", one | rest | explanation),
         _struct("Predictions", {"predictions": many} | rest),
         _struct("Invoked", {"predictions": numbers}),
     ]
 
 
+def _explanation(contract: Contract) -> Any:
+    """The type of an explanation."""
+    words = "What is explained: the probability of this class, or the target."
+    names = {"enum": contract.classes or [contract.target]}
+    share = {"type": "number", "description": "What the value of this feature adds."}
+    about = {
+        "of": Annotated[str, Meta(description=words, extra_json_schema=names)],
+        "base": Annotated[float, Meta(description="The mean answer to the background rows.")],
+        "answer": Annotated[float, Meta(description="What was answered: base and the contributions add up to it.")],
+        "contributions": _as(_object(dict.fromkeys(contract.names, share), additionalProperties=False)),
+        "rows": Annotated[int, Meta(ge=1, description="Background rows that the row was compared with.")],
+        "evaluations": Annotated[int, Meta(ge=0, description="Mixtures of rows that the model was asked.")],
+        "exact": Annotated[bool, Meta(description="Whether all mixtures were asked; else some, drawn at random.")],
+        "error": Annotated[float, Meta(ge=0, description="The largest standard error of a contribution; 0 if exact.")],
+        "latency_ms": Annotated[float, Meta(ge=0, description="Milliseconds that the explanation took.")],
+    }
+    return _struct("Explanation", about)
+
+
 def _struct(name: str, fields: dict[str, Any]) -> type[msgspec.Struct]:
     """The type of an answer with these fields and no other."""
-    given = [(field, kind, UNSET if field == "warnings" else msgspec.NODEFAULT) for field, kind in fields.items()]
+    may_lack = ("warnings", "explanation")
+    given = [(field, kind, UNSET if field in may_lack else msgspec.NODEFAULT) for field, kind in fields.items()]
     return msgspec.defstruct(name, given, forbid_unknown_fields=True)
 
 

@@ -14,11 +14,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving.http.endpoints import POSTS
-from serving.http.fast_path import FastPath, Response
+from serving.http.fast_path import ASKED, FastPath, Response
 from serving.http.headers import by_name
 from serving.http.listening import take_no_more
 from serving.problems import Problem
-from serving.requests.body import SMALL
+from serving.requests.body import SMALL, ExplanationAsked
 from serving.telemetry.metrics import REFUSED
 
 DRAIN = 6  # seconds; more than the 5 s after which the server closes a connection on which nothing is asked
@@ -235,11 +235,27 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         address = self.client[0] if self.client else ""
-        self._write(self.app.respond(self.path, self.fields, body, address))
+        try:
+            response = self.app.respond(self.path, self.fields, body, address)
+        except ExplanationAsked as asked:
+            self._answer_in_a_task(asked)
+            return
+        self._write(response)
         if self.server_state.direct:
             self.on_response_complete()
         else:  # the end began while the request arrived, and the answer has said so
             self.transport.close()
+
+    def _answer_in_a_task(self, asked: ExplanationAsked) -> None:
+        """Answer in a task what takes longer than others may wait, from what was read of it."""
+        self._unset_keepalive_if_required()
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(headers)
+        super().on_headers_complete()
+        self.scope["state"][ASKED] = asked
+        super().on_message_complete()
 
     def _write(self, response: Response, *more: bytes) -> None:
         name, status, kind, answer, headers = response
@@ -288,9 +304,12 @@ class Protocol(HttpToolsProtocol):
         self.loop.call_later(LAST_WORDS, self.transport.close)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether to keep it open
-        """The caller sends no more; what it has asked as a whole is answered before the connection ends."""
+        """The caller sends no more; what it has asked as a whole is answered before the connection ends.
+
+        An explanation is not: most callers that send no more have left, and it takes long.
+        """
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or cycle.more_body:
+        if cycle is None or cycle.response_complete or cycle.more_body or ASKED in cycle.scope["state"]:
             return False
         cycle.keep_alive = False
         return True

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from serving.model.contract import Contract
+from serving.model.rows import Row, RowError, read_rows
 
 MANIFEST = "manifest.json"
 CODE = "code/"
+BACKGROUND = "background.json"
 EXPERIMENT = "experiment"  # a folder that is no part of the bundle: serving/experiment/experiment.py reads it
 
 
@@ -39,6 +41,9 @@ class Bundle:
     model: bytes
     code: dict[str, bytes]  # the project's Python files that the model needs, by their path under code/
     values: tuple[float, float] | None = None  # a regression's lowest and highest golden answer on rows of the data
+    background: tuple[
+        Row, ...
+    ] = ()  # rows of the training data, from which explanations are computed; older bundles have none
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -52,7 +57,9 @@ def open_bundle(folder: Path) -> Bundle:
     if code and contract.format != "skops":
         raise BundleError(f"{folder}: {CODE}{min(code)} does not belong here, {contract.file} needs no code")
     model = _needed(folder, files, contract.file)
-    return Bundle(contract, release, model, code, _values(folder, files, contract))
+    return Bundle(
+        contract, release, model, code, _values(folder, files, contract), _background(folder, files, contract)
+    )
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
@@ -108,6 +115,17 @@ def _values(folder: Path, files: dict[str, bytes], contract: Contract) -> tuple[
         return min(values), max(values)
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder}: golden.json is damaged, it does not list the expected values") from error
+
+
+def _background(folder: Path, files: dict[str, bytes], contract: Contract) -> tuple[Row, ...]:
+    if BACKGROUND not in files:
+        return ()
+    try:
+        return tuple(read_rows(contract, json.loads(files[BACKGROUND])["rows"]))
+    except (ValueError, KeyError, TypeError, RowError) as error:
+        raise BundleError(
+            f"{folder}: {BACKGROUND} is damaged, it does not list rows of the contract: {error}"
+        ) from error
 
 
 def _parsed(folder: Path, files: dict[str, bytes], name: str, kind: type[Any]) -> Any:

@@ -24,6 +24,7 @@ STEPWISE = 65_536  # bytes; a larger body is parsed in steps between which other
 MOST_PARTS = 25_000  # lists and objects of such a body; more than 10,000 rows have
 LARGEST_BATCH = 10_000  # rows
 FIELDS = ("features", "request_id", "subject")
+EXPLAIN = "explain"  # a field more, for one row
 LONGEST_SUBJECT = 256  # characters
 
 
@@ -40,6 +41,16 @@ class Body:
     subject: str | None
     checked: bool = False  # whether `features` are rows that the contract takes
     written: bytes = b""  # the rows as the caller wrote them, where nothing about them changes
+    explain: bool = False
+
+
+class ExplanationAsked(Exception):
+    """A row is to be answered with an explanation, which takes longer than anything else and is made in a task of its own."""
+
+    def __init__(self, body: Body, raw: bytes):
+        super().__init__()
+        self.body, self.raw = body, raw
+        self.call: Any = None  # the request, once it was let in
 
 
 @dataclass(frozen=True)
@@ -101,8 +112,11 @@ async def receive_body(
     raise Disconnected
 
 
-def parse_body(raw: bytes, names: Collection[str] = ()) -> Body:
-    """The fields of a body, for a model whose features have these names; raises Problem 400 or 422."""
+def parse_body(raw: bytes, names: Collection[str] = (), one: bool = False) -> Body:
+    """The fields of a body, for a model whose features have these names; raises Problem 400 or 422.
+
+    Where it is for one row, it may ask for an explanation.
+    """
     body = parse_json(raw)
     if not isinstance(body, dict):
         raise Problem(
@@ -110,15 +124,21 @@ def parse_body(raw: bytes, names: Collection[str] = ()) -> Body:
         )
     if "features" not in body:
         raise Problem(422, f"the body has no 'features'{other_forms.of_object(body, names)}")
+    if EXPLAIN in body and not one:
+        raise Problem(422, f"{EXPLAIN} is for one row; /predict takes it")
+    explain = body.pop(EXPLAIN, False)
+    if not isinstance(explain, bool):
+        raise Problem(422, f"{EXPLAIN} is {shown(explain)}, allowed are true and false")
     if unknown := body.keys() - set(FIELDS):
-        raise Problem(422, f"the body has an unknown field {shown(min(unknown))}; it takes {', '.join(FIELDS)}")
+        fields = (*FIELDS, *([EXPLAIN] if one else []))
+        raise Problem(422, f"the body has an unknown field {shown(min(unknown))}; it takes {', '.join(fields)}")
     given = body.get("request_id")
     if given is not None and (not isinstance(given, str) or not re.fullmatch(REQUEST_ID, given)):
         raise Problem(422, f"request_id is {shown(given)}, allowed are 1 to 128 visible ASCII characters")
     subject = body.get("subject")
     if subject is not None and (not isinstance(subject, str) or not 1 <= len(subject) <= LONGEST_SUBJECT):
         raise Problem(422, f"subject is {shown(subject)}, allowed are 1 to {LONGEST_SUBJECT} characters")
-    return Body(body["features"], given, subject)
+    return Body(body["features"], given, subject, explain=explain)
 
 
 def check_batch(features: Any) -> None:

@@ -16,9 +16,11 @@ from serving.model.contract import Contract
 from serving.model.rows import Fault, Row, RowError, read_row, read_rows
 from serving.requests import other_forms
 from serving.requests.body import (
+    EXPLAIN,
     LARGEST_BATCH,
     LONGEST_SUBJECT,
     Body,
+    ExplanationAsked,
     check_batch,
     check_number,
     limits,
@@ -55,6 +57,7 @@ _ABOUT_ID = Meta(description="Comes back in the answer and its header; feedback 
 _ABOUT_SUBJECT = Meta(
     description="Whom the rows are about. Only a hash of it is kept, so that the records can be deleted."
 )
+_ABOUT_EXPLAIN = Meta(description="Whether to say what each feature added to the answer; it takes longer.")
 
 
 class _Split(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -86,11 +89,17 @@ class Decoder:
         self._longest = limits(contract)["/predict"].largest  # bytes of a row
 
     def one(self, raw: bytes) -> Any:
-        """The body of a request for one row: its `features` and its `request_id` or None; raises Problem 400 or 422."""
+        """The body of a request for one row: its `features` and its `request_id` or None.
+
+        Raises Problem 400 or 422, or ExplanationAsked: the types do not know its field, so that no other request waits for a look at it.
+        """
         try:
             return self._one.decode(raw)
         except REFUSED:
-            return parse_body(raw, self._contract.names)
+            body = parse_body(raw, self._contract.names, one=True)
+        if body.explain:
+            raise ExplanationAsked(body, raw)
+        return body
 
     def written(self, body: Any, raw: bytes) -> bytes:
         """The row of a body from `one` as its caller wrote it, as a JSON list of one; b"" where that cannot be told at a glance."""
@@ -247,12 +256,13 @@ def _text(raw: bytes) -> bytes:
     return raw
 
 
-def request_type(name: str, features: Any) -> Any:
-    """The type of a body, called so, whose `features` are of this type."""
+def request_type(name: str, features: Any, explain: bool = False) -> Any:
+    """The type of a body, called so, whose `features` are of this type; the document says where it may ask for an explanation."""
     fields: list[tuple[str, Any, Any]] = [
         ("features", features, msgspec.NODEFAULT),
         ("request_id", Annotated[RequestId | None, _ABOUT_ID], None),
         ("subject", Annotated[_Subject | None, _ABOUT_SUBJECT], None),
+        *([(EXPLAIN, Annotated[bool, _ABOUT_EXPLAIN], False)] if explain else []),
     ]
     return msgspec.defstruct(name, fields, gc=False, forbid_unknown_fields=True)
 

@@ -78,7 +78,8 @@ class Metrics:
         names = dict.fromkeys(name for each in contracts for _, name, _ in Unseen(each).columns)
         self.unseen_features = {name: number for number, name in enumerate(names)}
         self.unseen_texts = self.values + len(self.limits) + 2
-        self.challengers = self.unseen_texts + len(self.unseen_features)  # B's predictions and values, as A's above
+        self.explanations = self.unseen_texts + len(self.unseen_features)
+        self.challengers = self.explanations + TIMES  # B's predictions and values, as A's above
         self.trial = self.challengers + (self.unseen_texts - self.predictions if carried else 0)
         self.shadow = self.trial + (1 + 2 * TIMES if carried else 0)
         self.numbers = Numbers(self.shadow + (len(SHADOW) if carried else 0), rows)
@@ -139,6 +140,12 @@ class Metrics:
     def _add(self, first: int, counts: np.ndarray) -> None:
         for number, count in enumerate(counts.tolist(), first):
             self.own[number] += count
+
+    def explained(self, seconds: float) -> None:
+        """Count an explanation that took so long, with the time that it waited for others."""
+        own, times = self.own, self.explanations
+        own[times + bisect_left(BUCKETS, seconds)] += 1
+        own[times + TIMES - 1] += seconds
 
     def tried(self, challenger: bool, failed: bool, seconds: float) -> None:
         """Count a request that a variant of the experiment was to answer, with the time that its model took for a row."""

@@ -60,6 +60,11 @@ class _Counted(Collector):
                 seconds.add_metric([path], _buckets(BUCKETS, counts), spent)
         yield requests
         yield seconds
+        *counts, spent = total[metrics.explanations : metrics.explanations + TIMES]
+        text = "Time to explain an answer, with the wait for other explanations."
+        explanations = HistogramMetricFamily("slipway_explanation_seconds", text)
+        explanations.add_metric([], _buckets(BUCKETS, counts), spent)
+        yield explanations
 
     def _prediction_families(self, total: list[float]) -> Iterator[Metric]:
         metrics = self._metrics

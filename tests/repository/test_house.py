@@ -38,7 +38,7 @@ LAYERS = (
     ("serving.log", "serving.experiment.tee"),
     ("serving.counts",),
     ("serving.access",),
-    ("serving.experiment", "serving.http"),
+    ("serving.experiment", "serving.explanation", "serving.http"),
     ("serving.runtime",),
     ("serving.app", "serving.batch", "serving.__main__"),
     ("pipeline",),

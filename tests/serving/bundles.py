@@ -19,6 +19,7 @@ from sklearn.preprocessing import OneHotEncoder
 EXPERIMENT = "experiment"
 KINDS = ("binary", "multiclass", "regression", "columns", "skops", "skops_frame")
 ROWS = 25
+BACKGROUND_ROWS = 10
 WORDS = {"red": 0.5, "green": -0.25, "blue": 1.5}  # the weight of each colour in the columns model
 
 
@@ -39,6 +40,7 @@ def make_bundle(kind: str, folder: Path, version: str = "3") -> Path:
     write(folder, "contract.json", contract)
     write(folder, "golden.json", golden)
     write(folder, "reference.json", {})
+    write(folder, "background.json", {"rows": rows[:BACKGROUND_ROWS]})
     release = {"name": contract["name"], "version": version, "run_id": f"run-{version}", "commit": "c0ffee"}
     write(folder, "release.json", {**release, "digest": hashlib.sha256(version.encode()).hexdigest()})
     return seal(folder)

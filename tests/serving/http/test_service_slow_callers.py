@@ -17,9 +17,9 @@ BODY = b'{"features": [12.5, -0.5, 4, true]}'
 
 
 @contextmanager
-def serving_here(bundle):
-    """Serve a bundle in this process, and yield the port."""
-    app, up = create_app(bundle, read_config({})), threading.Event()
+def serving_here(bundle, app=None):
+    """Serve a bundle, or an application that was made of one, in this process, and yield the port."""
+    app, up = app or create_app(bundle, read_config({})), threading.Event()
     running = server.Server(app, up.set, lambda: None)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]

@@ -186,7 +186,8 @@ def test_features_are_a_list_or_an_object(binary, features):
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
 def test_body_of_wrong_shape_is_refused(binary, path, body, detail):
     """The body's own fields are checked before the rows."""
-    assert _problem(binary.post(path, data=json.dumps(body).encode()), 422)["detail"] == detail
+    told = _problem(binary.post(path, data=json.dumps(body).encode()), 422)["detail"]
+    assert told.removesuffix(", explain") == detail  # a field that one row alone may have
 
 
 @pytest.mark.parametrize(
