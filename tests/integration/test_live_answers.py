@@ -110,3 +110,17 @@ def test_many_clients_at_once_get_the_answers_of_one(client, url, key, golden):
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(one_client, range(16))) == [alone] * 16
+
+
+def test_an_explanation_adds_up_to_its_answer(client, example):
+    """Where the bundle has background rows, each feature has a contribution, and they explain what was answered."""
+    response = client("POST", "/predict", json={"features": example, "explain": True})
+    if not client("GET", "/model/info").json()["explains"]:
+        assert response.status_code == 422 and "train the model again" in response.json()["detail"]
+        return
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    told = answer["explanation"]
+    assert list(told["contributions"]) == list(example)
+    assert told["base"] + sum(told["contributions"].values()) == pytest.approx(told["answer"], rel=1e-6, abs=1e-9)
+    assert told["answer"] == (answer["value"] if "value" in answer else answer["probabilities"][told["of"]])

@@ -253,3 +253,26 @@ def test_one_row_in_five_is_a_surprise():
     assert "expected_accuracy" not in reference and len(surprise["limits"]) == len(surprise["edges"]) + 1
     limits = np.array(surprise["limits"])[np.searchsorted(surprise["edges"], y_pred, side="right")]
     assert (np.abs(y_true - y_pred) > limits).mean() == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_background_rows_are_of_the_training_side_in_proportion(task):
+    """As many as there may be, drawn with the seed, each class as often as in training, the values from low to high."""
+    dataset = made(task)
+    drawn = bundle.background(dataset)["rows"]
+    assert len(drawn) == bundle.BACKGROUND_ROWS and drawn == bundle.background(dataset)["rows"]
+    training = bundle.golden_inputs(dataset, np.flatnonzero(~dataset.holdout))
+    places = [training.index(row) for row in drawn if row[0] is not None]  # without a size some rows are alike
+    y = dataset.y[~dataset.holdout]
+    assert len(set(places)) == len(places) > 30
+    assert (y[places] == np.sort(y[places])).all()
+    assert abs(y[places].mean() - y.mean()) < 0.1
+
+
+def test_background_rows_are_content_where_there_are_any(content, tmp_path):
+    """They change the digest and travel in the bundle; content of before is as it was."""
+    before = bundle.digest(content)
+    write_json(content / bundle.BACKGROUND, {"rows": []})
+    assert bundle.digest(content) != before
+    bundle.assemble(content, tmp_path / "bundle", {"version": "3"})
+    assert (tmp_path / "bundle" / bundle.BACKGROUND).is_file()
