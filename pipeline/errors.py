@@ -23,6 +23,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -126,9 +127,15 @@ def in_project(what: str):
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "project" in Path(frame.filename).parts]
         where = f" (project/{Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-        raise ProjectError(
-            f"{what} failed{where}: {type(error).__name__}: {error}", "correct it and run again"
-        ) from error
+        raise ProjectError(f"{what} failed{where}: {type(error).__name__}: {error}", _remedy(error)) from error
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about an exception of the team's own code: a package that is not installed can be added."""
+    package = ((error.name or "") if isinstance(error, ModuleNotFoundError) else "").partition(".")[0]
+    if package and package != "project" and find_spec(package) is None:
+        return f"`make add PACKAGE={package}` adds that package to this project"
+    return "correct it and run again"
 
 
 def _from_library(error: BaseException) -> SlipwayError | None:

@@ -214,6 +214,7 @@ def choose(model: Any, dataset: Dataset, tried: Sequence[Trial], describe: Descr
         reason = f"{family.title(model)}: {_in_words(problems)}" if problems else ""
 
         def judge(one: Candidate, reason: str = reason) -> list[Parity]:
+            _fits(one, dataset.settings.gate.max_bundle_mb)
             return measure(one.files, describe(_part(one, reason)), tried, tolerance).parity
 
         try:
@@ -229,6 +230,16 @@ def choose(model: Any, dataset: Dataset, tried: Sequence[Trial], describe: Descr
         f"the model cannot be served: {family.title(model)}: {_in_words(problems)}",
         problems[-1].then or "change it in project/model.py",
     )
+
+
+def _fits(one: Candidate, limit: float) -> None:
+    """Raise PortabilityError for a model that the gate would refuse by its size, before it is tried."""
+    size = sum(len(content) for content in one.files.values()) / 1e6
+    if size > limit:
+        raise PortabilityError(
+            f"{one.what} would be {size:.3g} MB, more than max_bundle_mb = {limit:g} in pipeline.toml [gate]",
+            "make the model smaller (fewer or shallower trees), or raise max_bundle_mb",
+        )
 
 
 def closest(

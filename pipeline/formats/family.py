@@ -106,18 +106,9 @@ def build(settings: Settings, parameters: Mapping[str, Any] | None = None) -> An
     """The team's unfitted model, made from [train.parameters] or from these; raises ProjectError."""
     given = settings.train.parameters if parameters is None else parameters
     with in_project("build() in project/model.py"):
-        try:
-            from project.model import build
+        from project.model import build
 
-            return build(dict(given), settings.train.seed)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if not package or package == "project":
-                raise
-            raise ProjectError(
-                f"project/model.py needs the package {package}, which is not installed",
-                f"`make add PACKAGE={package}` adds it to this project",
-            ) from error
+        return build(dict(given), settings.train.seed)
 
 
 def fit(model: Any, dataset: Dataset, rows: np.ndarray) -> Any:

@@ -95,3 +95,13 @@ def test_every_error_is_in_the_tree_of_the_docstring():
         name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, SlipwayError)
     }
     assert drawn == there and issubclass(RegistryError, SlipwayError)
+
+
+def test_a_missing_package_comes_with_the_command_that_adds_it():
+    """Where project/ imports what is not installed, the next step is `make add`; a misspelt module of project/ is for the team to correct."""
+    with pytest.raises(ProjectError) as caught, in_project("build()"):
+        import no_such_library.trees  # noqa: F401
+    assert "no_such_library" in caught.value.what and "`make add PACKAGE=no_such_library`" in caught.value.then
+    with pytest.raises(ProjectError) as caught, in_project("build()"):
+        import project.no_such_module  # noqa: F401
+    assert caught.value.then == "correct it and run again"

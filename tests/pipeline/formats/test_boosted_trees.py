@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import ProjectError
+from pipeline.errors import PortabilityError, ProjectError
 from pipeline.formats import boosted_trees, choose, family
 from serving import batch
 from tests.pipeline.formats.boosted import LIBRARIES, chosen, data, model
@@ -101,6 +101,16 @@ def test_a_text_of_its_own_in_each_row_is_no_category(monkeypatch):
     monkeypatch.setattr(boosted_trees, "CATEGORIES", 3)
     with pytest.raises(ProjectError, match="column 'town' has 4 different texts"):
         family.fit(model("xgboost", "binary"), data(), np.arange(100))
+
+
+def test_a_model_beyond_the_bundles_limit_is_refused_before_it_is_tried():
+    """The message has the size of each form and the setting that limits it."""
+    gate = {"metric": "x", "margin": 0.0, "max_bundle_mb": 0.001}
+    with pytest.raises(
+        PortabilityError, match=r"XGBoost itself would be 0\.0\d+ MB, more than max_bundle_mb = 0\.001"
+    ) as caught:
+        chosen(model("xgboost", "binary"), data(gate=gate))
+    assert "raise max_bundle_mb" in caught.value.then
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
