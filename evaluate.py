@@ -435,7 +435,7 @@ def say(evaluation: Evaluation, evidence: gate.Evidence) -> None:
     for why in evaluation.reasons:
         print(f"  {why}")
     if evaluation.format and evaluation.format.format_reason:
-        print(f"  Served by scikit-learn, not as ONNX: {evaluation.format.format_reason}.")
+        print(f"  Served by {evaluation.format.library} itself, not as ONNX: {evaluation.format.format_reason}.")
     print(f"verdict: {evaluation.verdict}")
 
 

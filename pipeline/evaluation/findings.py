@@ -309,7 +309,9 @@ def _portable(evaluation: Evaluation) -> Section | None:
         rows.append((check.check, f"{seen}{unit}", f"{most}{unit}", _holds(check.success, "passed", "failed")))
     sentences = ["The model as the service will run it, beside the trained one."]
     if evaluation.format and evaluation.format.format_reason:
-        sentences.append(f"It is served by scikit-learn itself, not as ONNX. {evaluation.format.format_reason}.")
+        sentences.append(
+            f"It is served by {evaluation.format.library} itself, not as ONNX. {evaluation.format.format_reason}."
+        )
     return Section("Portable model", sentences, Table(("check", "observed", "at most", "result"), rows, words=(0, 3)))
 
 

@@ -13,6 +13,13 @@ from msgspec import Struct
 from pipeline.artifacts import read_as, write_json
 
 NAME = "evaluation.json"
+LIBRARIES = {
+    "onnx": "ONNX Runtime",
+    "skops": "scikit-learn",
+    "xgboost": "XGBoost",
+    "lightgbm": "LightGBM",
+    "catboost": "CatBoost",
+}
 
 
 class Compared(Struct, frozen=True, kw_only=True):
@@ -139,6 +146,11 @@ class Format(Struct, frozen=True):
 
     format: str
     format_reason: str | None = None
+
+    @property
+    def library(self) -> str:
+        """What people call the library that runs a model of this format."""
+        return LIBRARIES.get(self.format, self.format)
 
 
 class Importance(Struct, frozen=True):

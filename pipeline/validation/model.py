@@ -12,6 +12,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import DataError, PortabilityError, ProjectError, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
+from pipeline.evaluation.record import Format
 from pipeline.formats import bundle, choose, family
 
 ROWS = 2000  # of the sample: enough to tell a model from a dummy, few enough to fit in seconds
@@ -231,7 +232,8 @@ def _in_a_format(dataset: Dataset, model: Any, tried: list[choose.Trial], contra
     except PortabilityError as error:
         return Outcome(check, False, f"{error.what}; {error.then}")
     differs = max(found.difference for found in chosen.parity)
-    reason = f"; by scikit-learn itself: {chosen.form['format_reason']}" if chosen.form["format_reason"] else ""
+    form = Format(chosen.form["format"], chosen.form["format_reason"])
+    reason = f"; by {form.library} itself: {form.format_reason}" if form.format_reason else ""
     return Outcome(check, True, f"differs by up to {differs:.2g}, {tolerance:g} is tolerated{reason}")
 
 

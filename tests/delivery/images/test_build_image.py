@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from pipeline.errors import ImageError, RegistryError, StageError
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import load_settings
 from scripts import build_image
+from serving.experiment.experiment import CHALLENGER
+from serving.model.bundle import EXPERIMENT
 from tests import tools
 from tests.delivery.images.fake_engine import CUT, fake_engine
 from tests.serving.bundles import change, make_bundle, read, seal
@@ -447,3 +450,15 @@ def test_invalid_repository_is_refused_before_anything_starts(monkeypatch, capsy
     assert build_image.main([]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: IMAGE_REPOSITORY=ghcr.io/team/my model") and "next: " in said
+
+
+def test_two_formats_in_one_image_have_both_packages(tmp_path, bundle, skops_bundle):
+    """An experiment whose challenger has another format gets the packages of both, each once."""
+    both = tmp_path / "both"
+    shutil.copytree(bundle, both)
+    shutil.copytree(skops_bundle, both / EXPERIMENT / CHALLENGER)
+    with tarfile.open(fileobj=io.BytesIO(recipe.context(ROOT, both))) as tar:
+        text = tar.extractfile(recipe.requirements(both)).read().decode()
+    packages = re.findall(r"^([\w.-]+==\S+ ?;?[^\\]*)", text, re.M)
+    assert len(packages) == len(set(packages))
+    assert {"onnxruntime", "skops", "fastapi"} <= {package.split("==")[0] for package in packages}
