@@ -98,6 +98,7 @@ def _bundle(model: Any, dataset: Dataset, folder: Path) -> None:
     bundle.write_json(content / "contract.json", contract_for(chosen.form))
     bundle.write_json(content / "golden.json", bundle.golden(dataset, prediction, tolerance))
     bundle.write_json(content / "reference.json", drift.reference(dataset, ~dataset.holdout, prediction, {}))
+    bundle.write_json(content / bundle.BACKGROUND, bundle.background(dataset))
     release = {"name": dataset.settings.name, "version": "1", "run_id": "benchmark", "commit": "benchmark"}
     bundle.assemble(content, folder / "bundle", release | {"digest": bundle.digest(content)})
 

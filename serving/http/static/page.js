@@ -4,6 +4,7 @@
 // Whatever comes from the service is put in as text, never as HTML.
 
 const SHOWN = 10; // classes that are drawn at once; the others can be unfolded
+const INPUTS = 10; // inputs whose contributions are drawn; the others are drawn as one
 const CATEGORIES = 5; // texts that a hint names
 const PATIENCE = 30_000; // milliseconds that an answer is waited for
 
@@ -254,6 +255,8 @@ function draw(answer) {
   const result = make("span", { class: size }, make("strong", {}, what), " ", make("span", { class: "soft" }, note));
   $("said").replaceChildren(make("span", { class: "soft" }, model.target, ": "), result);
   $("drawn").replaceChildren(...(isNumber ? [] : bars(answer)));
+  $("why").replaceChildren();
+  $("explain").hidden = !model.explains;
   const facts = {
     "Model version": answer.model_version,
     Latency: `${short.format(answer.latency_ms)} ms`,
@@ -304,6 +307,66 @@ function percent(share) {
   return `${(share * 100).toFixed(1)} %`;
 }
 
+// --- why ------------------------------------------------------------------------------------------------------------
+
+/** Ask why the answer on the page is what it is, and draw what each input added to it. */
+async function explain() {
+  const button = $("explain");
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  const body = asked;
+  $("why").replaceChildren(make("p", { class: "soft why-note" }, "Working it out …"));
+  try {
+    const answer = await ask("predict", JSON.stringify({ ...JSON.parse(body), explain: true }));
+    if (body !== asked) return; // another answer has come meanwhile
+    $("why").replaceChildren();
+    if (answer.status !== 200) return refuse(answer);
+    button.hidden = true;
+    $("why").replaceChildren(...reasons(answer.body, JSON.parse(body).features));
+    $("why").scrollIntoView({ block: "nearest" });
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+/** A table of the inputs with what each has added, the largest first, from the usual answer to this one. */
+function reasons(answer, features) {
+  const isNumber = "value" in answer;
+  const { of, base, contributions, rows, exact, error } = answer.explanation;
+  const whole = (value) => (isNumber ? short.format(value) : percent(value));
+  const part = (value) => signed(isNumber ? short.format(Math.abs(value)) : (Math.abs(value) * 100).toFixed(1), value);
+  const sorted = Object.entries(contributions).sort((one, other) => Math.abs(other[1]) - Math.abs(one[1]));
+  const drawn = sorted.slice(0, INPUTS).map(([name, added]) => [name, shown(features[name]), added]);
+  const rest = sorted.slice(INPUTS);
+  if (rest.length) drawn.push([`The other ${rest.length} inputs`, null, rest.reduce((sum, [, added]) => sum + added, 0)]);
+  const most = Math.max(...drawn.map(([, , added]) => Math.abs(added))) || 1;
+  const what = isNumber ? of : `probability of ${of}`;
+  const row = (words, ...cells) => make("tr", {}, make("th", { scope: "row" }, ...words), ...cells);
+  const table = make(
+    "table",
+    { class: "why" },
+    make("caption", {}, isNumber ? `What each input added` : `What each input added to the ${what}, in percentage points`),
+    make("thead", {}, row([`On average over ${rows} training rows`], make("td", {}, whole(base)))),
+    make("tbody", {}, ...drawn.map(([name, value, added]) => row(reason(name, value, added / most), make("td", {}, part(added))))),
+    make("tfoot", {}, row([sentence(what)], make("td", {}, whole(answer.explanation.answer)))),
+  );
+  const about = exact ? "" : ` Each number may be off by ${(isNumber ? short.format(error) : (error * 100).toFixed(2))} or so; their sum is exact.`;
+  const words = `An input with a usual value adds little. This is what the model does, not why things happen.${about}`;
+  return [table, make("p", { class: "hint why-note" }, words)];
+}
+
+function reason(name, value, length) {
+  const filled = make("div", { class: length < 0 ? "bar minus" : "bar plus" });
+  filled.style.width = `${Math.abs(length) * 50}%`;
+  const given = value === null ? [] : [" ", make("span", { class: "soft" }, value)];
+  return [name, ...given, make("div", { class: "track signed", "aria-hidden": "true" }, filled)];
+}
+
+function signed(size, value) {
+  if (!/[1-9]/.test(size)) return size;
+  return value < 0 ? `−${size}` : `+${size}`;
+}
+
 // --- what happens when ----------------------------------------------------------------------------------------------
 
 $("form").addEventListener("submit", (event) => {
@@ -315,6 +378,7 @@ $("form").addEventListener("reset", (event) => {
   fill();
 });
 $("form").addEventListener("input", changed);
+$("explain").addEventListener("click", explain);
 if (navigator.clipboard) {
   $("copy").hidden = false;
   $("copy").addEventListener("click", async () => {

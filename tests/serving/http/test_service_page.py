@@ -467,3 +467,29 @@ def test_unchanged_page_gets_304(binary):
         assert (again.status_code, again.content) == (304, b"")
         assert binary.get(path, headers={"If-None-Match": '"other"'}).content == first.content
     assert binary.post("/").status_code == 405
+
+
+def test_explain_draws_what_each_input_added(browser, regression):
+    """From the usual answer to this one, the largest contribution first; a new answer clears it."""
+    browser.open(regression.url, FORM)
+    assert not browser.one("#explain").is_displayed()
+    type_into(browser, FORM, "3")
+    predict(browser)
+    browser.run("document.getElementById('explain').click()")
+    browser.wait("#why table")
+    told = regression.predict([3, 80.0], explain=True).json()["explanation"]
+    rows = browser.texts("#why tbody tr")
+    assert [row.split()[0] for row in rows] == ["area", "rooms"]  # 80 is much, 3 is a little less than usual
+    assert f"+{told['contributions']['area']:.6g}" in rows[0] and f"−{-told['contributions']['rooms']:.6g}" in rows[1]
+    assert f"{told['base']:.6g}" in browser.texts("#why thead tr")[0]
+    assert "219" in browser.texts("#why tfoot tr")[0]
+    tracks = browser.run(
+        "return [...document.querySelectorAll('.signed')].map((track) => [track, track.firstChild]"
+        ".map((one) => one.getBoundingClientRect()).map(({left, right, top}) => [left, right, top]))"
+    )
+    for (left, right, top), (start, end, bar_top) in tracks:
+        assert top == bar_top and left <= start < end <= right + 0.5
+    assert browser.complaints() == []
+    type_into(browser, FORM, "4")
+    predict(browser)
+    assert browser.one("#explain").is_displayed() and not browser.all("#why table")
