@@ -79,12 +79,23 @@ class Split(Section):
     salt: Text
 
 
+class Network(Section):
+    """How a network is trained: read where build() returns a PyTorch module."""
+
+    epochs: int = Field(default=200, ge=1, le=100_000)
+    batch_size: int = Field(default=64, ge=2, le=1_000_000)
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    patience: int = Field(default=20, ge=1, le=100_000)
+    class_weights: Literal["none", "balanced"] = "none"
+
+
 class Train(Section):
     """How the model is fitted."""
 
     seed: int = Field(ge=0, lt=2**32)
     trusted_types: list[str] = []
     parameters: dict[str, Any] = {}
+    network: Network = Network()
 
     @model_validator(mode="after")
     def _parameters_fit_mlflow(self):

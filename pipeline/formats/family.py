@@ -4,6 +4,7 @@ Each file of pipeline/formats/families/ is one family and has the functions of `
 the names of its classes, so a library is imported only where the project uses it. The rest of the pipeline names no family.
 """
 
+import sys
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +19,7 @@ from pipeline.errors import PortabilityError, ProjectError, in_project
 from pipeline.settings import Settings
 
 # The first that takes a model has it; any estimator with fit() is scikit-learn's.
-FAMILIES = ("xgboost_trees", "lightgbm_trees", "catboost_trees", "scikit_learn")
+FAMILIES = ("xgboost_trees", "lightgbm_trees", "catboost_trees", "torch_network", "skorch_net", "scikit_learn")
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def build(settings: Settings, parameters: Mapping[str, Any] | None = None) -> An
     with in_project("build() in project/model.py"):
         from project.model import build
 
+        if torch := sys.modules.get("torch"):
+            torch.manual_seed(settings.train.seed)  # a network draws its first weights when it is made
         return build(dict(given), settings.train.seed)
 
 

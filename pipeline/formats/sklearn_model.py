@@ -46,10 +46,10 @@ def dumps(model: Any) -> bytes:
     """
     import skops.io
 
-    if name := _torch(model):
+    if name := torch_in(model):
         raise ProjectError(
-            f"the model holds {name}: a PyTorch module cannot be served today",
-            "use estimators of scikit-learn, XGBoost or LightGBM, or code of your own on NumPy arrays, in project/model.py",
+            f"the model holds {name}: a PyTorch module inside another model cannot be stored without pickle",
+            "return the module itself in build() of project/model.py, or a pipeline that ends in a skorch net; docs/networks.md has both",
         )
     try:
         given = skops.io.dumps(model)
@@ -72,7 +72,7 @@ def dumps(model: Any) -> bytes:
     return made.getvalue()
 
 
-def _torch(model: Any) -> str:
+def torch_in(model: Any) -> str:
     """The class of a PyTorch module that a model or one of its parts holds, or ""."""
     for part in onnx_converters.parts(model):
         for value in vars(part).values():

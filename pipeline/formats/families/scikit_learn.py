@@ -12,10 +12,11 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ProjectError
-from pipeline.formats import onnx_model, sample_weights, sklearn_model, trusted_types
-from pipeline.formats.family import Forms, Training
+from pipeline.formats import onnx_converters, onnx_model, sample_weights, sklearn_model, trusted_types
+from pipeline.formats.family import Forms, Training, classes_of
 
 NAME = "scikit-learn"
+NET = "skorch.net.NeuralNet"
 
 
 def takes(model: Any) -> bool:
@@ -29,13 +30,26 @@ def title(model: Any) -> str:
 
 
 def unfit(model: Any, dataset: Dataset) -> str:
-    """Weights that would not reach what learns; whatever else it does not take an estimator says itself."""
+    """A network inside, and weights that would not reach what learns; whatever else it does not take an estimator says itself."""
+    if network := _network_in(model):
+        return network
     lacking = "" if dataset.weights is None else sample_weights.unweighted(model)
     if not lacking:
         return ""
     return (
         f"{lacking} takes no sample_weight in fit(), so the weights ([data] weight = {dataset.settings.data.weight!r}) would not reach it. "
         'Choose an estimator that takes them, put the pipeline around what wraps it, or set weight = ""'
+    )
+
+
+def _network_in(model: Any) -> str:
+    held = next((one for one in onnx_converters.parts(model) if NET in classes_of(one)), None)
+    name = type(held).__name__ if held is not None else sklearn_model.torch_in(model)
+    if not name:
+        return ""
+    return (
+        f"it holds {name}, which can be served only as the last step of a pipeline, or as what build() returns: search for its parameters "
+        "with [search] in pipeline.toml; docs/networks.md has more"
     )
 
 

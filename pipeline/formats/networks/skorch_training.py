@@ -1,0 +1,135 @@
+"""skorch nets: the types that they need, the rows that they set aside, and the trained network taken out of them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import ProjectError
+from pipeline.formats.networks import graph
+
+SOME = 8  # rows of a first batch
+
+
+class Answering(nn.Module):
+    """The network of a net, and what turns its outputs into answers: (n, width) float64 -> (n, k) or (n, 1) float64."""
+
+    mean: Tensor
+
+    def __init__(self, network: nn.Module, nonlinearity: Any, width: int, classes: int, flat: bool = False):
+        """`flat` says that the nonlinearity takes outputs of shape (n,)."""
+        super().__init__()
+        self.network, self.nonlinearity, self.classes, self.flat = network, nonlinearity, classes, flat
+        self.dtype = torch.float32
+        self.register_buffer("mean", torch.zeros(width, dtype=torch.float64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The answers to what the steps before the net give."""
+        outputs = self.network(features.to(self.dtype))
+        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+        answers = self.nonlinearity(outputs.reshape(-1) if self.flat else outputs).to(torch.float64)
+        return answers if self.classes else answers.reshape(-1, 1)
+
+
+def first_look(net: Any, matrix: np.ndarray, y: np.ndarray, classes: int) -> tuple[Any, str]:
+    """The untrained network as it would answer, and why it cannot be trained or served, in words; "" where nothing speaks against it.
+
+    `matrix` (n, width) and `y` (n,) are the rows of training; a few of them are tried, forward and back.
+    """
+    some = np.linspace(0, len(y) - 1, SOME).astype(int)
+    try:
+        small = {"max_epochs": 1, "verbose": 0, "train_split": None, "callbacks": "disable", "batch_size": SOME}
+        trial = _ready(net, matrix[some], **small)
+        outputs = trial.forward(matrix[some].astype(np.float32))
+        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+        trial.partial_fit(matrix[some].astype(np.float32), _target(net, y[some], outputs, classes))
+    except Exception as error:
+        return None, graph.fault_of_forward(error, matrix.shape[1], SOME)
+    made = taken_out(trial, matrix.shape[1], classes)
+    with torch.no_grad():
+        answers = made(torch.from_numpy(matrix[some]))
+    return made, _of_answers(answers, classes)
+
+
+def train(net: Any, matrix: np.ndarray, y: np.ndarray, aside: np.ndarray, classes: int) -> Answering:
+    """The net, trained on rows (n, width) and class positions or values (n,), as a module that answers.
+
+    Where the net sets rows aside by itself (`train_split`), it is given those that `aside` says, shape (n,).
+    """
+    from skorch.dataset import Dataset
+    from skorch.helper import predefined_split
+
+    made = _ready(net, matrix[:2])
+    features = matrix.astype(np.float32)
+    target = _target(net, y, made.forward(features[:2]), classes)
+    learned = np.ones(len(y), dtype=bool)
+    if made.train_split is not None and aside.any():
+        learned = ~aside
+        made.set_params(train_split=predefined_split(Dataset(features[aside], target[aside])))
+    if learned.sum() % (made.batch_size if made.batch_size > 0 else len(y)) == 1:
+        made.set_params(iterator_train__drop_last=True)  # batch normalisation cannot take a batch of one row
+    made.set_params(callbacks=_with_a_stop(made.callbacks))
+    made.fit(features[learned], target[learned])
+    return taken_out(made, matrix.shape[1], classes)
+
+
+def _with_a_stop(callbacks: Any) -> Any:
+    """The callbacks, and one that ends the training once the loss is no number: hours more would not mend it."""
+    from skorch.callbacks import Callback
+
+    class StopsAtNan(Callback):
+        def on_epoch_end(self, net: Any, **_: Any) -> None:
+            if not np.isfinite(net.history[-1, "train_loss"]):
+                raise ProjectError(
+                    f"the net's loss is no finite number any more in epoch {len(net.history)}",
+                    "give the net a lower lr in project/model.py; or look in its module for a division by zero, or a logarithm of what may "
+                    "be negative",
+                )
+
+    return callbacks if callbacks == "disable" else [*(callbacks or []), StopsAtNan()]
+
+
+def taken_out(net: Any, width: int, classes: int) -> Answering:
+    """The network of a net that has one, with what turns its outputs into answers."""
+    return Answering(net.module_.eval(), net._get_predict_nonlinearity(), width, classes, _is_binary(net)).eval()
+
+
+def _ready(net: Any, rows: np.ndarray, **parameters: Any) -> Any:
+    """A copy with a network, on the CPU, whose lazy layers have their widths."""
+    from sklearn.base import clone
+
+    made = clone(net).set_params(device="cpu", **parameters).initialize()
+    with torch.no_grad():
+        made.module_.eval()
+        made.infer(torch.from_numpy(rows.astype(np.float32)))
+    return made
+
+
+def _target(net: Any, y: np.ndarray, outputs: Any, classes: int) -> np.ndarray:
+    """Class positions or values in the type and shape that the net's criterion takes."""
+    binary = _is_binary(net)
+    if classes and not binary:
+        return y.astype(np.int64)
+    given = outputs[0] if isinstance(outputs, tuple) else outputs
+    values = y.astype(np.float32)
+    return values if binary or given.ndim == 1 else values[:, None]
+
+
+def _is_binary(net: Any) -> bool:
+    """Whether it is a net of one output: it flattens that, and takes 0.0 and 1.0 for classes."""
+    return any(one.__name__ == "NeuralNetBinaryClassifier" for one in type(net).__mro__)
+
+
+def _of_answers(answers: Tensor, classes: int) -> str:
+    shape, needed = tuple(answers.shape), (SOME, classes or 1)
+    if shape != needed:
+        return f"the net gives shape {shape} for {SOME} rows, needed is {needed}: let its last layer have {needed[1]} outputs"
+    if not torch.isfinite(answers).all():
+        return "the net gives what is no finite number for ordinary rows"
+    if classes and not torch.allclose(answers.sum(dim=1), torch.ones(SOME, dtype=torch.float64), atol=1e-4):
+        return (
+            "the net's answers are no probabilities, for they do not sum to one: give it criterion=nn.CrossEntropyLoss, or end its "
+            "module with a softmax"
+        )
+    return ""
