@@ -46,7 +46,9 @@ def fault_of_graph(answering: Answering, matrix: np.ndarray, model: Any) -> str:
         session = onnxruntime.InferenceSession(graph.to_bytes(model), providers=["CPUExecutionProvider"])
         for rows in (matrix[:1], matrix):
             expected = ask(answering, rows)
-            off = float(np.abs(session.run(None, {graph.INPUT: rows})[0] - expected).max() / max(1.0, np.abs(expected).max()))
+            off = float(
+                np.abs(session.run(None, {graph.INPUT: rows})[0] - expected).max() / max(1.0, np.abs(expected).max())
+            )
             if not off <= 1e-3:
                 return f"the graph of the network answers {len(rows)} rows otherwise than the network itself, by up to {off:.2g}"
     except PortabilityError:

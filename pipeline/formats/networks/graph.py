@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -64,6 +65,8 @@ def join(steps: bytes, output: str, network: Any) -> Any:
     first = compose.add_prefix(first, "steps_", rename_inputs=False, rename_outputs=False)
     network = compose.add_prefix(network, "network_", rename_inputs=False, rename_outputs=False)
     del first.graph.output[:]
+    if any(one.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE for one in first.graph.input):
+        _in_float64(first.graph)
     taken = network.graph.input[0].type.tensor_type.elem_type
     cast = helper.make_node("Cast", [output], ["network_input"], "network_input", to=taken)
     for node in network.graph.node:
@@ -77,6 +80,31 @@ def join(steps: bytes, output: str, network: Any) -> Any:
     first.producer_name = first.producer_version = ""
     _without_traces(first)
     return first
+
+
+def _in_float64(graph: Any) -> None:
+    """Replace what ONNX Runtime does in float32 alone: filling empty cells, and the zeros and ones of categories."""
+    from onnx import TensorProto, helper
+
+    nodes: list[Any] = []
+    for node in graph.node:
+        given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        if node.op_type == "Imputer" and "imputed_value_floats" in given and np.isnan(given["replaced_value_float"]):
+            values = list(given["imputed_value_floats"])
+            empty, fill = f"{node.output[0]}_empty", f"{node.output[0]}_fill"
+            graph.initializer.append(helper.make_tensor(fill, TensorProto.DOUBLE, [len(values)], values))
+            nodes.append(helper.make_node("IsNaN", [node.input[0]], [empty], empty))
+            nodes.append(helper.make_node("Where", [empty, fill, node.input[0]], list(node.output), f"{empty}_filled"))
+        elif node.op_type == "OneHotEncoder":
+            exact, narrow = node.output[0], f"{node.output[0]}_narrow"
+            node.output[0] = narrow
+            nodes += [node, helper.make_node("Cast", [narrow], [exact], f"{narrow}_cast", to=TensorProto.DOUBLE)]
+        else:
+            nodes.append(node)
+    kept = [one.SerializeToString() for one in nodes]
+    del graph.node[:]
+    for one in kept:
+        graph.node.add().ParseFromString(one)
 
 
 def to_bytes(model: Any) -> bytes:

@@ -43,13 +43,15 @@ def first_look(net: Any, matrix: np.ndarray, y: np.ndarray, classes: int) -> tup
         trial = _ready(net, matrix[some], **small)
         outputs = trial.forward(matrix[some].astype(np.float32))
         outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+        made = taken_out(trial, matrix.shape[1], classes)
+        with torch.no_grad():
+            answers = made(torch.from_numpy(matrix[some]))
+        if wrong := _of_answers(answers, classes):
+            return made, wrong
         trial.partial_fit(matrix[some].astype(np.float32), _target(net, y[some], outputs, classes))
     except Exception as error:
         return None, graph.fault_of_forward(error, matrix.shape[1], SOME)
-    made = taken_out(trial, matrix.shape[1], classes)
-    with torch.no_grad():
-        answers = made(torch.from_numpy(matrix[some]))
-    return made, _of_answers(answers, classes)
+    return made, ""
 
 
 def train(net: Any, matrix: np.ndarray, y: np.ndarray, aside: np.ndarray, classes: int) -> Answering:

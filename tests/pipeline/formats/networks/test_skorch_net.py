@@ -75,7 +75,9 @@ def test_the_same_seed_gives_the_same_bytes():
 def test_a_bare_net_takes_the_columns_as_they_are():
     """Without steps the net gets the matrix in float32, and it is no matter that the data are float64."""
     data = dataset("regression")
-    assert served(fitted(net("NeuralNetRegressor", module__outputs=1), data), data)[0].form["onnx"]["layout"] == "matrix"
+    assert (
+        served(fitted(net("NeuralNetRegressor", module__outputs=1), data), data)[0].form["onnx"]["layout"] == "matrix"
+    )
 
 
 def test_a_net_stops_by_the_rows_that_every_model_sets_aside():
