@@ -40,8 +40,19 @@ COMPILE := $(if $(and $(CI),$(if $(PYTHONDONTWRITEBYTECODE),,may)),,--compile-by
 	@$(PY) -m venv --clear .venv/$*
 	@$(PY) -m uv pip install --quiet --require-hashes --no-deps --python .venv/$*/bin/python -r $< || $(PIP:$(PY)%=.venv/$*/bin/python%) -r $<
 	@touch $@
+# PyTorch, where a file of project/ imports it. The small build for the CPU is taken where pip finds it, by its own configuration or by
+# PIP_EXTRA_INDEX_URL; the one for graphics cards says that it needs more (docs/networks.md).
+.venv/torch.ready: requirements/torch.txt requirements/torch-cpu.txt requirements/torch-gpu.txt .venv/installer.ready
+	@echo "installing requirements/torch.txt into .venv"
+	@$(PIP) -r requirements/torch-cpu.txt 2>/dev/null || echo "PyTorch's build for the CPU alone is not in reach, so the large one is taken: docs/networks.md"
+	@$(PIP) -r $<
+	@$(PY) -c 'import sys; from importlib.metadata import requires; sys.exit(any(one.startswith(("nvidia", "cuda")) for one in requires("torch")))' || $(PIP) -r requirements/torch-gpu.txt
+	@touch $@
+ifneq ($(shell grep -rlE '^ *(import|from) +(torch|skorch)' --include=*.py project 2>/dev/null),)
+.venv/pipeline.ready: .venv/torch.ready
+endif
 .venv/test.ready: .venv/pipeline.ready
-.venv/dev.ready: .venv/test.ready
+.venv/dev.ready: .venv/test.ready .venv/torch.ready
 
 # Test files run side by side, on at most four cores: each has forks, servers and ports of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -13,6 +13,7 @@ GROUPS = (
     "dev",
     "test",
     "pipeline",
+    "torch",
     "serving",
     "serving-sklearn",
     "serving-xgboost",
@@ -28,6 +29,8 @@ GROUPS = (
 APART: dict[str, list[str]] = {"evidently": [], "streams": ["--no-deps"]}
 # These files name another, and hold what they add to it.
 ADDS_TO = {"test": "pipeline", "dev": "test"}
+# What only the builds of PyTorch for graphics cards need is a file of its own, and torch-cpu.txt, which is kept by hand, has the other build.
+GPU = re.compile(r"^(nvidia-|cuda-|triton==)")
 
 
 def lock_all(newer: list[str]) -> None:
@@ -40,6 +43,8 @@ def lock_all(newer: list[str]) -> None:
         compile_group(group, [*newer, *APART[group]])
     for group in (group for group in (largest, *smaller) if group in ADDS_TO):
         shorten(group, ADDS_TO[group])
+    if "torch" in smaller:
+        part_torch()
 
 
 def groups() -> list[str]:
@@ -105,6 +110,19 @@ def shorten(group: str, other: str) -> None:
     head, *own = blocks(path.read_text(encoding="utf-8"))
     added = "".join(block for block in own if block not in theirs)
     path.write_text(f"{head}-r {other}.txt\n{added}", encoding="utf-8")
+
+
+def part_torch() -> None:
+    """Leave to torch.txt what the pipeline has not, and move what graphics cards need to torch-gpu.txt."""
+    folder = ROOT / "requirements"
+    theirs = blocks((folder / "pipeline.txt").read_text(encoding="utf-8"))
+    head, *own = blocks((folder / "torch.txt").read_text(encoding="utf-8"))
+    own = [block for block in own if block not in theirs]
+    for name, some in (
+        ("torch", [block for block in own if not GPU.match(block)]),
+        ("torch-gpu", [block for block in own if GPU.match(block)]),
+    ):
+        (folder / f"{name}.txt").write_text(head + "".join(some), encoding="utf-8")
 
 
 def blocks(text: str) -> list[str]:
