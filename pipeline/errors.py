@@ -133,6 +133,8 @@ def in_project(what: str):
 def _remedy(error: BaseException) -> str:
     """What to do about an exception of the team's own code: a package that is not installed can be added."""
     package = ((error.name or "") if isinstance(error, ModuleNotFoundError) else "").partition(".")[0]
+    if package in ("torch", "skorch") and find_spec(package) is None:
+        return "`make .venv/torch.ready` installs it, as every verb of make does where project/ imports it; docs/networks.md has more"
     if package and package != "project" and find_spec(package) is None:
         return f"`make add PACKAGE={package}` adds that package to this project"
     return "correct it and run again"
