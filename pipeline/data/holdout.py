@@ -43,7 +43,7 @@ def time_cut(times: np.ndarray, share: float):
 
 def shown(time) -> str:
     """A time as text: ISO 8601 in UTC, or a number; `parsed_cut` reads it again."""
-    return np.datetime_as_string(time, timezone="UTC") if isinstance(time, np.datetime64) else repr(float(time))
+    return str(np.datetime_as_string(time, timezone="UTC")) if isinstance(time, np.datetime64) else repr(float(time))
 
 
 def parsed_cut(text: str):
