@@ -428,6 +428,8 @@ def say(evaluation: Evaluation, evidence: gate.Evidence) -> None:
     if evidence.columns_changed and evaluation.judged_by != "limits":
         print("COLUMNS=changed is ignored: the columns are not what stands between the candidate and production")
     print("report: build/report.html")
+    for how in findings.how_rows_count(evaluation):
+        print(f"  {how}")
     if findings.distinct(evaluation) < evaluation.rows:
         print(f"  {findings.repeated_rows(evaluation)}")
     if evaluation.best and evaluation.best.problem:

@@ -2,7 +2,7 @@
 
     make simulate-gate                                       # tables, and build/gate_simulation.json
     python -m dev.simulate_gate --trials 200             # a quick look
-    python -m dev.simulate_gate --only grouped           # groups alone; weighted, repeated, slices: those
+    python -m dev.simulate_gate --only grouped --sizes 10 20 50 200  # groups alone; weighted, repeated, slices: those
     python -m dev.simulate_gate --document               # put tables and figure into docs/decisions/0001-gate.md
 
 Each trial draws a hold-out from a population of a million rows, on which the true difference of the two models is known, and

@@ -33,8 +33,8 @@ PROMISED |= dict.fromkeys((*REPEATED, COPIES_AS_ROWS), 0.05)
 GROUPED = ("worse, grouped", "equal, grouped")  # rows come in groups of 1 to 10 that are alike in what is measured
 GROUPS_AS_ROWS = "worse, grouped, groups as rows"  # a gate that does not know of the groups
 WEIGHTED = ("worse, weighted", "equal, weighted")  # each row has a weight, log-normal
-GROUP_SIZES = (10, 20, 50, 200)  # groups in the hold-out
-LARGEST_GROUP = 10
+LARGEST_GROUPED = 200  # groups in the hold-out
+LARGEST_GROUP = 10  # rows
 PROMISED |= dict.fromkeys((*GROUPED, GROUPS_AS_ROWS, *WEIGHTED), 0.05)
 DOCUMENT = ROOT / "docs" / "decisions" / "0001-gate.md"
 FIGURE = DOCUMENT.with_name("0001-gate-power.svg")
@@ -266,11 +266,11 @@ def plan(trials: int, sizes: tuple[int, ...]) -> list[tuple]:
             for rows in sizes
             if rows <= LARGEST_REPEATED
         ]
-        cells += _unlike_rows(name, world, max(1, trials // 3))
+        cells += _unlike_rows(name, world, max(1, trials // 3), sizes)
     return cells
 
 
-def _unlike_rows(name: str, world: World, trials: int) -> list[tuple]:
+def _unlike_rows(name: str, world: World, trials: int, sizes: tuple[int, ...]) -> list[tuple]:
     """The cells of groups and of weights."""
     first, noises = MEASURED[name][0], (world.worse, world.equal)
     situations = [
@@ -283,7 +283,8 @@ def _unlike_rows(name: str, world: World, trials: int) -> list[tuple]:
     return [
         (name, *situation, rows, trials)
         for situation in situations
-        for rows in (GROUP_SIZES if "grouped" in situation[1] else (50, 200, 1000))
+        for rows in sizes
+        if rows <= (LARGEST_GROUPED if "grouped" in situation[1] else LARGEST_REPEATED)
     ]
 
 

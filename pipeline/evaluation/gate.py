@@ -234,12 +234,12 @@ def _pool(
       class (the adjustment of Agresti and Min, and of Bonett and Price, for paired proportions);
     - everything else: the row on which the models differ most (for ranks one per class), once more as it is and once
       with the two answers exchanged.
-    Where rows are repeated, `sizes` says how often, and a virtual row is as well. Where subjects are drawn, a virtual row is
-    one more subject, with as many rows as a row of the hold-out finds its subject to have.
+    Where rows are repeated, `sizes` says how often, and a virtual row is as well. Where subjects are drawn, so are the virtual
+    ones: see `_of_subjects`.
     """
     if units is not None:
         plain = np.ones(len(y_true)) if sizes is None else sizes
-        return _of_subjects(_pool(metric, y_true, candidate, production, plain), plain, units)
+        return _of_subjects(metric, y_true, candidate, production, plain, units)
     if metric.kind == "hit":
         k = candidate.shape[1]
         right, positions = np.eye(k), np.arange(k)
@@ -271,13 +271,51 @@ def _with_virtual_rows(y_true, candidate, production, virtual, slots: int, sizes
     return _Pool(together[0], together[1], together[2], rows=len(y_true), slots=slots, sizes=repeats)
 
 
-def _of_subjects(pool: _Pool, sizes: np.ndarray, units: np.ndarray) -> _Pool:
-    """The same rows, drawn by subject."""
-    per_subject = np.bincount(units, weights=sizes)
-    virtual = len(pool.y_true) - pool.rows
-    typical = np.full(virtual, (per_subject**2).sum() / per_subject.sum())
-    numbers = np.concatenate([units, len(per_subject) + np.arange(virtual)])
-    return replace(pool, rows=len(per_subject), sizes=np.concatenate([sizes, typical]), units=numbers)
+def _of_subjects(
+    metric: Metric,
+    y_true: np.ndarray,
+    candidate: np.ndarray,
+    production: np.ndarray,
+    sizes: np.ndarray,
+    units: np.ndarray,
+) -> _Pool:
+    """The rows, drawn by subject, and virtual subjects: the one on which the models differ most, once as it is and once exchanged.
+
+    Of an area under a curve one per class, by its rows of that class. Where hits are alike in every subject, the virtual rows of
+    `_pool` are one subject each, with as many rows as a row of the hold-out finds its subject to have.
+    """
+    count = int(units.max()) + 1
+    apart = _apart(metric, y_true, candidate, production) * sizes
+    classes = np.unique(y_true) if metric.kind == "rank" else [None]
+    each = [np.bincount(units, apart if one is None else apart * (y_true == one)) for one in classes]
+    if metric.kind == "hit" and not each[0].any():
+        pool = _pool(metric, y_true, candidate, production, sizes)
+        per_subject, virtual = np.bincount(units, weights=sizes), len(pool.y_true) - pool.rows
+        typical = np.full(virtual, (per_subject**2).sum() / per_subject.sum())
+        own = np.concatenate([units, count + np.arange(virtual)])
+        return replace(pool, rows=count, sizes=np.concatenate([sizes, typical]), units=own)
+    if metric.kind == "rank":
+        candidate, production = _ranks(candidate), _ranks(production)
+    rows = [np.flatnonzero(units == widest) for widest in dict.fromkeys(int(np.abs(one).argmax()) for one in each)]
+    numbers = [np.full(len(some), count + 2 * place + side) for side in (0, 1) for place, some in enumerate(rows)]
+    some = np.concatenate(rows)
+    virtual_rows = (
+        np.concatenate([y_true[some], y_true[some]]),
+        np.concatenate([candidate[some], production[some]]),
+        np.concatenate([production[some], candidate[some]]),
+    )
+    virtual_sizes = np.concatenate([sizes[some], sizes[some]])
+    pool = _with_virtual_rows(y_true, candidate, production, virtual_rows, 1, sizes, virtual_sizes)
+    return replace(pool, rows=count, units=np.concatenate([units, *numbers]))
+
+
+def _apart(metric: Metric, y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> np.ndarray:
+    """How far the models are apart on each row, shape (n,), with the sign that lets rows of one subject cancel out."""
+    if metric.per_row is not None:
+        return metric.per_row(y_true, candidate) - metric.per_row(y_true, production)
+    if metric.kind == "hit":
+        return (candidate.argmax(axis=1) == y_true) * 1.0 - (production.argmax(axis=1) == y_true)
+    return _gap(metric, y_true, candidate, production)
 
 
 def _gap(metric: Metric, y_true: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ PLACES = "\n\n".join(
     f"<!-- measured: {name} -->\nold\n<!-- end -->"
     for name in (
         "not_worse", "better", "superior", "refused", "slices", "repeated", "repeated-superior", "copies-as-rows", "power-better", "power-superior", "power-not_worse",
+        "grouped", "grouped-superior", "groups-as-rows", "weighted", "weighted-superior",
     )
 )  # fmt: skip
 
@@ -23,11 +24,12 @@ def small_world(monkeypatch, tmp_path):
     monkeypatch.setattr(simulation, "DOCUMENT", tmp_path / "gate.md")
     monkeypatch.setattr(simulation, "FIGURE", tmp_path / "power.svg")
     (tmp_path / "gate.md").write_text(f"before\n\n{PLACES}\n\nafter\n", encoding="utf-8")
-    simulation.population.cache_clear()
-    simulation.true_gain.cache_clear()
+    drawn = (simulation.population, simulation.true_gain, simulation.grouped, simulation.row_weights)
+    for one in drawn:
+        one.cache_clear()
     yield tmp_path
-    simulation.population.cache_clear()
-    simulation.true_gain.cache_clear()
+    for one in drawn:
+        one.cache_clear()
 
 
 def cell(rows: int, accepted: float, situation: str = "worse") -> Cell:
@@ -45,7 +47,7 @@ def test_figures_tables_and_picture_are_written(small_world, capsys):
     text = (small_world / "gate.md").read_text(encoding="utf-8")
     assert "old" not in text
     assert text.startswith("before\n") and text.endswith("\nafter\n")
-    assert text.count("| data | metric | true gain | n = 50 | n = 80 |") == 11
+    assert text.count("| data | metric | true gain | n = 50 | n = 80 |") == 16
     assert "<svg" in (small_world / "power.svg").read_text(encoding="utf-8")
     assert "one standard error at 5 % is 10.9 points" in capsys.readouterr().out
 
@@ -82,6 +84,7 @@ def test_of_two_equal_models_each_is_the_candidate_in_half_of_the_trials(small_w
 def test_large_hold_outs_get_a_third_of_the_trials():
     """They take most of the time; so do repeated rows, of which none are measured on large hold-outs."""
     cells = plan(30, (1000, 5000))
-    plain = {(rows, trials) for *_, situation, _, rows, trials in cells if "repeated" not in situation}
+    others = ("repeated", "grouped", "weighted")
+    plain = {(rows, trials) for *_, situation, _, rows, trials in cells if not any(one in situation for one in others)}
     repeated = {(rows, trials) for *_, situation, _, rows, trials in cells if "repeated" in situation}
     assert (plain, repeated) == ({(1000, 30), (5000, 10)}, {(1000, 10)})
