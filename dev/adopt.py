@@ -6,7 +6,7 @@
 
 Removes what only the template needs: dev/, examples/, its tests, its workflow, its history. Resets README, CHANGELOG, CODEOWNERS and the name of the
 model, and writes .github/template-version. Nothing is committed. Needs only Python's standard library, but for a recipe whose packages
-make add then locks; it removes itself.
+`make add` then locks; it removes itself.
 """
 
 import argparse
@@ -247,7 +247,9 @@ def add(package: str) -> None:
     print(f"--- make add PACKAGE={package}", flush=True)
     words = ["make", "--no-print-directory", "add", f"PACKAGE={package}", f"PYTHON={sys.executable}"]
     if subprocess.run(words, cwd=ROOT).returncode:
-        raise SlipwayError(f"make add PACKAGE={package} failed; all else is done", "run it again; its words are above")
+        raise SlipwayError(
+            f"`make add PACKAGE={package}` failed; all else is done", "run it again; its words are above"
+        )
 
 
 def report(name: str, before: tuple[int, int], after: tuple[int, int], example: str) -> None:

@@ -1,6 +1,7 @@
 """Each recipe of examples/, shipped as a project that began with it: its verdict, its format, its answers, and what it is there to show."""
 
 import json
+import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +97,22 @@ def test_a_recipe_answers_as_it_was_judged(recipe):
         assert one.get("label") == expected.get("label")
 
 
+MEASURED = {
+    "binary": {"accuracy", "roc_auc", "pr_auc", "log_loss"},
+    "multiclass": {"accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr"},
+    "regression": {"mae", "rmse", "r2"},
+}
+
+
+@of(*recipes.names())
+def test_nothing_but_what_a_team_writes_is_needed(recipe):
+    """Every task ships with the team's own files alone: no other file is changed, and the metrics are those of the task."""
+    status = ["git", "status", "--porcelain", "-uall"]
+    changed = subprocess.run(status, cwd=recipe.fork.root, capture_output=True, text=True, check=True).stdout
+    assert not changed
+    assert MEASURED[recipe.contract["task"]] <= set(recipe.fork.json("build/evaluation.json")["candidate"]["metrics"])
+
+
 @of(*recipes.names())
 def test_the_tests_of_a_recipe_pass(recipe):
     """What a recipe says of its data, rules and model is so."""
@@ -109,11 +126,15 @@ def row_of(recipe: Recipe, **values) -> list:
 
 @of("churn")
 def test_empty_cells_of_churn_are_answered(recipe):
-    """Who has no internet has no data volume: a row with empty cells gets an answer of its own, and a new region a warning."""
+    """Who has no internet has no data volume: a row with empty cells gets an answer of its own, and so does a region that training never saw."""
     full, empty, new = recipe.ask(
         [row_of(recipe, satisfaction=1), row_of(recipe, satisfaction=None, data_gb=None), row_of(recipe, region="moon")]
     )
-    assert full["probabilities"]["yes"] > empty["probabilities"]["yes"] and "warnings" in new
+    assert full["probabilities"]["yes"] > empty["probabilities"]["yes"]
+    assert new["label"] in ("no", "yes")
+    wrong = {"features": row_of(recipe, contract=7)}
+    refused = requests.post(f"{recipe.production['url']}/predict", json=wrong, timeout=60)
+    assert refused.status_code == 422 and "contract" in refused.text
 
 
 @of("fraud")
@@ -161,6 +182,18 @@ def test_how_a_message_is_typed_does_not_matter_to_text(recipe):
     assert plain["label"] == new["label"] == "billing" and plain["probabilities"] == loud["probabilities"]
 
 
+@of("text")
+def test_production_of_text_is_compared_by_column_names(recipe):
+    """Another order of columns, and an additional one, do not change production's answers on the hold-out."""
+    before = recipe.fork.json("build/evaluation.json")["candidate"]["metrics"]["log_loss"]
+    old = 'return pd.read_csv(Path(__file__).parent.parent / "data" / "text.csv")'
+    new = old.replace("return", "frame =") + "\n    return frame[frame.columns[::-1]].assign(more=frame.index % 7)"
+    recipe.fork.edit("project/data.py", old, new)
+    for command in (["-m", "scripts.validate_data"], ["train.py"], ["evaluate.py"]):
+        recipe.fork.ok(*command)
+    assert recipe.fork.json("build/evaluation.json")["comparison"]["production"] == pytest.approx(before, abs=1e-6)
+
+
 SIDES = """
 from pipeline.data.dataset import load_dataset
 from pipeline.settings import load_settings
@@ -176,6 +209,39 @@ def test_the_forecast_is_judged_on_later_days(recipe):
     """No day of the hold-out is before a day that the model learned from, and the day itself is no feature."""
     learned, judged, share, feature = recipe.fork.ok("-c", SIDES).split()
     assert learned <= judged and 0.19 < float(share) < 0.21 and feature == "False"
+
+
+@of("time")
+def test_production_of_time_with_a_missing_column_is_not_compared(recipe):
+    """When the data has lost a column that production needs, the candidate is refused with the column's name, and the ways out."""
+    fork, column = recipe.fork, "two_weeks_ago"
+    fork.edit("project/data.py", f"        {column}=by_shop.shift(2 * AHEAD),\n", "")
+    fork.edit("project/model.py", f'"{column}", ', "")
+    fork.edit("project/checks.py", f'"{column}", ', "")
+    done = fork.run("-m", "scripts.ship")
+    assert done.returncode == 1
+    reason = fork.json("build/evaluation.json")["reasons"][0]
+    assert f"'{column}'" in reason
+    assert all(way in reason for way in ("make ship COLUMNS=changed", "make rollback", "ColumnTransformer"))
+
+
+@of("time")
+def test_columns_of_time_that_are_meant_to_differ_are_judged_by_limits(recipe):
+    """With COLUMNS=changed the limits decide and every record says so; when the columns are as before, it has no effect."""
+    fork = recipe.fork
+    fork.ok("-m", "scripts.ship", "--columns", "changed")
+    evaluation = fork.json("build/evaluation.json")
+    assert (evaluation["verdict"], evaluation["judged_by"]) == ("accept", "limits")
+    assert "the limits alone decided" in (fork.root / "build/report.md").read_text(encoding="utf-8")
+    client = fork.mlflow()
+    version = client.get_model_version_by_alias("time", "production")
+    assert (version.version, version.tags["judged_by"], version.tags["compared_with"]) == ("2", "limits", "1")
+    assert client.get_run(version.run_id).data.tags["judged_by"] == "limits"
+    experiment = client.get_experiment_by_name("time-deployments").experiment_id
+    (record, *_) = client.search_runs([experiment], "tags.environment = 'production'")
+    assert "judged by its limits alone" in record.data.tags["detail"]
+    said = fork.ok("evaluate.py", "--columns", "changed")
+    assert "COLUMNS=changed is ignored" in said and fork.json("build/evaluation.json")["judged_by"] == "comparison"
 
 
 @of("prices")

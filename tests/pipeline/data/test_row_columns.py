@@ -128,7 +128,7 @@ def test_newer_data_moves_the_cut_forwards():
 @pytest.mark.parametrize("time", [np.datetime64("2026-01-31T10:00:00.000001", "us"), 17.25, 1e18])
 def test_a_cut_is_read_as_it_was_written(time):
     """As text, for run.json and the registry."""
-    assert parsed_cut(shown(time)) == time and type(shown(time)) is str
+    assert parsed_cut(shown(time)) == time and type(shown(time)) is str  # a record takes no string of NumPy
     assert parsed_cut("soon") is None
 
 
