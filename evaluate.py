@@ -15,7 +15,8 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ from pipeline.comparison.recent import recent_rows
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.errors import StageError, edge
 from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report, shapley
+from pipeline.evaluation import quantised as int8_beside
 from pipeline.evaluation.figures import to_png
 from pipeline.evaluation.measures import (
     Measures,
@@ -61,6 +63,8 @@ from pipeline.settings import TRAINING, Settings, load_settings
 class ServedCandidate:
     """The candidate as the service runs it: its answers on the hold-out, and its checks beside the trained model."""
 
+    folder: Path
+    digest: str
     files: dict[str, bytes]
     contract: dict
     y_pred: np.ndarray
@@ -102,12 +106,13 @@ def main(argv: list[str] | None = None) -> None:
     # The candidate as it will be served, and the production model on the same rows.
     served = candidate(settings, dataset, run)
     measures = to_measure(settings, dataset)
+    served, int8 = beside_int8(settings, dataset, run, measures, served)
     client = versions.connect(settings)
     production = in_production(client, settings, dataset, options.first, measures.units)
     found = compared(client, settings, dataset, measures, served.y_pred, production)
 
     # The verdict.
-    problem = rolled_back(client, settings, run) or (production.problem if production else None)
+    problem = rolled_back(client, settings, served) or (production.problem if production else None)
     evidence = gate.Evidence(
         value=found.values[measures.decides.name],
         first=production is None,
@@ -121,8 +126,10 @@ def main(argv: list[str] | None = None) -> None:
         columns_changed=options.columns == "changed",
     )
     explained = explain(settings, dataset, served, study.of_run(run))
-    number = next_version(client, settings, run)
-    evaluation = record_of(settings, dataset, run, served, measures, production, found, evidence, number, explained)
+    number = next_version(client, settings, served.digest)
+    evaluation = record_of(
+        settings, dataset, run, served, measures, production, found, evidence, number, explained, int8
+    )
 
     # What people and later stages read.
     pictures = draw(settings, dataset, measures, found, served.y_pred, evaluation, explained)
@@ -170,7 +177,30 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> ServedCandidat
         gate.ModelCheck("latency", measured.milliseconds, settings.gate.max_latency_ms, "ms"),
         gate.ModelCheck("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
     ]
-    return ServedCandidate(files, contract, y_pred, checks)
+    return ServedCandidate(folder, run["model_digest"], files, contract, y_pred, checks)
+
+
+def beside_int8(
+    settings: Settings, dataset: Dataset, run: dict, measures: Measures, served: ServedCandidate
+) -> tuple[ServedCandidate, record.Int8 | None]:
+    """The candidate that goes on, and how the one in int8 stands beside the one in float32; None where none is asked for."""
+    made, folder = run.get("int8"), BUILD / "quantised"
+    if not made:
+        return served, None
+    if not made["digest"]:
+        return served, record.Int8(how=made["how"], reason=made["reason"])
+    if not folder.is_dir() or bundle.digest(folder) != made["digest"]:
+        raise StageError("build/quantised is not of build/run.json", "run `make train`")
+    contract, files = read_json(folder / "contract.json"), bundle.model_files(folder)
+    y_pred, milliseconds = choose.predict(files, contract, dataset.features[dataset.holdout], choose.CALLS)
+    single, int8 = int8_beside.sides(dataset, (served.files, served.contract, served.y_pred), (files, contract, y_pred))
+    found = int8_beside.judge(settings.gate, measures, made["how"], made["digest"], single, int8)
+    print(f"{'int8' if found.taken else 'float32'} goes on: {found.reason}")
+    if not found.taken:
+        return served, found
+    measured = {"latency": milliseconds, "bundle size": bundle.size_mb(folder)}
+    checks = [replace(one, observed=measured.get(one.check, one.observed)) for one in served.checks]
+    return ServedCandidate(folder, made["digest"], files, contract, y_pred, checks), found
 
 
 def explain(settings: Settings, dataset: Dataset, served: ServedCandidate, search: record.Search | None) -> Explained:
@@ -220,9 +250,9 @@ def or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def next_version(client, settings: Settings, run: dict) -> int:
+def next_version(client, settings: Settings, digest: str) -> int:
     """The number that this build would be registered under, as of now."""
-    registered = versions.by_digest(client, settings.name, run["model_digest"])
+    registered = versions.by_digest(client, settings.name, digest)
     if registered:
         return int(registered.number)
     newest = versions.versions(client, settings.name)
@@ -238,13 +268,13 @@ def remember(client, run_id: str, data: DataChange | None) -> None:
         client.set_tag(run_id, "drift_psi", str(worst.psi))
 
 
-def rolled_back(client, settings: Settings, run: dict) -> gate.Problem | None:
+def rolled_back(client, settings: Settings, served: ServedCandidate) -> gate.Problem | None:
     """A reason to keep production when this very model was rolled back: what was wrong with it, the hold-out did not show.
 
     A push is another commit, and so another build, but where the model is the same it has the same faults.
     """
-    model = bundle.model_hash(BUILD / "model")
-    version = versions.by_digest(client, settings.name, run["model_digest"])
+    model = bundle.model_hash(served.folder)
+    version = versions.by_digest(client, settings.name, served.digest)
     version = version or versions.by_model_hash(client, settings.name, model)
     if version is None or version.rolled_back is None:
         return None
@@ -281,7 +311,7 @@ def rules_of(settings: Settings, decides: metrics.Metric) -> gate.Rules:
 
 def record_of(
     settings: Settings, dataset: Dataset, run: dict, served: ServedCandidate, measures: Measures, production: Production | None,
-    found: Comparisons, evidence: gate.Evidence, next_number: int, explained: Explained,
+    found: Comparisons, evidence: gate.Evidence, next_number: int, explained: Explained, int8: record.Int8 | None,
 ) -> Evaluation:  # fmt: skip
     """The verdict and all it rests on."""
     rules = rules_of(settings, measures.decides)
@@ -315,6 +345,7 @@ def record_of(
         limits=[limit_row(one) for one in evidence.limits],
         checks=[CheckRow(**asdict(one), success=one.success) for one in evidence.checks],
         format=Format(served.contract["format"], served.contract["format_reason"]),
+        int8=int8,
         importance=Importance(*importance.counts(dataset)),
         search=study.best_of(explained.search) if explained.search else None,
         shapley=shapley_of(explained.contributions),
@@ -417,7 +448,7 @@ def tell_mlflow(client, settings: Settings, run: dict, evaluation: Evaluation, e
         client.log_dict(run_id, msgspec.to_builtins(evaluation.shapley), "shapley.json")
     remember(client, run_id, evaluation.data)
     client.set_tag(run_id, "judged_by", evaluation.judged_by)
-    registered = versions.by_digest(client, settings.name, run["model_digest"])
+    registered = versions.by_digest(client, settings.name, evaluation.registers[1])
     run_title.tell(client, run_id, evaluation.verdict, registered.number if registered else None)
 
 

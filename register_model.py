@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = load_settings()
     run, data, evaluation = read_json(BUILD / "run.json"), read_json(BUILD / "data.json"), record.read(BUILD)
     digest = fit(settings, run, evaluation, challenger)
+    content = BUILD / evaluation.registers[0]
     challenger = challenger and evaluation.verdict != "accept"  # an accepted one is registered as ever
 
     # The version: its tags come with its creation, so there is none without them.
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     compared = evaluation.production.version if evaluation.production else NOTHING
     version = versions.by_digest(client, settings.name, digest)
     if version is None:
-        tried = trial.before_registration(settings, BUILD / "model", digest)
+        tried = trial.before_registration(settings, content, digest)
         if tried:
             print(tried)
         version = create(client, settings, run, evaluation, data)
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         "digest": digest,
         "mlflow": version.mlflow,
     }
-    bundle.assemble(BUILD / "model", work, release)
+    bundle.assemble(content, work, release)
     if not version.bundle:
         folder = f"bundle-{version.number}"
         client.log_artifacts(version.run_id, str(work), folder)
@@ -98,9 +99,10 @@ def split_of(run: dict) -> Split:
 
 def fit(settings: Settings, run: dict, evaluation: Evaluation, challenger: bool) -> str:
     """The digest of the build, if the verdict in evaluation.json is about it and accepts it; a challenger must only keep all limits."""
-    digest = bundle.digest(BUILD / "model")
-    if not digest == run["model_digest"] == evaluation.candidate.model_digest:
-        raise StageError("build/evaluation.json is about another build than build/model", "run `make evaluate`")
+    folder, registered = evaluation.registers
+    digest = bundle.digest(BUILD / folder)
+    if digest != registered or run["model_digest"] != evaluation.candidate.model_digest:
+        raise StageError("build/evaluation.json is about another build than there is now", "run `make evaluate`")
     if evaluation.settings_hash != settings.fingerprint(*TRAINING, "gate"):
         raise StageError("pipeline.toml was changed since the evaluation", "run `make train` and `make evaluate`")
     failed = [check for check in evaluation.checks if not check.success]
@@ -143,9 +145,9 @@ def create(client, settings: Settings, run: dict, evaluation: Evaluation, data: 
         commit=f"{run['commit']}-dirty" if run["dirty"] else run["commit"],
         data_hash=run["data_hash"],
         lock_hash=run["lock_hash"],
-        digest=run["model_digest"],
+        digest=evaluation.registers[1],
         format=run["format"],
-        model_hash=bundle.model_hash(BUILD / "model"),
+        model_hash=bundle.model_hash(BUILD / evaluation.registers[0]),
         verdict=evaluation.verdict,
         reason=evaluation.reasons[0][:1000],
         training_reason=run["reason"],
@@ -165,7 +167,7 @@ def create(client, settings: Settings, run: dict, evaluation: Evaluation, data: 
                 model_id=run["model_id"],
             )
         ),
-        lambda: versions.by_digest(client, settings.name, run["model_digest"]),
+        lambda: versions.by_digest(client, settings.name, evaluation.registers[1]),
     )
     return versions.by_number(client, settings.name, created.number)
 

@@ -3,7 +3,7 @@
     make train                  # or: python train.py, after `make validate`
 
 Writes build/run.json (what was trained, from what), build/model/ (the content of the bundle, and the trained model's answers
-on the hold-out). The same commit and data give the same content bytes.
+on the hold-out), and build/quantised/, the same in int8, where [train] quantise asks for it. The same commit and data give the same content bytes.
 """
 
 import json
@@ -19,11 +19,12 @@ from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, wri
 from pipeline.ci import lineage
 from pipeline.data import drift
 from pipeline.data.dataset import Dataset, read_frame, take_apart
-from pipeline.errors import DataError, ProjectError, StageError, edge, in_project
+from pipeline.errors import DataError, PortabilityError, ProjectError, StageError, edge, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.measures import position_of_positive
-from pipeline.formats import bundle, choose, family, onnx_conversion, trusted_types
+from pipeline.formats import bundle, choose, family, onnx_conversion, quantisation, quantised, trusted_types
 from pipeline.formats.family import family_of
+from pipeline.formats.quantisation import How
 from pipeline.registry import once, versions
 from pipeline.registry.training_run import data_snapshot, run_reason
 from pipeline.search import nested_runs, study
@@ -62,7 +63,9 @@ def main() -> None:
     # Fit, with the parameters that a search found if [search] asks for one, and let the trained model answer for the hold-out.
     search = study.find(dataset)
     parameters = search.parameters if search else settings.train.parameters
-    model = family.fit(family.build(settings, parameters), dataset, np.flatnonzero(~dataset.holdout))
+    untrained = family.build(settings, parameters)
+    quantise = to_quantise(settings, untrained)
+    model = family.fit(untrained, dataset, np.flatnonzero(~dataset.holdout))
     allowed(model, settings.train.trusted_types)
     y_pred = answers(model, dataset)
 
@@ -71,12 +74,15 @@ def main() -> None:
     served = servable_model(model, dataset, y_pred, checks, commit)
     content = write_content(model, dataset, y_pred, served)
     facts = facts_of(settings, dataset, parameters, served, commit) | {"model_digest": bundle.digest(content)}
+    facts["int8"] = write_quantised(model, dataset, served, quantise) if quantise else None
     facts |= log_run(settings, dataset, model, y_pred, facts)
     if search:
         nested_runs.log(settings, facts, search)
     if rows is not None:
         data_snapshot.keep(versions.connect(settings), facts["run_id"], rows)
     replace_directory(content, BUILD / "model")
+    if facts["int8"] and facts["int8"]["digest"]:
+        replace_directory(BUILD / ".quantised", BUILD / "quantised")
     write_json(BUILD / "run.json", facts)
     print(f"run: {facts['run_url']}")
     state = " with uncommitted changes" if facts["dirty"] else ""
@@ -158,9 +164,7 @@ def servable_model(model, dataset: Dataset, y_pred: np.ndarray, checks: dict, co
 
 def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable) -> Path:
     """The content of the bundle, and the trained model's answers on the hold-out, in a folder that is not in its place yet."""
-    content = BUILD / ".model"
-    shutil.rmtree(content, ignore_errors=True)
-    content.mkdir(parents=True)
+    content = empty(BUILD / ".model")
     for name, data in one.served.files.items():
         (content / name).parent.mkdir(parents=True, exist_ok=True)
         (content / name).write_bytes(data)
@@ -173,6 +177,46 @@ def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable) ->
     write_json(content / bundle.BACKGROUND, bundle.background(dataset))
     bundle.save_predictions(content, y_pred)
     return content
+
+
+def empty(folder: Path) -> Path:
+    """A folder without what an earlier run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def to_quantise(settings: Settings, model) -> How | None:
+    """How a second candidate is made in int8; None where none is asked for, or where it is known now that there is nothing to quantise."""
+    shutil.rmtree(BUILD / "quantised", ignore_errors=True)  # an older run's must not be taken for this one's
+    if settings.train.quantise == "no":
+        return None
+    if why := quantisation.hopeless(model):
+        print(f"{why}; the training goes on without a candidate in int8")
+        return None
+    return settings.train.quantise
+
+
+def write_quantised(model, dataset: Dataset, one: Servable, how: How) -> dict:
+    """The content of the candidate in int8, in a folder that is not in its place yet; what run.json says of it."""
+    try:
+        made = quantised.candidate(one.served.files, one.contract, dataset, one.tried, how)
+    except PortabilityError as error:
+        print(f"no candidate in int8: {error.what}")
+        return {"how": how, "digest": "", "reason": error.what}
+    content = empty(BUILD / ".quantised")
+    for name in (name for name in bundle.PAPERS if (BUILD / ".model" / name).is_file()):  # what is about the data alone
+        shutil.copyfile(BUILD / ".model" / name, content / name)
+    for name, data in made.files.items():
+        (content / name).write_bytes(data)
+    write_json(content / "contract.json", made.contract)
+    firm = [(rows, made.ask(rows)) for rows, _ in choose.firm(model, dataset, one.tried)]
+    golden = bundle.golden(dataset, made.y_pred, dataset.settings.gate.parity, firm, made.alone)
+    write_json(content / "golden.json", golden)
+    write_json(content / "reference.json", reference(dataset, made.y_pred))
+    bundle.save_predictions(content, made.y_pred)
+    print(f"second candidate: the same model in int8 ({how})")
+    return {"how": how, "digest": bundle.digest(content), "reason": ""}
 
 
 def reference(dataset: Dataset, y_pred: np.ndarray) -> dict:

@@ -94,6 +94,7 @@ class Train(Section):
 
     seed: int = Field(ge=0, lt=2**32)
     trusted_types: list[str] = []
+    quantise: Literal["no", "dynamic", "static"] = "no"
     parameters: dict[str, Any] = {}
     network: Network = Network()
 
@@ -223,6 +224,7 @@ class Gate(Section):
     parity: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
     max_latency_ms: float = Field(default=20, gt=0)
     max_bundle_mb: float = Field(default=50, gt=0)
+    quantised_margin: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
 
 

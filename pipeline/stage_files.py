@@ -52,6 +52,14 @@ class Data(TypedDict):
     checks: list[Check]
 
 
+class Int8(TypedDict):
+    """The candidate in int8: how it was made, and the digest of build/quantised, or why there is none."""
+
+    how: str
+    digest: str
+    reason: str
+
+
 class Run(TypedDict):
     """run.json, by `make train`."""
 
@@ -74,6 +82,7 @@ class Run(TypedDict):
     rows: Rows
     split: Split
     trials: list[Trial]
+    int8: NotRequired[Int8 | None]  # None: none was asked for
 
 
 class Registered(TypedDict):

@@ -20,6 +20,7 @@ from pipeline import processes
 from pipeline.artifacts import BUILD, ROOT, read_json, write_text
 from pipeline.ci import outputs
 from pipeline.errors import DeployError, PortabilityError, RegistryError, StageError, edge, reason
+from pipeline.evaluation import record
 from pipeline.evaluation.figures import to_png
 from pipeline.experiments.replay import page, result, run, scoring, state
 from pipeline.experiments.replay.result import Replay
@@ -92,10 +93,10 @@ def of_candidate(settings: Settings) -> None:
     if not days:
         print("no replay: pipeline.toml [gate] replay_days is 0")
         return
-    digest = read_json(BUILD / "run.json")["model_digest"]
+    folder, digest = candidate()
     what = Asked("production", days, MOST_OF_CANDIDATE)
     try:
-        found = replay_of_candidate(settings, digest, what)
+        found = replay_of_candidate(settings, folder, digest, what)
     except Exception as error:  # whatever it is, the candidate is judged without it
         why = reason(error)
         if isinstance(error, DeployError):  # names a database's host, which the report of a pull request must not
@@ -106,14 +107,25 @@ def of_candidate(settings: Settings) -> None:
     print(found.note or "\n".join(page.terminal(found)))
 
 
-def replay_of_candidate(settings: Settings, digest: str, what: Asked) -> Replay:
+def candidate() -> tuple[Path, str]:
+    """The folder and the digest of what would be registered: build/model, or build/quantised where that was taken."""
+    digest = read_json(BUILD / "run.json")["model_digest"]
+    if (BUILD / record.NAME).exists():
+        evaluation = record.read(BUILD)
+        if evaluation.candidate.model_digest == digest:
+            folder, digest = evaluation.registers
+            return BUILD / folder, digest
+    return BUILD / "model", digest
+
+
+def replay_of_candidate(settings: Settings, folder: Path, digest: str, what: Asked) -> Replay:
     """The replay of build/model; raises SlipwayError where there can be none."""
     if watch.lacking(what.environment, settings):
         raise DeployError("no database is named, and production does not serve on this machine")
     sync.refuse_unknown()
-    if bundle.digest(BUILD / "model") != digest:
-        raise StageError("build/model is not of build/run.json", "run `make train`")
-    return replay(versions.connect(settings), settings, challenger("the candidate", BUILD / "model", digest), what)
+    if bundle.digest(folder) != digest:
+        raise StageError(f"build/{folder.name} is not of build/run.json", "run `make train`")
+    return replay(versions.connect(settings), settings, challenger("the candidate", folder, digest), what)
 
 
 def nothing(settings: Settings, what: Asked, note: str, digest: str) -> Replay:

@@ -88,6 +88,7 @@ def findings(evaluation: Evaluation) -> dict[str, Section]:
         "slices": _slices(evaluation),
         "limits": _limits(evaluation),
         "portable": _portable(evaluation),
+        "int8": _int8(evaluation),
     }
     return {about: part for about, part in parts.items() if part is not None}
 
@@ -313,6 +314,28 @@ def _portable(evaluation: Evaluation) -> Section | None:
             f"It is served by {evaluation.format.library} itself, not as ONNX. {evaluation.format.format_reason}."
         )
     return Section("Portable model", sentences, Table(("check", "observed", "at most", "result"), rows, words=(0, 3)))
+
+
+def _int8(evaluation: Evaluation) -> Section | None:
+    """The candidate in int8 beside the one in float32."""
+    found, heading = evaluation.int8, "In int8"
+    if found is None:
+        return None
+    if found.float32 is None or found.int8 is None:
+        return Section(heading, [f"There is no candidate in int8 ({found.how}): {clean(found.reason, 300)}."])
+    digits = places(found.float32.value, found.int8.value, figures=4)
+    rows = [
+        (name, number(one.value, digits), f"{one.size:,}", f"{one.row_ms:.3g}", f"{one.rows_ms:.3g}")
+        for name, one in (("float32", found.float32), (f"int8, {found.how}", found.int8))
+    ]
+    goes = "int8" if found.taken else "float32"
+    sentences = [f"{goes} goes on: {found.reason}. Everything else in this report is about the model in {goes}."]
+    if found.comparison and known(found.comparison.lower) and known(found.comparison.upper):
+        *_, difference, interval = compared(found.comparison)
+        sentences.append(f"Difference, int8 − float32: {difference}, {interval}. Margin: {setting(found.margin)}.")
+    heads = ("candidate", in_words(evaluation.metric), "bytes", "ms, 1 row", "ms, 1,000 rows")
+    note = f"Largest difference of an answer: {found.largest_difference or 0:.2g}. Times: medians in one thread, by turns, of the model alone."
+    return Section(heading, sentences, Table(heads, rows, strong=int(found.taken)), [note])
 
 
 def _holds(success: bool, yes: str, no: str) -> Mark:

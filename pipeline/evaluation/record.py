@@ -219,6 +219,32 @@ class Counting(Struct, frozen=True, kw_only=True):
     cut: str = ""
 
 
+class Precision(Struct, frozen=True, kw_only=True):
+    """The candidate in float32 or in int8: the metric that decides, bytes of the model, milliseconds of 1 and of 1,000 rows."""
+
+    value: float | None
+    size: int
+    row_ms: float
+    rows_ms: float
+
+
+class Int8(Struct, frozen=True, kw_only=True):
+    """The second candidate that [train] quantise asks for; `taken`: it is the one that was judged beside production.
+
+    Where none could be made, only `how` and `reason` say anything. `comparison` has float32 as production.
+    """
+
+    how: str
+    taken: bool = False
+    reason: str
+    digest: str = ""
+    margin: float = 0.0
+    float32: Precision | None = None
+    int8: Precision | None = None
+    largest_difference: float | None = None
+    comparison: Compared | None = None
+
+
 class Evaluation(Struct, frozen=True, kw_only=True):
     """The verdict on a candidate, and all that it rests on."""
 
@@ -251,8 +277,16 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     checks: list[CheckRow] = []
     format: Format | None = None  # None: ONNX, when there was no other
     importance: Importance | None = None
+    int8: Int8 | None = None  # None: [train] quantise does not ask for it
     search: Search | None = None
     shapley: Shapley | None = None
+
+    @property
+    def registers(self) -> tuple[str, str]:
+        """The folder in build/ that is registered, and the digest of its content."""
+        if self.int8 and self.int8.taken:
+            return "quantised", self.int8.digest
+        return "model", self.candidate.model_digest
 
     def decisive(self) -> MetricRow | None:
         """The row of the metric that decides."""

@@ -52,7 +52,7 @@ def document(settings: Settings) -> PullRequest:
             "production_unknown": production_unknown(),
             "evaluation": _evaluation(evaluation) if evaluation else None,
             "data": _data(data, evaluation.data if evaluation else None) if data else None,
-            "replay": _replay(evaluation.candidate.model_digest) if evaluation else None,
+            "replay": _replay(evaluation.registers[1]) if evaluation else None,
         }
     )
 
