@@ -26,6 +26,7 @@ from pipeline.comparison.best_version import BestVersion, best_afterwards, best_
 from pipeline.comparison.production import Production, in_production
 from pipeline.comparison.recent import recent_rows
 from pipeline.data.dataset import Dataset, load_dataset
+from pipeline.decisions import judged, rules
 from pipeline.errors import StageError, edge
 from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report, shapley
 from pipeline.evaluation import quantised as int8_beside
@@ -57,6 +58,7 @@ from pipeline.registry import versions
 from pipeline.registry.training_run import run_title
 from pipeline.search import search_picture, study
 from pipeline.settings import TRAINING, Settings, load_settings
+from serving.model.decision import Threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class ServedCandidate:
     files: dict[str, bytes]
     contract: dict
     y_pred: np.ndarray
+    alone: np.ndarray  # what the model answers without its rules; the same where it has none
+    threshold: Threshold | None
     checks: list[gate.ModelCheck]
 
 
@@ -83,6 +87,7 @@ class Comparisons:
     slices: tuple[gate.Slice, ...] = ()
     best: BestVersion | None = None
     beside_best: gate.Best | None = None
+    production_threshold: Threshold | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     served, int8 = beside_int8(settings, dataset, run, measures, served)
     client = versions.connect(settings)
     production = in_production(client, settings, dataset, options.first, measures.units)
-    found = compared(client, settings, dataset, measures, served.y_pred, production)
+    found = compared(client, settings, dataset, measures, served, production)
 
     # The verdict.
     problem = rolled_back(client, settings, served) or (production.problem if production else None)
@@ -132,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     # What people and later stages read.
-    pictures = draw(settings, dataset, measures, found, served.y_pred, evaluation, explained)
+    pictures = draw(settings, dataset, measures, found, served, evaluation, explained)
     tell_mlflow(client, settings, run, evaluation, explained)
     write_text(BUILD / "report.md", report.markdown(evaluation, data))
     write_text(BUILD / "report.html", report.html(evaluation, data, run, pictures))
@@ -166,18 +171,21 @@ def candidate(settings: Settings, dataset: Dataset, run: dict) -> ServedCandidat
         raise StageError("build/model is not of build/run.json and the present data", "run `make train`")
     contract, files, tolerance = read_json(folder / "contract.json"), bundle.model_files(folder), settings.gate.parity
     trial = choose.on_holdout(dataset, bundle.predictions(folder))
-    measured = choose.measure(files, contract, [trial], tolerance, choose.CALLS)
-    (y_pred,), (parity,) = measured.answers, measured.parity
+    measured = choose.measure(*rules.without(files, contract), [trial], tolerance, choose.CALLS)
+    (alone,), (parity,) = measured.answers, measured.parity
+    y_pred, milliseconds = alone, measured.milliseconds
+    if contract.get("rules"):
+        (y_pred,), milliseconds = choose.ask(files, contract, [trial.rows], choose.CALLS)
     elsewhere = [one for one in run["trials"] if one["where"] != choose.HOLDOUT]
     labels = [gate.ModelCheck("labels that differ from the trained model's", parity.labels, 0, "rows")]
     checks = [
         *(labels if dataset.classes else []),
         gate.ModelCheck("parity", finite(parity.difference), tolerance),
         *(gate.ModelCheck(f"parity {one['where']}", finite(one["difference"]), tolerance) for one in elsewhere),
-        gate.ModelCheck("latency", measured.milliseconds, settings.gate.max_latency_ms, "ms"),
+        gate.ModelCheck("latency", milliseconds, settings.gate.max_latency_ms, "ms"),
         gate.ModelCheck("bundle size", bundle.size_mb(folder), settings.gate.max_bundle_mb, "MB"),
     ]
-    return ServedCandidate(folder, run["model_digest"], files, contract, y_pred, checks)
+    return ServedCandidate(folder, run["model_digest"], files, contract, y_pred, alone, threshold_of(contract), checks)
 
 
 def beside_int8(
@@ -192,15 +200,17 @@ def beside_int8(
     if not folder.is_dir() or bundle.digest(folder) != made["digest"]:
         raise StageError("build/quantised is not of build/run.json", "run `make train`")
     contract, files = read_json(folder / "contract.json"), bundle.model_files(folder)
-    y_pred, milliseconds = choose.predict(files, contract, dataset.features[dataset.holdout], choose.CALLS)
+    held = dataset.features[dataset.holdout]
+    y_pred, milliseconds = choose.predict(files, contract, held, choose.CALLS)
+    alone = choose.predict(*rules.without(files, contract), held)[0] if contract.get("rules") else y_pred
     single, int8 = int8_beside.sides(dataset, (served.files, served.contract, served.y_pred), (files, contract, y_pred))
-    found = int8_beside.judge(settings.gate, measures, made["how"], made["digest"], single, int8)
+    found = int8_beside.judge(settings.gate, measures, made["how"], made["digest"], single, int8, served.threshold)
     print(f"{'int8' if found.taken else 'float32'} goes on: {found.reason}")
     if not found.taken:
         return served, found
     measured = {"latency": milliseconds, "bundle size": bundle.size_mb(folder)}
     checks = [replace(one, observed=measured.get(one.check, one.observed)) for one in served.checks]
-    return ServedCandidate(folder, made["digest"], files, contract, y_pred, checks), found
+    return ServedCandidate(folder, made["digest"], files, contract, y_pred, alone, served.threshold, checks), found
 
 
 def explain(settings: Settings, dataset: Dataset, served: ServedCandidate, search: record.Search | None) -> Explained:
@@ -221,23 +231,39 @@ def explain(settings: Settings, dataset: Dataset, served: ServedCandidate, searc
 
 
 def compared(
-    client, settings: Settings, dataset: Dataset, measures: Measures, y_pred: np.ndarray, production: Production | None
+    client,
+    settings: Settings,
+    dataset: Dataset,
+    measures: Measures,
+    served: ServedCandidate,
+    production: Production | None,
 ) -> Comparisons:
-    """The candidate's metrics, and the comparison with production where there is one that can be compared."""
-    y_true = measures.y_true
-    values = {name: one.value(y_true, y_pred, measures.weights) for name, one in measures.known.items()}
+    """The candidate's metrics, and the comparison with production where there is one that can be compared.
+
+    The labels of each model are decided by its own threshold, where it has one.
+    """
+    y_true, y_pred, threshold = measures.y_true, served.y_pred, served.threshold
+    values = {
+        name: one.value(y_true, one.seen(y_pred, threshold), measures.weights) for name, one in measures.known.items()
+    }
     if production is None or production.problem:
         return Comparisons(values, np.ones(len(y_true), dtype=bool), None)
     rows = production.rows
     both, drawn = (y_pred[rows], production.y_pred), measures.drawn(rows)
-    comparisons = {name: gate.compare(one, y_true[rows], *both, **drawn) for name, one in measures.known.items()}
+    thresholds = threshold, production.threshold
+
+    def seen(metric: metrics.Metric) -> list[np.ndarray]:
+        return [metric.seen(one, its) for one, its in zip(both, thresholds, strict=True)]
+
+    comparisons = {name: gate.compare(one, y_true[rows], *seen(one), **drawn) for name, one in measures.known.items()}
     masks = slice_masks(settings, dataset, rows)
     slices = gate.compare_slices(
-        measures.decides, y_true[rows], *both, masks, minimum_rows=settings.gate.slice_rows, **drawn
+        measures.decides, y_true[rows], *seen(measures.decides), masks, minimum_rows=settings.gate.slice_rows, **drawn
     )
     best = best_version(client, settings, dataset, production, measures.units)
-    beside_best = compare_with_best(best, measures, y_pred) if best and not best.problem else None
-    return Comparisons(values, rows, both[1], gate.identical(*both), comparisons, tuple(slices), best, beside_best)
+    beside_best = compare_with_best(best, measures, y_pred, threshold) if best and not best.problem else None
+    identical = thresholds[0] == thresholds[1] and gate.identical(*both)
+    return Comparisons(values, rows, both[1], identical, comparisons, tuple(slices), best, beside_best, thresholds[1])
 
 
 def finite(value: float) -> float:
@@ -338,7 +364,7 @@ def record_of(
         confidence=rules.confidence,
         resamples=settings.gate.resamples,
         comparison=Comparison(metric=rules.metric, **decisive.plain()) if decisive else None,
-        metrics=metric_rows(dataset, measures, found, served.y_pred),
+        metrics=metric_rows(dataset, measures, found, served),
         best=best_row(found.best, found.beside_best) if found.best else None,
         best_version=best_afterwards(production, found.beside_best, decisive, rules),
         slices=[slice_row(one, rules, measures.subjects is not None) for one in found.slices],
@@ -349,6 +375,8 @@ def record_of(
         importance=Importance(*importance.counts(dataset)),
         search=study.best_of(explained.search) if explained.search else None,
         shapley=shapley_of(explained.contributions),
+        decision=judged.decision_of(run, dataset, served.y_pred),
+        rules=judged.rule_rows(served.files, dataset, served.alone, served.threshold),
     )
 
 
@@ -363,11 +391,12 @@ def candidate_of(run: dict, values: Mapping[str, float]) -> Candidate:
     return Candidate(**facts, metrics={name: value for name, value in values.items() if math.isfinite(value)})
 
 
-def metric_rows(dataset: Dataset, measures: Measures, found: Comparisons, y_pred: np.ndarray) -> list[MetricRow]:
+def metric_rows(dataset: Dataset, measures: Measures, found: Comparisons, served: ServedCandidate) -> list[MetricRow]:
     """The lines of the report's table of metrics."""
     rows, dummy, made = found.rows, baseline(dataset), []
     for name, metric in measures.known.items():
-        interval = gate.interval(metric, measures.y_true[rows], y_pred[rows], **measures.drawn(rows))
+        y_pred = metric.seen(served.y_pred[rows], served.threshold)
+        interval = gate.interval(metric, measures.y_true[rows], y_pred, **measures.drawn(rows))
         comparison = found.comparisons.get(name)
         figures = comparison.plain() if comparison else {"candidate": or_none(found.values[name])}
         made.append(
@@ -375,7 +404,9 @@ def metric_rows(dataset: Dataset, measures: Measures, found: Comparisons, y_pred
                 metric=name,
                 higher_is_better=metric.higher_is_better,
                 interval=interval,
-                baseline=or_none(of_baseline(metric, measures.y_true, dummy, measures.weights)),
+                baseline=or_none(
+                    of_baseline(metric, measures.y_true, metric.seen(dummy, served.threshold), measures.weights)
+                ),
                 **{key: figures.get(key) for key in Compared.__struct_fields__},  # type: ignore[arg-type]
             )
         )
@@ -408,15 +439,17 @@ def slice_row(one: gate.Slice, rules: gate.Rules, grouped: bool) -> SliceRow:
 
 
 def draw(
-    settings: Settings, dataset: Dataset, measures: Measures, found: Comparisons, y_pred: np.ndarray,
+    settings: Settings, dataset: Dataset, measures: Measures, found: Comparisons, served: ServedCandidate,
     evaluation: Evaluation, explained: Explained,
 ) -> dict[str, bytes]:  # fmt: skip
     """Draw every figure of both models into build/plots/; return them as PNG by name."""
     figures = plots.figures_for(
         settings.data.task, dataset.classes, position_of_positive(settings, dataset), measures.y_true[found.rows],
-        y_pred[found.rows], production=found.production, importance=explained.importance,
+        served.y_pred[found.rows], production=found.production, importance=explained.importance,
+        thresholds=(served.threshold, found.production_threshold),
         weights=None if measures.weights is None else measures.weights[found.rows],
     )  # fmt: skip
+    figures |= judged.pictures(evaluation.decision, dataset, served.y_pred)
     if evaluation.comparison:
         figures["comparison"] = plots.comparison(evaluation)
     if explained.contributions and len(explained.contributions.values):

@@ -9,16 +9,20 @@ on the hold-out), and build/quantised/, the same in int8, where [train] quantise
 import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from msgspec import to_builtins
 
 from pipeline.artifacts import BUILD, read_json, replace_directory, to_json, write_json
 from pipeline.ci import lineage
 from pipeline.data import drift
 from pipeline.data.dataset import Dataset, read_frame, take_apart
+from pipeline.decisions import rules, threshold
 from pipeline.errors import DataError, PortabilityError, ProjectError, StageError, edge, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.measures import position_of_positive
@@ -28,8 +32,10 @@ from pipeline.formats.quantisation import How
 from pipeline.registry import once, versions
 from pipeline.registry.training_run import data_snapshot, run_reason
 from pipeline.search import nested_runs, study
+from pipeline.search.fold import of_training_side
 from pipeline.settings import TRAINING, Settings, load_settings
 from pipeline.validation import sides
+from serving.model.decision import Threshold
 from serving.requests.decoder import contract_fault
 
 
@@ -41,6 +47,14 @@ class Servable:
     contract: dict
     tried: list[choose.Trial]
     contradiction: choose.Contradiction
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """What turns answers into decisions: the threshold that was chosen, if any, and the files of the rules, if any."""
+
+    choice: threshold.Choice | None
+    rules: dict[str, bytes]
 
 
 @edge
@@ -58,6 +72,7 @@ def main() -> None:
     both_sides(dataset)
     versions.check_experiments(versions.connect(settings), settings.name)  # before any time is spent on the fit
     metrics.check_names(settings, list(dataset.features), metrics.of_project())
+    ruled = rules.checked(dataset)
     print(f"{(~dataset.holdout).sum()} rows to train on, {dataset.holdout.sum()} held out")
 
     # Fit, with the parameters that a search found if [search] asks for one, and let the trained model answer for the hold-out.
@@ -69,12 +84,18 @@ def main() -> None:
     allowed(model, settings.train.trusted_types)
     y_pred = answers(model, dataset)
 
+    # What turns its answers into decisions.
+    choice = threshold.choose(
+        dataset, partial(of_training_side, dataset, threshold.FOLDS), partial(refitted, settings, parameters)
+    )
+    decision = Deciding(choice, ruled)
+
     # The model to serve, and the MLflow run.
     commit = lineage.commit()
-    served = servable_model(model, dataset, y_pred, checks, commit)
-    content = write_content(model, dataset, y_pred, served)
-    facts = facts_of(settings, dataset, parameters, served, commit) | {"model_digest": bundle.digest(content)}
-    facts["int8"] = write_quantised(model, dataset, served, quantise) if quantise else None
+    served = servable_model(model, dataset, y_pred, checks, commit, decision)
+    content = write_content(model, dataset, y_pred, served, decision)
+    facts = facts_of(settings, dataset, parameters, served, commit, choice) | {"model_digest": bundle.digest(content)}
+    facts["int8"] = write_quantised(model, dataset, served, quantise, decision) if quantise else None
     facts |= log_run(settings, dataset, model, y_pred, facts)
     if search:
         nested_runs.log(settings, facts, search)
@@ -117,6 +138,11 @@ def both_sides(dataset: Dataset) -> None:
             )
 
 
+def refitted(settings: Settings, parameters: dict, fold: Dataset) -> np.ndarray:
+    """The answers of the team's model, fitted on a fold, to what the fold holds out."""
+    return answers(family.fit(family.build(settings, parameters), fold, np.flatnonzero(~fold.holdout)), fold)
+
+
 def answers(model, dataset: Dataset) -> np.ndarray:
     """The trained model's answers on the hold-out: probabilities (n, k), or values (n,); ProjectError when one is not finite."""
     from threadpoolctl import threadpool_limits
@@ -143,40 +169,58 @@ def consistent(model, dataset: Dataset, tried: list[choose.Trial]) -> choose.Con
     return found
 
 
-def servable_model(model, dataset: Dataset, y_pred: np.ndarray, checks: dict, commit: tuple[str, bool]) -> Servable:
+def servable_model(
+    model, dataset: Dataset, y_pred: np.ndarray, checks: dict, commit: tuple[str, bool], decision: Deciding
+) -> Servable:
     """The model in the format that answers as it was trained to; refuses one that cannot be served, while there is no MLflow run yet."""
     named = f"{commit[0]}-dirty" if commit[1] else commit[0]
     tolerance = dataset.settings.gate.parity
 
     def contract_for(form: dict) -> dict:
-        return bundle.contract(dataset, form, checks, named, tolerance)
+        return bundle.contract(dataset, form, checks, named, tolerance) | threshold.contract_part(decision.choice)
 
     held = dataset.features[dataset.holdout]
     tried = choose.prepare(model, dataset, held, y_pred, contract_for({})["inputs"])
     contradiction = consistent(model, dataset, tried)
     served = choose.choose(model, dataset, tried, contract_for)
-    contract = contract_for(served.form)
+    contract = contract_for(served.form) | rules.contract_part(decision.rules, dataset)
+    served = replace(served, files=served.files | decision.rules)
     reason = f": {contract['format_reason']}" if contract["format_reason"] else ""
     print(f"served as {contract['format']}{reason}")
     servable(contract)
     return Servable(served, contract, tried, contradiction)
 
 
-def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable) -> Path:
+def write_content(model, dataset: Dataset, y_pred: np.ndarray, one: Servable, decision: Deciding) -> Path:
     """The content of the bundle, and the trained model's answers on the hold-out, in a folder that is not in its place yet."""
     content = empty(BUILD / ".model")
-    for name, data in one.served.files.items():
+    write_files(content, one.served.files, one.contract)
+    firm = choose.firm(model, dataset, one.tried)
+    write_json(content / bundle.BACKGROUND, bundle.background(dataset))
+    write_answers(content, dataset, y_pred, firm, partial(choose.alone, model, dataset), decision)
+    return content
+
+
+def write_files(content: Path, files: Mapping[str, bytes], contract: dict) -> None:
+    """The model, the code beside it, and the contract."""
+    for name, data in files.items():
         (content / name).parent.mkdir(parents=True, exist_ok=True)
         (content / name).write_bytes(data)
-    write_json(content / "contract.json", one.contract)
-    firm = choose.firm(model, dataset, one.tried)
+    write_json(content / "contract.json", contract)
+
+
+def write_answers(
+    content: Path, dataset: Dataset, y_pred: np.ndarray, firm: Sequence[tuple[pd.DataFrame, np.ndarray]],
+    alone: Callable[[pd.DataFrame], np.ndarray], decision: Deciding,
+) -> None:  # fmt: skip
+    """The golden rows, the reference of the monitor, and the model's answers on the hold-out."""
     tolerance = dataset.settings.gate.parity
-    golden = bundle.golden(dataset, y_pred, tolerance, firm, partial(choose.alone, model, dataset))
-    write_json(content / "golden.json", golden)
-    write_json(content / "reference.json", reference(dataset, y_pred))
-    write_json(content / bundle.BACKGROUND, bundle.background(dataset))
+    around, cut = rules.of_files(decision.rules, dataset), threshold.of_choice(decision.choice, dataset)
+    together = rules.together(around, dataset, y_pred)
+    settled = partial(rules.settled, around, dataset, tolerance) if around else None
+    write_json(content / "golden.json", bundle.golden(dataset, y_pred, tolerance, firm, alone, cut, settled))
+    write_json(content / "reference.json", reference(dataset, together, cut))
     bundle.save_predictions(content, y_pred)
-    return content
 
 
 def empty(folder: Path) -> Path:
@@ -197,29 +241,24 @@ def to_quantise(settings: Settings, model) -> How | None:
     return settings.train.quantise
 
 
-def write_quantised(model, dataset: Dataset, one: Servable, how: How) -> dict:
+def write_quantised(model, dataset: Dataset, one: Servable, how: How, decision: Deciding) -> dict:
     """The content of the candidate in int8, in a folder that is not in its place yet; what run.json says of it."""
     try:
-        made = quantised.candidate(one.served.files, one.contract, dataset, one.tried, how)
+        made = quantised.candidate(*rules.without(one.served.files, one.contract), dataset, one.tried, how)
     except PortabilityError as error:
         print(f"no candidate in int8: {error.what}")
         return {"how": how, "digest": "", "reason": error.what}
     content = empty(BUILD / ".quantised")
     for name in (name for name in bundle.PAPERS if (BUILD / ".model" / name).is_file()):  # what is about the data alone
         shutil.copyfile(BUILD / ".model" / name, content / name)
-    for name, data in made.files.items():
-        (content / name).write_bytes(data)
-    write_json(content / "contract.json", made.contract)
+    write_files(content, made.files | decision.rules, made.contract | rules.contract_part(decision.rules, dataset))
     firm = [(rows, made.ask(rows)) for rows, _ in choose.firm(model, dataset, one.tried)]
-    golden = bundle.golden(dataset, made.y_pred, dataset.settings.gate.parity, firm, made.alone)
-    write_json(content / "golden.json", golden)
-    write_json(content / "reference.json", reference(dataset, made.y_pred))
-    bundle.save_predictions(content, made.y_pred)
+    write_answers(content, dataset, made.y_pred, firm, made.alone, decision)
     print(f"second candidate: the same model in int8 ({how})")
     return {"how": how, "digest": bundle.digest(content), "reason": ""}
 
 
-def reference(dataset: Dataset, y_pred: np.ndarray) -> dict:
+def reference(dataset: Dataset, y_pred: np.ndarray, cut: Threshold | None) -> dict:
     """What production is compared with: distributions in training, and answers, losses and metrics on the hold-out.
 
     Each row counts the same here, whatever its weight: production's rows have none.
@@ -227,11 +266,14 @@ def reference(dataset: Dataset, y_pred: np.ndarray) -> dict:
     settings = dataset.settings
     positive = position_of_positive(settings, dataset)
     y_true = dataset.y[dataset.holdout]
-    measured = metrics.evaluate(settings.data.task, y_true, y_pred, positive, metrics.of_project())
-    return drift.reference(dataset, ~dataset.holdout, y_pred, measured)
+    measured = metrics.evaluate(settings.data.task, y_true, y_pred, positive, metrics.of_project(), cut)
+    return drift.reference(dataset, ~dataset.holdout, y_pred, measured, cut)
 
 
-def facts_of(settings: Settings, dataset: Dataset, parameters: dict, one: Servable, commit: tuple[str, bool]) -> dict:
+def facts_of(
+    settings: Settings, dataset: Dataset, parameters: dict, one: Servable, commit: tuple[str, bool],
+    choice: threshold.Choice | None,
+) -> dict:  # fmt: skip
     """What was trained, from what: all of build/run.json that is known before there is a run."""
     return {
         "name": settings.name,
@@ -256,6 +298,7 @@ def facts_of(settings: Settings, dataset: Dataset, parameters: dict, one: Servab
             for trial, found in zip(one.tried, one.served.parity, strict=True)
         ],
         "contradiction": asdict(one.contradiction),
+        **({"decision": to_builtins(choice)} if choice else {}),
     }
 
 
@@ -297,6 +340,7 @@ def log_lineage(client, run, settings: Settings, dataset: Dataset, facts: dict, 
     mlflow.log_params(
         {"seed": settings.train.seed, "holdout": settings.split.holdout, "salt": settings.split.salt}
         | {f"rows.{side}": count for side, count in facts["rows"].items()}
+        | {f"decision.{key}": facts["decision"][key] for key in ("rule", "threshold") if "decision" in facts}
     )
     empty = once.logged_model(client, run, "model", client.get_run(run.info.run_id).data.params)
     mlflow.set_tags(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline import mlflow_names
 from pipeline.errors import SettingsError
 
-TRAINING = ("name", "data", "split", "train", "search")  # the tables that determine a trained model
+TRAINING = ("name", "data", "split", "train", "search", "decision")  # the tables that determine a trained model
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -208,6 +208,16 @@ def _not_searchable(values: Any) -> str:
     return ""
 
 
+class Decision(Section):
+    """How the class of a row follows from its probabilities; binary only, but for the most probable class."""
+
+    rule: Literal["most_probable", "fixed", "cost", "precision", "recall"] = "most_probable"
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    cost_false_positive: float = Field(default=1, gt=0, allow_inf_nan=False)
+    cost_false_negative: float = Field(default=1, gt=0, allow_inf_nan=False)
+    floor: float = Field(default=0.9, gt=0, le=1)
+
+
 class Gate(Section):
     """When a candidate may replace the production model."""
 
@@ -324,6 +334,7 @@ class Settings(Section):
     split: Split
     train: Train
     search: Search = Search()
+    decision: Decision = Decision()
     gate: Gate
     deploy: Deploy = Deploy()
     canary: Canary = Canary()
@@ -336,6 +347,14 @@ class Settings(Section):
     def _split_has_its_column(self):
         if self.split.by != "id" and self.split.by not in self.data.roles:
             raise ValueError(f'[split] by = "{self.split.by}" needs a column: name it in [data] {self.split.by} = "…"')
+        return self
+
+    @model_validator(mode="after")
+    def _a_threshold_needs_two_classes(self):
+        if self.decision.rule != "most_probable" and self.data.task != "binary":
+            raise ValueError(
+                f'[decision] rule "{self.decision.rule}" needs [data] task "binary"; of more classes the most probable is the answer'
+            )
         return self
 
     @model_validator(mode="after")

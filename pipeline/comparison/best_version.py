@@ -13,6 +13,7 @@ from pipeline.evaluation.measures import Measures, distinct
 from pipeline.evaluation.record import BestSoFar
 from pipeline.registry import versions
 from pipeline.settings import Settings
+from serving.model.decision import Threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class BestVersion:
     rows: np.ndarray
     y_pred: np.ndarray
     problem: str = ""
+    threshold: Threshold | None = None  # its own
 
 
 def best_version(
@@ -43,7 +45,8 @@ def best_version(
         rows = production.rows & unseen(version, settings, dataset)
         problem = incomparable(contract, dataset, int(rows.sum()), distinct(rows, units), version.number)
         if problem is None:
-            return BestVersion(version.number, rows, ask(files, contract, dataset, rows))
+            y_pred = ask(files, contract, dataset, rows)
+            return BestVersion(version.number, rows, y_pred, threshold=threshold_of(contract))
         return BestVersion(version.number, none, np.empty(0), best_misfit(problem))
     except (SlipwayError, MlflowException, OSError, KeyError, ValueError) as error:
         return BestVersion(production.best, none, np.empty(0), reason(error))
@@ -56,12 +59,17 @@ def best_misfit(problem: gate.Problem) -> str:
     return "it answers another question" if problem.verdict == "refuse" else "too few rows are held out from both"
 
 
-def compare_with_best(best: BestVersion, measures: Measures, y_pred: np.ndarray) -> gate.Best:
-    """The gate's metric of candidate and best version; `y_pred` is the candidate's on the whole hold-out."""
+def compare_with_best(
+    best: BestVersion, measures: Measures, y_pred: np.ndarray, threshold: Threshold | None = None
+) -> gate.Best:
+    """The gate's metric of candidate and best version; `y_pred` is the candidate's on the whole hold-out, decided by `threshold`."""
     rows, y_true = best.rows, measures.y_true
     drawn = measures.drawn(rows)
-    comparison = gate.compare(measures.decides, y_true[rows], y_pred[rows], best.y_pred, **drawn)
-    return gate.Best(best.version, comparison, gate.identical(y_pred[rows], best.y_pred))
+    metric = measures.decides
+    both = metric.seen(y_pred[rows], threshold), metric.seen(best.y_pred, best.threshold)
+    comparison = gate.compare(metric, y_true[rows], *both, **drawn)
+    identical = threshold == best.threshold and gate.identical(y_pred[rows], best.y_pred)
+    return gate.Best(best.version, comparison, identical)
 
 
 def best_row(best: BestVersion, compared: gate.Best | None) -> BestSoFar:

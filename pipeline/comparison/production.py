@@ -15,6 +15,7 @@ from pipeline.registry import versions
 from pipeline.registry.deployment_record import last_deployment
 from pipeline.registry.model_version import ModelVersion
 from pipeline.settings import Settings
+from serving.model.decision import Threshold, threshold_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Production:
     y_pred: np.ndarray
     data: DataChange
     problem: gate.Problem | None = None
+    threshold: Threshold | None = None  # its own; None: it answers with the most probable class
     best: str = ""  # the number of the best version so far; "": it is this one
 
 
@@ -63,7 +65,8 @@ def in_production(
     best = version.best_version
     best = "" if best == version.number or settings.gate.reference == "production" else best
     try:
-        return Production(facts, rows, ask(files, contract, dataset, rows), data, best=best)
+        y_pred = ask(files, contract, dataset, rows)
+        return Production(facts, rows, y_pred, data, threshold=threshold_of(contract), best=best)
     except PortabilityError as error:
         return Production(facts, rows, np.empty(0), data, unaskable(error, version.number))
 

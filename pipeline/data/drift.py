@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from pipeline.data.dataset import Dataset, Kind
+from serving.model.decision import Threshold, confidence
 
 PERCENTILES = 100  # bins of a column of numbers
 GROUPS = 10  # of neighbouring bins, in a stability index: its usual resolution
@@ -18,7 +19,10 @@ ROWS_OF_A_LIMIT = 20  # of the hold-out at least, from which the limit of a surp
 TINY = np.finfo(np.float64).eps  # a sure and wrong answer costs 36, not infinity, as in the metric log_loss
 
 
-def reference(dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray, metrics: Mapping[str, float]) -> dict[str, Any]:
+def reference(
+    dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray, metrics: Mapping[str, float],
+    threshold: Threshold | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """How features and target are distributed over `rows` (bool mask), and answers and losses on the hold-out.
 
     Numbers: inner edges at the percentiles, and behind each value that has several of them, the share of rows in each of the bins
@@ -40,7 +44,7 @@ def reference(dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray, metrics: M
         "target": _target(dataset, rows),
         "loss": number_reference(loss),
         "metrics": {name: float(value) for name, value in metrics.items() if np.isfinite(value)},
-        **(_expected(y_pred) if dataset.classes else {"surprise": _surprise(y_pred, loss)}),
+        **(_expected(y_pred, threshold) if dataset.classes else {"surprise": _surprise(y_pred, loss)}),
     }
 
 
@@ -101,9 +105,9 @@ def _target(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
     return {"shares": {name: _share(dataset.target[rows] == name) for name in dataset.classes}}
 
 
-def _expected(y_pred: np.ndarray) -> dict[str, float]:
+def _expected(y_pred: np.ndarray, threshold: Threshold | None) -> dict[str, float]:
     """The accuracy that the probabilities (n, k) promise."""
-    return {"expected_accuracy": round(float(y_pred.max(axis=1).mean()), 6)}
+    return {"expected_accuracy": round(float(confidence(y_pred, threshold).mean()), 6)}
 
 
 def _surprise(y_pred: np.ndarray, loss: np.ndarray) -> dict[str, list[float]]:

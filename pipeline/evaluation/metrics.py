@@ -18,6 +18,7 @@ import numpy as np
 from pipeline import mlflow_names
 from pipeline.errors import ProjectError, SettingsError, in_project
 from pipeline.settings import Settings
+from serving.model.decision import Threshold, decide
 
 Resampled = Callable[[np.ndarray], np.ndarray]
 Extra = Mapping[str, tuple[Callable[[np.ndarray, np.ndarray], float], bool]]
@@ -39,6 +40,16 @@ class Metric:
     kind: Literal["loss", "hit", "rank", "own"]
     per_row: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     weighted: bool = True
+
+    def seen(self, y_pred: np.ndarray, threshold: Threshold | None = None) -> np.ndarray:
+        """The answers as this metric takes them: where it counts labels and a threshold decides, each row's class with probability 1.
+
+        Metrics of probabilities, and a team's own, are told the probabilities.
+        """
+        if threshold is None or self.kind != "hit":
+            return y_pred
+        finite = np.isfinite(y_pred).all(axis=1, keepdims=True)
+        return np.where(finite, np.eye(y_pred.shape[1])[decide(y_pred, threshold)], np.nan)
 
     def value(self, y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None = None) -> float:
         """The metric over all rows, each by its weight (n,); None, or a metric that takes no weights: each once."""
@@ -109,10 +120,12 @@ def named(metrics: Mapping[str, Metric], name: str, where: str = "[gate] metric"
 
 
 def evaluate(
-    task: str, y_true: np.ndarray, y_pred: np.ndarray, positive: int | None = None, extra: Extra | None = None
-) -> dict[str, float]:
+    task: str, y_true: np.ndarray, y_pred: np.ndarray, positive: int | None = None, extra: Extra | None = None,
+    threshold: Threshold | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Every metric of the task over all rows, each of which counts the same."""
-    return {name: metric.value(y_true, y_pred) for name, metric in metrics_for(task, positive, extra).items()}
+    known = metrics_for(task, positive, extra)
+    return {name: metric.value(y_true, metric.seen(y_pred, threshold)) for name, metric in known.items()}
 
 
 def _of_task(task: str, positive: int | None) -> list[Metric]:

@@ -21,6 +21,7 @@ from pipeline.evaluation.figures import BLUE, DPI, QUIET, VERMILION, layout, pan
 from pipeline.evaluation.record import Compared, Evaluation, MetricRow
 from pipeline.evaluation.shapley import Contributions
 from pipeline.evaluation.wording import change, gain, in_words, number, places, signed
+from serving.model.decision import Threshold, decide
 
 CANDIDATE, PRODUCTION = BLUE, VERMILION
 CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -41,11 +42,13 @@ def figures_for(
     production: np.ndarray | None = None,
     importance: Mapping[str, float] | None = None,
     weights: np.ndarray | None = None,
+    thresholds: tuple[Threshold | None, Threshold | None] = (None, None),
 ) -> dict[str, Figure]:
     """Every figure of the task by name; rows on which a model's answer is not finite are left out.
 
     `positive` is the position of the positive class (binary only), `classes` is empty for a regression. `weights` (n,) is what
-    each row counts in curves and counts; where every row is a point of its own, it stays one.
+    each row counts in curves and counts; where every row is a point of its own, it stays one. `thresholds` decide the classes that the candidate and
+    production predict.
     """
     finite = np.ones(len(y_true), dtype=bool)
     for y_pred in (candidate, production):
@@ -59,7 +62,7 @@ def figures_for(
         figures["predicted_against_actual"] = predicted_against_actual(y_true, candidate, production)
         figures["residuals"] = residuals(y_true, candidate, production)
     elif len(y_true):
-        figures["confusion_matrix"] = confusion_matrix(y_true, candidate, classes, production, weights)
+        figures["confusion_matrix"] = confusion_matrix(y_true, candidate, classes, production, weights, thresholds)
         figures["roc"] = roc(y_true, candidate, classes, positive, production, weights)
         figures["precision_recall"] = precision_recall(y_true, candidate, classes, positive, production, weights)
         figures["calibration"] = calibration(y_true, candidate, classes, positive, production, weights)
@@ -78,14 +81,16 @@ def confusion_matrix(
     classes: Sequence[str],
     production: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    thresholds: tuple[Threshold | None, Threshold | None] = (None, None),
 ) -> Figure:
     """Rows of the hold-out, or their weight, by actual and predicted class; a cell's shade is its share of the actual class."""
     k, models = len(classes), _models(candidate, production)
     side = min(max(3.4, 0.62 * k + 1.6), 9)
     figure, panels = panels_of("Confusion matrix", side * len(models) + 0.6, side + 0.4, len(models))
     names, few, step = [plain(each, 18) for each in classes], k <= 3, -(-k // 25)
-    for axes, (name, y_pred) in zip(panels, models.items(), strict=True):
-        counts = sklearn.metrics.confusion_matrix(y_true, y_pred.argmax(axis=1), labels=range(k), sample_weight=weights)
+    for axes, (name, y_pred), threshold in zip(panels, models.items(), thresholds[: len(models)], strict=True):
+        labels = decide(y_pred, threshold)
+        counts = sklearn.metrics.confusion_matrix(y_true, labels, labels=range(k), sample_weight=weights)
         of_class = counts.sum(axis=1, keepdims=True)
         share = counts / np.where(of_class > 0, of_class, 1)
         size = 10 if k <= 8 else 9 if k <= 14 else 7

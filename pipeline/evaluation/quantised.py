@@ -14,6 +14,7 @@ from pipeline.evaluation.measures import Measures
 from pipeline.evaluation.record import Compared, Int8, Precision
 from pipeline.formats import onnx_run
 from pipeline.settings import Gate
+from serving.model.decision import Threshold
 
 ROWS = 1000
 Model = tuple[Mapping[str, bytes], Mapping[str, Any], np.ndarray]  # files, contract, answers to the hold-out
@@ -46,11 +47,14 @@ def sides(dataset: Dataset, single: Model, int8: Model) -> tuple[Side, Side]:
     return one, other
 
 
-def judge(asks: Gate, measures: Measures, how: str, digest: str, single: Side, int8: Side) -> Int8:
+def judge(
+    asks: Gate, measures: Measures, how: str, digest: str, single: Side, int8: Side, threshold: Threshold | None = None
+) -> Int8:
     """Take the int8 candidate where it is surely within the margin, small and fast enough, and smaller or faster; else say why not."""
     metric, margin = measures.decides, asks.quantised_margin if asks.quantised_margin is not None else asks.margin
     every = np.ones(len(measures.y_true), dtype=bool)
-    found = gate.compare(metric, measures.y_true, int8.y_pred, single.y_pred, **measures.drawn(every))
+    both = (metric.seen(one.y_pred, threshold) for one in (int8, single))
+    found = gate.compare(metric, measures.y_true, *both, **measures.drawn(every))
     lower = gate.gain(found, metric.higher_is_better)[1]
     taken, reason = _decision(asks, metric.name, margin, found, lower, single, int8)
     figures = found.plain()

@@ -245,6 +245,39 @@ class Int8(Struct, frozen=True, kw_only=True):
     comparison: Compared | None = None
 
 
+class Decision(Struct, frozen=True, kw_only=True):
+    """The threshold from which on a row is of the positive class: how it was chosen, and what it gives.
+
+    Precision, recall and mean cost per row, `expected` by the `folds_rows` of the training side that folds judged, and measured on the
+    hold-out; None: not known, or not asked for. A cost is known by the rule "cost" alone.
+    """
+
+    rule: str
+    positive: str
+    threshold: float
+    floor: float | None = None
+    folds_rows: int = 0
+    expected_precision: float | None = None
+    expected_recall: float | None = None
+    expected_cost: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    cost: float | None = None
+
+
+class RuleRow(Struct, frozen=True, kw_only=True):
+    """What a rule did on the hold-out: the rows that it decided, and how many of them were right with it, and with the model alone.
+
+    For a regression, `right` and `right_without` are the mean absolute errors on these rows instead.
+    """
+
+    rule: str
+    before: bool
+    rows: int
+    right: float | None = None
+    right_without: float | None = None
+
+
 class Evaluation(Struct, frozen=True, kw_only=True):
     """The verdict on a candidate, and all that it rests on."""
 
@@ -278,6 +311,8 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     format: Format | None = None  # None: ONNX, when there was no other
     importance: Importance | None = None
     int8: Int8 | None = None  # None: [train] quantise does not ask for it
+    decision: Decision | None = None  # None: the most probable class is the answer
+    rules: list[RuleRow] = []
     search: Search | None = None
     shapley: Shapley | None = None
 

@@ -19,6 +19,10 @@ from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.data.dataset import Dataset
 from pipeline.errors import StageError
 from serving.model.contract import FILES
+from serving.model.decision import Threshold, decide_one, lead
+
+# From rows and a model's answers: what rules make of these, and in which rows that holds wherever it is computed.
+Ruled = Callable[[pd.DataFrame, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 PAPERS = ("contract.json", "golden.json", "reference.json")
 BACKGROUND = "background.json"  # a paper that older bundles lack: theirs answer without explanations
@@ -204,34 +208,40 @@ def golden(
     tolerance: float,
     more: Sequence[tuple[pd.DataFrame, np.ndarray]] = (),
     alone: Callable[[pd.DataFrame], np.ndarray] | None = None,
+    threshold: Threshold | None = None,
+    ruled: Ruled | None = None,
 ) -> dict[str, Any]:
     """Hold-out rows with the trained model's answers: evenly spread ones, and those nearest to a decision.
 
     A few of each of `more`, rows made for the trials with the answers to them, follow; `seen` is the number of rows before them. A
-    row is left out when `alone`, the trained model asked one row at a time, answers it in another way.
+    row is left out when `alone`, the trained model asked one row at a time, answers it in another way. `ruled` gives the answers that
+    rules make of the model's, and which of them hold.
     """
     held = np.flatnonzero(dataset.holdout)
     spread = np.linspace(0, len(held) - 1, min(GOLDEN_ROWS, len(held))).astype(int)
     if y_pred.ndim == 2:
-        clear = _clear(y_pred, tolerance)
-        lead = _lead(y_pred)
-        sensitive = clear[np.argsort(lead[clear], kind="stable")[:SENSITIVE_ROWS]]
+        clear = _clear(y_pred, tolerance, threshold)
+        near = lead(y_pred, threshold)
+        sensitive = clear[np.argsort(near[clear], kind="stable")[:SENSITIVE_ROWS]]
         spread = np.intersect1d(spread, clear)
     else:
         sensitive = np.argsort(y_pred, kind="stable")[[0, -1]]
     chosen = np.union1d(spread, sensitive)
     parts = [(dataset.features.iloc[held[chosen]], y_pred[chosen])]
     for rows, answers in more:
-        usable = _clear(answers, tolerance)
+        usable = _clear(answers, tolerance, threshold)
         some = usable[np.unique(np.linspace(0, len(usable) - 1, min(MORE_ROWS, len(usable))).astype(int))]
         parts.append((rows.iloc[some], answers[some]))
     if alone:
         parts = [_confirmed(rows, answers, alone(rows), tolerance) for rows, answers in parts]
+    if ruled:
+        decided = [(rows, *ruled(rows, answers)) for rows, answers in parts]
+        parts = [(rows[holds], together[holds]) for rows, together, holds in decided]
     return {
         "tolerance": tolerance,
         "seen": len(parts[0][0]),
         "inputs": [row for rows, _ in parts for row in as_sent(dataset, rows)],
-        "expected": [_answer(dataset, one) for _, answers in parts for one in answers],
+        "expected": [_answer(dataset, one, threshold) for _, answers in parts for one in answers],
     }
 
 
@@ -245,17 +255,12 @@ def background(dataset: Dataset) -> dict[str, Any]:
     return {"rows": as_sent(dataset, dataset.features.iloc[chosen])}
 
 
-def _lead(probabilities: np.ndarray) -> np.ndarray:
-    top = np.sort(probabilities, axis=1)
-    return top[:, -1] - top[:, -2]
-
-
-def _clear(answers: np.ndarray, tolerance: float) -> np.ndarray:
+def _clear(answers: np.ndarray, tolerance: float, threshold: Threshold | None) -> np.ndarray:
     """The places of rows whose label is beyond doubt: on the very edge it may fall on either side within the tolerance."""
     there = np.isfinite(answers).all(axis=tuple(range(1, answers.ndim)))
     if answers.ndim == 1:
         return np.flatnonzero(there)
-    return np.flatnonzero(there & (_lead(answers) > 2 * tolerance))
+    return np.flatnonzero(there & (lead(answers, threshold) > 2 * tolerance))
 
 
 def _confirmed(rows: pd.DataFrame, answers: np.ndarray, again: np.ndarray, tolerance: float):
@@ -263,9 +268,10 @@ def _confirmed(rows: pd.DataFrame, answers: np.ndarray, again: np.ndarray, toler
     return rows[near], answers[near]
 
 
-def _answer(dataset: Dataset, y_pred: Any) -> dict[str, Any]:
+def _answer(dataset: Dataset, y_pred: Any, threshold: Threshold | None) -> dict[str, Any]:
     if dataset.classes:
-        return {"label": dataset.classes[int(y_pred.argmax())], "probabilities": y_pred.tolist()}
+        numbers = y_pred.tolist()
+        return {"label": dataset.classes[decide_one(numbers, threshold)], "probabilities": numbers}
     return {"value": float(y_pred)}
 
 

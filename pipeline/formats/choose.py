@@ -22,6 +22,7 @@ from pipeline.formats.onnx_conversion import UnendedError
 from pipeline.formats.parity import Parity, answered, apart
 from pipeline.formats.parity import parity as difference_of
 from serving import batch
+from serving.model.decision import decide, lead, threshold_of
 
 HOLDOUT, JUMPS = "on the hold-out", "on values beside a threshold"
 NULLS, TEXT = "on rows with null", "on text that training did not see"
@@ -32,8 +33,8 @@ CONTRADICTED = 0.05  # share of them that may have another answer alone than amo
 
 # What to do about a model that cannot be judged by its probabilities.
 MOST_PROBABLE = (
-    "the service answers with the most probable class: leave a threshold or a rule of its own out of the model, and choose it in the "
-    "program that calls the service; around an SVC, CalibratedClassifierCV makes the two agree"
+    "the service decides by the model's probabilities: leave a threshold of its own, as TunedThresholdClassifierCV has, out of the model and "
+    "set it in pipeline.toml [decision]; around an SVC, CalibratedClassifierCV makes the two agree"
 )
 ONE_ANSWER = (
     f"the service answers rows alone and in batches, and at most {CONTRADICTED:.0%} of the rows may differ: take all randomness from "
@@ -171,11 +172,10 @@ def not_most_probable(model: Any, dataset: Dataset, tried: Sequence[Trial]) -> s
     for one in tried:
         known = one.steady & np.isfinite(one.trained).all(axis=1)
         given = one.trained[known]
-        top = np.sort(given, axis=1)
-        clear = top[:, -1] - top[:, -2] > 2 * tolerance
+        clear = lead(given) > 2 * tolerance
         rows = one.rows[known][clear]
         labels = trials.each_answered(model.predict, rows, 1).ravel()
-        differ += int((np.isfinite(labels) & (labels != given[clear].argmax(axis=1))).sum())
+        differ += int((np.isfinite(labels) & (labels != decide(given[clear]))).sum())
         asked += len(rows)
     if not differ:
         return ""
@@ -312,7 +312,7 @@ def compare(
             counts &= one.steady
         if one.where == FAR:
             counts &= answered(answers)
-        found.append(difference_of(one.trained[counts], answers[counts], tolerance))
+        found.append(difference_of(one.trained[counts], answers[counts], tolerance, threshold_of(contract)))
     return found
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serving.model.decision import Threshold, decide, lead
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -27,20 +29,21 @@ def answered(given: np.ndarray) -> np.ndarray:
     return np.isfinite(given).all(axis=tuple(range(1, given.ndim)))
 
 
-def parity(trained: np.ndarray, served: np.ndarray, tolerance: float = 0.0) -> Parity:
+def parity(
+    trained: np.ndarray, served: np.ndarray, tolerance: float = 0.0, threshold: Threshold | None = None
+) -> Parity:
     """Compare two predictions of the same rows: probabilities (n, k) or values (n,).
 
     A row that is not all finite has no answer. A label counts where the trained model is clear about it: with two classes less than
-    twice the tolerance apart it may fall on either side.
+    twice the tolerance apart, or within the tolerance of the threshold, it may fall on either side.
     """
     ours, theirs = answered(trained), answered(served)
     differ = {"unanswered": int((ours & ~theirs).sum()), "answered": int((theirs & ~ours).sum())}
     trained, served = trained[ours & theirs], served[ours & theirs]
     labels = 0
     if trained.ndim == 2 and len(trained):
-        top = np.sort(trained, axis=1)
-        clear = top[:, -1] - top[:, -2] > 2 * tolerance
-        labels = int((clear & (trained.argmax(1) != served.argmax(1))).sum())
+        clear = lead(trained, threshold) > 2 * tolerance
+        labels = int((clear & (decide(trained, threshold) != decide(served, threshold))).sum())
     with np.errstate(over="ignore"):  # two values of opposite sign near the largest
         off = np.abs(trained - served) / np.maximum(1, np.abs(trained))
     difference = float("inf") if any(differ.values()) else float(off.max(initial=0.0))

@@ -272,8 +272,9 @@ def _order(serving: Contract, other: Contract) -> list[int] | None:
 
 
 def _answered(answer: Answer) -> str:
+    """The class that the caller was told: by the threshold and the rules of the version that answered."""
     chances = answer.probabilities or {}
-    return max(chances, key=chances.__getitem__) if chances else str(answer.label)
+    return max(chances, key=chances.__getitem__) if answer.label is None and chances else str(answer.label)
 
 
 def _outcome(value: Any, contract: Contract) -> str | float:

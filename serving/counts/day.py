@@ -11,6 +11,7 @@ from serving.counts import decode
 from serving.counts.columns import add, count_numbers, count_texts, written
 from serving.counts.records import DELAYS, LARGEST, SCORES, Bins, Column, Outcomes, Part, Rows, Version
 from serving.model.contract import Contract
+from serving.model.decision import confidence, decide
 from serving.model.features import Input
 
 MANY = 5000  # rows that are counted at once
@@ -93,9 +94,10 @@ class RowCounter:
             if bins := self._version.prediction.get(name):
                 counted.prediction[name] = add(counted.prediction.get(name), count_numbers(values, bins))
         if classes:
-            for name, number in zip(classes, np.bincount(y_pred.argmax(axis=1), minlength=len(classes)), strict=True):
+            labels = decide(y_pred, self._contract.decision)
+            for name, number in zip(classes, np.bincount(labels, minlength=len(classes)), strict=True):
                 counted.labels[name] = counted.labels.get(name, 0) + int(number)
-            counted.expected_correct += float(y_pred.max(axis=1).sum())
+            counted.expected_correct += float(confidence(y_pred, self._contract.decision).sum())
             counted.expected_loss += float(-(y_pred * np.log(np.clip(y_pred, TINY, 1))).sum())
 
 
@@ -188,10 +190,10 @@ class OutcomeCounter:
     def _classified(self, y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         counted, k = self.counted, len(self._places)
         y_true = y_true.astype(int)
-        answered = y_pred.argmax(axis=1)
+        answered = decide(y_pred, self._contract.decision)
         for actual, row in enumerate(np.bincount(y_true * k + answered, minlength=k * k).reshape(k, k).tolist()):
             counted.confusion[actual] = [one + more for one, more in zip(counted.confusion[actual], row, strict=True)]
-        counted.expected_correct += float(y_pred.max(axis=1).sum())
+        counted.expected_correct += float(confidence(y_pred, self._contract.decision).sum())
         names = self._contract.classes
         counted.target = add(counted.target, count_texts([names[place] for place in y_true], self._version.target))
         if counted.scores:

@@ -18,7 +18,7 @@ from msgspec import Meta
 from serving.log.blocks import Source
 from serving.log.identity import identity
 from serving.model.bundle import EXPERIMENT, Bundle, BundleError, open_bundle
-from serving.model.contract import Contract
+from serving.model.contract import Contract, Skops
 from serving.model.features import Input
 
 FILE, CHALLENGER = "experiment.json", "challenger"
@@ -78,9 +78,20 @@ def open_experiment(folder: Path, production: Bundle) -> Carried | None:
         )
     if why := incomparable(production.contract, challenger.contract):
         raise BundleError(f"{inside}: version {known[0]} cannot stand in for {production.release.version}: {why}")
-    if production.code and challenger.code and production.code != challenger.code:
+    ours, theirs = model_code(production), model_code(challenger)  # rules are imported apart from one another
+    if ours and theirs and ours != theirs:
         raise BundleError(f"{inside}: both models bring code of their own, and it differs; one process cannot run both")
     return Carried(experiment, challenger)
+
+
+def model_code(bundle: Bundle) -> dict[str, bytes]:
+    """The code that a stored model names by its types, which all of the process sees; none where only rules need it."""
+    if bundle.contract.rules is None:
+        return bundle.code
+    form = bundle.contract.form
+    types = form.trusted if isinstance(form, Skops) else []
+    roots = {file.partition("/")[0] for file in bundle.code}
+    return bundle.code if any(name.partition(".")[0] in roots for name in types) else {}
 
 
 def incomparable(production: Contract, challenger: Contract) -> str:

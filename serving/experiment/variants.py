@@ -14,19 +14,21 @@ from serving.log.wire import CHALLENGER, CONTROL, PLAIN
 from serving.model.bundle import Bundle
 from serving.model.predictor import NoAnswer, Predictor
 from serving.model.unseen import Unseen
+from serving.requests.response_writer import AnswerWriter
 
 Given = TypeVar("Given")
 
 
 class Variant:
-    """A model as it answers: its version, what it does not know, and where its rows belong in the log."""
+    """A model as it answers: its version, its rules' names, what it does not know, and where its rows belong in the log."""
 
-    __slots__ = ("after", "background", "contract", "headers", "place", "predictor", "unseen")
+    __slots__ = ("after", "background", "contract", "headers", "place", "predictor", "unseen", "write")
 
     def __init__(self, bundle: Bundle, predictor: Predictor, place: int = PLAIN, headers: list[Header] | None = None):
         self.predictor, self.place, self.headers = predictor, place, headers or []
         self.contract, self.background = bundle.contract, bundle.background
         self.unseen = Unseen(bundle.contract)
+        self.write = AnswerWriter(bundle.contract).write
         # What an answer has after its predictions.
         self.after = b',"model_version":%b,"request_id":' % msgspec.json.encode(bundle.release.version)
 

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from serving.access.keys import NAME, SCOPES
 from serving.model.bundle import BundleRelease
+from serving.model.contract import RuleNames
 from serving.model.features import Input
 from serving.requests.request_ids import RequestId
 
@@ -61,6 +62,13 @@ class ModelInfo(BundleRelease, frozen=True, kw_only=True, forbid_unknown_fields=
     classes: list[str]
     inputs: list[Input]
     explains: Annotated[bool, Meta(description="Whether an answer of /predict can be explained.")]
+    threshold: (
+        Annotated[
+            float, Meta(gt=0, lt=1, description="The least probability with which the answer is the positive class.")
+        ]
+        | UnsetType
+    ) = UNSET
+    rules: RuleNames | UnsetType = UNSET
     experiment: ExperimentInfo | UnsetType = UNSET
 
 

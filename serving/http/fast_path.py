@@ -22,7 +22,7 @@ from serving.log.identity import identity
 from serving.log.prediction_log import PredictionLog
 from serving.log.wire import CHALLENGER, CONTROL, PLAIN
 from serving.model.bundle import Bundle
-from serving.model.predictor import Answer, Outputs, Predictor
+from serving.model.predictor import Answer, NoAnswer, Outputs, Predictor
 from serving.model.rows import MANY, Row
 from serving.model.unseen import Unseen
 from serving.problems import GONE, Problem
@@ -30,7 +30,6 @@ from serving.requests.body import LARGEST_BODY, SMALL, Disconnected, Explanation
 from serving.requests.decoder import Decoder
 from serving.requests.feedback import read_feedback
 from serving.requests.request_ids import new_request_id, request_id
-from serving.requests.response_writer import AnswerWriter
 from serving.telemetry.logs import RequestLog
 from serving.telemetry.metrics import IN_FLIGHT, Metrics
 
@@ -93,7 +92,6 @@ class FastPath:
         self._variant = Variant(bundle, predictor, CONTROL if shadowed else PLAIN)
         self._split = split
         self._encode = msgspec.json.Encoder().encode
-        self._write = AnswerWriter(bundle.contract).write
         self._version = self._encode(bundle.release.version)
         self._thread = ThreadPoolExecutor(1, "batch")
         self._explainer = Explainer()
@@ -272,6 +270,8 @@ class FastPath:
             problems.check_encoding(headers[b"content-encoding"])
 
     def _refusal(self, call: Call, error: Exception) -> Outcome:
+        if isinstance(error, NoAnswer) and error.rule:
+            self.metrics.rule_failed(error.rule)
         problem = problems.of(error, call.request_id)
         more = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
         return problem.status, PROBLEM, problem.body(call.request_id), more
@@ -377,7 +377,15 @@ class FastPath:
         else:
             chosen, outputs = self._split.answer(body.subject, lambda predictor: predictor.predict(rows))
         features = body.written or self._features(rows)
-        return body, chosen, len(rows), outputs, self._write(outputs), features, chosen.variant.unseen.many(rows)
+        return (
+            body,
+            chosen,
+            len(rows),
+            outputs,
+            chosen.variant.write(outputs),
+            features,
+            chosen.variant.unseen.many(rows),
+        )
 
     def _answer_batch(self, call: Call, result: tuple[Any, Chosen, int, Outputs, bytes, bytes, Warnings]) -> bytes:
         body, chosen, rows, outputs, written, features, (counts, warnings) = result
@@ -402,7 +410,7 @@ class FastPath:
         self._count_unseen(self._variant, counts)
         if self.log is not None:
             latency = (time.perf_counter() - call.began) * 1000
-            self._keep(call, self._variant, None, rows, features, self._write(outputs), latency)
+            self._keep(call, self._variant, None, rows, features, self._variant.write(outputs), latency)
         return encoded
 
     def _feedback(self, call: Call, raw: bytes) -> bytes:

@@ -64,6 +64,8 @@ class Service:
             classes=contract.classes,
             inputs=contract.inputs,
             explains=self.fast_path.explains,
+            threshold=UNSET if contract.threshold is None else contract.threshold,
+            rules=contract.rules or UNSET,
             experiment=self._experiment(),
         )
         return _json(msgspec.json.encode(about))
@@ -128,8 +130,9 @@ def build_framework_app(fast_path: FastPath, config: Config) -> Observe:
     app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
     carried = fast_path.metrics.carried
     experiment = carried.experiment if carried else None
+    rules = list(fast_path.metrics.rule_names)  # of both models of an experiment
     example = fast_path.predictor.predict_one(contract.example_row)
-    described = document(contract, example, release, config, experiment, fast_path.explains)
+    described = document(contract, example, release, config, experiment, fast_path.explains, rules)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own way to replace its document
     for endpoint in GETS:
         app.add_route(endpoint.path, service.endpoint(endpoint.name, endpoint.scope))

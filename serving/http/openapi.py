@@ -6,6 +6,7 @@ refused; the tests hold the service to it with random requests.
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from serving.config import Config
@@ -60,9 +61,15 @@ def document(
     config: Config,
     experiment: Experiment | None = None,
     explains: bool = False,
+    rules: Sequence[str] = (),
 ) -> Schema:
-    """The document of a service as it is configured; `answer` is what the model says to the contract's example row."""
+    """The document of a service as it is configured; `answer` is what the model says to the contract's example row.
+
+    `rules` are the names of the rules that may decide.
+    """
     about = f"Predicts {contract.target} ({contract.task})."
+    if contract.threshold is not None:
+        about += f" A row is {contract.positive} when its probability is at least {contract.threshold:g}."
     posts = _posts(contract, answer, release.version, config, explains)
     if split := experiment is not None and experiment.mode == "ab":
         for path in ("/predict", "/predict/batch"):
@@ -76,7 +83,7 @@ def document(
         "openapi": "3.1.0",
         "info": {"title": release.name, "description": about, "version": release.version},
         "paths": paths,
-        "components": _components(contract, config, given, split, experiment is not None, explains),
+        "components": _components(contract, config, given, split, experiment is not None, explains, rules),
         "tags": [{"name": name, "description": words} for name, words in GROUPS.items()],
     }
 
@@ -158,7 +165,13 @@ def _post(taken: str, examples: dict[str, Any], given: str, answer: Schema) -> S
 
 
 def _components(
-    contract: Contract, config: Config, given: set[str], split: bool, experiment: bool, explains: bool
+    contract: Contract,
+    config: Config,
+    given: set[str],
+    split: bool,
+    experiment: bool,
+    explains: bool,
+    rules: Sequence[str],
 ) -> Schema:
     name = {
         "name": "X-Request-ID",
@@ -172,7 +185,7 @@ def _components(
     sent |= {"X-Experiment"} if split else set()
     problem = {MEDIA_TYPE: {"schema": ref("Problem")}}
     made: Schema = {
-        "schemas": schemas.components(contract, bool(config.database), experiment, explains),
+        "schemas": schemas.components(contract, bool(config.database), experiment, explains, rules),
         "parameters": {"RequestId": name},
         "headers": {
             title: {"description": words, "required": title != "X-Experiment", "schema": schema}

@@ -1,5 +1,6 @@
 """JSON schemas of what the service takes and gives: those of the types that read requests and write answers."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -63,10 +64,13 @@ def plain(schema: Any) -> Any:
 REQUEST_ID = plain(msgspec.json.schema(RequestId))
 
 
-def components(contract: Contract, feedback: bool, experiment: bool, explains: bool) -> dict[str, Schema]:
+def components(
+    contract: Contract, feedback: bool, experiment: bool, explains: bool, rules: Sequence[str] = ()
+) -> dict[str, Schema]:
     """The schemas that the paths refer to, by name.
 
     Those of feedback are among them only where it is taken, of an experiment where one runs, of explanations where there are any.
+    `rules` are the names of the rules that may decide.
     """
     listed, named = row_types(contract)
     row = _as(ref("Row"))
@@ -77,7 +81,7 @@ def components(contract: Contract, feedback: bool, experiment: bool, explains: b
         request_type("Request", row, explains),
         request_type("Batch", _many(row)),
     ]
-    types += [*_predictions(contract, explains), *answers.ABOUT.values(), answers.Problem]
+    types += [*_predictions(contract, explains, rules), *answers.ABOUT.values(), answers.Problem]
     if feedback:
         types += [feedback_type(contract, "Feedback", 0), feedback_type(contract, "FeedbackKept")]
     (in_order, *_), made = msgspec.json.schema_components(types, ref_template=REF)
@@ -86,6 +90,10 @@ def components(contract: Contract, feedback: bool, experiment: bool, explains: b
         del made["ExperimentInfo"]
         for name in ("ModelInfo", "Status"):
             del made[name]["properties"]["experiment"]
+    if contract.threshold is None:
+        del made["ModelInfo"]["properties"]["threshold"]
+    if contract.rules is None:
+        del made["ModelInfo"]["properties"]["rules"], made["RuleNames"]
     for name in ("Input", "Observed", "ModelInfo", "Status"):
         made[name]["required"] = list(made[name]["properties"])  # what has a default is written all the same
     for name in {"Feedback", "FeedbackKept"} & made.keys():
@@ -96,7 +104,7 @@ def components(contract: Contract, feedback: bool, experiment: bool, explains: b
     return made
 
 
-def _predictions(contract: Contract, explains: bool) -> list[type]:
+def _predictions(contract: Contract, explains: bool, rules: Sequence[str]) -> list[type]:
     """The types of the answers to rows, which the fast path writes piece by piece."""
     words = f"The predicted {contract.target}."
     place: Any = Annotated[int, Meta(ge=0, le=len(contract.classes) - 1, description="The label's place in classes.")]
@@ -109,6 +117,10 @@ def _predictions(contract: Contract, explains: bool) -> list[type]:
             "class_id": place,
             "probabilities": _as(_object(dict.fromkeys(contract.classes, share), additionalProperties=False)),
         }
+    if rules:
+        words = "The rule that decided, before the model or after it; only where one did."
+        about = Meta(description=words, extra_json_schema={"enum": list(rules)})
+        one["rule"] = Annotated[str, about] | UnsetType
     rest: dict[str, Any] = {
         "model_version": Annotated[str, Meta(description="The version of the model that answered.")],
         "request_id": Annotated[RequestId, Meta(description="That of the body, else of X-Request-ID, else a new one.")],
@@ -149,9 +161,9 @@ def _explanation(contract: Contract) -> Any:
 
 def _struct(name: str, fields: dict[str, Any]) -> type[msgspec.Struct]:
     """The type of an answer with these fields and no other."""
-    may_lack = ("warnings", "explanation")
+    may_lack = ("rule", "warnings", "explanation")
     given = [(field, kind, UNSET if field in may_lack else msgspec.NODEFAULT) for field, kind in fields.items()]
-    return msgspec.defstruct(name, given, forbid_unknown_fields=True)
+    return msgspec.defstruct(name, given, forbid_unknown_fields=True, kw_only=True)
 
 
 def _record(contract: Contract) -> type[msgspec.Struct]:

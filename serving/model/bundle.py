@@ -54,8 +54,10 @@ def open_bundle(folder: Path) -> Bundle:
     if release.name != contract.name:
         raise BundleError(f"{folder}: release.json is of model {release.name!r}, contract.json of {contract.name!r}")
     code = {name.removeprefix(CODE): content for name, content in files.items() if name.startswith(CODE)}
-    if code and contract.format != "skops":
-        raise BundleError(f"{folder}: {CODE}{min(code)} does not belong here, {contract.file} needs no code")
+    if code and contract.format != "skops" and contract.rules is None:
+        raise BundleError(
+            f"{folder}: {CODE}{min(code)} does not belong here, {contract.file} without rules needs no code"
+        )
     model = _needed(folder, files, contract.file)
     return Bundle(
         contract, release, model, code, _values(folder, files, contract), _background(folder, files, contract)

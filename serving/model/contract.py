@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from serving.model.decision import Threshold
 from serving.model.features import LARGEST, Input, Part, is_unicode
 
 
@@ -42,6 +43,13 @@ FILES = {
 }
 
 
+class RuleNames(Part, frozen=True):
+    """The names of the rules that answer before the model, and of those that correct it, in their order."""
+
+    before: list[str] = msgspec.field(default_factory=list)
+    after: list[str] = msgspec.field(default_factory=list)
+
+
 class Contract(Part, frozen=True, kw_only=True):
     """The whole of contract.json."""
 
@@ -54,7 +62,9 @@ class Contract(Part, frozen=True, kw_only=True):
     positive: str | None = None
     # How a label is chosen from the probabilities. A service refuses a rule that it does not know, so more can be
     # added.
-    labels: Literal["most_probable"] = "most_probable"
+    labels: Literal["most_probable", "threshold"] = "most_probable"
+    threshold: float | None = None  # the least probability with which a row is of the positive class
+    rules: RuleNames | None = None
     target: str
     onnx: Onnx | None = None
     skops: Skops | None = None
@@ -79,6 +89,10 @@ class Contract(Part, frozen=True, kw_only=True):
         unnamed = isinstance(form, Onnx) and form.probabilities is None
         if self.task != "regression" and (len(self.classes) < 2 or unnamed):
             raise ValueError("a classifier needs two or more classes and an output of probabilities")
+        if (self.labels == "threshold") != (self.threshold is not None):
+            raise ValueError('a threshold and labels "threshold" need one another')
+        if self.threshold is not None and (self.positive not in self.classes or not 0 < self.threshold < 1):
+            raise ValueError("a threshold is between 0 and 1, and needs a positive class")
         for column in self.inputs:
             try:
                 column.read(column.example, self.largest)
@@ -94,6 +108,18 @@ class Contract(Part, frozen=True, kw_only=True):
     def names(self) -> dict[str, int]:
         """The position of each input by its name."""
         return {column.name: position for position, column in enumerate(self.inputs)}
+
+    @cached_property
+    def decision(self) -> Threshold | None:
+        """The threshold of the positive class; None where the most probable class is the answer."""
+        if self.threshold is None:
+            return None
+        return Threshold(self.classes.index(str(self.positive)), self.threshold)
+
+    @cached_property
+    def rule_names(self) -> list[str]:
+        """The names of all rules, in the order in which the answers number them."""
+        return [*self.rules.before, *self.rules.after] if self.rules else []
 
     @cached_property
     def largest(self) -> float:

@@ -5,18 +5,15 @@ refused. The code that runs is that of the named types: scikit-learn's, and the 
 That code is imported from the bytes that the manifest covers, not from a folder, where it could be changed meanwhile.
 """
 
-import sys
 import warnings
 from collections.abc import Sequence
-from importlib.abc import ExecutionLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
 from typing import Any
 
 import numpy as np
 import skops.io
 
-from serving.model.bundle import CODE, Bundle, BundleError
+from serving.model.bundle import Bundle, BundleError
+from serving.model.code import install
 from serving.model.contract import Contract, Skops
 from serving.model.rows import Row, matrix
 
@@ -28,7 +25,7 @@ class SklearnModel:
         """Load the estimator; raises BundleError for types that the contract does not list, or missing code."""
         self._contract, self._form = bundle.contract, form
         if bundle.code:
-            sys.meta_path.insert(0, _Code(bundle.code))
+            install(bundle.code)
         self._estimator = _estimator(bundle.model, form)
         self._answer = _method(self._estimator, self._contract)
         # Given a matrix, an estimator trained on a frame warns at each call; the pipeline tested that both give the
@@ -55,33 +52,6 @@ class SklearnModel:
                 for column, values in columns
             }
         )
-
-
-class _Code(MetaPathFinder, ExecutionLoader):
-    """Imports the project's modules from the bundle, in preference to any others on this machine."""
-
-    def __init__(self, files: dict[str, bytes]):
-        self._files = files
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """The module's spec, or None when the bundle does not contain the module."""
-        known = self.is_package(name) or self._file(name) in self._files
-        return spec_from_loader(name, self) if known else None
-
-    def is_package(self, name: str) -> bool:
-        """Whether the bundle contains modules below this one."""
-        return any(file.startswith(name.replace(".", "/") + "/") for file in self._files)
-
-    def get_filename(self, name: str) -> str:
-        """A file name for tracebacks."""
-        return CODE + self._file(name)
-
-    def get_source(self, name: str) -> str:
-        """The module's source; a package without an __init__.py is empty."""
-        return self._files.get(self._file(name), b"").decode()
-
-    def _file(self, name: str) -> str:
-        return name.replace(".", "/") + ("/__init__.py" if self.is_package(name) else ".py")
 
 
 def _estimator(model: bytes, form: Skops) -> Any:

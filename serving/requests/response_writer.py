@@ -15,6 +15,8 @@ class AnswerWriter:
     def __init__(self, contract: Contract):
         classes = contract.classes
         self._regression = contract.task == "regression"
+        # What stands after a row by the number of its rule; the last is of a row that no rule has decided, whose number is -1.
+        self._rules = [*(b',"rule":%b},' % _encode(name) for name in contract.rule_names), b"},"]
         # What stands before and between the probabilities of a row, by its class.
         self._heads = [
             b'{"label":%b,"class_id":%d,"probabilities":{%b:' % (_encode(label), position, _encode(classes[0]))
@@ -23,7 +25,7 @@ class AnswerWriter:
         self._separators = [b",%b:" % _encode(label) for label in classes[1:]]
 
     def write(self, outputs: Outputs) -> bytes:
-        """[{label, class_id, probabilities}, …] or [{value}, …]; the outputs are finite, and at least one."""
+        """[{label, class_id, probabilities}, …] or [{value}, …], with `rule` where one decided; the outputs are finite, and at least one."""
         rows, at_once = len(outputs[-1]), max(1, AT_ONCE // (len(self._heads) or 1))
         if rows <= at_once:
             return self._write(outputs)
@@ -32,6 +34,10 @@ class AnswerWriter:
 
     def _write(self, outputs: Outputs) -> bytes:
         numbers = _encode(outputs[-1].reshape(-1).tolist())[1:-1]
+        ends = [self._rules[number] for number in outputs[1].tolist()] if len(self._rules) > 1 else None
+        if self._regression and ends:
+            rows = zip(numbers.split(b","), ends, strict=True)
+            return b"[%b]" % b"".join(b'{"value":%b%b' % row for row in rows)[:-1]
         if self._regression:
             return b'[{"value":%b}]' % numbers.replace(b",", b'},{"value":')
         positions, written = outputs[0].reshape(-1).tolist(), numbers.split(b",")
@@ -43,4 +49,6 @@ class AnswerWriter:
             pieces[2 * number + 1 :: width] = written[number::classes]
         for number, separator in enumerate(self._separators, 1):
             pieces[2 * number :: width] = [separator] * rows
+        if ends:
+            pieces[width - 1 :: width] = [b"}%b" % end for end in ends]
         return b"[%b]" % b"".join(pieces)[:-1]

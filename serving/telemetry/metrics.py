@@ -82,7 +82,16 @@ class Metrics:
         self.challengers = self.explanations + TIMES  # B's predictions and values, as A's above
         self.trial = self.challengers + (self.unseen_texts - self.predictions if carried else 0)
         self.shadow = self.trial + (1 + 2 * TIMES if carried else 0)
-        self.numbers = Numbers(self.shadow + (len(SHADOW) if carried else 0), rows)
+        self.rules = self.shadow + (
+            len(SHADOW) if carried else 0
+        )  # of each rule, the rows that it decided, and its failures
+        names = dict.fromkeys(name for each in contracts for name in each.rule_names)
+        self.rule_names = {name: self.rules + 2 * number for number, name in enumerate(names)}
+        self.numbers = Numbers(self.rules + 2 * len(self.rule_names), rows)
+        self._rules_of = [
+            contracts[0].rule_names,
+            contracts[-1].rule_names,
+        ]  # of the model in production, of the challenger
         self._stops = self.numbers.column(STOPPED)
         self._positive = self.contract.positive
         self._unknown_status = self.statuses[500]
@@ -118,6 +127,8 @@ class Metrics:
         values = first + self._to_values
         own[values + bisect_left(self.limits, value)] += 1
         own[values + self._to_sum] += value
+        if self.rule_names and "rule" in answer:
+            own[self.rule_names[answer["rule"]]] += 1
 
     def unseen(self, feature: str, rows: int = 1) -> None:
         """Count rows with a category unseen in training, of one of the features that `Unseen` knows."""
@@ -136,6 +147,15 @@ class Metrics:
         values = values.reshape(-1)
         self._add(first + self._to_values, np.bincount(np.searchsorted(self.limits, values)))
         self.own[first + self._to_values + self._to_sum] += values.sum(dtype=float)
+        names = self._rules_of[challenger]
+        if names:
+            decided = outputs[1][outputs[1] >= 0]
+            for name, rows in zip(names, np.bincount(decided, minlength=len(names)).tolist(), strict=True):
+                self.own[self.rule_names[name]] += rows
+
+    def rule_failed(self, rule: str) -> None:
+        """Count a request that has no answer because a rule failed."""
+        self.own[self.rule_names[rule] + 1] += 1
 
     def _add(self, first: int, counts: np.ndarray) -> None:
         for number, count in enumerate(counts.tolist(), first):

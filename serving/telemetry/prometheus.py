@@ -87,6 +87,16 @@ class _Counted(Collector):
             for number, name in enumerate(metrics.unseen_features):
                 unseen.add_metric([name], total[metrics.unseen_texts + number])
             yield unseen
+        if metrics.rule_names:
+            text = "Rows that a rule has decided."
+            decided = CounterMetricFamily("slipway_rule_decisions", text, labels=["rule"])
+            text = "Requests without an answer, because a rule failed."
+            failed = CounterMetricFamily("slipway_rule_failures", text, labels=["rule"])
+            for name, place in metrics.rule_names.items():
+                decided.add_metric([name], total[place])
+                failed.add_metric([name], total[place + 1])
+            yield decided
+            yield failed
 
 
 def _experiment_families(metrics: Metrics, carried: Carried, total: list[float]) -> Iterator[Metric]:

@@ -15,7 +15,14 @@ FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=
 PYTHON = [file for file in FILES if file.endswith(".py")]
 STAGES = ("train", "evaluate", "register_model")
 PACKAGES = ("delivery.targets", "pipeline.notebook")  # whose __init__.py has more than a docstring
-ENTRIES = {"serving.batch", "serving.model.contract", "serving.requests.decoder", "serving.access.keys"}
+ENTRIES = {
+    "serving.batch",
+    "serving.model.contract",
+    "serving.model.decision",
+    "serving.model.rules",
+    "serving.requests.decoder",
+    "serving.access.keys",
+}
 ENTRIES |= {
     "serving.counts.records",
     "serving.counts.columns",
@@ -45,7 +52,9 @@ LAYERS = (
     ("pipeline.packages",),
     ("pipeline.data",),
     ("pipeline.formats",),
+    ("pipeline.decisions",),
     ("pipeline.evaluation",),
+    ("pipeline.decisions.judged",),
     ("pipeline.validation",),
     ("pipeline.ci",),
     ("pipeline.registry",),

@@ -262,6 +262,8 @@ function draw(answer) {
     Latency: `${short.format(answer.latency_ms)} ms`,
     "Request id": answer.request_id,
   };
+  if (answer.rule) facts["Decided by the rule"] = answer.rule;
+  if (model.threshold) facts.Threshold = `${model.positive} from ${percent(model.threshold)} on`;
   if (isNumber && Number(answer.value.toPrecision(6)) !== answer.value) facts["Exact value"] = answer.value;
   $("facts").replaceChildren(
     ...Object.entries(facts).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]),

@@ -1,0 +1,144 @@
+"""The threshold from which on a row is of the positive class: chosen on folds of the training side, judged on the hold-out.
+
+Shapes: `score` (n,) probabilities of the positive class, `hit` (n,) whether a row is of it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from pipeline.data.dataset import Dataset
+from pipeline.errors import ProjectError, StageError
+from pipeline.settings import Decision
+from serving.model.decision import Threshold
+
+FOLDS = 5
+Answers = Callable[[Dataset], np.ndarray]  # fits on the training side of a dataset and answers for what it holds out
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """The threshold and what it is expected to give, by the `rows` of the training side that folds judged; None: not known."""
+
+    rule: str
+    threshold: float
+    rows: int = 0
+    precision: float | None = None
+    recall: float | None = None
+    cost: float | None = None  # mean per row, in the units of [decision]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision, recall and mean cost per row at each of some thresholds, which rise; NaN where a figure is not defined."""
+
+    thresholds: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    cost: np.ndarray | None
+
+
+def choose(dataset: Dataset, folds: Callable[[], Sequence[Dataset]], answers: Answers) -> Choice | None:
+    """The threshold that pipeline.toml [decision] asks for; None where the most probable class is the answer.
+
+    `folds` cuts the training side into datasets whose rows to judge by are held out; `answers` fits the team's model anew, and gives
+    probabilities (n, k). A threshold that is looked for is chosen on answers to rows of
+    the training side that the model was not fitted on. Raises StageError where no threshold reaches the floor.
+    """
+    decision = dataset.settings.decision
+    if decision.rule == "most_probable":
+        return None
+    if decision.rule == "fixed":
+        return Choice(rule="fixed", threshold=decision.threshold)
+    score, hit = out_of_fold(folds(), str(dataset.settings.data.positive), answers)
+    threshold = best(score, hit, decision)
+    return Choice(rule=decision.rule, threshold=threshold, rows=len(score), **measure(score, hit, threshold, decision))
+
+
+def out_of_fold(folds: Sequence[Dataset], name: str, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Score and hit, by the positive class's name, of the rows that the folds judge, each by a model that did not see the row."""
+    scores, hits, began = [], [], time.monotonic()
+    for number, fold in enumerate(folds, 1):
+        positive = fold.classes.index(name)
+        given = answers(fold)[:, positive]
+        if not np.isfinite(given).all():
+            raise ProjectError(
+                "the model's answers are not all finite on the training side", "correct project/model.py"
+            )
+        scores.append(given)
+        hits.append(fold.y[fold.holdout] == positive)
+        print(f"threshold: fold {number} of {len(folds)}, {time.monotonic() - began:.1f} s")
+    return np.concatenate(scores), np.concatenate(hits)
+
+
+def best(score: np.ndarray, hit: np.ndarray, decision: Decision) -> float:
+    """The threshold that the rule asks for, between 0 and 1 and never at a score: a hair's breadth of a score moves no row.
+
+    Of those that reach a floor of precision the one with the highest recall, and the other way round; or that of the least cost. Of
+    equal ones the highest for recall, so that fewer rows are called positive, and the nearest to 0.5 for cost.
+    """
+    found = curve(score, hit, decision)
+    floored = found.precision if decision.rule == "precision" else found.recall
+    other = found.recall if decision.rule == "precision" else found.precision
+    if decision.rule == "cost":
+        assert found.cost is not None
+        least = np.flatnonzero(found.cost <= found.cost.min())
+        return float(found.thresholds[least[np.abs(found.thresholds[least] - 0.5).argmin()]])
+    floored, other = np.nan_to_num(floored, nan=-1), np.nan_to_num(other, nan=-1)
+    reached = np.flatnonzero(floored >= decision.floor)
+    if not len(reached):
+        at = int(floored.argmax())
+        raise StageError(
+            f"no threshold reaches a {decision.rule} of {decision.floor:g} on the training side: the best is "
+            f"{floored[at]:.4g}, at {found.thresholds[at]:.4g}",
+            "lower floor in pipeline.toml [decision], or improve the model",
+        )
+    top = reached[other[reached] >= other[reached].max()]
+    return float(found.thresholds[top[-1]])
+
+
+def curve(score: np.ndarray, hit: np.ndarray, decision: Decision) -> Curve:
+    """What each threshold between two scores gives, and those below and above all of them, as far as they are between 0 and 1."""
+    order = np.argsort(score, kind="stable")
+    sorted_score, sorted_hit = score[order], hit[order].astype(np.float64)
+    edges = np.unique(np.concatenate([[0.0], sorted_score, [1.0]]))
+    thresholds = (edges[1:] + edges[:-1]) / 2
+    first = np.searchsorted(sorted_score, thresholds, side="left")  # the rows from there on are called positive
+    above = len(score) - first
+    missed = np.concatenate([[0.0], sorted_hit.cumsum()])[first]
+    hits = sorted_hit.sum() - missed
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(above > 0, hits / above, np.nan)
+        recall = hits / sorted_hit.sum()
+    cost = None
+    if decision.rule == "cost":
+        false = (above - hits) * decision.cost_false_positive + missed * decision.cost_false_negative
+        cost = false / len(score)
+    return Curve(thresholds, precision, recall, cost)
+
+
+def measure(score: np.ndarray, hit: np.ndarray, threshold: float, decision: Decision) -> dict[str, float | None]:
+    """Precision, recall and, by the rule "cost", the mean cost per row at one threshold; None where a figure is not defined."""
+    said = score >= threshold
+    right, cost = float((said & hit).sum()), None
+    if decision.rule == "cost":
+        false = (said & ~hit).sum() * decision.cost_false_positive + (~said & hit).sum() * decision.cost_false_negative
+        cost = float(false / len(score))
+    return {
+        "precision": right / float(said.sum()) if said.any() else None,
+        "recall": right / float(hit.sum()) if hit.any() else None,
+        "cost": cost,
+    }
+
+
+def contract_part(choice: Choice | None) -> dict[str, Any]:
+    """What the contract says of it; nothing where the most probable class is the answer."""
+    return {"labels": "threshold", "threshold": choice.threshold} if choice else {}
+
+
+def of_choice(choice: Choice | None, dataset: Dataset) -> Threshold | None:
+    """The same as what decides."""
+    return Threshold(dataset.classes.index(str(dataset.settings.data.positive)), choice.threshold) if choice else None
