@@ -252,8 +252,8 @@ def compared(
     both, drawn = (y_pred[rows], production.y_pred), measures.drawn(rows)
     thresholds = threshold, production.threshold
 
-    def seen(metric: metrics.Metric) -> list[np.ndarray]:
-        return [metric.seen(one, its) for one, its in zip(both, thresholds, strict=True)]
+    def seen(metric: metrics.Metric) -> tuple[np.ndarray, np.ndarray]:
+        return metric.seen(both[0], thresholds[0]), metric.seen(both[1], thresholds[1])
 
     comparisons = {name: gate.compare(one, y_true[rows], *seen(one), **drawn) for name, one in measures.known.items()}
     masks = slice_masks(settings, dataset, rows)

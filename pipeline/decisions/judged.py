@@ -54,12 +54,13 @@ def curves(curve: threshold.Curve, decision: Decision) -> Figure:
     name, costs = plain(decision.positive), curve.cost is not None
     figure, panels = panels_of(f"Threshold of class {name}, on the hold-out", 10 if costs else 6.4, 4.4, 1 + costs)
     lines = [
-        (panels[0], "precision", "precision", curve.precision, decision.precision, BLUE, "-"),
-        (panels[0], "recall", "recall", curve.recall, decision.recall, VERMILION, "--"),
-        *([(panels[1], "cost", "mean cost per row", curve.cost, decision.cost, GREEN, "-")] if costs else []),
+        (panels[0], "precision", curve.precision, decision.precision, BLUE, "-"),
+        (panels[0], "recall", curve.recall, decision.recall, VERMILION, "--"),
     ]
+    if curve.cost is not None:
+        lines.append((panels[1], "mean cost per row", curve.cost, decision.cost, GREEN, "-"))
     some = np.unique(np.linspace(0, len(curve.thresholds) - 1, min(MOST_POINTS, len(curve.thresholds))).astype(int))
-    for axes, _, label, values, chosen, colour, dash in lines:
+    for axes, label, values, chosen, colour, dash in lines:
         shown = "" if chosen is None else f" {chosen:.3g}"
         axes.plot(curve.thresholds[some], values[some], dash, color=colour, linewidth=1.6, label=f"{label}{shown}")
         if chosen is not None:

@@ -85,6 +85,8 @@ def findings(evaluation: Evaluation) -> dict[str, Section]:
     parts = {
         "metrics": _metrics(evaluation),
         "power": _power(evaluation),
+        "decision": _decision(evaluation),
+        "rules": _rules(evaluation),
         "slices": _slices(evaluation),
         "limits": _limits(evaluation),
         "portable": _portable(evaluation),
@@ -275,6 +277,61 @@ def _slice_mark(row: SliceRow, higher_is_better: bool) -> Mark:
     if not row.judged:
         return Mark("·", "not judged: too few rows", "quiet")
     return Mark("▼", "worse, within the margin", "warn") if mark.tone == "worse" else mark
+
+
+RULES = {
+    "fixed": "It is fixed in pipeline.toml",
+    "cost": "It is where false answers cost least",
+    "precision": "It has the highest recall of those whose precision is at least",
+    "recall": "It has the highest precision of those whose recall is at least",
+}
+
+
+def _decision(evaluation: Evaluation) -> Section | None:
+    one = evaluation.decision
+    if one is None:
+        return None
+    floor = f" {setting(one.floor)}" if one.floor is not None else ""
+    folds = f", on {one.folds_rows:,} rows of the training side that folds judged" if one.folds_rows else ""
+    sentence = f"{RULES.get(one.rule, one.rule)}{floor}{folds}. The hold-out had no part in it."
+    figures = [
+        ("precision", one.expected_precision, one.precision),
+        ("recall", one.expected_recall, one.recall),
+        ("mean cost per row", one.expected_cost, one.cost),
+    ]
+    rows = [
+        (name, number(expected), number(measured))
+        for name, expected, measured in figures
+        if known(expected) or known(measured)
+    ]
+    said = f"A row is {clean(one.positive)} when its probability is at least {number(one.threshold, 4)}."
+    table = Table((f"threshold {number(one.threshold, 4)}", "expected", "on the hold-out"), rows)
+    return Section("Threshold", [said, sentence], table, plots=("threshold",))
+
+
+def _rules(evaluation: Evaluation) -> Section | None:
+    if not evaluation.rules:
+        return None
+    error = evaluation.task == "regression"
+    shown = number if error else _percent
+    rows = [
+        (
+            Name(one.rule),
+            "before the model" if one.before else "after it",
+            f"{one.rows:,}",
+            shown(one.right),
+            shown(one.right_without),
+        )
+        for one in evaluation.rules
+    ]
+    what = "mean absolute error" if error else "right"
+    heads = ("rule", "stands", "rows decided", f"{what}, with it", f"{what}, model alone")
+    sentence = f"What the rules of project/rules.py decided on the {evaluation.rows:,} rows; the other figures are of model and rules together."
+    return Section("Rules", [sentence], Table(heads, rows, words=(0, 1)))
+
+
+def _percent(share: float | None) -> str:
+    return f"{number(100 * share, 1)} %" if known(share) else "–"
 
 
 def _limits(evaluation: Evaluation) -> Section | None:

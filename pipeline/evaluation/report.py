@@ -16,6 +16,7 @@ PICTURES = {
     "calibration": "Calibration: how often it was so against the probability that the model gave.",
     "predicted_against_actual": "Predicted against actual value, a point per row of the hold-out.",
     "residuals": "Residuals: actual minus (with logarithmic axes: divided by) predicted value, over the predicted value.",
+    "threshold": "Threshold: what precision, recall and cost would be at each one, with the one that was chosen.",
     "search": "Search for parameters: score of each trial with the best so far, and score against each parameter.",
     "feature_importance": "Feature importance: loss of score when a column is shuffled, largest first.",
     "shapley": "Shapley values: what each column adds to the answer for single rows of the hold-out, largest first.",

@@ -78,8 +78,8 @@ def open_experiment(folder: Path, production: Bundle) -> Carried | None:
         )
     if why := incomparable(production.contract, challenger.contract):
         raise BundleError(f"{inside}: version {known[0]} cannot stand in for {production.release.version}: {why}")
-    ours, theirs = model_code(production), model_code(challenger)  # rules are imported apart from one another
-    if ours and theirs and ours != theirs:
+    codes = model_code(production), model_code(challenger)  # rules are imported apart from one another
+    if all(codes) and codes[0] != codes[1]:
         raise BundleError(f"{inside}: both models bring code of their own, and it differs; one process cannot run both")
     return Carried(experiment, challenger)
 

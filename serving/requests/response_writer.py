@@ -36,17 +36,17 @@ class AnswerWriter:
         numbers = _encode(outputs[-1].reshape(-1).tolist())[1:-1]
         ends = [self._rules[number] for number in outputs[1].tolist()] if len(self._rules) > 1 else None
         if self._regression and ends:
-            rows = zip(numbers.split(b","), ends, strict=True)
-            return b"[%b]" % b"".join(b'{"value":%b%b' % row for row in rows)[:-1]
+            written = zip(numbers.split(b","), ends, strict=True)
+            return b"[%b]" % b"".join(b'{"value":%b%b' % one for one in written)[:-1]
         if self._regression:
             return b'[{"value":%b}]' % numbers.replace(b",", b'},{"value":')
-        positions, written = outputs[0].reshape(-1).tolist(), numbers.split(b",")
+        positions, parts = outputs[0].reshape(-1).tolist(), numbers.split(b",")
         classes, rows = len(self._heads), len(positions)
         width = 2 * classes + 1
         pieces = [b"}},"] * (width * rows)
         pieces[0::width] = [self._heads[position] for position in positions]
         for number in range(classes):
-            pieces[2 * number + 1 :: width] = written[number::classes]
+            pieces[2 * number + 1 :: width] = parts[number::classes]
         for number, separator in enumerate(self._separators, 1):
             pieces[2 * number :: width] = [separator] * rows
         if ends:
