@@ -37,6 +37,7 @@ def markdown(evaluation: Evaluation, run: Mapping, data: Mapping, settings: Sett
         _metrics(evaluation),
         _data(run, data, settings.data.target),
         _limits(evaluation),
+        *_decided(evaluation),
         *_slices(evaluation),
         _lineage(evaluation, run),
     ]
@@ -140,6 +141,12 @@ def _limits(evaluation: Evaluation) -> Section:
     why = f", for this reason: {form.format_reason}" if form.format_reason else ""
     table = _table(("what", "observed", "limit", "result"), rows[: 2 * MOST])
     return Section("Limits", [f"Served as {form.format}{why}."], table)
+
+
+def _decided(evaluation: Evaluation) -> list[Section]:
+    """The threshold and the rules, where there are any."""
+    found = findings(evaluation)
+    return [found[about] for about in ("decision", "rules") if about in found]
 
 
 def _slices(evaluation: Evaluation) -> list[Section]:

@@ -12,6 +12,9 @@ from msgspec.structs import replace
 
 from pipeline.evaluation import gate, metrics
 from pipeline.settings import Settings
+from serving.model.decision import decide
+
+Labels = tuple[np.ndarray, np.ndarray]  # positions of the classes that two models gave, each (n,)
 
 
 class Paired(Struct, frozen=True, kw_only=True):
@@ -50,13 +53,14 @@ def metric_of(settings: Settings, classes: list[str]) -> metrics.Metric:
     return metrics.named(known, settings.gate.metric)
 
 
-def agree(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
+def agree(a: np.ndarray, b: np.ndarray, tolerance: float, labels: Labels | None = None) -> np.ndarray:
     """Which rows both answer alike, shape (n,): with the same class, or with values as near as the gate's parity asks for.
 
-    Values are alike when they differ by at most `tolerance`, relative to A's where that is above 1.
+    `labels` are the positions of the classes that each model gave; None: the most probable ones. Values are alike when they differ by at most `tolerance`, relative to A's where that is above 1.
     """
     if a.ndim > 1:
-        return a.argmax(axis=1) == b.argmax(axis=1)
+        ours, theirs = labels or (decide(a), decide(b))
+        return ours == theirs
     return np.abs(a - b) <= tolerance * np.maximum(1, np.abs(a))
 
 
@@ -67,13 +71,15 @@ def compare(
     b: np.ndarray,
     outcomes: np.ndarray,
     subjects: np.ndarray | None = None,
+    labels: Labels | None = None,
 ) -> Paired:
     """B beside A on the same rows, by `metric` where the outcome is known; [gate] has the confidence and the resamples.
 
     `subjects` gives each row the number of whom it is about, shape (n,): rows of one subject are drawn together, for they do not tell
-    as much as rows of several. Answers must be finite; without an outcome there is agreement alone.
+    as much as rows of several. Answers must be finite; without an outcome there is agreement alone. `labels` are the
+    positions of the classes that each model gave, by its own threshold and rules; None: the most probable ones.
     """
-    same = agree(a, b, settings.gate.parity)
+    same = agree(a, b, settings.gate.parity, labels)
     if gate.identical(b, a, settings.gate.parity):  # what is left is rounding, and no difference of the models
         b = a
     known = ~np.isnan(outcomes)
@@ -88,6 +94,8 @@ def compare(
     )
     if not known.any():
         return found
+    if labels is not None and metric.kind == "hit":
+        a, b = (np.eye(a.shape[1])[one] for one in labels)
     y_true = outcomes[known].astype(np.int64 if a.ndim > 1 else np.float64)
     comparison = gate.compare(
         metric, y_true, b[known], a[known],

@@ -8,9 +8,11 @@ import numpy as np
 from pipeline.experiments.paired import Paired, compare, metric_of
 from pipeline.settings import Settings
 from serving.experiment.count.records import Pair
+from serving.model.decision import decide
 
 
 class _Answer(msgspec.Struct):
+    label: str | None = None
     probabilities: dict[str, float] | None = None
     value: float | None = None
 
@@ -37,7 +39,15 @@ def compared(settings: Settings, pairs: Sequence[Pair]) -> Paired | None:
         _array(b, classes),
         np.array([classes.index(one) if classes else one for one in outcomes], dtype=np.float64),
         np.unique(subjects, return_inverse=True)[1],
+        labels=(_labels(a, classes), _labels(b, classes)) if classes else None,
     )
+
+
+def _labels(answers: Sequence[_Answer], classes: Sequence[str]) -> np.ndarray:
+    """The positions of the classes that were answered, by the model's own threshold and rules."""
+    probable = decide(_array(answers, classes))
+    given = enumerate(answers)
+    return np.array([classes.index(one.label) if one.label in classes else probable[place] for place, one in given])
 
 
 def _array(answers: Sequence[_Answer], classes: Sequence[str]) -> np.ndarray:

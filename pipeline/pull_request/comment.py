@@ -29,7 +29,7 @@ AS_STAGE = {
     "train": "The model was not trained",
     "evaluate": "The candidate was not compared",
 }
-ORDER = ("metrics", "power", "limits", "slices", "portable")  # of what the evaluation found
+ORDER = ("metrics", "power", "decision", "limits", "slices", "portable")  # of what the evaluation found
 WHAT_TO_DO = {
     "validate": "Correct the data, or the rule in project/checks.py that does not hold.",
     "validate-model": "Correct project/model.py, or the rule in project/checks.py that does not hold.",

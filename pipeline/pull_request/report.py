@@ -165,6 +165,7 @@ def _evaluation(found: Evaluation) -> dict[str, Any]:
         ],
         "limits": [_kept(row, schema.Limit) for row in limits[:MOST_METRICS]],
         "checks": [_kept(row, schema.Check) for row in plain["checks"][:MOST_METRICS]],
+        "decision": found.decision and _kept(plain["decision"], schema.Decision),
     }
 
 

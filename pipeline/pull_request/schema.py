@@ -103,6 +103,22 @@ class Comparison(Compared):
     detectable: Number | None
 
 
+class Decision(Part):
+    """The threshold, how it was chosen, and what it gives; None where a figure is not known."""
+
+    rule: Name
+    positive: Name
+    threshold: Number
+    floor: Number | None
+    folds_rows: Count
+    expected_precision: Number | None
+    expected_recall: Number | None
+    expected_cost: Number | None
+    precision: Number | None
+    recall: Number | None
+    cost: Number | None
+
+
 class Evaluation(Part):
     """What evaluate.py found, as far as the comment needs it."""
 
@@ -120,6 +136,7 @@ class Evaluation(Part):
     slices: list[Slice] = Field(max_length=MOST_ROWS)
     limits: list[Limit] = Field(max_length=MOST_METRICS)
     checks: list[Check] = Field(max_length=MOST_METRICS)
+    decision: Decision | None = None  # None: the most probable class is the answer, or a report of an older release
 
 
 class Missing(Part):
@@ -254,5 +271,5 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
 
-_KEYS = {key for part in (PullRequest, Evaluation, Metric, Slice, Limit, Check, Data, Change, Drift, DataCheck, Comparison, Replay)
+_KEYS = {key for part in (PullRequest, Evaluation, Decision, Metric, Slice, Limit, Check, Data, Change, Drift, DataCheck, Comparison, Replay)
          for key in part.model_fields}  # fmt: skip

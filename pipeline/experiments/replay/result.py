@@ -3,7 +3,7 @@
 B is the model that was asked, A production as it answered, by whatever version served then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from pipeline.experiments import paired
 from pipeline.experiments.paired import Paired
 from pipeline.experiments.replay.scoring import Rows, apart
 from pipeline.settings import Settings
+from serving.model.decision import Threshold, decide
 
 NAME = "replay.json"
 LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -113,10 +114,17 @@ def write(folder: Path, found: Replay) -> None:
     write_json(folder / NAME, msgspec.to_builtins(found))
 
 
-def compare(settings: Settings, rows: Rows, classes: Sequence[str], named: bool) -> Replay:
-    """All that the rows show; `named`: examples have the ids of their requests. The caller adds what it knows itself."""
+def compare(
+    settings: Settings, rows: Rows, classes: Sequence[str], named: bool,
+    decisions: Mapping[str, Threshold | None] | None = None, challenger: Threshold | None = None,
+) -> Replay:  # fmt: skip
+    """All that the rows show; `named`: examples have the ids of their requests. The caller adds what it knows itself.
+
+    `decisions` are the thresholds of the versions that answered, `challenger` that of the other model: each decides its own labels.
+    """
     metric, subjects = paired.metric_of(settings, list(classes)), _subjects(rows)
-    measured = paired.compare(settings, metric, rows.a, rows.b, rows.outcome, subjects)
+    labels = _labels(rows, decisions or {}, challenger) if classes else None
+    measured = paired.compare(settings, metric, rows.a, rows.b, rows.outcome, subjects, labels)
     versions, counts = np.unique(rows.version, return_counts=True)
     return Replay(
         name=settings.name,
@@ -131,11 +139,11 @@ def compare(settings: Settings, rows: Rows, classes: Sequence[str], named: bool)
         paired=measured,
         largest=float(apart(rows.a, rows.b).max(initial=0.0)),
         identical=bool(len(rows)) and gate.identical(rows.b, rows.a, settings.gate.parity),
-        confusion=_confusion(rows, len(classes)),
+        confusion=_confusion(labels, len(classes)) if labels else [],
         shifts=_shifts(settings, rows, classes),
         histogram=_histogram(settings, rows, classes),
-        slices=_slices(settings, metric, rows, classes, subjects),
-        examples=_examples(rows, classes, named),
+        slices=_slices(settings, metric, rows, classes, subjects, labels),
+        examples=_examples(rows, classes, named, labels),
     )
 
 
@@ -150,10 +158,17 @@ def _subjects(rows: Rows) -> np.ndarray | None:
     return np.where(rows.subject == 0, np.arange(len(rows)), first[numbers])
 
 
-def _confusion(rows: Rows, classes: int) -> list[list[int]]:
-    if not classes:
-        return []
-    both = rows.a.argmax(axis=1) * classes + rows.b.argmax(axis=1)
+def _labels(rows: Rows, decisions: Mapping[str, Threshold | None], challenger: Threshold | None) -> paired.Labels:
+    """The positions of the classes that both gave, each version by its own threshold."""
+    ours = decide(rows.a)
+    for version in np.unique(rows.version):
+        mine = rows.version == version
+        ours[mine] = decide(rows.a[mine], decisions.get(str(version)))
+    return ours, decide(rows.b, challenger)
+
+
+def _confusion(labels: paired.Labels, classes: int) -> list[list[int]]:
+    both = labels[0] * classes + labels[1]
     return np.bincount(both, minlength=classes**2).reshape(classes, classes).tolist()
 
 
@@ -194,15 +209,19 @@ def _histogram(settings: Settings, rows: Rows, classes: Sequence[str]) -> Histog
 
 
 def _slices(
-    settings: Settings, metric, rows: Rows, classes: Sequence[str], subjects: np.ndarray | None
-) -> list[SliceRow]:
+    settings: Settings, metric, rows: Rows, classes: Sequence[str], subjects: np.ndarray | None,
+    labels: paired.Labels | None,
+) -> list[SliceRow]:  # fmt: skip
     every = np.ones(len(rows), dtype=bool)
     masks = [mask for name, values in rows.slices.items() for mask in gate.slice_masks(values, name, every)]
     known = ~np.isnan(rows.outcome)
     told = [(label, mask[known]) for label, mask in masks if mask[known].any()]
     y_true = rows.outcome[known].astype(np.int64 if classes else np.float64)
+    a, b = rows.a, rows.b
+    if labels and metric.kind == "hit":
+        a, b = (np.eye(len(classes))[one] for one in labels)
     compared = gate.compare_slices(
-        metric, y_true, rows.b[known], rows.a[known], told,
+        metric, y_true, b[known], a[known], told,
         minimum_rows=settings.gate.slice_rows, confidence=settings.gate.confidence, resamples=settings.gate.resamples,
         seed=settings.train.seed, subjects=None if subjects is None else subjects[known],
     )  # fmt: skip
@@ -210,7 +229,7 @@ def _slices(
     rules = gate.Rules(
         metric.name, metric.higher_is_better, settings.gate.policy, settings.gate.margin, settings.gate.confidence
     )
-    agree, shown = paired.agree(rows.a, rows.b, settings.gate.parity), _shown(settings, classes)
+    agree, shown = paired.agree(rows.a, rows.b, settings.gate.parity, labels), _shown(settings, classes)
     found = []
     for label, mask in masks:
         one = by_label.get(label)
@@ -231,7 +250,7 @@ def _slices(
     return found
 
 
-def _examples(rows: Rows, classes: Sequence[str], named: bool) -> list[ExampleRow]:
+def _examples(rows: Rows, classes: Sequence[str], named: bool, labels: paired.Labels | None) -> list[ExampleRow]:
     gap = apart(rows.a, rows.b)
     found = []
     for one in sorted(rows.examples, key=lambda one: (-gap[one.place], one.place))[:MOST_EXAMPLES]:
@@ -245,10 +264,10 @@ def _examples(rows: Rows, classes: Sequence[str], named: bool) -> list[ExampleRo
             ExampleRow(
                 day=str(rows.day[at]),
                 version=str(rows.version[at]),
-                a=classes[a.argmax()] if classes else "",
-                b=classes[b.argmax()] if classes else "",
-                a_value=float(a.max()),
-                b_value=float(b.max()),
+                a=classes[labels[0][at]] if labels else "",
+                b=classes[labels[1][at]] if labels else "",
+                a_value=float(a[labels[0][at]] if labels else a),
+                b_value=float(b[labels[1][at]] if labels else b),
                 apart=float(gap[at]),
                 outcome=told,
                 request_id=one.request_id if named else "",

@@ -65,7 +65,10 @@ class Run:
             raise StageError(
                 f"none of the rows can be compared: {_why_none(rows)}", "docs/replay.md says which rows are taken"
             )
-        found = result.compare(self.settings, rows, self.model.contract.classes, named)
+        found = result.compare(
+            self.settings, rows, self.model.contract.classes, named,
+            {version: one.decision for version, one in self.contracts.items()}, self.model.contract.decision,
+        )  # fmt: skip
         return msgspec.structs.replace(
             found,
             environment=self.what.environment,
