@@ -32,7 +32,6 @@ from pipeline.formats.quantisation import How
 from pipeline.registry import once, versions
 from pipeline.registry.training_run import data_snapshot, run_reason
 from pipeline.search import nested_runs, study
-from pipeline.search.fold import of_training_side
 from pipeline.settings import TRAINING, Settings, load_settings
 from pipeline.validation import sides
 from serving.model.decision import Threshold
@@ -85,9 +84,7 @@ def main() -> None:
     y_pred = answers(model, dataset)
 
     # What turns its answers into decisions.
-    choice = threshold.choose(
-        dataset, partial(of_training_side, dataset, threshold.FOLDS), partial(refitted, settings, parameters)
-    )
+    choice = threshold.choose(dataset, partial(family.refitted, settings, dataset, parameters))
     decision = Deciding(choice, ruled)
 
     # The model to serve, and the MLflow run.
@@ -136,11 +133,6 @@ def both_sides(dataset: Dataset) -> None:
                 f"class {min(absent)!r} has no row on the {side} side of the split",
                 "add rows of that class, or draw another hold-out with [split] salt in pipeline.toml",
             )
-
-
-def refitted(settings: Settings, parameters: dict, fold: Dataset) -> np.ndarray:
-    """The answers of the team's model, fitted on a fold, to what the fold holds out."""
-    return answers(family.fit(family.build(settings, parameters), fold, np.flatnonzero(~fold.holdout)), fold)
 
 
 def answers(model, dataset: Dataset) -> np.ndarray:

@@ -4,7 +4,7 @@ Shapes: `score` (n,) probabilities of the positive class, `hit` (n,) whether a r
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from msgspec import Struct
 
 from pipeline.data.dataset import Dataset
+from pipeline.data.split import folds
 from pipeline.errors import ProjectError, StageError
 from pipeline.settings import Decision
 from serving.model.decision import Threshold
 
 FOLDS = 5
-Answers = Callable[[Dataset], np.ndarray]  # fits on the training side of a dataset and answers for what it holds out
+Answers = Callable[[np.ndarray, np.ndarray], np.ndarray]  # fits on the rows at the first places, answers for the others
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -41,36 +42,36 @@ class Curve:
     cost: np.ndarray | None
 
 
-def choose(dataset: Dataset, folds: Callable[[], Sequence[Dataset]], answers: Answers) -> Choice | None:
+def choose(dataset: Dataset, answers: Answers) -> Choice | None:
     """The threshold that pipeline.toml [decision] asks for; None where the most probable class is the answer.
 
-    `folds` cuts the training side into datasets whose rows to judge by are held out; `answers` fits the team's model anew, and gives
-    probabilities (n, k). A threshold that is looked for is chosen on answers to rows of
-    the training side that the model was not fitted on. Raises StageError where no threshold reaches the floor.
+    `answers` fits the team's model on rows, by their places, and gives its probabilities (n, k) for others. A threshold that is looked
+    for is chosen on answers to rows of the training side that the model was not fitted on. Raises StageError where no threshold
+    reaches the floor.
     """
     decision = dataset.settings.decision
     if decision.rule == "most_probable":
         return None
     if decision.rule == "fixed":
         return Choice(rule="fixed", threshold=decision.threshold)
-    score, hit = out_of_fold(folds(), str(dataset.settings.data.positive), answers)
+    score, hit = out_of_fold(dataset, answers)
     threshold = best(score, hit, decision)
     return Choice(rule=decision.rule, threshold=threshold, rows=len(score), **measure(score, hit, threshold, decision))
 
 
-def out_of_fold(folds: Sequence[Dataset], name: str, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """Score and hit, by the positive class's name, of the rows that the folds judge, each by a model that did not see the row."""
+def out_of_fold(dataset: Dataset, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Score and hit of the rows of the training side that folds judge, each by a model that did not see the row."""
+    training, positive = np.flatnonzero(~dataset.holdout), dataset.classes.index(str(dataset.settings.data.positive))
     scores, hits, began = [], [], time.monotonic()
-    for number, fold in enumerate(folds, 1):
-        positive = fold.classes.index(name)
-        given = answers(fold)[:, positive]
+    for number, (fit, judge) in enumerate(folds(dataset, FOLDS), 1):
+        given = answers(training[fit], training[judge])[:, positive]
         if not np.isfinite(given).all():
             raise ProjectError(
                 "the model's answers are not all finite on the training side", "correct project/model.py"
             )
         scores.append(given)
-        hits.append(fold.y[fold.holdout] == positive)
-        print(f"threshold: fold {number} of {len(folds)}, {time.monotonic() - began:.1f} s")
+        hits.append(dataset.y[training[judge]] == positive)
+        print(f"threshold: fold {number} of {FOLDS}, {time.monotonic() - began:.1f} s")
     return np.concatenate(scores), np.concatenate(hits)
 
 

@@ -128,6 +128,14 @@ def answer(fitted: Any, dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
     return family_of(fitted).answer(fitted, dataset, rows)
 
 
+def refitted(
+    settings: Settings, dataset: Dataset, parameters: Mapping[str, Any], fit_on: np.ndarray, judge: np.ndarray
+) -> np.ndarray:
+    """The answers of the team's model, fitted anew on the rows at some places, to the rows at others; raises ProjectError."""
+    model = fit(build(settings, parameters), dataset, fit_on)
+    return answer(model, dataset, dataset.features.iloc[judge])
+
+
 def training_on(dataset: Dataset, rows: np.ndarray) -> Training:
     """What a fit on the rows at these places may use."""
     weights, groups = (None if given is None else given[rows] for given in (dataset.weights, dataset.groups))
