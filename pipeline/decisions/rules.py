@@ -18,7 +18,7 @@ from serving.model.rules import FILE, MODULE, NONE, RuleError, Rules, RulesError
 
 CODE = "code/"
 BLANKED = 50  # rows in which each column that may be empty is emptied
-THEN = "correct project/rules.py; docs/decisions-and-rules.md says what a rule may do"
+THEN = "correct project/rules.py; docs/thresholds-and-rules.md says what a rule may do"
 
 
 class Told(NamedTuple):
