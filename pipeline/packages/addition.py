@@ -15,7 +15,7 @@ from pipeline.errors import SlipwayError
 from pipeline.packages import groups
 
 PYPROJECT = "pyproject.toml"
-TRAINING, SCIKIT_LEARN, ONNX = "pipeline", "serving-sklearn", "serving"
+TRAINING, SCIKIT_LEARN, ONNX, NETWORKS = "pipeline", "serving-sklearn", "serving", "torch"
 CONVERTERS = "onnxmltools>=1.16,<2"
 # Libraries whose models an image may run: their group, and what a conversion to ONNX needs besides.
 LIBRARIES = {
@@ -48,9 +48,9 @@ def add(word: str, serving: bool) -> list[str]:
     """Put a package into its groups and lock them; return what was done, in sentences. Raises SlipwayError, and nothing is changed."""
     wanted = parsed(word)
     name = groups.normal(wanted.name)
-    if name == "torch" and "torch" in groups.declared():
+    if _of_networks(name):
         return [
-            "torch has a group of its own in pyproject.toml, which is installed where project/ imports it: nothing to add"
+            f"{wanted.name} is in the group torch of pyproject.toml, which is installed where project/ imports it: nothing to add"
         ]
     with _undone_if_it_fails():
         before = groups.versions(TRAINING)
@@ -62,6 +62,12 @@ def add(word: str, serving: bool) -> list[str]:
             changed = _bounded(wanted, changed)
     new = [f"{name} {version}" for name, version in groups.versions(TRAINING).items() if name not in before]
     return [*changed, f"locked: {', '.join(new) if new else 'what it needs was locked already'}"]
+
+
+def _of_networks(name: str) -> bool:
+    """Whether a package is one of the group of PyTorch, which no image has: networks are served as ONNX."""
+    lines = groups.declared().get(NETWORKS, [])
+    return name in {_package(f'"{line}"')[1] for line in lines if isinstance(line, str)}
 
 
 def _library(wanted: Addition, name: str) -> list[str]:
@@ -170,6 +176,8 @@ def size_of_image(word: str, serving: bool) -> str:
             f"image: 0 MB more where the model is served as ONNX; where the library serves it, {more:.0f} MB of packages instead of the "
             f"{less:.0f} MB of ONNX Runtime (`make train` says which, and why)"
         )
+    if _of_networks(name):
+        return "image: 0 MB more, a network is served as ONNX"
     if not serving:
         return "image: 0 MB more, it is for the training alone; SERVING=yes adds it to images of scikit-learn's own models too"
     return f"image: {megabytes({name}):.0f} MB more, besides what the package itself needs, where scikit-learn serves the model"

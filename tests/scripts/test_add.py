@@ -115,6 +115,18 @@ def test_twice_is_once(unlocked):
     assert text() == before
 
 
+@pytest.mark.parametrize("word", ["torch", "Skorch>=1"])
+def test_networks_have_a_group_of_their_own(unlocked, word):
+    """PyTorch is installed where project/ imports it, and no image has it: nothing is added."""
+    Path("pyproject.toml").write_text(
+        f'{PROJECT}torch = [\n    "skorch>=1.4,<2",\n    "torch==2.13.0",\n]\n', encoding="utf-8"
+    )
+    before = text()
+    assert "is in the group torch of pyproject.toml" in addition.add(word, serving=False)[0]
+    assert addition.size_of_image(word, serving=False) == "image: 0 MB more, a network is served as ONNX"
+    assert text() == before
+
+
 @pytest.mark.parametrize("word", ["; rm -rf", "", "=3", "https://example.com/a.whl"])
 def test_what_is_no_package_is_told(unlocked, word):
     """A word that names no package changes nothing."""
