@@ -316,7 +316,7 @@ def test_every_metric_is_on_a_dashboard():
     """No metric of the service is missing from the queries."""
     asked = " ".join(expressions())
     for name in exposed():
-        assert re.search(rf"\b{name}(_total|_bucket)?\{{", asked), name
+        assert re.search(rf"\b{name}(_total|_bucket|_count)?\{{", asked), name
 
 
 def test_dashboard_queries_use_existing_metrics():
