@@ -62,7 +62,11 @@ def curves(curve: threshold.Curve, decision: Decision) -> Figure:
     some = np.unique(np.linspace(0, len(curve.thresholds) - 1, min(MOST_POINTS, len(curve.thresholds))).astype(int))
     for axes, label, values, chosen, colour, dash in lines:
         shown = "" if chosen is None else f" {chosen:.3g}"
-        axes.plot(curve.thresholds[some], values[some], dash, color=colour, linewidth=1.6, label=f"{label}{shown}")
+        # Steps: between two scores nothing changes, so the point that is marked lies on the line.
+        axes.plot(
+            curve.thresholds[some], values[some], dash, color=colour, linewidth=1.6, label=f"{label}{shown}",
+            drawstyle="steps-mid",
+        )  # fmt: skip
         if chosen is not None:
             axes.plot(decision.threshold, chosen, "o", color=colour, markersize=7, zorder=3)
     for axes in panels:
