@@ -17,10 +17,13 @@ from string import Template
 from typing import Any
 
 import msgspec
+import numpy as np
+import pandas as pd
 
 from delivery.edge import packages
-from pipeline.artifacts import read_json, write_text
+from pipeline.artifacts import read_json, write_json, write_text
 from pipeline.errors import PortabilityError, StageError
+from pipeline.formats import choose
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("contract.json", "golden.json", "release.json", "model.onnx")  # not reference.json: it describes the data
@@ -97,6 +100,10 @@ def write(source: Path, folder: Path, runtimes: packages.Runtimes) -> Edge:
     (folder / "bundle").mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(source / name, folder / "bundle" / name)
+    if notes:
+        plain = {key: value for key, value in contract.items() if key != "rules"}
+        write_json(folder / "bundle" / "contract.json", plain)
+        write_json(folder / "bundle" / "golden.json", of_model_alone(source, plain, golden))
     shutil.copyfile(TEMPLATES / "predict.py", folder / "predict.py")
     parts = [Part(way="Python", size=size(folder), measured=check([sys.executable, "-I", "predict.py"], folder))]
     parts += [node(folder, runtimes), page(folder, runtimes, notes)]
@@ -109,6 +116,27 @@ def write(source: Path, folder: Path, runtimes: packages.Runtimes) -> Edge:
     )
     write_text(folder / "README.txt", readme(made))
     return made
+
+
+def of_model_alone(source: Path, contract: dict[str, Any], golden: dict[str, Any]) -> dict[str, Any]:
+    """Golden rows with the answers of the model without its rules, as the service's own code gives them."""
+    names = [column["name"] for column in contract["inputs"]]
+    rows = pd.DataFrame(golden["inputs"], columns=names)
+    for column in contract["inputs"]:
+        values = rows[column["name"]]
+        rows[column["name"]] = values.fillna("") if column["type"] == "text" else values.astype("float64")
+    model = {"model.onnx": (source / "model.onnx").read_bytes()}
+    given, _ = choose.predict(model, contract, rows)
+    if not contract["classes"]:
+        return {**golden, "expected": [{"value": float(value)} for value in given]}
+    classes, least = contract["classes"], contract.get("threshold")
+    places = given.argmax(axis=1)
+    if least is not None:
+        positive = classes.index(contract["positive"])
+        places = np.where(given[:, positive] >= least, positive, 1 - positive)
+    labels = [classes[place] for place in places]
+    expected = [{"label": label, "probabilities": one.tolist()} for label, one in zip(labels, given, strict=True)]
+    return {**golden, "expected": expected}
 
 
 def node(folder: Path, runtimes: packages.Runtimes) -> Part:

@@ -10,6 +10,7 @@ import sys
 import threading
 
 import msgspec
+import numpy as np
 import pytest
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
@@ -130,7 +131,7 @@ def test_the_scripts_take_what_the_service_takes(folders, runtimes):
     """Of many odd values for each kind of input, Python and Node accept exactly those that the service accepts."""
     folder, _ = folders["columns"]
     plain = read_json(folder / "bundle" / "contract.json")
-    contract = msgspec.convert({**plain, "labels": "most_probable", "threshold": None}, Contract)
+    contract = msgspec.convert(plain, Contract)
 
     def taken(read, *last) -> bool:
         try:
@@ -235,6 +236,24 @@ def test_rules_that_are_left_out_are_named():
     assert edge_folder.notes_on({"rules": None}) == edge_folder.notes_on({}) == []
     (note,) = edge_folder.notes_on({"rules": {"before": ["minors"], "after": ["cap"]}})
     assert note.startswith("The rules minors, cap are not applied here")
+
+
+@pytest.mark.parametrize(("task", "text"), [("regression", False), ("binary", True)])
+def test_a_model_with_rules_is_checked_without_them(tmp_path, task, text):
+    """The golden answers of a bundle are those of rules and model together; the folder's are the model's own, and it names no rule."""
+    source = bundle_of(tmp_path, task, text)
+    contract, golden = read_json(source / "contract.json"), read_json(source / "golden.json")
+    alone = [dict(one) for one in golden["expected"]]
+    golden["expected"][0] = {"value": 0.0} if task == "regression" else {"label": "no", "probabilities": [1.0, 0.0]}
+    write_json(source / "golden.json", golden)
+    write_json(source / "contract.json", contract | {"rules": {"before": ["minors"], "after": []}})
+    made = edge_folder.write(source, tmp_path / "edge", packages.Runtimes(absent="npm is not on this machine"))
+    own = read_json(tmp_path / "edge" / "bundle" / "golden.json")["expected"]
+    key = "value" if task == "regression" else "probabilities"
+    assert np.allclose([one[key] for one in own], [one[key] for one in alone], atol=1e-6)
+    assert [one.get("label") for one in own] == [one.get("label") for one in alone]
+    assert "rules" not in read_json(tmp_path / "edge" / "bundle" / "contract.json")
+    assert made.parts[0].measured.largest_difference < 1e-6 and "The rules minors" in made.notes[0]
 
 
 def test_a_script_that_differs_is_no_folder(tmp_path):
