@@ -71,10 +71,11 @@ def prepare(folder: Path, packages: list[str]) -> None:
     settings.write_text(recipes.with_settings(text, '[deploy]\ntarget = "process"\n'), encoding="utf-8")
     if (ROOT / ".venv").is_dir():
         shutil.copytree(ROOT / ".venv", folder / ".venv", symlinks=True, copy_function=link)
-    for command in (["init", "--quiet"], ["add", "--all"], [*AUTHOR, "commit", "--quiet", "--message", "A recipe"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     for package in packages:
         make(folder, "add", f"PACKAGE={package}")
+    for command in (["add", "--all"], [*AUTHOR, "commit", "--quiet", "--message", "A recipe"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
 
 
 def link(source: str, target: str) -> None:
