@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.formats.family import Forms, Training, classes_of
 
 NAME = "skorch"
 CLASS = "skorch.net.NeuralNet"
+_looked_at: set[str] = set()  # nets that became a graph in this process: a search fits the same one again and again
 GUIDE = "docs/networks.md has a pipeline that works"
 
 
@@ -58,9 +60,13 @@ def unfit(model: Any, dataset: Dataset) -> str:
         made, wrong = skorch_training.first_look(net, matrix, y, len(dataset.classes))
         if wrong:
             return wrong
+        look = f"{type(net)} {made!r} {made.width} {dataset.kinds} {_in_full(before)}"
+        if look in _looked_at:
+            return ""
         problems = []
         for form in _graphs(Net("", steps, list(dataset.kinds), made, made), dataset):
             if not isinstance(form, PortabilityError):
+                _looked_at.add(look)
                 return ""
             problems.append(form)
     return f"{problems[0].what}; {problems[0].then}"
@@ -166,6 +172,11 @@ def _before(before: Any, features: pd.DataFrame, y: np.ndarray) -> tuple[Any, np
     return steps, matrix, wrong
 
 
+def _in_full(before: Any) -> str:
+    """The steps with all their parameters; a pipeline's own repr() leaves out the middle of a long text."""
+    return "" if before is None else before.__repr__(N_CHAR_MAX=1_000_000)
+
+
 def _matrix(steps: Any, rows: pd.DataFrame) -> np.ndarray:
     """What the steps make of feature rows, as float64 (n, width)."""
     given = rows if steps is None else steps.transform(rows)
@@ -180,17 +191,20 @@ def _graphs(fitted: Net, dataset: Dataset) -> Forms:
 
     output = "probabilities" if dataset.classes else "values"
     names = {"label": output, "probabilities": output if dataset.classes else None}
-    width = len(fitted.answering.mean)
-    modules = {"float32": fitted.fast, "float64": fitted.answering}
-    try:
-        networks = {dtype: graph.export(module, width, output) for dtype, module in modules.items()}
-    except PortabilityError as error:
-        yield error
-        return
+    width = fitted.answering.width
+
+    @cache
+    def network(dtype: str) -> Any:  # each takes seconds, and float64 is rarely asked for
+        return graph.export(fitted.fast if dtype == "float32" else fitted.answering, width, output)
+
     if fitted.before is None:
-        for network in networks.values():
-            part = {"layout": "matrix", "dtype": "float64", **names}
-            yield onnx_model.candidate(graph.to_bytes(network), part)
+        for dtype in ("float32", "float64"):
+            try:
+                model = network(dtype)
+            except PortabilityError as error:
+                yield error
+                continue
+            yield onnx_model.candidate(graph.to_bytes(model), {"layout": "matrix", "dtype": "float64", **names})
         return
     layouts = [one for one in onnx_model.FORMS if one[0] == "columns" or "text" not in dataset.kinds.values()]
     try:
@@ -198,11 +212,15 @@ def _graphs(fitted: Net, dataset: Dataset) -> Forms:
             for layout, dtype in layouts:
                 try:
                     steps, part = convert(layout, dtype)
-                    joined = graph.join(steps, str(part["label"]), networks[dtype])
                 except onnx_conversion.UnendedError:
                     raise
                 except PortabilityError as error:
                     yield _of_steps(error)
+                    continue
+                try:
+                    joined = graph.join(steps, str(part["label"]), network(dtype))
+                except PortabilityError as error:
+                    yield error
                     continue
                 yield onnx_model.candidate(graph.to_bytes(joined), {"layout": layout, "dtype": dtype, **names})
     except PortabilityError as error:

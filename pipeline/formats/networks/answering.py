@@ -36,6 +36,11 @@ class Answering(nn.Module):
         for name, values in zip(("mean", "deviation", "low", "high", "target"), (*scale, target), strict=True):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float64))
 
+    @property
+    def width(self) -> int:
+        """The numbers of a row."""
+        return len(self.mean)
+
     def standardised(self, features: Tensor) -> Tensor:
         """What the network gets: (n, columns) in its own precision."""
         scaled = (features - self.mean) / self.deviation
@@ -85,7 +90,7 @@ def precise(module: Any) -> Any:
     copied.dtype = torch.float64
     try:
         with torch.inference_mode():
-            copied(torch.zeros(2, len(copied.mean), dtype=torch.float64))
+            copied(torch.zeros(2, copied.width, dtype=torch.float64))
     except Exception:  # it makes tensors of its own in float32
         return None
     return copied

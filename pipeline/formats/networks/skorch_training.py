@@ -8,25 +8,38 @@ from torch import Tensor, nn
 
 from pipeline.errors import ProjectError
 from pipeline.formats.networks import graph
+from pipeline.formats.networks.answering import scale_of
 
 SOME = 8  # rows of a first batch
 
 
 class Answering(nn.Module):
-    """The network of a net, and what turns its outputs into answers: (n, width) float64 -> (n, k) or (n, 1) float64."""
+    """The network of a net, and what turns its outputs into answers: (n, width) float64 -> (n, k) or (n, 1) float64.
 
-    mean: Tensor
+    Numbers far beyond those of training are held at the lowest and highest seen, `REACH` standard deviations further out.
+    """
 
-    def __init__(self, network: nn.Module, nonlinearity: Any, width: int, classes: int, flat: bool = False):
-        """`flat` says that the nonlinearity takes outputs of shape (n,)."""
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, network: nn.Module, nonlinearity: Any, seen: np.ndarray, classes: int, flat: bool = False):
+        """`seen` are the rows of training (n, width); `flat` says that the nonlinearity takes outputs of shape (n,)."""
         super().__init__()
         self.network, self.nonlinearity, self.classes, self.flat = network, nonlinearity, classes, flat
         self.dtype = torch.float32
-        self.register_buffer("mean", torch.zeros(width, dtype=torch.float64))
+        mean, deviation, low, high = scale_of(seen, np.ones(seen.shape[1], dtype=bool))
+        for name, limit in (("low", low), ("high", high)):
+            self.register_buffer(name, torch.tensor(mean + limit * deviation, dtype=torch.float64))
+
+    @property
+    def width(self) -> int:
+        """The numbers of a row."""
+        return len(self.low)
 
     def forward(self, features: Tensor) -> Tensor:
         """The answers to what the steps before the net give."""
-        outputs = self.network(features.to(self.dtype))
+        held = torch.minimum(torch.maximum(features, self.low), self.high)
+        outputs = self.network(torch.where(torch.isnan(features), features, held).to(self.dtype))
         outputs = outputs[0] if isinstance(outputs, tuple) else outputs
         answers = self.nonlinearity(outputs.reshape(-1) if self.flat else outputs).to(torch.float64)
         return answers if self.classes else answers.reshape(-1, 1)
@@ -43,7 +56,7 @@ def first_look(net: Any, matrix: np.ndarray, y: np.ndarray, classes: int) -> tup
         trial = _ready(net, matrix[some], **small)
         outputs = trial.forward(matrix[some].astype(np.float32))
         outputs = outputs[0] if isinstance(outputs, tuple) else outputs
-        made = taken_out(trial, matrix.shape[1], classes)
+        made = taken_out(trial, matrix, classes)
         with torch.no_grad():
             answers = made(torch.from_numpy(matrix[some]))
         if wrong := _of_answers(answers, classes):
@@ -73,7 +86,7 @@ def train(net: Any, matrix: np.ndarray, y: np.ndarray, aside: np.ndarray, classe
         made.set_params(iterator_train__drop_last=True)  # batch normalisation cannot take a batch of one row
     made.set_params(callbacks=_with_a_stop(made.callbacks))
     made.fit(features[learned], target[learned])
-    return taken_out(made, matrix.shape[1], classes)
+    return taken_out(made, matrix, classes)
 
 
 def _with_a_stop(callbacks: Any) -> Any:
@@ -92,9 +105,9 @@ def _with_a_stop(callbacks: Any) -> Any:
     return callbacks if callbacks == "disable" else [*(callbacks or []), StopsAtNan()]
 
 
-def taken_out(net: Any, width: int, classes: int) -> Answering:
-    """The network of a net that has one, with what turns its outputs into answers."""
-    return Answering(net.module_.eval(), net._get_predict_nonlinearity(), width, classes, _is_binary(net)).eval()
+def taken_out(net: Any, seen: np.ndarray, classes: int) -> Answering:
+    """The network of a net that has one, with what turns its outputs into answers; `seen` are the rows of training (n, width)."""
+    return Answering(net.module_.eval(), net._get_predict_nonlinearity(), seen, classes, _is_binary(net)).eval()
 
 
 def _ready(net: Any, rows: np.ndarray, **parameters: Any) -> Any:

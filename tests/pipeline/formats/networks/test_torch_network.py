@@ -28,7 +28,7 @@ class Changed(nn.Module):
 
 def branches(outputs):
     """A choice by the values in a tensor."""
-    return outputs * 2 if outputs.sum() > 0 else outputs
+    return outputs * 2 if outputs.sum() > 1e9 else outputs
 
 
 FAULTS = {
@@ -125,7 +125,7 @@ def test_balanced_classes_raise_the_answers_for_the_rare_one():
 def test_a_loss_that_is_no_number_ends_the_training():
     """It is said at once, with what to do."""
     with pytest.raises(ProjectError, match="no finite number any more in epoch") as error:
-        fitted(Changed(lambda outputs: outputs**9 * 1e9, outputs=1), dataset("regression", learning_rate=10.0))
+        fitted(Changed(lambda outputs: outputs**9 * 1e25, outputs=1), dataset("regression"))
     assert "learning_rate" in error.value.then
 
 
