@@ -14,6 +14,8 @@ from serving.model.bundle import Bundle, BundleError
 from serving.model.contract import Contract, Trees
 from serving.model.rows import Row, matrix
 
+LOGARITHMIC = ("Poisson", "Tweedie")  # losses of CatBoost
+
 
 class Features:
     """Rows as numbers: a text is its category's place; an empty one, and one that training did not see, is missing."""
@@ -93,12 +95,14 @@ class CatboostModel:
         with _loading(contract, form):
             self._model = catboost.CatBoostClassifier() if contract.classes else catboost.CatBoostRegressor()
             self._model.load_model(blob=bundle.model)
-        self._answer = self._model.predict_proba if contract.classes else self._model.predict
+            loss = str(self._model.get_all_params().get("loss_function", "")).partition(":")[0]
+        # A loaded regressor answers what its trees add up to, which for these losses is the logarithm of the answer.
+        self._given = "Probability" if contract.classes else "Exponent" if loss in LOGARITHMIC else "RawFormulaVal"
 
     def run(self, rows: Sequence[Row]) -> np.ndarray:
         """Probabilities or values for many rows."""
         features = np.array(rows, dtype=object) if self._texts else matrix(rows, "float64")
-        return self._answer(features, thread_count=1)
+        return self._model.predict(features, prediction_type=self._given, thread_count=1)
 
     def run_one(self, row: Row) -> np.ndarray:
         """The same for one row."""

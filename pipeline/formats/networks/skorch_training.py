@@ -75,15 +75,15 @@ def train(net: Any, matrix: np.ndarray, y: np.ndarray, aside: np.ndarray, classe
     from skorch.dataset import Dataset
     from skorch.helper import predefined_split
 
-    made = _ready(net, matrix[:2])
+    stops = net.train_split is not None and bool(aside.any())
+    learned = ~aside if stops else np.ones(len(y), dtype=bool)
+    # Batch normalisation cannot take a batch of one row. skorch takes this only before its net is made.
+    one_left = learned.sum() % (net.batch_size if net.batch_size > 0 else len(y)) == 1
+    made = _ready(net, matrix[:2], **({"iterator_train__drop_last": True} if one_left else {}))
     features = matrix.astype(np.float32)
     target = _target(net, y, made.forward(features[:2]), classes)
-    learned = np.ones(len(y), dtype=bool)
-    if made.train_split is not None and aside.any():
-        learned = ~aside
+    if stops:
         made.set_params(train_split=predefined_split(Dataset(features[aside], target[aside])))
-    if learned.sum() % (made.batch_size if made.batch_size > 0 else len(y)) == 1:
-        made.set_params(iterator_train__drop_last=True)  # batch normalisation cannot take a batch of one row
     made.set_params(callbacks=_with_a_stop(made.callbacks))
     made.fit(features[learned], target[learned])
     return taken_out(made, matrix, classes)

@@ -1,5 +1,7 @@
 """Bare models of XGBoost, LightGBM and CatBoost: trained on empty cells and text, served by what answers alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,16 @@ def test_text_is_served_by_the_library_itself(library, task):
     assert found.served.form["format"] == library and list(found.served.files) == [FILE[library]]
     assert found.served.form["format_reason"].endswith("ONNX has no counterpart for its splits on categories")
     assert {choose.NULLS, choose.TEXT, choose.JUMPS} <= {one.where for one in found.tried}
+    assert max(one.difference for one in found.served.parity) == 0
+
+
+@pytest.mark.parametrize("loss", ["Poisson", "Tweedie:variance_power=1.5"])
+def test_losses_of_catboost_that_add_up_logarithms_are_served_as_values(loss):
+    """CatBoost answers with the exponential of what its trees add up to; loaded from its file it does so only if told."""
+    dataset = data("regression", rows=300)
+    dataset = replace(dataset, target=np.abs(dataset.target))
+    found = chosen(model("catboost", "regression", loss_function=loss, iterations=5), dataset)
+    assert found.served.form["format"] == "catboost"
     assert max(one.difference for one in found.served.parity) == 0
 
 

@@ -97,6 +97,15 @@ def test_a_net_stops_by_the_rows_that_every_model_sets_aside():
     assert (seen["learned"], seen["aside"]) == (int((~data.holdout).sum()) - aside, aside)
 
 
+def test_a_last_batch_of_one_row_is_left_out():
+    """Batch normalisation cannot take it, and which rows are set aside is nobody's choice."""
+    data = dataset("regression")
+    training = family.training_on(data, np.flatnonzero(~data.holdout))
+    size = int((~training.stop_on).sum()) - 1
+    model = net("NeuralNetRegressor", module__outputs=1, max_epochs=1, batch_size=size)
+    assert np.isfinite(skorch_net.fit(model, data, training).answering.low).all()
+
+
 FAULTS = {
     "is text, and the net takes numbers": (net(module__softmax=True), {"text": True}),
     "empty cells or infinite numbers": (make_pipeline(StandardScaler(), net(module__softmax=True)), {"nulls": True}),
