@@ -28,9 +28,10 @@ from pipeline.comparison.recent import recent_rows
 from pipeline.data.dataset import Dataset, load_dataset
 from pipeline.decisions import judged, rules
 from pipeline.errors import StageError, edge
-from pipeline.evaluation import findings, gate, importance, metrics, plots, record, report, shapley
+from pipeline.evaluation import findings, gate, metrics, plots, record, report
 from pipeline.evaluation import quantised as int8_beside
 from pipeline.evaluation.figures import to_png
+from pipeline.evaluation.importance import permutation, shapley
 from pipeline.evaluation.measures import (
     Measures,
     baseline,
@@ -215,15 +216,15 @@ def beside_int8(
 
 def explain(settings: Settings, dataset: Dataset, served: ServedCandidate, search: record.Search | None) -> Explained:
     """By how much the served model's score falls when a column is shuffled, and what columns add to single answers."""
-    rows, shuffles = importance.counts(dataset)
-    if rows < dataset.holdout.sum() or shuffles < importance.MOST_SHUFFLES:
+    rows, shuffles = permutation.counts(dataset)
+    if rows < dataset.holdout.sum() or shuffles < permutation.MOST_SHUFFLES:
         print(f"feature importance: {rows} of the held-out rows, {shuffles} shuffles of each column")
 
     def ask(frames):
         return choose.ask(served.files, served.contract, frames, each=True)[0]
 
     seed = settings.train.seed
-    columns = importance.feature_importance(ask, dataset, seed, rows, shuffles)
+    columns = permutation.feature_importance(ask, dataset, seed, rows, shuffles)
     return Explained(columns, shapley.contributions(ask, dataset, seed) if shapley.available() else None, search)
 
 
@@ -372,7 +373,7 @@ def record_of(
         checks=[CheckRow(**asdict(one), success=one.success) for one in evidence.checks],
         format=Format(served.contract["format"], served.contract["format_reason"]),
         int8=int8,
-        importance=Importance(*importance.counts(dataset)),
+        importance=Importance(*permutation.counts(dataset)),
         search=study.best_of(explained.search) if explained.search else None,
         shapley=shapley_of(explained.contributions),
         decision=judged.decision_of(run, dataset, served.y_pred),

@@ -26,9 +26,10 @@ from pipeline.decisions import rules, threshold
 from pipeline.errors import DataError, PortabilityError, ProjectError, StageError, edge, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.measures import position_of_positive
-from pipeline.formats import bundle, choose, family, onnx_conversion, quantisation, quantised, trusted_types
+from pipeline.formats import bundle, choose, family, trusted_types
 from pipeline.formats.family import family_of
-from pipeline.formats.quantisation import How
+from pipeline.formats.onnx import conversion, quantisation, quantised
+from pipeline.formats.onnx.quantisation import How
 from pipeline.registry import once, versions
 from pipeline.registry.training_run import data_snapshot, run_reason
 from pipeline.search import nested_runs, study
@@ -62,7 +63,7 @@ def main() -> None:
     # Settings and data: those that were validated, no others.
     (BUILD / "run.json").unlink(missing_ok=True)  # an older run must not speak for this one, should it fail
     settings = load_settings()
-    onnx_conversion.prepare()
+    conversion.prepare()
     frame = read_frame()
     dataset = take_apart(frame, settings)
     rows = data_snapshot.pack(frame, dataset) if settings.data.snapshot else None

@@ -22,7 +22,7 @@ HEAVY = [
     "mlflow.data.pandas_dataset",
     "mlflow.sklearn",
     "pipeline.evaluation.plots",
-    "pipeline.formats.onnx_model",
+    "pipeline.formats.onnx.forms",
     "pipeline.evaluation.report",
     "requests",
     "rich.table",

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pipeline import artifacts
 from pipeline.data.dataset import load_dataset
 from pipeline.errors import ProjectError, edge
-from pipeline.formats import onnx_conversion, trusted_types
+from pipeline.formats import trusted_types
+from pipeline.formats.onnx import conversion
 from pipeline.settings import load_settings
 from pipeline.validation import model
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     file.unlink(missing_ok=True)
 
     settings = load_settings()
-    onnx_conversion.prepare()
+    conversion.prepare()
     outcomes = model.examine(load_dataset(settings))
     broken = [one for one in outcomes if not one.success]
     report = {"success": not broken, "checks": [asdict(one) for one in outcomes]}

@@ -18,8 +18,8 @@ from sklearn.calibration import CalibrationDisplay, calibration_curve
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 from pipeline.evaluation.figures import BLUE, DPI, QUIET, VERMILION, layout, panels_of, plain, styled
+from pipeline.evaluation.importance.shapley import Contributions
 from pipeline.evaluation.record import Compared, Evaluation, MetricRow
-from pipeline.evaluation.shapley import Contributions
 from pipeline.evaluation.wording import change, gain, in_words, number, places, signed
 from serving.model.decision import Threshold, decide
 

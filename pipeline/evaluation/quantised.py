@@ -12,7 +12,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.evaluation import gate
 from pipeline.evaluation.measures import Measures
 from pipeline.evaluation.record import Compared, Int8, Precision
-from pipeline.formats import onnx_run
+from pipeline.formats.onnx import run
 from pipeline.settings import Gate
 from serving.model.decision import Threshold
 
@@ -35,11 +35,11 @@ def sides(dataset: Dataset, single: Model, int8: Model) -> tuple[Side, Side]:
     held = dataset.features[dataset.holdout]
     calls: dict[str, Any] = {}
     for name, (files, contract, _) in (("single", single), ("int8", int8)):
-        ask = onnx_run.asking(files["model.onnx"], contract)
+        ask = run.asking(files["model.onnx"], contract)
         for rows in (1, ROWS):
-            inputs = onnx_run.feeds(contract, held.iloc[np.arange(rows) % len(held)])
+            inputs = run.feeds(contract, held.iloc[np.arange(rows) % len(held)])
             calls[f"{name} {rows}"] = partial(ask, inputs)
-    took = onnx_run.milliseconds(calls)
+    took = run.milliseconds(calls)
     one, other = (
         Side(y_pred, len(files["model.onnx"]), took[f"{name} 1"], took[f"{name} {ROWS}"])
         for name, (files, _, y_pred) in (("single", single), ("int8", int8))

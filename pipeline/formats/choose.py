@@ -18,7 +18,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError
 from pipeline.formats import bare_service, bundle, thresholds, trials
 from pipeline.formats.family import Candidate, answer, family_of
-from pipeline.formats.onnx_conversion import UnendedError
+from pipeline.formats.onnx.conversion import UnendedError
 from pipeline.formats.parity import Parity, answered, apart
 from pipeline.formats.parity import parity as difference_of
 from serving import batch

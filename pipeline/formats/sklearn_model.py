@@ -11,8 +11,9 @@ from typing import Any
 from pipeline.artifacts import ROOT
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError, ProjectError
-from pipeline.formats import onnx_converters, trusted_types
+from pipeline.formats import trusted_types
 from pipeline.formats.family import Candidate, Forms
+from pipeline.formats.onnx import converters
 
 OWN = "project"  # the package whose modules a bundle may carry
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
@@ -74,7 +75,7 @@ def dumps(model: Any) -> bytes:
 
 def torch_in(model: Any) -> str:
     """The class of a PyTorch module that a model or one of its parts holds, or ""."""
-    for part in onnx_converters.parts(model):
+    for part in converters.parts(model):
         for value in vars(part).values():
             if any(kind.__module__.partition(".")[0] == "torch" for kind in type(value).__mro__):
                 return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -13,9 +13,10 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError
-from pipeline.formats import boosted_trees, onnx_model
+from pipeline.formats import boosted_trees
 from pipeline.formats.boosted_trees import Trees, title, unfit
 from pipeline.formats.family import Forms, Training
+from pipeline.formats.onnx import forms
 
 __all__ = ["NAME", "answer", "fit", "formats", "log", "takes", "title", "unfit", "untrusted"]
 
@@ -94,7 +95,7 @@ def _onnx(fitted: Trees, dataset: Dataset) -> Forms:
         yield PortabilityError(f"it cannot become ONNX: {first}")
         return
     outputs = {"label": "label", "probabilities": "probabilities"} if dataset.classes else {"label": "predictions"}
-    yield onnx_model.candidate(graph, {"layout": "matrix", "dtype": "float32", "probabilities": None, **outputs})
+    yield forms.candidate(graph, {"layout": "matrix", "dtype": "float32", "probabilities": None, **outputs})
 
 
 def _without_maps(graph: bytes) -> bytes:

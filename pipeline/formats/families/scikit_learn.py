@@ -12,8 +12,9 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ProjectError
-from pipeline.formats import onnx_converters, onnx_model, sample_weights, sklearn_model, trusted_types
+from pipeline.formats import sample_weights, sklearn_model, trusted_types
 from pipeline.formats.family import Forms, Training, classes_of
+from pipeline.formats.onnx import converters, forms
 
 NAME = "scikit-learn"
 NET = "skorch.net.NeuralNet"
@@ -43,7 +44,7 @@ def unfit(model: Any, dataset: Dataset) -> str:
 
 
 def _network_in(model: Any) -> str:
-    held = next((one for one in onnx_converters.parts(model) if NET in classes_of(one)), None)
+    held = next((one for one in converters.parts(model) if NET in classes_of(one)), None)
     name = type(held).__name__ if held is not None else sklearn_model.torch_in(model)
     if not name:
         return ""
@@ -83,7 +84,7 @@ def untrusted(fitted: Any, trusted: list[str]) -> list[str]:
 
 def formats(fitted: Any, dataset: Dataset) -> Iterator[Forms]:
     """ONNX, then scikit-learn itself."""
-    yield onnx_model.forms(fitted, dataset)
+    yield forms.forms(fitted, dataset)
     yield sklearn_model.forms(fitted, dataset)
 
 

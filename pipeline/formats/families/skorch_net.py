@@ -10,9 +10,10 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError, ProjectError
-from pipeline.formats import onnx_conversion, onnx_model, sklearn_model, trusted_types
+from pipeline.formats import sklearn_model, trusted_types
 from pipeline.formats.families.torch_network import requirements
 from pipeline.formats.family import Forms, Training, classes_of
+from pipeline.formats.onnx import conversion, forms
 
 NAME = "skorch"
 CLASS = "skorch.net.NeuralNet"
@@ -204,15 +205,15 @@ def _graphs(fitted: Net, dataset: Dataset) -> Forms:
             except PortabilityError as error:
                 yield error
                 continue
-            yield onnx_model.candidate(graph.to_bytes(model), {"layout": "matrix", "dtype": "float64", **names})
+            yield forms.candidate(graph.to_bytes(model), {"layout": "matrix", "dtype": "float64", **names})
         return
-    layouts = [one for one in onnx_model.FORMS if one[0] == "columns" or "text" not in dataset.kinds.values()]
+    layouts = [one for one in forms.FORMS if one[0] == "columns" or "text" not in dataset.kinds.values()]
     try:
-        with onnx_conversion.converting(fitted.before, dataset.kinds, False) as convert:
+        with conversion.converting(fitted.before, dataset.kinds, False) as convert:
             for layout, dtype in layouts:
                 try:
                     steps, part = convert(layout, dtype)
-                except onnx_conversion.UnendedError:
+                except conversion.UnendedError:
                     raise
                 except PortabilityError as error:
                     yield _of_steps(error)
@@ -222,7 +223,7 @@ def _graphs(fitted: Net, dataset: Dataset) -> Forms:
                 except PortabilityError as error:
                     yield error
                     continue
-                yield onnx_model.candidate(graph.to_bytes(joined), {"layout": layout, "dtype": dtype, **names})
+                yield forms.candidate(graph.to_bytes(joined), {"layout": layout, "dtype": dtype, **names})
     except PortabilityError as error:
         yield _of_steps(error)
 

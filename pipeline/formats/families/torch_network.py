@@ -9,10 +9,10 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError, ProjectError
-from pipeline.formats import onnx_model
 from pipeline.formats.family import Forms, Training, classes_of
 from pipeline.formats.networks import columns
 from pipeline.formats.networks.columns import Columns
+from pipeline.formats.onnx import forms
 
 NAME = "PyTorch"
 CLASS = "torch.nn.modules.module.Module"
@@ -134,7 +134,7 @@ def _graphs(fitted: Network, dataset: Dataset) -> Forms:
             continue
         if fitted.columns.has_text:
             columns.put_in_front(model, fitted.columns)
-        yield onnx_model.candidate(graph.to_bytes(model), part)
+        yield forms.candidate(graph.to_bytes(model), part)
 
 
 def log(fitted: Network, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:

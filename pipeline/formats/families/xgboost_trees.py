@@ -11,9 +11,10 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError
-from pipeline.formats import boosted_trees, onnx_model
+from pipeline.formats import boosted_trees
 from pipeline.formats.boosted_trees import Trees, title, unfit
 from pipeline.formats.family import Forms, Training
+from pipeline.formats.onnx import forms
 
 __all__ = ["NAME", "answer", "fit", "formats", "log", "takes", "title", "unfit", "untrusted"]
 
@@ -76,7 +77,7 @@ def _onnx(fitted: Trees, dataset: Dataset) -> Forms:
     if fitted.categories:
         yield PortabilityError("ONNX has no counterpart for its splits on categories")
     else:
-        yield from onnx_model.forms(fitted.model, dataset)
+        yield from forms.forms(fitted.model, dataset)
 
 
 def _own(fitted: Trees) -> Forms:

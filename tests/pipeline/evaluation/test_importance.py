@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from pipeline.evaluation import importance
+from pipeline.evaluation.importance import permutation
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from pipeline.evaluation import importance
 )
 def test_importance_predicts_a_bounded_number_of_rows(held, columns, rows, shuffles):
     """First fewer shuffles, then fewer rows; at least two shuffles of 100 rows remain."""
-    assert importance.shuffled(held, columns) == (rows, shuffles)
-    assert rows * columns * shuffles <= max(importance.PREDICTED, 200 * columns)
+    assert permutation.shuffled(held, columns) == (rows, shuffles)
+    assert rows * columns * shuffles <= max(permutation.PREDICTED, 200 * columns)
 
 
 class Counting(LinearRegression):
@@ -55,9 +55,9 @@ def test_importance_is_bounded_and_reproducible():
     def ask(frames):
         return [model.predict(frame) for frame in frames]
 
-    found = importance.feature_importance(ask, Table, 42, rows=100, shuffles=2)
+    found = permutation.feature_importance(ask, Table, 42, rows=100, shuffles=2)
     assert Counting.predicted == 100 + 100 * 3 * 2
-    assert next(iter(found)) == "a" and found == importance.feature_importance(ask, Table, 42, rows=100, shuffles=2)
+    assert next(iter(found)) == "a" and found == permutation.feature_importance(ask, Table, 42, rows=100, shuffles=2)
 
 
 def test_importance_of_a_wide_table_is_asked_in_parts(monkeypatch):
@@ -68,9 +68,9 @@ def test_importance_of_a_wide_table_is_asked_in_parts(monkeypatch):
         sizes.append(sum(frame.size for frame in frames))
         return [model.predict(frame) for frame in frames]
 
-    whole = importance.feature_importance(ask, Table, 42, rows=100, shuffles=2)
-    monkeypatch.setattr(importance, "CELLS", 700)
-    assert importance.feature_importance(ask, Table, 42, rows=100, shuffles=2) == whole
+    whole = permutation.feature_importance(ask, Table, 42, rows=100, shuffles=2)
+    monkeypatch.setattr(permutation, "CELLS", 700)
+    assert permutation.feature_importance(ask, Table, 42, rows=100, shuffles=2) == whole
     assert len(sizes) == 5 and max(sizes[1:]) <= 700
 
 
@@ -80,4 +80,4 @@ def test_rows_that_the_model_does_not_answer_are_left_out():
     def ask(frames):
         return [np.where(frame["b"] > 0, frame["a"], np.nan) for frame in frames]
 
-    assert next(iter(importance.feature_importance(ask, Table, 42, rows=100, shuffles=2))) == "a"
+    assert next(iter(permutation.feature_importance(ask, Table, 42, rows=100, shuffles=2))) == "a"

@@ -11,7 +11,7 @@ import sklearn.metrics
 from evaluations import SOURCES, evaluation, held
 
 from pipeline.evaluation import figures, metrics, plots, record
-from pipeline.evaluation.shapley import Contributions
+from pipeline.evaluation.importance.shapley import Contributions
 
 CLASSIFICATION = {"confusion_matrix", "roc", "precision_recall", "calibration", "feature_importance"}
 REGRESSION = {"predicted_against_actual", "residuals", "feature_importance"}

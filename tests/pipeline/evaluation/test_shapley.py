@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.data.dataset import take_apart
-from pipeline.evaluation import importance, shapley
+from pipeline.evaluation.importance import permutation, shapley
 from pipeline.settings import Settings
 
 
@@ -136,4 +136,4 @@ def test_mixtures_without_an_answer_do_no_harm():
 def test_the_rows_to_predict_are_bounded(held, columns, expected):
     """First fewer rows are explained, then beside fewer others; ten rows beside one remain."""
     assert shapley.counts(held, columns) == expected
-    assert expected[0] * expected[1] * (2 * columns + 1) <= max(importance.PREDICTED, 10 * (2 * columns + 1))
+    assert expected[0] * expected[1] * (2 * columns + 1) <= max(permutation.PREDICTED, 10 * (2 * columns + 1))

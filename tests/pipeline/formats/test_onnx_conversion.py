@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from pipeline.formats import onnx_conversion
+from pipeline.formats.onnx import conversion
 
 KINDS = {"a": "number"}
 # Seven rows that a tree divides into missing and not missing: converting it with float64 inputs never ends.
@@ -30,7 +30,7 @@ Y = [0, 0, 0, 0, 1, 1, 1]
 
 def convert(model, *forms, kinds=KINDS):
     """The model in these forms; what does not convert raises."""
-    with onnx_conversion.converting(model, kinds, True) as one:
+    with conversion.converting(model, kinds, True) as one:
         return [one(*form) for form in forms]
 
 
@@ -85,20 +85,20 @@ def recorded(file, command=None):
 
 def test_conversion_that_never_ends_is_ended(monkeypatch):
     """A converter that loops for ever is killed after the time limit, and the reason says so in a sentence."""
-    monkeypatch.setattr(onnx_conversion, "SECONDS", 3.0)
+    monkeypatch.setattr(conversion, "SECONDS", 3.0)
     model = DecisionTreeClassifier().fit(X, Y)
-    with pytest.raises(onnx_conversion.UnendedError, match="its conversion to ONNX did not end within 3 s"):
+    with pytest.raises(conversion.UnendedError, match="its conversion to ONNX did not end within 3 s"):
         convert(model, ("matrix", "float32"), ("matrix", "float64"))
 
 
 def test_limit_is_of_all_forms_together(monkeypatch):
     """What the forms before took is taken from what the next ones may take."""
-    monkeypatch.setattr(onnx_conversion, "SECONDS", 30.0)
-    with onnx_conversion.converting(DecisionTreeClassifier().fit(X, Y), KINDS, True) as one:
+    monkeypatch.setattr(conversion, "SECONDS", 30.0)
+    with conversion.converting(DecisionTreeClassifier().fit(X, Y), KINDS, True) as one:
         one("matrix", "float32")
         began = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda clock=time.monotonic: clock() + 29 * (clock() - began > 0.5))
-        with pytest.raises(onnx_conversion.UnendedError, match="within 30 s"):
+        with pytest.raises(conversion.UnendedError, match="within 30 s"):
             one("matrix", "float64")
     monkeypatch.undo()
     assert time.monotonic() - began < 29
@@ -106,15 +106,15 @@ def test_limit_is_of_all_forms_together(monkeypatch):
 
 def test_conversion_takes_no_more_memory_than_it_may(monkeypatch):
     """A converter that asks for memory without end is refused it, and this process is not touched."""
-    monkeypatch.setattr(onnx_conversion, "BYTES", 300_000_000)
-    with pytest.raises(onnx_conversion.ConversionError, match="memory"):
+    monkeypatch.setattr(conversion, "BYTES", 300_000_000)
+    with pytest.raises(conversion.ConversionError, match="memory"):
         convert(Grows(), ("matrix", "float32"))
 
 
 def test_nothing_is_left_of_a_conversion(monkeypatch, tmp_path):
     """The process that was ended takes with it the processes that the converter started."""
-    monkeypatch.setattr(onnx_conversion, "SECONDS", 15.0)
-    with pytest.raises(onnx_conversion.UnendedError):
+    monkeypatch.setattr(conversion, "SECONDS", 15.0)
+    with pytest.raises(conversion.UnendedError):
         convert(Forks(str(tmp_path / "who")), ("matrix", "float32"))
     assert gone(*recorded(tmp_path / "who"))
 
@@ -155,7 +155,7 @@ class Unknown(DecisionTreeClassifier):
 def test_reason_is_one_sentence(model, words):
     """What a converter raises becomes one line that names the cause, without dumps and names of exceptions."""
     model.fit(np.nan_to_num(X), Y)
-    with pytest.raises(onnx_conversion.ConversionError) as caught:
+    with pytest.raises(conversion.ConversionError) as caught:
         convert(model, ("matrix", "float32"))
     assert caught.value.what == words
 
@@ -167,7 +167,7 @@ def test_histogram_boosting_says_why_it_is_no_onnx(categories):
     model.fit(np.nan_to_num(X), Y)
     try:
         convert(model, ("matrix", "float64"))
-    except onnx_conversion.ConversionError as error:
+    except conversion.ConversionError as error:
         said = error.what
         assert said.startswith("it cannot become ONNX: ") and "\n" not in said and "=" not in said
         assert not categories or said.endswith(
@@ -181,7 +181,7 @@ def test_categories_inside_another_estimator_are_found():
     """Categories are found in the members of an ensemble too."""
     boosting = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1, categorical_features=[0])
     model = CalibratedClassifierCV(boosting, cv=2).fit(np.nan_to_num(X), Y)
-    with pytest.raises(onnx_conversion.ConversionError, match="with categorical features has no counterpart there"):
+    with pytest.raises(conversion.ConversionError, match="with categorical features has no counterpart there"):
         convert(model, ("matrix", "float64"))
 
 
@@ -189,7 +189,7 @@ def test_categories_found_by_their_type_are_found():
     """`from_dtype`, the default, makes columns of pandas' type category categorical: the sentence is the same."""
     frame = pd.DataFrame(np.nan_to_num(X)).round().astype({0: "category"})
     boosting = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1, categorical_features="from_dtype")
-    with pytest.raises(onnx_conversion.ConversionError, match="with categorical features has no counterpart there"):
+    with pytest.raises(conversion.ConversionError, match="with categorical features has no counterpart there"):
         convert(boosting.fit(frame, Y), ("columns", "float64"), kinds=dict.fromkeys(map(str, frame), "number"))
 
 

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from pipeline.artifacts import ROOT
-from pipeline.formats import bundle, choose, onnx_converters
+from pipeline.formats import bundle, choose
+from pipeline.formats.onnx import converters
 from pipeline.formats.parity import parity as parity_of
 from tests.pipeline.formats.test_onnx_model import answers, exported_form, fitted, made
 
@@ -51,17 +52,17 @@ def test_lightgbm_becomes_onnx(task):
 
 def test_absent_converters_are_named(monkeypatch):
     """Where a library is in use and onnxmltools is not installed, that is said; where none is in use, nothing is."""
-    monkeypatch.setattr(onnx_converters, "PACKAGE", "no_such_package")
-    for name in onnx_converters.LIBRARIES:
+    monkeypatch.setattr(converters, "PACKAGE", "no_such_package")
+    for name in converters.LIBRARIES:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    assert onnx_converters.register() == ""
+    assert converters.register() == ""
     monkeypatch.setitem(sys.modules, "xgboost", object())
-    assert onnx_converters.register() == "xgboost needs the package no_such_package beside it"
+    assert converters.register() == "xgboost needs the package no_such_package beside it"
 
 
 def test_nothing_is_imported_for_models_of_scikit_learn():
     """A conversion of scikit-learn's own model imports neither the libraries nor onnxmltools."""
-    code = "import sys; from pipeline.formats import onnx_converters; onnx_converters.register(); print(*sys.modules)"
+    code = "import sys; from pipeline.formats.onnx import converters; converters.register(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"xgboost", "lightgbm", "onnxmltools"} & set(done.stdout.split())
     assert converted(LogisticRegression(), made("binary"))[1].holds(1e-5)

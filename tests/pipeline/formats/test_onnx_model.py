@@ -11,7 +11,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from pipeline.data.dataset import take_apart
 from pipeline.errors import PortabilityError
-from pipeline.formats import bundle, choose, onnx_model
+from pipeline.formats import bundle, choose
+from pipeline.formats.onnx import forms
 from pipeline.formats.parity import Parity
 from pipeline.formats.parity import parity as parity_of
 from pipeline.settings import Settings
@@ -61,7 +62,7 @@ def on_holdout(dataset, trained, tolerance=1e-5):
 
 def exported_form(model, dataset, trained, tolerance):
     """The form of a fitted model as ONNX that is closest on the hold-out, and how close."""
-    return choose.closest(onnx_model.forms(model, dataset), on_holdout(dataset, trained), tolerance)
+    return choose.closest(forms.forms(model, dataset), on_holdout(dataset, trained), tolerance)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.errors import PortabilityError
-from pipeline.formats import choose, quantisation, quantised
+from pipeline.formats import choose
+from pipeline.formats.onnx import quantisation, quantised
 from tests.pipeline.formats.test_choose import chosen
 from tests.pipeline.formats.test_onnx_model import made
 

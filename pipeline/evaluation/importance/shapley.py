@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.data.dataset import Dataset
-from pipeline.evaluation.importance import CELLS, PREDICTED
+from pipeline.evaluation.importance.permutation import CELLS, PREDICTED
 from pipeline.evaluation.record import Shapley
 
 MOST_ROWS, MOST_BACKGROUND = 100, 16

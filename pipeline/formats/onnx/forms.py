@@ -4,8 +4,8 @@ from typing import Any
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError
-from pipeline.formats import onnx_conversion
 from pipeline.formats.family import Candidate, Forms
+from pipeline.formats.onnx import conversion
 
 # In this order: one matrix is the fastest to serve, text needs a column each; trees compare in float32 and are most faithful
 # there, linear models in float64.
@@ -16,11 +16,11 @@ def forms(model: Any, dataset: Dataset) -> Forms:
     """A fitted estimator in each layout, or the reason why it does not convert; after a conversion that did not end, no other."""
     layouts = [one for one in FORMS if one[0] == "columns" or "text" not in dataset.kinds.values()]
     try:
-        with onnx_conversion.converting(model, dataset.kinds, bool(dataset.classes)) as convert:
+        with conversion.converting(model, dataset.kinds, bool(dataset.classes)) as convert:
             for layout, dtype in layouts:
                 try:
                     graph, form = convert(layout, dtype)
-                except onnx_conversion.UnendedError:
+                except conversion.UnendedError:
                     raise
                 except PortabilityError as error:
                     yield error

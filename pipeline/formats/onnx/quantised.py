@@ -9,8 +9,9 @@ import pandas as pd
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PortabilityError
-from pipeline.formats import choose, onnx_run, quantisation
-from pipeline.formats.quantisation import BATCH, How
+from pipeline.formats import choose
+from pipeline.formats.onnx import quantisation, run
+from pipeline.formats.onnx.quantisation import BATCH, How
 
 ROWS = 1000  # of the training that static measures on, at most
 
@@ -66,4 +67,4 @@ def calibration(contract: dict[str, Any], dataset: Dataset) -> list[dict[str, np
     """Rows of the training, evenly spread, as inputs of the graph."""
     rows = np.flatnonzero(~dataset.holdout)
     some = rows[np.unique(np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(int))]
-    return [onnx_run.feeds(contract, dataset.features.iloc[some[at : at + BATCH]]) for at in range(0, len(some), BATCH)]
+    return [run.feeds(contract, dataset.features.iloc[some[at : at + BATCH]]) for at in range(0, len(some), BATCH)]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PortabilityError
-from pipeline.formats import onnx_converters
+from pipeline.formats.onnx import converters
 
 INPUT = "features"
 # A forest of 40 MB takes 25 s in all its forms and 0.4 GB: ten times that is no conversion that will end well.
@@ -28,7 +28,7 @@ SECONDS, SECONDS_PER_MB = 60.0, 5.0
 BYTES, BYTES_PER_BYTE = 4_000_000_000, 50
 QUIET_SECONDS = 10  # that a conversion may take before it is said that it is awaited
 STARTING_SECONDS = 120  # imports, on a busy machine
-HEAVY = ["pipeline.formats.onnx_model", "skl2onnx", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"]
+HEAVY = ["pipeline.formats.onnx.forms", "skl2onnx", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline"]
 FORKS = sys.platform != "darwin"  # the libraries behind numpy do not survive a fork there
 
 Convert = Callable[[str, str], tuple[bytes, dict[str, Any]]]
@@ -201,8 +201,8 @@ def _convert(
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
-    missing = onnx_converters.register()
-    if problem := onnx_converters.without_counterpart(model):
+    missing = converters.register()
+    if problem := converters.without_counterpart(model):
         raise ConversionError(f"it cannot become ONNX: {problem}")
     number = FloatTensorType if dtype == "float32" else DoubleTensorType
     if layout == "matrix":
@@ -213,7 +213,7 @@ def _convert(
     # Without a name the converter makes one up, and the same model would give other bytes each time.
     options = {"zipmap": False} if classifier else None
     try:
-        converted = convert_sklearn(model, "model", inputs, options=options, target_opset=onnx_converters.opsets())
+        converted = convert_sklearn(model, "model", inputs, options=options, target_opset=converters.opsets())
     except Exception as error:
         if missing:
             raise ConversionError(f"it cannot become ONNX: {missing}") from error

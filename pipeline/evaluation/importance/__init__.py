@@ -1,0 +1,1 @@
+"""Which columns the model's answers rest on."""
