@@ -37,11 +37,16 @@ class Told(NamedTuple):
 def files() -> dict[str, bytes]:
     """project/rules.py and the modules of project/ that it imports, as files of the bundle; none where there are no rules.
 
-    Raises ProjectError for an import that the images of the service do not have.
+    Raises ProjectError for text that is not Python, and for an import that the images of the service do not have.
     """
     if not (ROOT / FILE).is_file():
         return {}
-    found = sklearn_model.code_for([MODULE])
+    try:
+        found = sklearn_model.code_for([MODULE])
+    except SyntaxError as error:
+        raise ProjectError(
+            f"{error.filename} is not valid Python: {error.msg}, line {error.lineno}", "correct that line"
+        ) from error
     known = {*sys.stdlib_module_names, sklearn_model.OWN, *_shared_packages()}
     for name, text in found.items():
         for package in _packages(text, name):

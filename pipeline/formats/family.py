@@ -84,6 +84,11 @@ class Family(Protocol):
 
 def family_of(model: Any) -> Family:
     """The family of a model, fitted or not; raises ProjectError for what is none."""
+    if isinstance(model, type):  # it has a fit() as its models have, and fails later in words of the library
+        raise ProjectError(
+            f"build() in project/model.py returned the class {model.__name__}, not a model of it",
+            f"call it: return {model.__name__}(…)",
+        )
     for family in _families():
         if family.takes(model):
             return family

@@ -137,7 +137,7 @@ def _parents(name: str) -> list[str]:
 
 def _imports(text: bytes, module: str, is_package: bool) -> Iterator[str]:
     """The modules of project/ that a module of it imports, anywhere in its text; names that are no modules among them."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(ast.parse(text, module)):
         found: list[str] = []
         if isinstance(node, ast.Import):
             found = [name.name for name in node.names]

@@ -76,9 +76,11 @@ class Rules:
         score = self._score(given) if corrects else None
         try:
             answer = self._rules[place](row, score) if corrects else self._rules[place](row)
-        except Exception as error:  # it is the team's own code
+        except (Exception, SystemExit) as error:  # it is the team's own code
             line = (str(error).strip().splitlines() or [""])[0][:200]
             raise RuleError(self.names[place], f"fails: {type(error).__name__}: {line}") from error
+        if isinstance(answer, dict) and isinstance(score, dict) and answer == self._score(given):
+            return None
         if answer is None or (is_number(answer) and answer == score):
             return None
         return Decided(place, self._read(place, answer, corrects))
@@ -114,13 +116,17 @@ def load_rules(
 ) -> Rules:
     """The rules of project/rules.py among the files of a bundle's code, by their paths.
 
-    Raises RulesError where it cannot be imported, or lists what is no named function.
+    Raises RulesError where it cannot be imported, has no list, or lists what is no named function.
     """
     try:
         module = load_apart(files, MODULE)
-    except Exception as error:  # it is the team's own code
+    except (Exception, SystemExit) as error:  # it is the team's own code
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise RulesError(f"{FILE} cannot be imported: {type(error).__name__}: {line}") from error
+    if not any(hasattr(module, name) for name in LISTS):
+        raise RulesError(
+            f"{FILE} has neither BEFORE nor AFTER, so it lists no rule: an empty BEFORE = [] says that there are none"
+        )
     lists = [getattr(module, name, []) for name in LISTS]
     for name, rules in zip(LISTS, lists, strict=True):
         if not isinstance(rules, list | tuple):

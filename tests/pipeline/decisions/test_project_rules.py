@@ -48,6 +48,13 @@ def test_rules_travel_with_the_modules_that_they_import(written):
     [
         ("import pandas", "project/rules.py imports pandas, which the image of the service does not have"),
         ("BEFORE = [1]", "BEFORE in project/rules.py holds 1"),
+        (
+            "def block(row): return None\nBEFOR = [block]",
+            "project/rules.py has neither BEFORE nor AFTER, so it lists no rule",
+        ),
+        ("def block(row) return None", "project.rules is not valid Python: .*, line 1"),
+        ("def out(row): raise SystemExit(3)\nBEFORE = [out]", "the rule out fails: SystemExit: 3, on row r"),
+        ("raise SystemExit(3)", "project/rules.py cannot be imported: SystemExit: 3"),
         ("def odd(row): return 'perhaps'\nBEFORE = [odd]", "the rule odd returns .perhaps., allowed is .*'no', 'yes'"),
         ("def odd(row): return row['b']\nBEFORE = [odd]", "the rule odd fails: KeyError: 'b', on row r"),
         ("def odd(row, score): return score * 2\nAFTER = [odd]", "the rule odd returns 2.0, allowed"),

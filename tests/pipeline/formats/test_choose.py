@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, Standar
 from pipeline.errors import PortabilityError, ProjectError
 from pipeline.formats import bare_service, bundle, choose, sklearn_model
 from pipeline.formats import thresholds as ties
+from pipeline.formats.family import family_of
 from serving import batch
 from tests.pipeline.formats.test_onnx_model import fitted, made
 
@@ -203,3 +204,9 @@ def test_forests_are_served_as_onnx_only_where_labels_agree():
     found, tried, contract = chosen(RandomForestClassifier(20, random_state=1), made("binary"))
     given, _ = choose.ask(found.files, contract, [trial.rows for trial in tried], each=True)
     assert all(parity.holds(1e-5) for parity in choose.compare(tried, given, contract, 1e-5))
+
+
+def test_a_class_in_the_place_of_a_model_is_told_apart():
+    """It has a fit() too, and would fail later in words of the library."""
+    with pytest.raises(ProjectError, match=r"returned the class LogisticRegression, not a model of it"):
+        family_of(LogisticRegression)

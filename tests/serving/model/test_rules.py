@@ -63,6 +63,8 @@ def test_a_regression_and_several_classes_have_rules_too():
     value = rules_of("def low(row, score): return max(score, 0.0)\nAFTER = [low]", [], None)
     assert value.after({}, -3.0).answer == 0
     assert value.after({}, 3.0) is None
+    same = rules_of("def same(row, score): return score\nAFTER = [same]", ["a", "b", "c"], None)
+    assert same.after({}, [0.2, 0.3, 0.5]) is None
     three = rules_of(
         "def unsure(row, score): return 'b' if max(score.values()) < 0.5 else None\nAFTER = [unsure]",
         ["a", "b", "c"],
