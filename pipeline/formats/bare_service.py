@@ -100,8 +100,13 @@ def _column(values: pd.Series, kind: str) -> np.ndarray:
 
 
 def _bare(folder: str) -> dict[str, str]:
-    """The variables of an image: nothing that this machine sets, no locale but C, nobody's home."""
-    return {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "LC_ALL": "C", "PYTHONDONTWRITEBYTECODE": "1"}
+    """The variables of an image: nothing that this machine sets, no locale but C, nobody's home.
+
+    What OpenBLAS is told of the processor stays: without it some machines would compute in another way than the training did.
+    """
+    processor = {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")}
+    own = {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "LC_ALL": "C", "PYTHONDONTWRITEBYTECODE": "1"}
+    return processor | own
 
 
 def packages(kind: str) -> list[str]:

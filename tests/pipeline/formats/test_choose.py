@@ -108,15 +108,15 @@ def test_what_cannot_be_stored_is_said_in_words():
 
 
 def test_torch_in_a_wrapper_is_told_what_is_supported():
-    """A model that holds a PyTorch module ends with what can be served today, not with an exception of skops."""
+    """A model that holds a PyTorch module ends with what can be served, not with an exception of skops."""
     module = type("Linear", (), {"__module__": "torch.nn.modules.linear"})()
     model = make_pipeline(StandardScaler(), LogisticRegression())
     model.steps[1][1].net_ = module
     with pytest.raises(
-        ProjectError, match=r"holds torch\.nn\.modules\.linear\.Linear: a PyTorch module cannot be served"
+        ProjectError, match=r"holds torch\.nn\.modules\.linear\.Linear: a PyTorch module inside another model"
     ) as caught:
         sklearn_model.dumps(model)
-    assert "scikit-learn, XGBoost or LightGBM" in caught.value.then
+    assert "return the module itself in build()" in caught.value.then
 
 
 def test_code_for_a_model_is_what_its_types_import(tmp_path, monkeypatch):
