@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import ProjectError, SettingsError, in_project
@@ -110,6 +110,18 @@ def first(values: Values) -> Any:
 def ends(values: Values) -> list[Any]:
     """Both ends of a range, or every choice."""
     return [values.low, values.high] if isinstance(values, Range) else values
+
+
+def at_ends(space: Mapping[str, Values], found: Mapping[str, Any]) -> list[str]:
+    """The parameters whose found value is an end of its range, or within 2 % of its width: a better one may lie beyond."""
+
+    def at_end(values: Values, value: Any) -> bool:
+        if not isinstance(values, Range):
+            return False
+        low, at, high = (math.log(one) if values.log else float(one) for one in (values.low, value, values.high))
+        return min(at - low, high - at) <= 0.02 * (high - low)
+
+    return [name for name, values in space.items() if at_end(values, found[name])]
 
 
 class Proposals:

@@ -48,6 +48,10 @@ def find(dataset: Dataset) -> Search | None:
     search = outcome(settings, trials, metric.higher_is_better)
     artifacts.write_json(artifacts.BUILD / NAME, msgspec.to_builtins(search))
     print(in_a_line(search))
+    for name in space.at_ends(settings.search.space, search.parameters):
+        print(
+            f"search: {name} = {search.parameters[name]} is at an end of its range in [search.space]: a wider one may hold a better value"
+        )
     return search
 
 

@@ -10,8 +10,8 @@ from sklearn.linear_model import Ridge
 from pipeline import artifacts
 from pipeline.data.dataset import take_apart
 from pipeline.errors import DataError, ProjectError, SettingsError, StageError
-from pipeline.search import journal, study, workers
-from pipeline.settings import Settings
+from pipeline.search import journal, space, study, workers
+from pipeline.settings import Range, Settings
 from tests.pipeline.search import conftest
 
 
@@ -222,3 +222,10 @@ def test_processes_find_what_one_process_finds(dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(artifacts, "STATE", tmp_path / "another")
     monkeypatch.setattr(workers, "_begin", conftest.begin)
     assert plain(study.find(dataset(**asked, parallel=2))) == plain(alone)
+
+
+def test_a_value_at_the_end_of_its_range_is_told():
+    """In the scale of the range; a list has no ends."""
+    ranges = {"C": Range(low=0.01, high=100.0, log=True), "depth": Range(low=2, high=8), "solver": ["a", "b"]}
+    assert space.at_ends(ranges, {"C": 99.0, "depth": 2, "solver": "a"}) == ["C", "depth"]
+    assert space.at_ends(ranges, {"C": 1.0, "depth": 7, "solver": "b"}) == []
