@@ -17,7 +17,7 @@ from pipeline.formats.onnx import forms
 NAME = "PyTorch"
 CLASS = "torch.nn.modules.module.Module"
 _looked_at: set[str] = set()  # networks that became a graph in this process: a search fits the same one again and again
-ASK_SKORCH = "use a skorch net at the end of a pipeline with OneHotEncoder(min_frequency=…); docs/networks.md has one"
+ASK_SKORCH = "drop it in load() of project/data.py, or use a skorch net at the end of a pipeline with TargetEncoder(); docs/networks.md"
 
 
 @dataclass(frozen=True)

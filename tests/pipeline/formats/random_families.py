@@ -33,7 +33,7 @@ class Beside(nn.Module):
 
 
 class Gated(nn.Module):
-    """A part of the values decides what becomes of the others, by comparing them."""
+    """A part of the values decides what becomes of the others, by comparing them; without a jump, which no two programs place alike."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -41,7 +41,7 @@ class Gated(nn.Module):
 
     def forward(self, rows):
         one, other = self.line(rows).chunk(2, dim=1)
-        return torch.where(one > 0, other.clamp(-3, 3), one * torch.sigmoid(other))
+        return torch.where(one > 0, other, other * torch.exp(one)).clamp(-3, 3)
 
 
 def draw(rng: np.random.Generator, dataset: Dataset) -> Any:

@@ -22,7 +22,7 @@ from tests.pipeline.formats.random_models import compare
 
 LONG = os.environ.get("FUZZ") == "long"
 SEED = int(os.environ.get("FUZZ_SEED") or (time.time_ns() % 1_000_000 if LONG else 1))
-COMBINATIONS = int(os.environ.get("FUZZ_MODELS") or (300 if LONG else 10))
+COMBINATIONS = int(os.environ.get("FUZZ_MODELS") or (300 if LONG else 12))
 HANGS = 600  # seconds for one combination, on a busy machine too
 
 
@@ -54,7 +54,7 @@ def test_random_models_are_served_as_trained(in_this_process, tmp_path):
     try_all(random_models.pipeline, tmp_path)
 
 
-def test_random_networks_and_trees_are_served_as_trained(in_this_process, tmp_path):
+def test_random_networks_and_trees_are_served_as_trained(in_this_process, exporter_read_once, tmp_path):
     """So does every network and every model of boosted trees."""
     from tests.pipeline.formats import random_families
 

@@ -16,6 +16,7 @@ from tests.pipeline.formats.networks.made import dataset, fitted, network, serve
 
 skorch = pytest.importorskip("skorch", reason="skorch is not installed: make .venv/torch.ready")
 nn = torch.nn
+pytestmark = pytest.mark.usefixtures("exporter_read_once")
 
 
 class Layers(nn.Module):

@@ -13,6 +13,7 @@ from pipeline.formats.families import torch_network
 from tests.pipeline.formats.networks.made import dataset, fitted, network, served, torch
 
 nn = torch.nn
+pytestmark = pytest.mark.usefixtures("exporter_read_once")
 
 
 class Changed(nn.Module):
