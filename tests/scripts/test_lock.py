@@ -109,3 +109,22 @@ def test_a_group_apart_has_versions_of_its_own(locked, monkeypatch):
     Path("pyproject.toml").write_text(f'{text}report = ["slipway-one>=2"]\n', encoding="utf-8")
     assert lock.main([]) == 0
     assert versions("report") == {"slipway-one": "2.0"} and versions("serving") == {"slipway-one": "1.0"}
+
+
+def test_the_lock_of_pytorch_is_parted(tmp_path, monkeypatch):
+    """torch.txt has neither what the pipeline has at the same version nor what only graphics cards need; that is torch-gpu.txt."""
+    monkeypatch.setattr(groups, "ROOT", tmp_path)
+    folder = tmp_path / "requirements"
+    folder.mkdir()
+    head, numpy, torch = "# made\n", "numpy==2 \\\n    --hash=sha256:aa\n", "torch==2.13.0 \\\n    --hash=sha256:bb\n"
+    gpu = "cuda-bindings==13 ; sys_platform == 'linux'\nnvidia-cublas==13\ntriton==3.7\n"
+    (folder / "pipeline.txt").write_text(head + numpy, encoding="utf-8")
+    (folder / "torch.txt").write_text(f"{head}fsspec==1\n{gpu}{numpy}{torch}", encoding="utf-8")
+    groups.part_torch()
+    assert (folder / "torch.txt").read_text(encoding="utf-8") == f"{head}fsspec==1\n{torch}"
+    assert (folder / "torch-gpu.txt").read_text(encoding="utf-8") == head + gpu
+
+
+def test_the_small_build_of_pytorch_is_of_the_locked_version():
+    """torch-cpu.txt is kept by hand: another version would be installed and then replaced by the large build."""
+    assert groups.versions("torch-cpu")["torch"].split("+")[0] == groups.versions("torch")["torch"]
