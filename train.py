@@ -73,6 +73,7 @@ def main() -> None:
     versions.check_experiments(versions.connect(settings), settings.name)  # before any time is spent on the fit
     metrics.check_names(settings, list(dataset.features), metrics.of_project())
     ruled = rules.checked(dataset)
+    threshold.check(dataset)
     print(f"{(~dataset.holdout).sum()} rows to train on, {dataset.holdout.sum()} held out")
 
     # Fit, with the parameters that a search found if [search] asks for one, and let the trained model answer for the hold-out.

@@ -29,7 +29,7 @@ def weights(frame: pd.DataFrame, settings: Settings) -> np.ndarray | None:
     ):
         if broken.any():
             row = int(broken.argmax())
-            raise DataError(f"weight column {name!r} {what} in row {row + 1}: {column.iloc[row]!r}", _NUMBERS)
+            raise DataError(f"weight column {name!r} {what} in row {row + 1}: {column.tolist()[row]!r}", _NUMBERS)
     if not values.any():
         raise DataError(f"weight column {name!r} is 0 in every row, so no row counts", _NUMBERS)
     return values

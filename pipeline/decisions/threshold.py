@@ -42,6 +42,12 @@ class Curve:
     cost: np.ndarray | None
 
 
+def check(dataset: Dataset) -> None:
+    """Before the long fit: raises DataError where the training side does not suffice for the folds that a threshold is chosen on."""
+    if dataset.settings.decision.rule not in ("most_probable", "fixed"):
+        folds(dataset, FOLDS)
+
+
 def choose(dataset: Dataset, answers: Answers) -> Choice | None:
     """The threshold that pipeline.toml [decision] asks for; None where the most probable class is the answer.
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.data import expectations
 from pipeline.data.dataset import Dataset
-from pipeline.decisions import rules
+from pipeline.decisions import rules, threshold
 from pipeline.errors import DataError, PortabilityError, ProjectError, in_project
 from pipeline.evaluation import metrics
 from pipeline.evaluation.behaviour import Direction, Invariance, Outcome, keeps_direction, keeps_still
@@ -27,6 +27,7 @@ def examine(dataset: Dataset) -> list[Outcome]:
     """Every outcome, in the order in which one relies on the other; ends early when the answers are unusable."""
     metrics.check_names(dataset.settings, list(dataset.features), metrics.of_project())
     rules.checked(dataset)
+    threshold.check(dataset)
     rows, kept_back = sample(dataset)
     model, again = (family.fit(family.build(dataset.settings), dataset, rows[~kept_back]) for _ in range(2))
     predict, predict_again = partial(family.answer, model, dataset), partial(family.answer, again, dataset)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data.dataset import take_apart
 from pipeline.decisions import judged, threshold
-from pipeline.errors import SettingsError, StageError
+from pipeline.errors import DataError, SettingsError, StageError
 from pipeline.evaluation.metrics import metrics_for
 from pipeline.settings import Decision, Settings, load_settings
 from serving.model.decision import Threshold
@@ -163,3 +163,12 @@ def test_the_record_has_what_was_expected_and_what_was_measured():
     assert len(judged.pictures(found, data, held)["threshold"].axes) == 2
     assert judged.decision_of({}, data, held) is None
     assert judged.pictures(None, data, held) == {}
+
+
+def test_too_few_rows_for_the_folds_are_told_before_the_fit(monkeypatch):
+    """Only where the threshold is looked for."""
+    monkeypatch.setattr(threshold, "FOLDS", 1000)
+    threshold.check(dataset())
+    threshold.check(dataset(rule="fixed"))
+    with pytest.raises(DataError, match="too few for 1000 folds"):
+        threshold.check(dataset(rule="recall"))
