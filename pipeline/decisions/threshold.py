@@ -57,6 +57,10 @@ def choose(dataset: Dataset, answers: Answers) -> Choice | None:
     """
     decision = dataset.settings.decision
     if decision.rule == "most_probable":
+        if idle := [
+            key for key, value in decision if key != "rule" and value != type(decision).model_fields[key].default
+        ]:
+            print(f'[decision] {", ".join(idle)} is not used: rule = "most_probable" takes the most probable class')
         return None
     if decision.rule == "fixed":
         return Choice(rule="fixed", threshold=decision.threshold)

@@ -37,6 +37,8 @@ def find(dataset: Dataset) -> Search | None:
     (artifacts.BUILD / NAME).unlink(missing_ok=True)  # an older search must not speak for this candidate
     settings = dataset.settings
     if settings.search.method == "off":
+        if settings.search.space:
+            print('[search.space] is not used: [search] method = "off" takes [train.parameters] as they are')
         return None
     with in_project("importing project/model.py"):
         from project.model import build

@@ -31,9 +31,18 @@ def title(model: Any) -> str:
 
 
 def unfit(model: Any, dataset: Dataset) -> str:
-    """A network inside, and weights that would not reach what learns; whatever else it does not take an estimator says itself."""
+    """A network inside, the other task, and weights that would not reach what learns; whatever else it does not take an estimator says itself."""
+    from sklearn.base import is_classifier, is_regressor
+
     if network := _network_in(model):
         return network
+    task = dataset.settings.data.task
+    if dataset.classes and is_regressor(model):
+        return f'it predicts values, and [data] task = "{task}" asks for classes: return a classifier, or set task = "regression"'
+    if not dataset.classes and is_classifier(model):
+        return (
+            f'it predicts classes, and [data] task = "{task}" asks for values: return a regressor, or set another task'
+        )
     lacking = "" if dataset.weights is None else sample_weights.unweighted(model)
     if not lacking:
         return ""

@@ -57,6 +57,12 @@ def unfit(model: Any, dataset: Dataset) -> str:
         matrix = learned.matrix(features.iloc[some])
         if wrong := first_look.fault(answering, matrix, y[some]):
             return wrong
+        size, most = (
+            sum(one.nbytes for one in answering.network.parameters()) / 1e6,
+            dataset.settings.gate.max_bundle_mb,
+        )
+        if size > most:
+            return f"its weights are {size:.0f} MB, and [gate] max_bundle_mb allows {most:g}"
         look = f"{type(model)} {model!r} {learned.width}"
         if look in _looked_at:
             return ""

@@ -26,6 +26,8 @@ def fault(answering: Answering, matrix: np.ndarray, y: np.ndarray) -> str:
         return graph.fault_of_forward(error, width, SOME)
     if wrong := _of_outputs(outputs, len(matrix), answering.classes):
         return wrong
+    if answering.classes and _squashed(answering, matrix):
+        return "forward() returns probabilities; return the logits, without the sigmoid at the end, which is added here"
     alone = torch.cat([_outputs(answering, matrix[[place]]) for place in range(2)])
     if not torch.allclose(alone, outputs[:2], rtol=1e-3, atol=1e-4):
         return "the network answers a row alone otherwise than among others: in forward(), leave out what is computed over the rows"
@@ -62,6 +64,14 @@ def _outputs(answering: Answering, matrix: np.ndarray) -> Any:
     answering.eval()
     with torch.no_grad():  # lazy layers cannot get their weights in inference mode
         return answering.network(answering.standardised(torch.from_numpy(matrix)))
+
+
+def _squashed(answering: Answering, matrix: np.ndarray) -> bool:
+    """Whether all outputs lie between 0 and 1 whatever the network is given, as behind a sigmoid: also far away, on either side."""
+    near = answering.standardised(torch.from_numpy(matrix))
+    with torch.no_grad():
+        given = torch.cat([answering.network(by * near).flatten() for by in (1, 1e3, -1e3)])
+    return bool(((given >= 0) & (given <= 1)).all()) and bool(given.std() > 1e-3)
 
 
 def _backward(answering: Answering, matrix: np.ndarray, y: np.ndarray) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
 
@@ -210,3 +210,16 @@ def test_a_class_in_the_place_of_a_model_is_told_apart():
     """It has a fit() too, and would fail later in words of the library."""
     with pytest.raises(ProjectError, match=r"returned the class LogisticRegression, not a model of it"):
         family_of(LogisticRegression)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "said"),
+    [
+        ("binary", LinearRegression(), "it predicts values"),
+        ("regression", LogisticRegression(), "it predicts classes"),
+    ],
+)
+def test_a_model_of_the_other_task_is_refused_before_the_fit(task, model, said):
+    """A regressor where classes are asked for, a classifier where values are; at the end of a pipeline too."""
+    for one in (model, make_pipeline(StandardScaler(), model)):
+        assert said in family_of(one).unfit(one, made(task))

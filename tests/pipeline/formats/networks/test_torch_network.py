@@ -53,6 +53,23 @@ def test_a_network_that_cannot_work_is_refused_before_the_fit(said, module):
     assert said in torch_network.unfit(module, dataset("multiclass"))
 
 
+def test_a_sigmoid_at_the_end_is_refused_before_the_fit():
+    """Its outputs would be taken for logits; a network with outputs of any size is taken."""
+    squashed = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1), nn.Sigmoid())
+    assert "without the sigmoid" in torch_network.unfit(squashed, dataset())
+    assert torch_network.unfit(squashed[:3], dataset()) == ""
+
+
+def test_a_network_beyond_the_limit_of_the_bundle_is_refused_before_the_fit():
+    """Its size is known from its weights."""
+    data = dataset()
+    gate = data.settings.gate.model_copy(update={"max_bundle_mb": 0.01})
+    small = replace(data, settings=data.settings.model_copy(update={"gate": gate}))
+    assert "max_bundle_mb allows 0.01" in torch_network.unfit(
+        nn.Sequential(nn.Linear(3, 4096), nn.Linear(4096, 2)), small
+    )
+
+
 @pytest.mark.parametrize(("task", "outputs"), [("binary", 1), ("multiclass", 3), ("regression", 1)])
 def test_a_network_is_served_as_it_was_trained(task, outputs):
     """Scaler, network and answers are one graph, for any number of rows, empty cells and unseen text included."""
