@@ -21,7 +21,7 @@ def decision_of(run: Mapping[str, Any], dataset: Dataset, y_pred: np.ndarray) ->
     if "decision" not in run:
         return None
     choice, asked = run["decision"], dataset.settings.decision
-    score, hit = _scores(dataset, y_pred)
+    score, hit, weight = _scores(dataset, y_pred)
     return Decision(
         rule=choice["rule"],
         positive=str(dataset.settings.data.positive),
@@ -29,7 +29,7 @@ def decision_of(run: Mapping[str, Any], dataset: Dataset, y_pred: np.ndarray) ->
         floor=asked.floor if asked.rule in ("precision", "recall") else None,
         folds_rows=choice["rows"],
         **{f"expected_{name}": choice[name] for name in ("precision", "recall", "cost")},
-        **threshold.measure(score, hit, choice["threshold"], asked),
+        **threshold.measure(score, hit, choice["threshold"], asked, weight),
     )
 
 
@@ -43,9 +43,10 @@ def pictures(decision: Decision | None, dataset: Dataset, y_pred: np.ndarray) ->
     """The figure of the threshold by name, where one was chosen."""
     if decision is None:
         return {}
-    score, hit = _scores(dataset, y_pred)
+    score, hit, weight = _scores(dataset, y_pred)
     known = np.isfinite(score)
-    return {"threshold": curves(threshold.curve(score[known], hit[known], dataset.settings.decision), decision)}
+    weight = None if weight is None else weight[known]
+    return {"threshold": curves(threshold.curve(score[known], hit[known], dataset.settings.decision, weight), decision)}
 
 
 @styled
@@ -79,6 +80,7 @@ def curves(curve: threshold.Curve, decision: Decision) -> Figure:
     return figure
 
 
-def _scores(dataset: Dataset, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scores(dataset: Dataset, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     positive = dataset.classes.index(str(dataset.settings.data.positive))
-    return y_pred[:, positive], dataset.y[dataset.holdout] == positive
+    weight = None if dataset.weights is None else dataset.weights[dataset.holdout]
+    return y_pred[:, positive], dataset.y[dataset.holdout] == positive, weight

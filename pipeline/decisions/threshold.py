@@ -1,6 +1,7 @@
 """The threshold from which on a row is of the positive class: chosen on folds of the training side, judged on the hold-out.
 
-Shapes: `score` (n,) probabilities of the positive class, `hit` (n,) whether a row is of it.
+Shapes: `score` (n,) probabilities of the positive class, `hit` (n,) whether a row is of it, `weight` (n,) how much it
+counts ([data] weight), None where each row counts the same.
 """
 
 import time
@@ -64,15 +65,16 @@ def choose(dataset: Dataset, answers: Answers) -> Choice | None:
         return None
     if decision.rule == "fixed":
         return Choice(rule="fixed", threshold=decision.threshold)
-    score, hit = out_of_fold(dataset, answers)
-    threshold = best(score, hit, decision)
-    return Choice(rule=decision.rule, threshold=threshold, rows=len(score), **measure(score, hit, threshold, decision))
+    score, hit, weight = out_of_fold(dataset, answers)
+    threshold = best(score, hit, decision, weight)
+    expected = measure(score, hit, threshold, decision, weight)
+    return Choice(rule=decision.rule, threshold=threshold, rows=len(score), **expected)
 
 
-def out_of_fold(dataset: Dataset, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """Score and hit of the rows of the training side that folds judge, each by a model that did not see the row."""
+def out_of_fold(dataset: Dataset, answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Score, hit and weight of the rows of the training side that folds judge, each by a model that did not see the row."""
     training, positive = np.flatnonzero(~dataset.holdout), dataset.classes.index(str(dataset.settings.data.positive))
-    scores, hits, began = [], [], time.monotonic()
+    scores, hits, judged, began = [], [], [], time.monotonic()
     for number, (fit, judge) in enumerate(folds(dataset, FOLDS), 1):
         given = answers(training[fit], training[judge])[:, positive]
         if not np.isfinite(given).all():
@@ -81,17 +83,19 @@ def out_of_fold(dataset: Dataset, answers: Answers) -> tuple[np.ndarray, np.ndar
             )
         scores.append(given)
         hits.append(dataset.y[training[judge]] == positive)
+        judged.append(training[judge])
         print(f"threshold: fold {number} of {FOLDS}, {time.monotonic() - began:.1f} s")
-    return np.concatenate(scores), np.concatenate(hits)
+    weight = None if dataset.weights is None else dataset.weights[np.concatenate(judged)]
+    return np.concatenate(scores), np.concatenate(hits), weight
 
 
-def best(score: np.ndarray, hit: np.ndarray, decision: Decision) -> float:
+def best(score: np.ndarray, hit: np.ndarray, decision: Decision, weight: np.ndarray | None = None) -> float:
     """The threshold that the rule asks for, between 0 and 1 and never at a score: a hair's breadth of a score moves no row.
 
     Of those that reach a floor of precision the one with the highest recall, and the other way round; or that of the least cost. Of
     equal ones the highest for recall, so that fewer rows are called positive, and the nearest to 0.5 for cost.
     """
-    found = curve(score, hit, decision)
+    found = curve(score, hit, decision, weight)
     floored = found.precision if decision.rule == "precision" else found.recall
     other = found.recall if decision.rule == "precision" else found.precision
     if decision.rule == "cost":
@@ -111,36 +115,45 @@ def best(score: np.ndarray, hit: np.ndarray, decision: Decision) -> float:
     return float(found.thresholds[top[-1]])
 
 
-def curve(score: np.ndarray, hit: np.ndarray, decision: Decision) -> Curve:
+def curve(score: np.ndarray, hit: np.ndarray, decision: Decision, weight: np.ndarray | None = None) -> Curve:
     """What each threshold between two scores gives, and those below and above all of them, as far as they are between 0 and 1."""
     order = np.argsort(score, kind="stable")
-    sorted_score, sorted_hit = score[order], hit[order].astype(np.float64)
+    sorted_score, sorted_hit = score[order], hit[order]
+    counts = np.ones(len(score)) if weight is None else weight[order]
     edges = np.unique(np.concatenate([[0.0], sorted_score, [1.0]]))
     thresholds = (edges[1:] + edges[:-1]) / 2
     first = np.searchsorted(sorted_score, thresholds, side="left")  # the rows from there on are called positive
-    above = len(score) - first
-    missed = np.concatenate([[0.0], sorted_hit.cumsum()])[first]
-    hits = sorted_hit.sum() - missed
+    hits, above = _from_each_on(counts * sorted_hit), _from_each_on(counts)
+    missed = np.concatenate([[0.0], (counts * sorted_hit).cumsum()])[first]
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(above > 0, hits / above, np.nan)
-        recall = hits / sorted_hit.sum()
+        precision = np.where(above[first] > 0, hits[first] / above[first], np.nan)
+        recall = hits[first] / hits[0]
     cost = None
     if decision.rule == "cost":
-        false = (above - hits) * decision.cost_false_positive + missed * decision.cost_false_negative
-        cost = false / len(score)
+        alarms = _from_each_on(counts * ~sorted_hit)[first]
+        cost = (alarms * decision.cost_false_positive + missed * decision.cost_false_negative) / counts.sum()
     return Curve(thresholds, precision, recall, cost)
 
 
-def measure(score: np.ndarray, hit: np.ndarray, threshold: float, decision: Decision) -> dict[str, float | None]:
+def _from_each_on(counts: np.ndarray) -> np.ndarray:
+    """The sum from each row to the last, and 0 after it: added up from the end, so that no rounding is left where there are no rows."""
+    return np.concatenate([counts[::-1].cumsum()[::-1], [0.0]])
+
+
+def measure(
+    score: np.ndarray, hit: np.ndarray, threshold: float, decision: Decision, weight: np.ndarray | None = None
+) -> dict[str, float | None]:
     """Precision, recall and, by the rule "cost", the mean cost per row at one threshold; None where a figure is not defined."""
-    said = score >= threshold
-    right, cost = float((said & hit).sum()), None
+    said, counts = score >= threshold, np.ones(len(score)) if weight is None else weight
+    right, called, all_hits = (float(counts[rows].sum()) for rows in (said & hit, said, hit))
+    cost = None
     if decision.rule == "cost":
-        false = (said & ~hit).sum() * decision.cost_false_positive + (~said & hit).sum() * decision.cost_false_negative
-        cost = float(false / len(score))
+        alarms, missed = counts[said & ~hit].sum(), counts[~said & hit].sum()
+        false = alarms * decision.cost_false_positive + missed * decision.cost_false_negative
+        cost = float(false / counts.sum())
     return {
-        "precision": right / float(said.sum()) if said.any() else None,
-        "recall": right / float(hit.sum()) if hit.any() else None,
+        "precision": right / called if called else None,
+        "recall": right / all_hits if all_hits else None,
         "cost": cost,
     }
 

@@ -76,6 +76,20 @@ def test_the_least_cost_weighs_both_errors():
     assert threshold.measure(SCORE, HIT, missed, Decision(rule="cost", cost_false_negative=10))["cost"] == 2 / 8
 
 
+@pytest.mark.parametrize(
+    "rule", [{"rule": "cost"}, {"rule": "precision", "floor": 0.7}, {"rule": "recall", "floor": 0.7}]
+)
+def test_a_row_of_weight_three_counts_as_three_rows(rule):
+    """Threshold, precision, recall and cost are those of the data in which each row is there as often as it weighs."""
+    weight = np.array([1, 3, 1, 0, 2, 3, 1, 1])
+    score, hit, asked = SCORE.repeat(weight), HIT.repeat(weight), Decision(**rule)
+    weighted = threshold.best(SCORE, HIT, asked, weight.astype(float))
+    said, copied = weighted <= SCORE, threshold.best(score, hit, asked) <= SCORE
+    assert (said == copied)[weight > 0].all()
+    figures = threshold.measure(SCORE, HIT, weighted, asked, weight.astype(float))
+    assert figures == pytest.approx(threshold.measure(score, hit, weighted, asked))
+
+
 def test_no_row_lies_on_a_threshold():
     """A hair's breadth between two computations of a probability moves no row that it was chosen by."""
     for rule in ("cost", "precision", "recall"):
