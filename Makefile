@@ -155,10 +155,13 @@ down: .venv/pipeline.ready  ## end them; what they stored stays
 # === What follows is listed by `make help-all` alone ==================================================================
 
 # --- Your model, beside the stages ------------------------------------------------------------------------------------
-.PHONY: try-models
+.PHONY: try-models compare-formats
 
 try-models: .venv/pipeline.ready  ## compare several models with build() by cross-validation, without the hold-out -> build/models.html; ARGS=--json
 	@$(PY) -m scripts.try_models $(call text,ARGS)
+
+compare-formats: .venv/pipeline.ready  ## the trained model as pickle, joblib, skops, ONNX, int8, TorchScript and .pt2: size, load, latency, difference -> build/formats.json
+	@$(PY) -m scripts.compare_formats $(call text,ARGS)
 
 # --- Delivery, piece by piece -----------------------------------------------------------------------------------------
 .PHONY: image edge smoke integration promote rehearse drill traffic reconcile backfill replay snapshot forget relay webhook

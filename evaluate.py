@@ -55,6 +55,7 @@ from pipeline.evaluation.record import (
     SliceRow,
 )
 from pipeline.formats import bundle, choose
+from pipeline.formats.comparison import formats_page
 from pipeline.registry import versions
 from pipeline.registry.training_run import run_title
 from pipeline.search import search_picture, study
@@ -378,6 +379,7 @@ def record_of(
         shapley=shapley_of(explained.contributions),
         decision=judged.decision_of(run, dataset, served.y_pred),
         rules=judged.rule_rows(served.files, dataset, served.alone, served.threshold),
+        formats=formats_page.of_model(BUILD, run["model_digest"]),
     )
 
 
@@ -455,6 +457,8 @@ def draw(
         figures["comparison"] = plots.comparison(evaluation)
     if explained.contributions and len(explained.contributions.values):
         figures["shapley"] = plots.contributions(explained.contributions)
+    if evaluation.formats:
+        figures["formats"] = formats_page.draw(evaluation.formats)
     if explained.search:
         figures["search"] = search_picture.draw(explained.search)
     pictures = {name: to_png(figure) for name, figure in figures.items()}

@@ -22,6 +22,7 @@ MADE_BY = {
     "run.json": "make train",
     "search.json": "make train",
     "evaluation.json": "make evaluate",
+    "formats.json": "make compare-formats",
     "registered.json": "make register",
     "image.json": "make image",
     "monitor.json": "make monitor",

@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.record import BestSoFar, Compared, Evaluation, LimitRow, MetricRow, Search, SliceRow
+from pipeline.evaluation.record import (
+    FORMAT_ROWS,
+    BestSoFar,
+    Compared,
+    Evaluation,
+    FormatRow,
+    Formats,
+    LimitRow,
+    MetricRow,
+    Search,
+    SliceRow,
+)
 from pipeline.evaluation.wording import Mark, change, clean, in_words, known, number, places, setting, signed
 
 MOST_ROWS = 60  # of one table; evaluation.json has them all
@@ -91,6 +102,7 @@ def findings(evaluation: Evaluation) -> dict[str, Section]:
         "limits": _limits(evaluation),
         "portable": _portable(evaluation),
         "int8": _int8(evaluation),
+        "formats": _formats(evaluation),
     }
     return {about: part for about, part in parts.items() if part is not None}
 
@@ -393,6 +405,55 @@ def _int8(evaluation: Evaluation) -> Section | None:
     heads = ("candidate", in_words(evaluation.metric), "bytes", "ms, 1 row", "ms, 1,000 rows")
     note = f"Largest difference of an answer: {found.largest_difference or 0:.2g}. Times: medians in one thread, by turns, of the model alone."
     return Section(heading, sentences, Table(heads, rows, strong=int(found.taken)), [note])
+
+
+def _formats(evaluation: Evaluation) -> Section | None:
+    """The model in every format, where somebody compared them."""
+    found = evaluation.formats
+    if found is None:
+        return None
+    taken = evaluation.int8.how if evaluation.int8 and evaluation.int8.taken else ""
+    sentences = [
+        f"The model stored in every format, by `make compare-formats`, {found.made_at}.",
+        *absent_formats(found),
+    ]
+    return Section("Formats", sentences, formats_table(found, taken), [conditions(found)], ["formats"])
+
+
+def formats_table(found: Formats, int8: str = "") -> Table:
+    """A row for each format that there is; strong is the one that goes on, which is an int8 one where `int8` says how it was made."""
+    rows = [one for one in found.formats if one.size is not None]
+    counts = [f"µs, {count:,} row{'s' * (count > 1)}" for count in FORMAT_ROWS]
+    heads = ("format", "kB", "load, ms", "again, ms", *counts, "largest difference", "safe to open")
+    strong = next((place for place, one in enumerate(rows) if _goes_on(one, int8)), None)
+    return Table(heads, [_format_cells(one) for one in rows], words=(0, len(heads) - 1), strong=strong)
+
+
+def absent_formats(found: Formats) -> list[str]:
+    """A sentence for each format in which the model cannot be stored."""
+    return [f"Not as {one.name}: {clean(one.missing, 200)}." for one in found.formats if one.size is None]
+
+
+def conditions(found: Formats) -> str:
+    """How and on what it was measured."""
+    versions = ", ".join(f"{name} {version}" for name, version in found.libraries.items())
+    return (
+        "Load: median of three fresh processes, imports included; again: once more in the same process. Times to answer: medians in one thread, "
+        "by turns, of the model alone. Difference: to the trained model, "
+        f"over {found.rows:,} rows of the hold-out. {found.cores} cores ({found.processor})"
+        f"{', which did other work too' if found.shared else ''}; Python {found.python}, {versions}."
+    )
+
+
+def _format_cells(one: FormatRow) -> Sequence[Cell]:
+    loads = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (one.cold_ms or 0.0, one.load_ms or 0.0)]
+    answers = [f"{ms * 1000:,.0f}" if ms >= 0.01 else f"{ms * 1000:.2g}" for ms in one.answer_ms]
+    difference = "0" if not one.difference else f"{one.difference:.1e}"
+    return (one.name, f"{(one.size or 0) / 1000:,.1f}", *loads, *answers, difference, one.safe)
+
+
+def _goes_on(one: FormatRow, int8: str) -> bool:
+    return one.name == f"ONNX int8, {int8}" if int8 else one.served
 
 
 def _holds(success: bool, yes: str, no: str) -> Mark:

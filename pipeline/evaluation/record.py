@@ -13,6 +13,8 @@ from msgspec import Struct
 from pipeline.artifacts import read_as, write_json
 
 NAME = "evaluation.json"
+FORMATS = "formats.json"  # by `make compare-formats`
+FORMAT_ROWS = (1, 32, 1000)  # how many are asked together there
 LIBRARIES = {
     "onnx": "ONNX Runtime",
     "skops": "scikit-learn",
@@ -245,6 +247,38 @@ class Int8(Struct, frozen=True, kw_only=True):
     comparison: Compared | None = None
 
 
+class FormatRow(Struct, frozen=True, kw_only=True):
+    """A model stored in one format; without a size there is no such file, and `missing` says why.
+
+    `cold_ms` opens it in a fresh process, with all imports, `load_ms` once more; `answer_ms` are for the numbers of rows of FORMAT_ROWS.
+    """
+
+    name: str
+    missing: str = ""
+    safe: str = ""  # whose files of this format may be opened
+    served: bool = False
+    size: int | None = None  # bytes
+    cold_ms: float | None = None
+    load_ms: float | None = None
+    answer_ms: list[float] = []
+    difference: float | None = None  # largest, of an answer to the hold-out, to the trained model's
+
+
+class Formats(Struct, frozen=True, kw_only=True):
+    """What `make compare-formats` measured of the model with this digest, when and on what machine."""
+
+    digest: str
+    model: str
+    rows: int  # of the hold-out
+    made_at: str  # day, UTC
+    cores: int
+    processor: str
+    python: str
+    libraries: dict[str, str]
+    shared: bool  # the machine did other work, too
+    formats: list[FormatRow]
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """The threshold from which on a row is of the positive class: how it was chosen, and what it gives.
 
@@ -315,6 +349,7 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     rules: list[RuleRow] = []
     search: Search | None = None
     shapley: Shapley | None = None
+    formats: Formats | None = None  # None: nobody compared them
 
     @property
     def registers(self) -> tuple[str, str]:

@@ -19,6 +19,7 @@ PICTURES = {
     "threshold": "Threshold: what precision, recall and cost would be at each one, with the one that was chosen.",
     "search": "Search for parameters: score of each trial with the best so far, and score against each parameter.",
     "feature_importance": "Feature importance: loss of score when a column is shuffled, largest first.",
+    "formats": "Formats: bytes, time to load, and time to answer of the model in every format, with logarithmic axes.",
     "shapley": "Shapley values: what each column adds to the answer for single rows of the hold-out, largest first.",
 }
 

@@ -54,7 +54,7 @@ LAYERS = (
     ("pipeline.formats",),
     ("pipeline.decisions",),
     ("pipeline.evaluation",),
-    ("pipeline.decisions.judged",),
+    ("pipeline.decisions.judged", "pipeline.formats.comparison"),
     ("pipeline.validation",),
     ("pipeline.ci",),
     ("pipeline.registry",),
