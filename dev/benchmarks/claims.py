@@ -112,3 +112,19 @@ def _inverse(results: dict[str, Any], what: str, where: str, ours: str, target: 
 def as_json(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Every claim with its verdict, for JSON."""
     return [asdict(claim) | {"verdict": claim.verdict} for claim in claims(results)]
+
+
+def table(judged: Sequence[Claim]) -> list[str]:
+    """The lines of a table of claims, each met, missed or not measured."""
+    return [
+        "| ratio | target, at least | measured | |",
+        "| --- | ---: | ---: | --- |",
+        *(f"| {claim.what} | {claim.target:g} | {_shown(claim)} | {claim.verdict} |" for claim in judged),
+        "",
+    ]
+
+
+def _shown(claim: Claim) -> str:
+    if claim.found is None:
+        return claim.why
+    return f"{claim.found.median:.2f} [{claim.found.low:.2f} to {claim.found.high:.2f}]"

@@ -47,6 +47,7 @@ class Server:
     adaptive: bool = False  # it learns from latency: it is never frozen, but ended between its turns
     switched_on: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    root: Path = ROOT  # the checkout whose service is run
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,12 @@ SERVERS = [
     Server(MLSERVER, "mlserver", _mlserver, "/v2/models/model/ready", _ask_mlserver,
            lambda answer: np.array(answer["outputs"][0]["data"]).reshape(answer["outputs"][0]["shape"])),
 ]  # fmt: skip
+# Peers of one model each, which run in this Python: its environment has the libraries that train them.
+OWN_LIBRARY = {
+    "network": Server("FastAPI + PyTorch", "dev", _uvicorn("torch_module", *TUNED), "/health", _ask_rows, _read_probabilities),
+    "XGBoost": Server("FastAPI + XGBoost", "dev", _uvicorn("boosted_trees", *TUNED), "/health", _ask_rows, _read_probabilities),
+    "LightGBM": Server("FastAPI + LightGBM", "dev", _uvicorn("boosted_trees", *TUNED), "/health", _ask_rows, _read_probabilities),
+}  # fmt: skip
 SCIKIT_LEARN = (MLFLOW, TUTORIAL, FAIR, BENTOML, BENTOML_BATCH, LITSERVE, LITSERVE_BATCH, MLSERVER)
 BATCHING = (BENTOML_BATCH, LITSERVE_BATCH)
 
@@ -158,7 +165,7 @@ def running(server: Server, python: Path, subject: Subject, folder: Path, core: 
     folder.mkdir(parents=True, exist_ok=True)
     port = processes.free_port()
     command = server.command(python, subject, port, folder)
-    cwd = ROOT if server.environment == "ours" else folder  # MLServer leaves files where it is started
+    cwd = server.root if server.environment == "ours" else folder  # MLServer leaves files where it is started
     variables = _variables(server, python, subject, folder)
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})  # a process is born on the cores of the one that starts it

@@ -66,7 +66,7 @@ class Bench:
     """One measurement of everything: what is needed for it, and what it has found so far."""
 
     def __init__(self, folder: Path, wrk: Path, effort: Effort, progress: Progress):
-        self.server_core, self.load_core = _cores()
+        self.server_core, self.load_core = cores()
         self.folder, self.wrk, self.effort, self.progress = folder, wrk, effort, progress
         self.random = random.Random(SEED)
         self.pythons: dict[str, Path] = {}
@@ -235,7 +235,7 @@ class Bench:
         return found
 
 
-def _cores() -> tuple[int, int]:
+def cores() -> tuple[int, int]:
     """The core of the servers and that of the load; raises SlipwayError where there are no two to choose from."""
     if not hasattr(os, "sched_getaffinity"):
         raise SlipwayError(f"{platform.system()} does not let a process choose its core", "run the benchmark on Linux")
@@ -253,6 +253,27 @@ def _busy(core: int) -> float:
     )  # guests are in user and nice as well
 
 
+def turn_of(
+    wrk: Path, one: Running, subject: Subject, scenario: Scenario, seconds: tuple[float, float], core: int
+) -> tuple[load.Load, float]:
+    """Wake a frozen server, warm it up, measure it and freeze it again; `seconds` are those of both. Raises SlipwayError for bad answers.
+
+    The second figure is the server's processor time for a request, in µs: it hardly depends on what else the machine does.
+    """
+    asked = _requests(one.server, subject, scenario)
+    servers.wake(one)
+    try:
+        load.closed_loop(wrk, one.port, asked, scenario.connections, seconds[0], core)
+        used = servers.cpu_seconds(one)
+        took = load.closed_loop(wrk, one.port, asked, scenario.connections, seconds[1], core)
+        used = servers.cpu_seconds(one) - used
+    finally:
+        servers.freeze(one)
+    if took.invalid:
+        raise SlipwayError(f"{one.server.name}, {scenario.name}: {took.invalid}")
+    return took, used / (took.rate * seconds[1]) * 1e6
+
+
 def _requests(server: Server, subject: Subject, scenario: Scenario) -> list[tuple[str, bytes, dict[str, str]]]:
     """Different requests of a scenario, each the same rows for every server."""
     last = len(subject.rows) - scenario.rows
@@ -263,7 +284,7 @@ def _requests(server: Server, subject: Subject, scenario: Scenario) -> list[tupl
 def measure(console: Console, quick: bool = False, wrk: Path | None = None) -> dict[str, Any]:
     """All figures of the service and its peers, ready for JSON; raises SlipwayError when ours cannot be measured."""
     effort = QUICK if quick else FULL
-    _cores()  # before anything is fetched
+    cores()  # before anything is fetched
     wrk = load.find_wrk(wrk)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with tempfile.TemporaryDirectory() as place, Progress(*columns, console=console, auto_refresh=False) as progress:

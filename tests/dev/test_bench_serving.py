@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from dev.benchmarks import environments, load, models, servers
+from dev import bench
+from dev.benchmarks import before, environments, explanations, families, load, models, servers
 from dev.benchmarks.claims import Claim, claims, subject_of
 from dev.benchmarks.page import merge
 from dev.benchmarks.report import disturbed, number, section
-from dev.benchmarks.servers import BENTOML_BATCH, EMPTY, LITSERVE_BATCH, MLFLOW, OFF, OURS, SERVERS
+from dev.benchmarks.servers import BENTOML_BATCH, EMPTY, LITSERVE_BATCH, MLFLOW, OFF, OURS, OWN_LIBRARY, SERVERS
 from dev.benchmarks.serving import FOREST, FULL, SCENARIOS
 from dev.benchmarks.timing import Figure, eventually, figure, percentile, ratios
 from pipeline.errors import SlipwayError
@@ -237,3 +239,73 @@ def test_a_peer_that_cannot_be_installed_says_why(monkeypatch, tmp_path):
     monkeypatch.setenv("UV_OFFLINE", "1")
     with pytest.raises(SlipwayError, match="slipway-no-such-package"):
         environments.environment("mlflow")
+
+
+def of_release(**rates) -> dict:
+    """What a comparison with an earlier release finds: each service's rates, and other figures that are all alike."""
+    values = {
+        name: {"rate": given, "p50_us": [1.0] * 3, "p99_us": [1.0] * 3, "cpu_us": [50.0] * 3}
+        for name, given in rates.items()
+    }
+    return {"machine": "a machine", "before": "abc1234", "rounds": 3, "loads": {"a load": values}}
+
+
+def test_an_earlier_release_is_compared_within_rounds_and_with_itself():
+    """The claim is of the present rate over the earlier one; the page has quartiles, and how far two runs of the same code are apart."""
+    rates = {
+        before.PRESENT: [90.0, 45.0, 180.0],
+        before.BEFORE: [100.0, 50.0, 200.0],
+        before.AGAIN: [110.0, 55.0, 220.0],
+    }
+    found = of_release(**rates)
+    (one,) = before.claims(found)
+    assert (one.found.median, one.verdict) == (pytest.approx(0.9), "missed")
+    page = before.section(found)
+    assert "| a load | present ÷ before | 0.900 [0.900 to 0.900] |" in page
+    assert "| a load | twice the same | 1.100 [1.100 to 1.100] |" in page and "| missed |" in page
+
+
+def test_quartiles_leave_out_the_extreme_rounds():
+    """One round that was disturbed moves no quartile far."""
+    assert before.quartiles([1.0, 2.0, 3.0, 4.0, 1000.0]) == before.Quartiles(2.0, 3.0, 4.0)
+    assert before.quartiles([2.0]) == before.Quartiles(2.0, 2.0, 2.0)
+
+
+def test_an_earlier_release_must_be_a_checkout(tmp_path):
+    """Before anything is started."""
+    with pytest.raises(SlipwayError, match="no checkout"):
+        before.measure(Console(quiet=True), True, None, tmp_path)
+    with pytest.raises(SystemExit):
+        bench.main(["--only", "before"])
+
+
+def test_families_are_compared_with_their_own_library():
+    """Each model beside FastAPI with the library that trained it; a model that is not twice as fast misses its target."""
+    rates = {OURS: [100.0, 200.0], OFF: [150.0, 300.0]}
+    found = {
+        "machine": "a machine", "rounds": 2, "versions": {"torch": "2"},
+        "rates": {kind: {rows: rates | {OWN_LIBRARY[kind].name: [100.0, 200.0]} for rows in families.ROWS} for kind in families.WORDS},
+    }  # fmt: skip
+    assert [one.verdict for one in families.claims(found)] == ["missed"] * 3
+    page = families.section(found)
+    assert all(f"| {words} | 1 |" in page for words in families.WORDS.values()) and "1.000 [1.000 to 1.000]" in page
+
+
+def test_explanations_are_told_with_their_number_and_what_others_wait():
+    """Times of all rounds together, and the ratio of plain requests within a round."""
+    slow, quick = {"p50_us": [2000.0], "p99_us": [6000.0]}, {"p50_us": [1000.0], "p99_us": [2000.0]}
+    entry = {"alone_ms": [1.0, 2.0, 3.0], "beside_ms": [], explanations.WITH: slow, explanations.WITHOUT: quick}
+    found = {"machine": "a machine", "rounds": 1, "models": {"linear": entry}}
+    page = explanations.section(found)
+    assert "| logistic regression | 3 | 2.00 | 3.00 | 0 | not measured | not measured |" in page
+    assert "| 1.00, 2.00 | 2.00, 6.00 | 2.000 [2.000 to 2.000] | 3.000 [3.000 to 3.000] |" in page
+    (one,) = explanations.claims(found)
+    assert (one.found.median, one.verdict) == (0.5, "met")
+
+
+def test_boosted_trees_with_text_are_served_by_their_library(tmp_path):
+    """The benchmark's model with text, made through its family, answers from its bundle as it was trained."""
+    subject = models.make_of_family("LightGBM", tmp_path / "trees")
+    core = min(os.sched_getaffinity(0))
+    with servers.running(OURS_OFF, Path(sys.executable), subject, tmp_path / "run", core) as one:
+        servers.check(one, subject, 32)
