@@ -2,6 +2,7 @@
 
 import compileall
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dev import recipes
-from pipeline.processes import free_port
+from pipeline.processes import port_taken
 from tests import preload, tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,6 +182,18 @@ def as_shipped(root: Path) -> None:
     frame.to_csv(root / "data" / "breast_cancer.csv", index=False)
 
 
+@cache
+def _ports_of_forks() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = list(range(10_000, 20_000))[worker % 16 :: 16]
+    return iter(random.sample(ports, len(ports)))
+
+
+def port_of_a_fork() -> int:
+    """A port that no other fork has, in this worker or another, and that free_port() gives to nobody: a fork listens on it only later."""
+    return next(port for port in _ports_of_forks() if not port_taken(port))
+
+
 @contextmanager
 def forked(folder: Path, recipe: str = "") -> Iterator[Fork]:
     """Copy what belongs to the template, under a name with a space and letters beyond ASCII; stop its processes at the end.
@@ -199,7 +212,7 @@ def forked(folder: Path, recipe: str = "") -> Iterator[Fork]:
         ("production_port = 8000", "production_port"),
         ("port = 5000", "port"),
     ):
-        fork.edit("pipeline.toml", key, f"{port} = {free_port()}")
+        fork.edit("pipeline.toml", key, f"{port} = {port_of_a_fork()}")
     fork.edit("pipeline.toml", 'target = "auto" ', 'target = "process" ')  # the same on every machine
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "fork"]):
@@ -219,7 +232,7 @@ def copied(stopped: Path, folder: Path) -> Iterator[Fork]:
     fork = Fork(root)
     settings = (root / "pipeline.toml").read_text(encoding="utf-8")
     fork.write(
-        "pipeline.toml", re.sub(r"(?m)^((\w+_)?port) = \d+", lambda found: f"{found[1]} = {free_port()}", settings)
+        "pipeline.toml", re.sub(r"(?m)^((\w+_)?port) = \d+", lambda found: f"{found[1]} = {port_of_a_fork()}", settings)
     )
     try:
         fork.ok("-m", "scripts.mlflow.start_mlflow")

@@ -37,9 +37,10 @@ def unfit(model: Any, dataset: Dataset) -> str:
     if network := _network_in(model):
         return network
     task = dataset.settings.data.task
-    if dataset.classes and is_regressor(model):
+    tagged = hasattr(model, "__sklearn_tags__")  # a class of the team's own need not say what it predicts
+    if tagged and dataset.classes and is_regressor(model):
         return f'it predicts values, and [data] task = "{task}" asks for classes: return a classifier, or set task = "regression"'
-    if not dataset.classes and is_classifier(model):
+    if tagged and not dataset.classes and is_classifier(model):
         return (
             f'it predicts classes, and [data] task = "{task}" asks for values: return a regressor, or set another task'
         )

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import requests
 
+from pipeline.processes import free_port
 from serving.http.server import DRAIN as DRAIN_SECONDS
-from tests.conftest import free_port
 from tests.serving.bundles import make_bundle
 from tests.serving.load import call_until_refused, constant_load
 from tests.serving.service import ROOT, serving
