@@ -47,7 +47,10 @@ def terminal(found: Formats) -> None:
     grid = Grid(box=SIMPLE, padding=(0, 1, 0, 0))
     for place, head in enumerate(shown):
         grid.add_column(
-            head.replace("largest ", ""), justify="left" if place == 0 else "right", no_wrap=place == 0, overflow="fold"
+            head.replace("largest difference", "differs"),
+            justify="left" if place == 0 else "right",
+            no_wrap=place == 0,
+            overflow="fold",
         )
     for place, cells in enumerate(table.rows):
         grid.add_row(*(Text(str(cell), "bold" if place == table.strong else "") for cell in cells[:-1]))

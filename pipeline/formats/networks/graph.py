@@ -34,7 +34,7 @@ def export(module: nn.Module, columns: int, output: str) -> Any:
             )
             exported = torch.onnx.export(
                 program, dynamo=True, input_names=[INPUT], output_names=[output],
-                external_data=False, verbose=False,
+                external_data=False, verbose=False, custom_translation_table=_accurate(),
             )  # fmt: skip
     except Exception as error:  # the exporter wraps whatever it meets
         raise PortabilityError(
@@ -45,6 +45,34 @@ def export(module: nn.Module, columns: int, output: str) -> Any:
     model = cast(Any, exported).model_proto
     _without_traces(model)
     return model
+
+
+def _accurate() -> dict[Any, Any]:
+    """Operations that the exporter writes as the logarithm of zero, of infinity or of a rounded number, written without.
+
+    log σ(x) = min(x, 0) - log(1 + e^-|x|), and log(eᵃ + eᵇ) = max(a, b) + log(1 + e^-|a-b|).
+    """
+    from onnxscript import opset18
+
+    op = cast(Any, opset18)  # its annotations know no value whose type is found later
+
+    def beyond_the_larger(distance):
+        one = op.CastLike(op.Constant(value_float=1.0), distance)
+        return op.Log(op.Add(one, op.Exp(op.Neg(op.Abs(distance)))))
+
+    def log_sigmoid(x):
+        zero = op.CastLike(op.Constant(value_float=0.0), x)
+        return op.Sub(op.Min(x, zero), beyond_the_larger(x))
+
+    def logaddexp(a, b):
+        return op.Add(op.Max(a, b), beyond_the_larger(op.Sub(a, b)))
+
+    aten = torch.ops.aten
+    return {
+        aten.log_sigmoid.default: log_sigmoid,
+        aten.log_sigmoid_forward.default: log_sigmoid,
+        aten.logaddexp.default: logaddexp,
+    }
 
 
 def join(steps: bytes, output: str, network: Any) -> Any:
