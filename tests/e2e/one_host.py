@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from delivery.host.compose import PASSWORDS
-from tests.conftest import Fork, clean_environment, free_port
+from pipeline.processes import free_port
+from tests.conftest import Fork, clean_environment
 
 IMAGES = Path(__file__).parent / "images"
 PUBLIC = "SLIPWAY_TEST_PUBLIC_IMAGES"  # set it if docker.io is reachable: then the images of compose.yaml are used

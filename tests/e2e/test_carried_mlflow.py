@@ -8,8 +8,8 @@ from contextlib import closing
 import psutil
 import pytest
 
+from pipeline.processes import free_port
 from pipeline.registry.embedded import lease, oci
-from tests.conftest import free_port
 from tests.e2e.carried_machine import QUICK, Machine, tag
 from tests.e2e.registries import OwnRegistry
 

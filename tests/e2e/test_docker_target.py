@@ -11,7 +11,7 @@ import uuid
 import pytest
 import requests
 
-from tests.conftest import free_port
+from pipeline.processes import free_port
 from tests.serving.load import constant_load
 from tests.tools import NETWORK
 

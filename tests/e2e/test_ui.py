@@ -16,9 +16,10 @@ import requests
 from mlflow import MlflowClient
 
 from pipeline.evaluation import model_card, record
+from pipeline.processes import free_port
 from pipeline.settings import load_settings
 from tests import preload
-from tests.conftest import ROOT, free_port
+from tests.conftest import ROOT
 from tests.delivery.images.registry_page import give_alias
 from tests.e2e.carried_machine import Machine, tag
 from tests.pipeline.evaluation.evaluations import DATA, RUN, evaluation
