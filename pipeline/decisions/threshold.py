@@ -63,12 +63,17 @@ def choose(dataset: Dataset, answers: Answers) -> Choice | None:
         ]:
             print(f'[decision] {", ".join(idle)} is not used: rule = "most_probable" takes the most probable class')
         return None
-    if decision.rule == "fixed":
-        return Choice(rule="fixed", threshold=decision.threshold)
+    if given := fixed(decision):
+        return given
     score, hit, weight = out_of_fold(dataset, answers)
     threshold = best(score, hit, decision, weight)
     expected = measure(score, hit, threshold, decision, weight)
     return Choice(rule=decision.rule, threshold=threshold, rows=len(score), **expected)
+
+
+def fixed(decision: Decision) -> Choice | None:
+    """The threshold that pipeline.toml [decision] itself says, if it does."""
+    return Choice(rule="fixed", threshold=decision.threshold) if decision.rule == "fixed" else None
 
 
 def out_of_fold(dataset: Dataset, answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -24,7 +24,9 @@ DECIDES = {"search": {"method", "trials", "folds", "space"}, "gate": {"metric"}}
 def key(dataset: Dataset) -> str:
     """What names a search, in hexadecimal."""
     settings = dataset.settings
-    tables = settings.model_dump(mode="json", include={"data": True, "split": True, "train": True, **DECIDES})
+    tables = settings.model_dump(
+        mode="json", include={"data": True, "split": True, "train": True, "decision": True, **DECIDES}
+    )
     code = {
         path.relative_to(artifacts.ROOT).as_posix(): artifacts.sha256(path)
         for path in sorted((artifacts.ROOT / "project").rglob("*.py"))

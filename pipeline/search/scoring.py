@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ProjectError, in_project, reason
+from pipeline.decisions import threshold
+from pipeline.errors import ProjectError, SettingsError, in_project, reason
 from pipeline.evaluation import metrics
 from pipeline.formats import family
 from pipeline.search.fold import Folds, TrainingSide
@@ -58,16 +59,27 @@ def score(builders: Mapping[str, Builder], folds: Folds, metric: metrics.Metric,
 
 
 def judged(metric: metrics.Metric, side: TrainingSide, rows: np.ndarray, y_pred: np.ndarray) -> float:
-    """The metric over these rows, each with its weight where rows have weights."""
+    """The metric over these rows, each with its weight where rows have weights; a fixed threshold of [decision] names the classes."""
     y_true = side.y[rows]
     if y_pred.shape != ((len(rows), len(side.classes)) if side.classes else (len(rows),)):
         raise ProjectError(f"the model answers with shape {y_pred.shape} for {len(rows)} rows")
+    y_pred = metric.seen(y_pred, threshold.of_choice(threshold.fixed(side.settings.decision), side))
     return metric.value(y_true, y_pred, None if side.weights is None else side.weights[rows])
 
 
 def deciding(side: TrainingSide) -> metrics.Metric:
-    """The metric by which the gate decides, for models of this data."""
+    """The metric by which the gate decides, for models of this data.
+
+    Raises SettingsError for one that counts labels where their threshold is chosen only afterwards, for the model that was found.
+    """
     data = side.settings.data
     positive = side.classes.index(data.positive) if data.positive else None
     known = metrics.metrics_for(data.task, positive, metrics.of_project())
-    return metrics.named(known, side.settings.gate.metric)
+    metric, rule = metrics.named(known, side.settings.gate.metric), side.settings.decision.rule
+    if metric.kind == "hit" and rule in ("cost", "precision", "recall"):
+        raise SettingsError(
+            f'[gate] metric = "{metric.name}" counts labels, and with [decision] rule = "{rule}" their threshold is chosen after the model, so '
+            "models cannot be compared by it on folds",
+            'set [gate] metric to one of probabilities, such as "log_loss" or "roc_auc"; or rule = "fixed"',
+        )
+    return metric

@@ -59,7 +59,7 @@ LAYERS = (
     ("pipeline.ci",),
     ("pipeline.registry",),
     ("pipeline.registry.embedded",),
-    ("pipeline.search",),
+    ("pipeline.search", "pipeline.training"),
     ("pipeline.experiments",),
     ("pipeline.comparison",),
     ("pipeline.monitor",),

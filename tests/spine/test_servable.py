@@ -2,8 +2,8 @@
 
 import pytest
 
-import train
 from pipeline.errors import DataError
+from pipeline.training.servable import servable
 
 CONTRACT = {
     "schema": 1, "name": "m", "task": "regression", "format": "skops", "target": "t", "skops": {"layout": "frame"},
@@ -13,7 +13,7 @@ CONTRACT = {
 
 def test_valid_contract_passes():
     """There is no message for a contract that the service can use."""
-    train.servable(CONTRACT)
+    servable(CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def test_invalid_contract_is_refused(change, words):
     """A name, range or value that the service refuses at its start is refused with the same message."""
     wrong = CONTRACT | {"inputs": [CONTRACT["inputs"][0] | change]}
     with pytest.raises(DataError, match=words) as caught:
-        train.servable(wrong)
+        servable(wrong)
     assert "project/data.py" in caught.value.then

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import evaluate
-from pipeline.comparison import recent
+from pipeline.comparison import compared, recent
 from pipeline.data.dataset import take_apart
 from pipeline.errors import DataError
 from pipeline.evaluation import gate
+from pipeline.evaluation.measures import to_measure
 from pipeline.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,15 +58,15 @@ def test_a_damaged_file_is_refused(dataset, tmp_path):
 def test_a_candidate_that_is_worse_on_them_is_refused(dataset, file, monkeypatch):
     """The slice of the stage holds held-out rows alone, and there the gate finds what the rest of the hold-out hides."""
     monkeypatch.setattr(recent, "ROWS", file)
-    monkeypatch.setattr(evaluate, "recent_rows", lambda data: recent.recent_rows(data, file))
+    monkeypatch.setattr(compared, "recent_rows", lambda data: recent.recent_rows(data, file))
     settings = dataset.settings.model_copy(update={"gate": dataset.settings.gate.model_copy(update={"slices": []})})
     common = np.ones(dataset.holdout.sum(), dtype=bool)
-    ((label, mask),) = evaluate.slice_masks(settings, dataset, common)
+    ((label, mask),) = compared.slice_masks(settings, dataset, common)
     assert label.startswith("production since") and 30 < mask.sum() < 120
     y_true = dataset.y[dataset.holdout]
     sure = np.stack([1 - y_true, y_true], axis=1) * 0.8 + 0.1
     worse = np.where(mask[:, None], 1 - sure, sure)
-    metric = evaluate.to_measure(settings, dataset).decides
+    metric = to_measure(settings, dataset).decides
     found = gate.compare_slices(
         metric, y_true, worse, sure, [(label, mask)], minimum_rows=30, confidence=0.95, resamples=200, seed=1
     )
