@@ -42,7 +42,9 @@ def title(model: Any) -> str:
 
 
 def unfit(model: Any, dataset: Dataset) -> str:
-    """Why it cannot be trained on this data: it is of the other task, or a column of text has too many values."""
+    """Why it cannot be trained on this data: it ranks, it is of the other task, or a column of text has too many values."""
+    if "Ranker" in title(model):
+        return f"{title(model)} orders rows within queries, and no task of pipeline.toml does: return a regressor of the relevance"
     classifies = "Classifier" in title(model)
     if classifies != bool(dataset.classes):
         wanted = title(model).replace(

@@ -13,6 +13,7 @@ PERMISSIONS = {
     "EDIT": "can register versions, record deployments and move aliases, production among them",
     "MANAGE": "can also delete, and is what the pipeline's own account needs",
 }
+EXPERIMENTS = ("deployments", "experiments", "models", "monitoring")  # NAME-… in MLflow, beside NAME itself
 
 
 def server() -> str:
@@ -44,9 +45,9 @@ def add(address: str, name: str) -> None:
 
 
 def grant(address: str, name: str, permission: str, settings: Settings) -> None:
-    """Give the permission on the model and on the experiments of its training, its deployments, its monitoring and its comparisons of models."""
+    """Give the permission on the model and on the experiments of its training, deployments and monitoring, of A/B tests and of comparisons of models."""
     client = versions.connect(settings)
-    names = (settings.name, f"{settings.name}-deployments", f"{settings.name}-monitoring", f"{settings.name}-models")
+    names = [settings.name, *(f"{settings.name}-{each}" for each in EXPERIMENTS)]
     experiments = [versions.experiment(client, each) for each in names]
     for kind, each in [("registered_model", settings.name), *(("experiment", each) for each in experiments)]:
         what = {"username": name, "resource_type": kind, "resource_id": each}

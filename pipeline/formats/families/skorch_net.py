@@ -116,7 +116,7 @@ def formats(fitted: Net, dataset: Dataset) -> Iterator[Forms]:
 
 
 def log(fitted: Net, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
-    """Log the network in PyTorch's own format and the steps before it in that of skops: neither holds pickle.
+    """Log the network in PyTorch's own format, a graph and tensors, and the steps before it in that of skops.
 
     What is logged takes what the steps give, so the signature is that of a tensor; `extra_files/steps.skops` are the steps.
     """

@@ -144,7 +144,7 @@ def _graphs(fitted: Network, dataset: Dataset) -> Forms:
 
 
 def log(fitted: Network, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
-    """Log the network with its scaler in PyTorch's own format, which is an archive of tensors and a graph: no pickle.
+    """Log the network with its scaler in PyTorch's own format: an archive of a graph and of tensors, of which one is saved by torch.save.
 
     It takes the matrix, so the signature is that of a tensor; text is one column for each category, as docs/networks.md says.
     """

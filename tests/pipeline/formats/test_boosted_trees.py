@@ -108,6 +108,16 @@ def test_a_model_of_the_other_task_is_refused_before_the_fit(library):
         family.fit(model(library, "regression"), dataset, np.arange(100))
 
 
+@pytest.mark.parametrize(
+    "library, ranker",
+    zip(("xgboost", "lightgbm", "catboost"), ("XGBRanker", "LGBMRanker", "CatBoostRanker"), strict=True),
+)
+def test_a_ranker_is_refused_before_the_fit(library, ranker):
+    """No task ranks, so what needs queries is refused with what to return instead."""
+    made = getattr(pytest.importorskip(library), ranker)()
+    assert f"{ranker} orders rows within queries" in family.family_of(made).unfit(made, data("regression"))
+
+
 def test_a_text_of_its_own_in_each_row_is_no_category(monkeypatch):
     """A column with more different texts than can be categories is refused by name."""
     monkeypatch.setattr(boosted_trees, "CATEGORIES", 3)
