@@ -27,7 +27,7 @@ def folds(dataset: Dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
         if absent:
             raise DataError(
                 f"class {dataset.classes[absent[0]]!r} has no row to learn from in fold {number} of {count} of the training side",
-                "add rows of that class, or ask for fewer folds",
+                "add rows of that class, or ask for fewer [search] folds ([decision] takes five)",
             )
     return made
 
@@ -78,7 +78,7 @@ def _forwards(times: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarra
     if len(known) <= count:
         raise DataError(
             f"the training side has {len(known)} different times, too few for {count} folds",
-            "name a finer column in pipeline.toml [data] time, or ask for fewer folds",
+            "name a finer column in pipeline.toml [data] time, or ask for fewer [search] folds ([decision] takes five)",
         )
     ordered = np.sort(times)
     starts = ordered[[len(ordered) * part // (count + 1) for part in range(1, count + 1)]]

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pipeline.data.dataset import Dataset
 from pipeline.data.split import folds
-from pipeline.errors import ProjectError, StageError
+from pipeline.errors import DataError, ProjectError, StageError
 from pipeline.settings import Decision
 from serving.model.decision import Threshold
 
@@ -91,6 +91,11 @@ def out_of_fold(dataset: Dataset, answers: Answers) -> tuple[np.ndarray, np.ndar
         judged.append(training[judge])
         print(f"threshold: fold {number} of {FOLDS}, {time.monotonic() - began:.1f} s")
     weight = None if dataset.weights is None else dataset.weights[np.concatenate(judged)]
+    if weight is not None and not weight[np.concatenate(hits)].any():
+        raise DataError(
+            f"no row of class {dataset.settings.data.positive!r} on the training side has a weight, so no threshold can be chosen",
+            "correct the column of [data] weight",
+        )
     return np.concatenate(scores), np.concatenate(hits), weight
 
 

@@ -21,7 +21,7 @@ from pipeline.formats.onnx import forms
 __all__ = ["NAME", "answer", "fit", "formats", "log", "takes", "title", "unfit", "untrusted"]
 
 NAME = "CatBoost"
-CLASSES = ("catboost.core.CatBoostClassifier", "catboost.core.CatBoostRegressor")
+CLASSES = ("catboost.core.CatBoostClassifier", "catboost.core.CatBoostRegressor", "catboost.core.CatBoostRanker")
 STOPS = ("early_stopping_rounds", "od_wait", "od_pval")
 CHANCE = ("model_guid", "train_finish_time")  # what CatBoost notes in each model, another every time
 # Other threads give other trees; and it would write a folder of logs beside the code.

@@ -19,7 +19,7 @@ from pipeline.formats.onnx import forms
 __all__ = ["NAME", "answer", "fit", "formats", "log", "takes", "title", "unfit", "untrusted"]
 
 NAME = "LightGBM"
-CLASSES = ("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor")
+CLASSES = ("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor", "lightgbm.sklearn.LGBMRanker")
 STOPS = (
     "early_stopping_rounds",
     "early_stopping_round",

@@ -19,7 +19,7 @@ from pipeline.formats.onnx import forms
 __all__ = ["NAME", "answer", "fit", "formats", "log", "takes", "title", "unfit", "untrusted"]
 
 NAME = "XGBoost"
-CLASSES = ("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor")
+CLASSES = ("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor", "xgboost.sklearn.XGBRanker")
 
 
 def takes(model: Any) -> bool:

@@ -1,5 +1,6 @@
 """The threshold: which one each rule chooses, on what it is chosen, and what it does to the metrics."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,15 @@ def test_the_threshold_is_chosen_on_folds_of_the_training_side():
     assert choice.recall >= 0.9
     assert choice.threshold < 0.5
     assert choice == chosen(data)
+
+
+def test_positive_rows_without_a_weight_are_told():
+    """Where every positive row has the weight 0, no figure is defined, and the message names the column's setting."""
+    data = dataset(rule="recall", floor=0.9)
+    weighted = replace(data, weights=(data.y == 0).astype(float))
+    with pytest.raises(DataError, match="no row of class 'yes' on the training side has a weight") as refused:
+        chosen(weighted)
+    assert "[data] weight" in refused.value.then
 
 
 def test_without_a_threshold_nothing_is_fitted_anew():
