@@ -61,6 +61,11 @@ def unfit(model: Any, dataset: Dataset) -> str:
     return ""
 
 
+def history(found: Mapping[str, Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """The figures of the rows to stop by, after each tree, as the libraries give them: by set, then by metric."""
+    return {f"{metric}_stopping": list(values) for figures in found.values() for metric, values in figures.items()}
+
+
 def texts(kinds: Mapping[str, Kind]) -> list[str]:
     """The names of the columns of text, in order."""
     return [name for name, kind in kinds.items() if kind == "text"]

@@ -78,6 +78,9 @@ class Family(Protocol):
     def formats(self, fitted: Any, dataset: Dataset) -> Iterator[Forms]:
         """The formats in which it may be served, the best first; each yields its forms, and in the place of one that cannot be made the reason."""
 
+    def history(self, fitted: Any) -> Mapping[str, list[float]]:
+        """How the training went, one value for each epoch or tree, by name; empty where nothing is known."""
+
     def log(self, fitted: Any, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
         """Log it, without pickle, as MLflow's logged model of that id; return MLflow's ModelInfo."""
 

@@ -1,6 +1,9 @@
 """The run of a training in MLflow: what was trained, from what and why, and the model itself."""
 
 import json
+import re
+import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,6 +12,8 @@ from pipeline.data.dataset import Dataset
 from pipeline.formats.family import family_of
 from pipeline.registry import once, versions
 from pipeline.settings import Settings
+
+STEPS = 500  # of a curve at most
 
 
 def log_run(settings: Settings, dataset: Dataset, model, y_pred: np.ndarray, facts: dict) -> dict:
@@ -25,6 +30,7 @@ def log_run(settings: Settings, dataset: Dataset, model, y_pred: np.ndarray, fac
     mlflow.set_experiment(experiment_id=experiment)
     with once.start_run(client, experiment, run_title.title(changed)) as run:
         model_id = log_lineage(client, run, settings, dataset, facts, changed)
+        log_history(client, run.info.run_id, family_of(model).history(model))
     # Outside of the run, or MLflow would make the model's link to it once more, which is there already.
     logged = log_model(model, dataset, y_pred, model_id)
     page = mlflow_pages.run(run.info.experiment_id, run.info.run_id)
@@ -61,6 +67,17 @@ def log_lineage(client, run, settings: Settings, dataset: Dataset, facts: dict, 
     mlflow.log_input(SampledDataset(frame, name, target, digest=dataset.hash[:36]), context="training")
     mlflow.log_dict(json.loads(settings.model_dump_json()), "settings.json")
     return empty.model_id
+
+
+def log_history(client, run_id: str, history: Mapping[str, list[float]]) -> None:
+    """Log how the training went as metrics with steps, which MLflow draws as curves; long ones are thinned."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    for name, values in history.items():
+        steps = np.unique(np.linspace(0, len(values) - 1, min(len(values), STEPS)).astype(int))
+        clean = re.sub(r"[^\w .\-/]", "_", name)  # CatBoost's "Quantile:alpha=0.1"
+        client.log_batch(run_id, metrics=[Metric(clean, float(values[step]), now, int(step) + 1) for step in steps])
 
 
 def log_model(model, dataset: Dataset, y_pred: np.ndarray, model_id: str):

@@ -131,6 +131,12 @@ def _own(fitted: Trees) -> Forms:
     yield boosted_trees.own_format("catboost", "model.cbm", _saved(fitted.model, "cbm"), {}, __version__, NAME)
 
 
+def history(fitted: Trees) -> dict[str, list[float]]:
+    """What it stopped by, after each tree."""
+    found = fitted.model.get_evals_result()
+    return boosted_trees.history({name: figures for name, figures in found.items() if name != "learn"})
+
+
 def log(fitted: Trees, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
     """Logged in CatBoost's own file format."""
     from importlib.metadata import version

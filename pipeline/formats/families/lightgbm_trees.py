@@ -92,6 +92,11 @@ def _own(fitted: Trees) -> Forms:
     yield boosted_trees.own_format("lightgbm", "model.txt", text.encode(), fitted.categories, __version__, NAME)
 
 
+def history(fitted: Trees) -> dict[str, list[float]]:
+    """What it stopped by, after each tree."""
+    return boosted_trees.history(fitted.model.evals_result_ or {})
+
+
 def log(fitted: Trees, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
     """Logged as a Booster, in LightGBM's own text format."""
     from importlib.metadata import version

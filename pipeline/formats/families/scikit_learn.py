@@ -98,6 +98,11 @@ def formats(fitted: Any, dataset: Dataset) -> Iterator[Forms]:
     yield sklearn_model.forms(fitted, dataset)
 
 
+def history(fitted: Any) -> dict[str, list[float]]:
+    """Nothing: it is not kept."""
+    return {}
+
+
 def log(fitted: Any, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
     """Logged in the format of skops."""
     from importlib.metadata import version

@@ -115,6 +115,11 @@ def formats(fitted: Net, dataset: Dataset) -> Iterator[Forms]:
     yield _graphs(fitted, dataset)
 
 
+def history(fitted: Any) -> dict[str, list[float]]:
+    """Nothing: it is not kept."""
+    return {}
+
+
 def log(fitted: Net, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
     """Log the network in PyTorch's own format, a graph and tensors, and the steps before it in that of skops.
 

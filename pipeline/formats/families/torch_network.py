@@ -143,6 +143,15 @@ def _graphs(fitted: Network, dataset: Dataset) -> Forms:
         yield forms.candidate(graph.to_bytes(model), part)
 
 
+def history(fitted: Network) -> dict[str, list[float]]:
+    """The mean loss of each epoch, on the rows that were learned from and, where there are some, on those set aside."""
+    losses = {
+        "loss_training": [one.learned for one in fitted.epochs],
+        "loss_stopping": [one.aside for one in fitted.epochs],
+    }
+    return {name: values for name, values in losses.items() if np.isfinite(values).all()}
+
+
 def log(fitted: Network, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
     """Log the network with its scaler in PyTorch's own format: an archive of a graph and of tensors, of which one is saved by torch.save.
 

@@ -87,6 +87,11 @@ def _own(fitted: Trees) -> Forms:
     yield boosted_trees.own_format("xgboost", "model.ubj", raw, fitted.categories, __version__, NAME)
 
 
+def history(fitted: Trees) -> dict[str, list[float]]:
+    """What it stopped by, after each tree."""
+    return boosted_trees.history(fitted.model.evals_result() if fitted.model.early_stopping_rounds else {})
+
+
 def log(fitted: Trees, dataset: Dataset, model_id: str, signature: Any, sample: pd.DataFrame) -> Any:
     """Logged as a Booster, in XGBoost's own file format."""
     from importlib.metadata import version

@@ -108,6 +108,18 @@ def test_a_model_of_the_other_task_is_refused_before_the_fit(library):
         family.fit(model(library, "regression"), dataset, np.arange(100))
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_what_it_stopped_by_is_kept_for_each_tree(library):
+    """With early stopping there is a curve of one figure for each tree that was grown; without, none."""
+    dataset = data()
+    rows = np.flatnonzero(~dataset.holdout)
+    for given, curves in (({"early_stopping_rounds": 2}, 1), ({}, 0)):
+        fitted = family.fit(model(library, "binary", **given), dataset, rows)
+        history = family.family_of(fitted).history(fitted)
+        assert len(history) == curves
+        assert all(name.endswith("_stopping") and len(values) > 1 for name, values in history.items())
+
+
 @pytest.mark.parametrize(
     "library, ranker",
     zip(("xgboost", "lightgbm", "catboost"), ("XGBRanker", "LGBMRanker", "CatBoostRanker"), strict=True),

@@ -109,6 +109,10 @@ def test_training_ends_when_the_loss_on_rows_set_aside_falls_no_more(capsys):
     losses = [one.aside for one in model.epochs]
     assert len(losses) < 300
     assert len(losses) - (int(np.argmin(losses)) + 1) == 3
+    assert torch_network.history(model) == {
+        "loss_training": [one.learned for one in model.epochs],
+        "loss_stopping": losses,
+    }
     assert f"kept as it was after epoch {int(np.argmin(losses)) + 1}" in capsys.readouterr().out
 
 
@@ -117,7 +121,8 @@ def test_without_rows_set_aside_it_is_trained_for_all_epochs():
     data = dataset(epochs=7)
     training = family.training_on(data, np.flatnonzero(~data.holdout))
     training = replace(training, stop_on=np.zeros(len(training.rows), dtype=bool))
-    assert len(torch_network.fit(network(2), data, training).epochs) == 7
+    model = torch_network.fit(network(2), data, training)
+    assert len(model.epochs) == 7 and list(torch_network.history(model)) == ["loss_training"]
 
 
 def test_weights_decide_what_is_learned():
