@@ -21,14 +21,15 @@ TINY = np.finfo(np.float64).eps  # a sure and wrong answer costs 36, not infinit
 
 def reference(
     dataset: Dataset, rows: np.ndarray, y_pred: np.ndarray, metrics: Mapping[str, float],
-    threshold: Threshold | None = None,
+    threshold: Threshold | None = None, deciders: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """How features and target are distributed over `rows` (bool mask), and answers and losses on the hold-out.
 
     Numbers: inner edges at the percentiles, and behind each value that has several of them, the share of rows in each of the bins
     they make, mean, standard deviation and range; truth values: the one edge between false and true; text: the share of each of the 20 most frequent values. `missing` is the share of empty cells. Predictions are
     numbers: the value, or each class's probability. The loss of a row is the absolute error, or -log of the probability
-    that its true class was given. `metrics` are those of the hold-out. References of older bundles have deciles, and
+    that its true class was given. `metrics` are those of the hold-out, and `deciders` the share of its rows that the model decides, and each
+    rule, for a model with rules. References of older bundles have deciles, and
     nothing but `rows`, `features` and `prediction`.
     """
     training = dataset.features[rows]
@@ -44,6 +45,7 @@ def reference(
         "target": _target(dataset, rows),
         "loss": number_reference(loss),
         "metrics": {name: float(value) for name, value in metrics.items() if np.isfinite(value)},
+        **({"deciders": {"shares": dict(deciders)}} if deciders else {}),
         **(_expected(y_pred, threshold) if dataset.classes else {"surprise": _surprise(y_pred, loss)}),
     }
 

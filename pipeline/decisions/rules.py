@@ -13,6 +13,7 @@ from pipeline.artifacts import ROOT
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ProjectError
 from pipeline.formats import bare_service, bundle, sklearn_model
+from serving.counts.records import MODEL
 from serving.model.decision import Threshold, decide
 from serving.model.rules import FILE, MODULE, NONE, RuleError, Rules, RulesError, load_rules
 
@@ -127,6 +128,15 @@ def together(rules: Rules | None, dataset: Dataset, y_pred: np.ndarray) -> np.nd
         row = dataset.ids[dataset.holdout][int((~np.isfinite(given.reshape(len(given), -1)).all(axis=1)).argmax())]
         raise ProjectError(f"a rule fails on the model's answer to row {row}", THEN)
     return given
+
+
+def deciders(rules: Rules | None, dataset: Dataset, y_pred: np.ndarray) -> dict[str, float]:
+    """The share of the hold-out that the model decides, and each rule by its name; empty without rules. `y_pred` are the model's answers."""
+    if rules is None or not rules.names:
+        return {}
+    _, numbers = apply(rules, dataset, dataset.features[dataset.holdout], y_pred)
+    shares = np.bincount(numbers + 1, minlength=len(rules.names) + 1) / len(numbers)
+    return dict(zip((MODEL, *rules.names), shares.round(6).tolist(), strict=True))
 
 
 def settled(

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pipeline.monitor import distances
 from pipeline.monitor.findings import ColumnRow, Distribution
 from pipeline.monitor.plan import Trained
-from pipeline.monitor.streams import bins_of
+from pipeline.monitor.streams import DECIDER, bins_of
 from serving.counts.columns import add
 from serving.counts.records import Column, Day, Version
 
@@ -58,6 +58,8 @@ def _columns(version: Version, trained: Trained, window: Sequence[Day]) -> Itera
             continue
         if now := _sum([day.prediction.get(name) for day in asked], column):
             yield Compared(name, f"prediction: {name}", "prediction", now, column, reference.get("prediction_rows", reference["rows"]))  # fmt: skip
+    if (deciders := reference.get("deciders")) and (now := _sum([day.deciders for day in asked], deciders)):
+        yield Compared(DECIDER, f"prediction: {DECIDER}", "prediction", now, deciders, reference["prediction_rows"])
     told = [day.outcomes.target for day in window if day.outcomes]
     if "target" in reference and (now := _sum(told, reference["target"])):
         yield Compared(contract.target, "target", "target", now, reference["target"], reference["rows"])

@@ -46,6 +46,7 @@ def counted(trained: Trained, slices: list[str]) -> Version:
         target=target,
         loss=bins(reference.get("loss", {"edges": []})),
         surprise=(surprise["edges"], surprise["limits"]) if surprise else None,
+        deciders=bins(reference["deciders"]) if "deciders" in reference else None,
         slices={name: _parts(reference["features"][name]) for name in slices if name in reference["features"]},
     )
 

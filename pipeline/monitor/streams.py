@@ -13,6 +13,7 @@ from pipeline.monitor.plan import Trained
 from pipeline.settings import Settings
 from serving.counts.records import Column, Day, Outcomes, Rows, Version
 
+DECIDER = "what decides"  # among the predictions: the model, or a rule of project/rules.py
 Before = dict[tuple[str, str], Likeness]  # by column and check, from the version before
 
 
@@ -163,6 +164,11 @@ def _answers(settings: Settings, version: Version, trained: Trained, history: Hi
         cells = distribution_cells(reference, number, settings.monitor.tolerance)
         about = f"a probability of {name}" if contract.classes else f"a predicted {contract.target}"
         yield Watched("prediction_drift", "distribution", f"prediction: {name}", None, Stream(cells, counts), "share of rows ", about)  # fmt: skip
+    if deciders := trained.reference.get("deciders"):
+        counts = table([day.deciders for day in history.rows()], bins_of(deciders))
+        cells = distribution_cells(deciders, number, settings.monitor.tolerance)
+        cells = _some(cells, [place for place, bins in enumerate(cells.pick) if not bins[-2]])  # there are no others
+        yield Watched("prediction_drift", "distribution", f"prediction: {DECIDER}", None, Stream(cells, counts), "share of rows decided by ")  # fmt: skip
 
 
 def _outcomes(

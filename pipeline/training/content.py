@@ -79,11 +79,12 @@ def write_answers(
     together = rules.together(around, dataset, y_pred)
     settled = partial(rules.settled, around, dataset, tolerance) if around else None
     write_json(content / "golden.json", bundle.golden(dataset, y_pred, tolerance, firm, alone, cut, settled))
-    write_json(content / "reference.json", reference(dataset, together, cut))
+    deciders = rules.deciders(around, dataset, y_pred)
+    write_json(content / "reference.json", reference(dataset, together, cut, deciders))
     bundle.save_predictions(content, y_pred)
 
 
-def reference(dataset: Dataset, y_pred: np.ndarray, cut: Threshold | None) -> dict:
+def reference(dataset: Dataset, y_pred: np.ndarray, cut: Threshold | None, deciders: Mapping[str, float]) -> dict:
     """What production is compared with: distributions in training, and answers, losses and metrics on the hold-out.
 
     Each row counts the same here, whatever its weight: production's rows have none.
@@ -92,7 +93,7 @@ def reference(dataset: Dataset, y_pred: np.ndarray, cut: Threshold | None) -> di
     positive = position_of_positive(settings, dataset)
     y_true = dataset.y[dataset.holdout]
     measured = metrics.evaluate(settings.data.task, y_true, y_pred, positive, metrics.of_project(), cut)
-    return drift.reference(dataset, ~dataset.holdout, y_pred, measured, cut)
+    return drift.reference(dataset, ~dataset.holdout, y_pred, measured, cut, deciders)
 
 
 def empty(folder: Path) -> Path:

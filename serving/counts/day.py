@@ -74,10 +74,13 @@ class RowCounter:
         for request in requests:
             counted.callers[request.caller] = counted.callers.get(request.caller, 0) + request.rows
         before = counted.rows
-        for _, columns, y_pred in _read(self._contract, requests):
+        for places, columns, y_pred in _read(self._contract, requests):
             counted.rows += len(y_pred)
             self._count_features(columns)
             self._count_answers(y_pred)
+            if bins := self._version.deciders:
+                found = decode.deciders([requests[place].answers for place in places])
+                counted.deciders = add(counted.deciders, count_texts(found, bins))
         counted.unreadable += sum(request.rows for request in requests) - (counted.rows - before)
 
     def _count_features(self, columns: decode.Columns) -> None:

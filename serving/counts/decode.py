@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from serving.counts.records import MODEL
 from serving.model.contract import Contract
 
 _numbers = msgspec.json.Decoder(list[list[float]])
@@ -18,6 +19,7 @@ Columns = list[
 class _Answer(msgspec.Struct, gc=False):
     probabilities: dict[str, float] | None = None
     value: float | None = None
+    rule: str | None = None
 
 
 _answers = msgspec.json.Decoder(list[_Answer])
@@ -56,6 +58,11 @@ def answers(contract: Contract, requests: Sequence[bytes]) -> np.ndarray:
         return _matrix([[(one.probabilities or {})[name] for name in classes] for one in found], len(classes))
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
         raise Unreadable(str(error)) from None
+
+
+def deciders(requests: Sequence[bytes]) -> list[str]:
+    """What decided each row of the answers, each a JSON list that can be read: a rule by its name, or the model."""
+    return [one.rule or MODEL for one in _answers.decode(_joined(requests))]
 
 
 def _joined(requests: Sequence[bytes]) -> bytes:

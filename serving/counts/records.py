@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 
 from serving.model.contract import Contract
 
+MODEL = "the model"  # what decides a row where no rule does; rules have names without a space
+
 
 class Bins(Struct, frozen=True):
     """Where the values of a column are counted: between the edges of a column of numbers, or by these texts and all others.
@@ -28,6 +30,7 @@ class Version(Struct, frozen=True, kw_only=True):
 
     `loss` are the edges of the loss of a row. `surprise` is for a regression: inner edges of the prediction, and for each bin
     between them the largest absolute error that is no surprise. `slices` are columns by whose values outcomes are counted too.
+    `deciders` are the model and its rules, for a model that has some.
     """
 
     contract: Contract
@@ -37,6 +40,7 @@ class Version(Struct, frozen=True, kw_only=True):
     loss: Bins = Bins(edges=[])
     surprise: tuple[list[float], list[float]] | None = None
     slices: dict[str, Bins] = msgspec.field(default_factory=dict)
+    deciders: Bins | None = None
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -78,6 +82,7 @@ class Rows(Struct, kw_only=True):
     features: dict[str, Column] = msgspec.field(default_factory=dict)
     prediction: dict[str, Column] = msgspec.field(default_factory=dict)
     labels: dict[str, int] = msgspec.field(default_factory=dict)
+    deciders: Column | None = None  # what decided each row: the model, or a rule by its name
     expected_correct: float = 0.0  # sum of the largest probability of each row
     expected_loss: float = 0.0  # sum of the entropy of each row's probabilities
 

@@ -378,3 +378,36 @@ def test_numbers_of_usual_tests_are_shown_and_page_nobody(world):
     size = next(one for one in found.columns if one.name == "size")
     assert 0 < size.ks < 0.05 and 0 <= size.psi < 0.05 and 0 <= size.p_value <= size.p_adjusted <= 1
     assert found.performance.t_test.rows >= 1000
+
+
+@pytest.mark.parametrize("share, alarms", [(0.02, 0), (0.2, 1)])
+def test_a_rule_that_decides_far_more_rows_than_on_the_hold_out_is_named(world, share, alarms):
+    """What decides, the model or a rule, is watched like a prediction, and shown among the columns."""
+    world.trained.reference["deciders"] = {"shares": {"the model": 0.98, "block_stolen_card": 0.02}}
+
+    def days(version):
+        assert version.deciders.values == ["the model", "block_stolen_card"]
+        found = [world.day(n, version) for n in range(30)]
+        for n, day in enumerate(found):
+            ruled = round(1000 * (0.02 if n < 20 else share))
+            day.rows.deciders = Column(counts=[1000 - ruled, ruled, 0])
+        return found
+
+    found = judged(world, days)
+    incidents = found.open_incidents()
+    assert len(incidents) == alarms
+    assert "prediction: what decides" in {one.name for one in found.distributions}
+    for one in incidents:
+        assert (one.kind, one.column) == ("prediction_drift", "prediction: what decides")
+        assert one.words.startswith(
+            (
+                "share of rows decided by the model: 98.0% at release",
+                "share of rows decided by block_stolen_card: 2.0% at release",
+            )
+        )
+
+
+def test_days_that_were_counted_before_rules_were_say_nothing_of_them(world):
+    """An older service counted no deciders: nothing is missed."""
+    world.trained.reference["deciders"] = {"shares": {"the model": 0.5, "allow_all": 0.5}}
+    assert not judged(world, lambda version: [world.day(n, version) for n in range(30)]).open_incidents()

@@ -11,7 +11,7 @@ import pytest
 
 from serving.counts import table
 from serving.counts.log import count_log
-from serving.counts.records import DELAYS, LARGEST, Column, Day
+from serving.counts.records import DELAYS, LARGEST, Bins, Column, Day
 from serving.log.blocks import Prediction, Source, frame_of
 from serving.log.identity import identity
 from serving.log.store import StoreError
@@ -68,6 +68,23 @@ def test_rows_are_counted_into_the_bins_of_the_reference(url):
     assert day.rows.prediction["yes"].counts == [1, 3] and day.rows.labels == {"no": 1, "yes": 3}
     assert day.rows.expected_correct == pytest.approx(0.8 + 0.6 + 0.7 + 0.9)
     assert day.rows.callers == {"shop": 4}
+
+
+def test_what_decided_each_row_is_counted_for_a_model_with_rules(url):
+    """The model, or a rule by its name; for a model without rules nothing is counted."""
+    log, what = store(url), plan()
+    first = asked("a", MONDAY + 5, [[1, True, "red"]] * 3, [0.2, 1.0, 1.0])
+    answers = json.loads(first[-1])
+    answers[1]["rule"] = answers[2]["rule"] = "block_stolen_card"
+    log.insert([(*first[:-1], json.dumps(answers).encode()), asked("b", MONDAY + 6, [[2, True, "red"]], [0.3])])
+    assert only(counted(log, what)).rows.deciders is None
+    ruled = msgspec.structs.replace(
+        what.versions["1"], deciders=Bins(values=["the model", "allow", "block_stolen_card"])
+    )
+    log.insert([asked("c", MONDAY + 7, [[2, True, "red"]], [0.3])])
+    assert only(counted(log, msgspec.structs.replace(what, versions={"1": ruled}))).rows.deciders == Column(
+        counts=[3, 0, 2, 0]
+    )
 
 
 def test_requests_of_delivery_are_counted_apart(url):
