@@ -4,6 +4,8 @@ import ast
 import copy
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,10 +79,11 @@ def checked(dataset: Dataset) -> dict[str, bytes]:
     rules = of_files(found, dataset)
     if rules is None or not rules.names:
         return {}
-    for place in range(len(rules.names)):
-        for name, row in _rows(rules, dataset):
-            for given in _scores(dataset):
-                _try(rules, place, name, row, given)
+    with TemporaryDirectory() as elsewhere, chdir(elsewhere):  # the service has none of the project's files beside it
+        for place in range(len(rules.names)):
+            for name, row in _rows(rules, dataset):
+                for given in _scores(dataset):
+                    _try(rules, place, name, row, given)
     return found
 
 

@@ -56,6 +56,10 @@ def test_rules_travel_with_the_modules_that_they_import(written):
         ("def out(row): raise SystemExit(3)\nBEFORE = [out]", "the rule out fails: SystemExit: 3, on row r"),
         ("raise SystemExit(3)", "project/rules.py cannot be imported: SystemExit: 3"),
         ("def odd(row): return 'perhaps'\nBEFORE = [odd]", "the rule odd returns .perhaps., allowed is .*'no', 'yes'"),
+        (
+            "def listed(row): open('README.md')\nBEFORE = [listed]",
+            "the rule listed fails: FileNotFoundError: .*README.md",
+        ),
         ("def odd(row): return row['b']\nBEFORE = [odd]", "the rule odd fails: KeyError: 'b', on row r"),
         ("def odd(row, score): return score * 2\nAFTER = [odd]", "the rule odd returns 2.0, allowed"),
         ("def odd(row): row['a'] = 0.0\nBEFORE = [odd]", "the rule odd changes the row that it is given, on row r"),
