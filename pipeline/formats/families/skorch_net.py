@@ -17,7 +17,7 @@ from pipeline.formats.onnx import conversion, forms
 
 NAME = "skorch"
 CLASS = "skorch.net.NeuralNet"
-_looked_at: set[str] = set()  # nets that became a graph in this process: a search fits the same one again and again
+_looked_at: set[tuple] = set()  # nets that became a graph in this process: a search fits the same one again and again
 GUIDE = "docs/networks.md has a pipeline that works"
 
 
@@ -47,7 +47,7 @@ def title(model: Any) -> str:
 
 def unfit(model: Any, dataset: Dataset) -> str:
     """Why this net cannot be trained on these data or served afterwards, in words; "" where nothing speaks against it."""
-    from pipeline.formats.networks import skorch_training, trainer
+    from pipeline.formats.networks import first_look, skorch_training, trainer
 
     before, net = _apart(model)
     texts = [name for name, kind in dataset.kinds.items() if kind == "text"]
@@ -61,7 +61,14 @@ def unfit(model: Any, dataset: Dataset) -> str:
         made, wrong = skorch_training.first_look(net, matrix, y, len(dataset.classes))
         if wrong:
             return wrong
-        look = f"{type(net)} {made!r} {made.width} {dataset.kinds} {_in_full(before)}"
+        look = (
+            type(net),
+            *first_look.identity(made.network),
+            repr(made),
+            made.width,
+            str(dataset.kinds),
+            _in_full(before),
+        )
         if look in _looked_at:
             return ""
         problems = []

@@ -16,7 +16,9 @@ from pipeline.formats.onnx import forms
 
 NAME = "PyTorch"
 CLASS = "torch.nn.modules.module.Module"
-_looked_at: set[str] = set()  # networks that became a graph in this process: a search fits the same one again and again
+_looked_at: set[tuple] = (
+    set()
+)  # networks that became a graph in this process: a search fits the same one again and again
 ASK_SKORCH = "drop it in load() of project/data.py, or use a skorch net at the end of a pipeline with TargetEncoder(); docs/networks.md"
 
 
@@ -63,7 +65,7 @@ def unfit(model: Any, dataset: Dataset) -> str:
         )
         if size > most:
             return f"its weights are {size:.0f} MB, and [gate] max_bundle_mb allows {most:g}"
-        look = f"{type(model)} {model!r} {learned.width}"
+        look = (*first_look.identity(model), learned.width)
         if look in _looked_at:
             return ""
         try:

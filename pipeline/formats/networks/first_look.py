@@ -5,12 +5,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipeline.errors import PortabilityError
 from pipeline.formats.networks import graph, trainer
 from pipeline.formats.networks.answering import Answering, ask
 
 SOME = 8  # rows: as many as a batch, but never one
+
+
+def identity(module: nn.Module) -> tuple:
+    """What decides which graph it becomes, but for its weights: classes, layers and plain attributes of it and all modules within."""
+    inside = list(module.modules())
+    plain = [str({key: value for key, value in vars(one).items() if not key.startswith("_")}) for one in inside]
+    return (*map(type, inside), repr(module), *plain)
 
 
 def fault(answering: Answering, matrix: np.ndarray, y: np.ndarray) -> str:

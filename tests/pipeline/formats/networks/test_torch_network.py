@@ -53,6 +53,13 @@ def test_a_network_that_cannot_work_is_refused_before_the_fit(said, module):
     assert said in torch_network.unfit(module, dataset("multiclass"))
 
 
+def test_a_network_that_computes_otherwise_is_looked_at_anew():
+    """One that became a graph speaks for no other of the same class and layers."""
+    data = dataset()
+    assert not torch_network.unfit(Changed(lambda outputs: outputs * 2), data)
+    assert "depends on the values in a tensor" in torch_network.unfit(Changed(branches), data)
+
+
 def test_a_sigmoid_at_the_end_is_refused_before_the_fit():
     """Its outputs would be taken for logits; a network with outputs of any size is taken."""
     squashed = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1), nn.Sigmoid())
