@@ -55,7 +55,7 @@ def test_a_network_that_cannot_work_is_refused_before_the_fit(said, module):
 
 def test_a_network_that_computes_otherwise_is_looked_at_anew():
     """One that became a graph speaks for no other of the same class and layers."""
-    data = dataset()
+    data = dataset("multiclass")
     assert not torch_network.unfit(Changed(lambda outputs: outputs * 2), data)
     assert "depends on the values in a tensor" in torch_network.unfit(Changed(branches), data)
 
