@@ -414,10 +414,11 @@ def _formats(evaluation: Evaluation) -> Section | None:
         return None
     taken = evaluation.int8.how if evaluation.int8 and evaluation.int8.taken else ""
     sentences = [
-        f"The model stored in every format, by `make compare-formats`, {found.made_at}.",
+        f"The model stored in every format, by make compare-formats, {found.made_at}.",
         *absent_formats(found),
     ]
-    return Section("Formats", sentences, formats_table(found, taken), [conditions(found)], ["formats"])
+    notes = [*formats_safety(found), conditions(found)]
+    return Section("Formats", sentences, formats_table(found, taken), notes, ["formats"])
 
 
 def formats_table(found: Formats, int8: str = "") -> Table:
@@ -432,6 +433,15 @@ def formats_table(found: Formats, int8: str = "") -> Table:
 def absent_formats(found: Formats) -> list[str]:
     """A sentence for each format in which the model cannot be stored."""
     return [f"Not as {one.name}: {clean(one.missing, 200)}." for one in found.formats if one.size is None]
+
+
+def formats_safety(found: Formats) -> list[str]:
+    """Why a format is safe to open or not: a sentence for each reason, with the formats that share it."""
+    shared: dict[str, list[str]] = {}
+    for one in found.formats:
+        if one.size is not None and ": " in one.safe:
+            shared.setdefault(one.safe.replace(": ", "; "), []).append(one.name)
+    return [f"Safe to open? {', '.join(names)}: {reason}." for reason, names in shared.items()]
 
 
 def conditions(found: Formats) -> str:
@@ -449,7 +459,7 @@ def _format_cells(one: FormatRow) -> Sequence[Cell]:
     loads = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (one.cold_ms or 0.0, one.load_ms or 0.0)]
     answers = [f"{ms * 1000:,.0f}" if ms >= 0.01 else f"{ms * 1000:.2g}" for ms in one.answer_ms]
     difference = "0" if not one.difference else f"{one.difference:.1e}"
-    return (one.name, f"{(one.size or 0) / 1000:,.1f}", *loads, *answers, difference, one.safe)
+    return (one.name, f"{(one.size or 0) / 1000:,.1f}", *loads, *answers, difference, one.safe.partition(":")[0])
 
 
 def _goes_on(one: FormatRow, int8: str) -> bool:

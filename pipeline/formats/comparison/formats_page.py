@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pipeline.artifacts import read_as
 from pipeline.evaluation.figures import BLUE, QUIET, panels_of, plain, styled
-from pipeline.evaluation.findings import absent_formats, conditions, formats_table
+from pipeline.evaluation.findings import absent_formats, conditions, formats_safety, formats_table
 from pipeline.evaluation.record import FORMATS, FormatRow, Formats
 
 PICTURE = "formats.png"
@@ -32,7 +32,9 @@ def markdown(found: Formats) -> str:
     for place, cells in enumerate(table.rows):
         name = f"**{cells[0]}**" if place == table.strong else cells[0]
         lines.append(f"| {' | '.join(map(str, (name, *cells[1:])))} |")
-    return "\n".join([*lines, "", *(f"- {one}" for one in absent_formats(found)), "", conditions(found)])
+    return "\n".join(
+        [*lines, "", *(f"- {one}" for one in [*formats_safety(found), *absent_formats(found)]), "", conditions(found)]
+    )
 
 
 def terminal(found: Formats) -> None:
@@ -43,22 +45,18 @@ def terminal(found: Formats) -> None:
     from rich.text import Text
 
     console, table = Console(), formats_table(found)
-    shown = table.heads[:-1]  # the last column is sentences, which stand below
+    shown = table.heads[:-1]  # what is safe to open stands below, with the reasons
     grid = Grid(box=SIMPLE, padding=(0, 1, 0, 0))
     for place, head in enumerate(shown):
         grid.add_column(
             head.replace("largest difference", "differs"),
             justify="left" if place == 0 else "right",
-            no_wrap=place == 0,
-            overflow="fold",
+            min_width=max(len(str(cells[place])) for cells in table.rows),
         )
     for place, cells in enumerate(table.rows):
         grid.add_row(*(Text(str(cell), "bold" if place == table.strong else "") for cell in cells[:-1]))
     console.print(grid)
-    console.print(Text("Safe to open?"))
-    for cells in table.rows:
-        console.print(Text(f"  {cells[0]}: {cells[-1]}"))
-    for line in [*absent_formats(found), conditions(found)]:
+    for line in [*formats_safety(found), *absent_formats(found), conditions(found)]:
         console.print(Text(line))
 
 

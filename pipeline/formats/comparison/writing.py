@@ -21,7 +21,7 @@ from pipeline.formats.onnx import quantisation, quantised, run
 from pipeline.formats.onnx.quantisation import How
 
 RUNS_CODE = "your own only: it runs whatever its writer put in"
-NAMED_TYPES = "yes, if the types it names are trusted"
+NAMED_TYPES = "types you trust: it names them, and holds no code"
 NO_CODE = "yes: numbers and known operators, no code"
 TREES = "yes: trees, no code"
 PROGRAM = "your own only: it is a program, and its archive holds pickled data"
