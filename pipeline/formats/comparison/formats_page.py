@@ -45,16 +45,17 @@ def terminal(found: Formats) -> None:
     from rich.text import Text
 
     console, table = Console(), formats_table(found)
-    shown = table.heads[:-1]  # what is safe to open stands below, with the reasons
+    # What fits 80 columns; what is safe to open stands below, with the reasons.
+    shown = [place for place, head in enumerate(table.heads[:-1]) if head != "again, ms"]
     grid = Grid(box=SIMPLE, padding=(0, 1, 0, 0))
-    for place, head in enumerate(shown):
+    for place in shown:
         grid.add_column(
-            head.replace("largest difference", "differs"),
+            table.heads[place].replace("largest difference", "differs"),
             justify="left" if place == 0 else "right",
             min_width=max(len(str(cells[place])) for cells in table.rows),
         )
-    for place, cells in enumerate(table.rows):
-        grid.add_row(*(Text(str(cell), "bold" if place == table.strong else "") for cell in cells[:-1]))
+    for row, cells in enumerate(table.rows):
+        grid.add_row(*(Text(str(cells[place]), "bold" if row == table.strong else "") for place in shown))
     console.print(grid)
     for line in [*formats_safety(found), *absent_formats(found), conditions(found)]:
         console.print(Text(line))
