@@ -49,11 +49,8 @@ def terminal(found: Formats) -> None:
     shown = [place for place, head in enumerate(table.heads[:-1]) if head != "again, ms"]
     grid = Grid(box=SIMPLE, padding=(0, 1, 0, 0))
     for place in shown:
-        grid.add_column(
-            table.heads[place].replace("largest difference", "differs"),
-            justify="left" if place == 0 else "right",
-            min_width=max(len(str(cells[place])) for cells in table.rows),
-        )
+        head = table.heads[place].replace("largest difference", "differs").removesuffix(" rows").removesuffix(" row")
+        grid.add_column(head, justify="left" if place == 0 else "right", no_wrap=True)
     for row, cells in enumerate(table.rows):
         grid.add_row(*(Text(str(cells[place]), "bold" if row == table.strong else "") for place in shown))
     console.print(grid)
