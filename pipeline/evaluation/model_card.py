@@ -139,8 +139,10 @@ def _limits(evaluation: Evaluation) -> Section:
     rows = [row for table in tables if table for row in table.rows]
     form = evaluation.format or Format("onnx")
     why = f", for this reason: {form.format_reason}" if form.format_reason else ""
+    int8 = evaluation.int8
+    weights = f", its weights in int8 ({int8.how})" if int8 and int8.taken else ""
     table = _table(("what", "observed", "limit", "result"), rows[: 2 * MOST])
-    return Section("Limits", [f"Served as {form.format}{why}."], table)
+    return Section("Limits", [f"Served as {form.format}{weights}{why}."], table)
 
 
 def _decided(evaluation: Evaluation) -> list[Section]:

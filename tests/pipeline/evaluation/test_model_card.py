@@ -52,6 +52,13 @@ def test_the_card_says_all_that_a_decision_rests_on(task):
     assert said.endswith("### Approvals\n\nNot in production yet.")
 
 
+def test_the_card_says_that_weights_are_in_int8():
+    """Where the second candidate goes on it is what is served; where it does not, the card is silent about it."""
+    for taken in (True, False):
+        said = card("binary", int8={"how": "static", "taken": taken, "reason": "smaller"})
+        assert ("Served as onnx, its weights in int8 (static)" in section(said, "Limits")) is taken
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_intervals_hold_the_value_beside_them(task):
     """As they are printed, with their rounding, the bounds of a metric lie around its value."""
