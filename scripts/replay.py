@@ -170,7 +170,7 @@ def replay(client, settings: Settings, model: Challenger, what: Asked) -> Replay
         asking = run.begin(settings, model, contracts, what, log, in_log_time(time.time()))
         found = asking.finish(named=not outputs.is_workflow())
         if model.label == f"version {live.number}":
-            note = f"{model.label} is what serves: differences are those of rounding."
+            note = f"{model.label} is what serves: where it answered, only rounding differs; other differences are to versions that answered before or beside it."
             found = msgspec.structs.replace(found, notes=[note, *found.notes])
         leave(found)
         asking.forget()
