@@ -3,6 +3,7 @@
 import _thread
 import json
 import re
+import signal
 import threading
 
 import pytest
@@ -105,6 +106,7 @@ def test_crashing_canary_is_aborted(world, monkeypatch):
 
 def test_ctrl_c_undoes_a_release(world, capsys):
     """Ctrl-C during the canary restores the previous release, and a message says so."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     timer = threading.Timer(8, _thread.interrupt_main)
     timer.start()
     said = refused(world.with_canary(replay=0), 2, "")
