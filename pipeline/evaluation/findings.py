@@ -317,6 +317,8 @@ def _decision(evaluation: Evaluation) -> Section | None:
         if known(expected) or known(measured)
     ]
     said = f"A row is {clean(one.positive)} when its probability is at least {number(one.threshold, 4)}."
+    if evaluation.counting and evaluation.counting.weight:
+        said += f" Rows count by their weight ({clean(evaluation.counting.weight)}): the figures here are weighted."
     table = Table((f"threshold {number(one.threshold, 4)}", "expected", "on the hold-out"), rows)
     return Section("Threshold", [said, sentence], table, plots=("threshold",))
 

@@ -166,6 +166,9 @@ def _evaluation(found: Evaluation) -> dict[str, Any]:
         "limits": [_kept(row, schema.Limit) for row in limits[:MOST_METRICS]],
         "checks": [_kept(row, schema.Check) for row in plain["checks"][:MOST_METRICS]],
         "decision": found.decision and _kept(plain["decision"], schema.Decision),
+        "counting": found.counting
+        and _kept(plain["counting"], schema.Counting)
+        | {"unweighted": [_text(name) for name in found.counting.unweighted[:MOST_METRICS]]},
     }
 
 

@@ -119,6 +119,17 @@ class Decision(Part):
     cost: Number | None
 
 
+class Counting(Part):
+    """How rows count: the columns of weight, group and time, "" where there is none; how many groups, and from when on rows are held out."""
+
+    weight: Name
+    unweighted: list[Name] = Field(max_length=MOST_METRICS)
+    group: Name
+    groups: Count | None
+    time: Name
+    cut: Name
+
+
 class Evaluation(Part):
     """What evaluate.py found, as far as the comment needs it."""
 
@@ -137,6 +148,7 @@ class Evaluation(Part):
     limits: list[Limit] = Field(max_length=MOST_METRICS)
     checks: list[Check] = Field(max_length=MOST_METRICS)
     decision: Decision | None = None  # None: the most probable class is the answer, or a report of an older release
+    counting: Counting | None = None  # None: each row counts once, on its own, or a report of an older release
 
 
 class Missing(Part):

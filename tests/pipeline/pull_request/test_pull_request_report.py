@@ -10,7 +10,7 @@ from pipeline import artifacts
 from pipeline.experiments import paired
 from pipeline.experiments.replay import result
 from pipeline.experiments.replay.result import Replay
-from pipeline.pull_request import report, schema
+from pipeline.pull_request import comment, report, schema
 from pipeline.registry import mlflow_server
 from pipeline.registry.embedded import snapshot
 from pipeline.settings import load_settings
@@ -165,3 +165,13 @@ def test_without_production_there_is_nothing_to_compare(build):
     write_stages(build, evaluation("regression", "good", None))
     found = document()
     assert found.evaluation.first and found.evaluation.comparison is None and found.data.change is None
+
+
+def test_how_rows_count_reaches_the_comment(build):
+    """Weight, groups and the cut of a time split; the figures of a threshold are called weighted."""
+    counting = {"weight": "worth", "unweighted": ["mine"], "group": "customer", "groups": 70, "time": "day", "cut": "2026-01-01"}  # fmt: skip
+    decision = {"rule": "recall", "positive": "malignant", "threshold": 0.3, "floor": 0.9, "recall": 0.95}
+    write_stages(build, evaluation("binary") | {"counting": counting, "decision": decision})
+    text = " ".join(comment.findings(document()))
+    assert "70 groups (customer)" in text and "from 2026-01-01 on (day)" in text and "Not weighted: mine" in text
+    assert "Rows count by their weight (worth): the figures here are weighted." in text
