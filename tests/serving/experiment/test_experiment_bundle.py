@@ -105,6 +105,7 @@ def test_challenger_with_other_inputs_is_refused(folder):
     """Other names, another order, other limits: some callers would be refused by one of the models only."""
     challenger = folder / EXPERIMENT / CHALLENGER
     inputs = read(challenger, "contract.json")["inputs"]
+    change(challenger, "background.json", rows=[])
     change(challenger, "contract.json", inputs=[{**inputs[0], "maximum": 99.5}, *inputs[1:]])
     with pytest.raises(
         BundleError, match=r"its input 'mass' takes a number from 0 to 99\.5, not a number from 0 to 100"
@@ -136,6 +137,7 @@ def test_one_of_many_values_that_differs_is_refused(tmp_path):
         inputs = read(place, "contract.json")["inputs"]
         inputs[1] |= {"values": [f"colour {number:02}" for number in values], "example": "colour 00"}
         change(place, "contract.json", inputs=inputs)
+        change(place, "background.json", rows=[])
     with pytest.raises(BundleError, match="its input 'colour' takes one of"):
         opened(folder)
 
