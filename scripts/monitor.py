@@ -31,6 +31,7 @@ from pipeline.monitor.production import trained_versions
 from pipeline.registry import deployments, versions
 from pipeline.registry.embedded import sync
 from pipeline.settings import Settings, load_settings
+from pipeline.standard_output import kept_clean
 
 REPORT = BUILD / "monitor.html"
 EVIDENTLY = BUILD / "evidently.html"
@@ -50,9 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     EVIDENTLY.unlink(missing_ok=True)
     for older in (BUILD / findings.NAME, SUMMARY, REPORT):
         older.unlink(missing_ok=True)  # must not speak for this run, should it fail
-    settings = load_settings()
-    check_monitored(settings)
-    found, trained = watched(settings, options.environment)
+    with kept_clean():
+        settings = load_settings()
+        check_monitored(settings)
+        found, trained = watched(settings, options.environment)
     findings.write(BUILD / findings.NAME, found)
     pictures = {name: to_png(figure) for name, figure in plots.figures_for(found).items()}
     write_text(SUMMARY, report.markdown(found))
@@ -68,7 +70,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         report.terminal(found, REPORT.relative_to(ROOT))
     if options.evidently:
-        second_opinion(settings, options.environment, found, trained)
+        with kept_clean():
+            second_opinion(settings, options.environment, found, trained)
 
 
 def second_opinion(

@@ -20,6 +20,7 @@ from pipeline.evaluation import metrics
 from pipeline.registry import versions
 from pipeline.search import model_comparison, models_page, nested_runs
 from pipeline.settings import load_settings
+from pipeline.standard_output import kept_clean
 
 
 @edge
@@ -31,12 +32,13 @@ def main(argv: list[str] | None = None) -> None:
     file, page = artifacts.BUILD / model_comparison.NAME, artifacts.BUILD / models_page.PAGE
     for older in (file, page):
         older.unlink(missing_ok=True)  # must not speak for this comparison, should it fail
-    settings = load_settings()
-    dataset = load_dataset(settings)
-    metrics.check_names(settings, list(dataset.features), metrics.of_project())
-    client = versions.connect(settings)
-    versions.find_experiment(client, f"{settings.name}-models")  # before any time is spent on fits
-    found = model_comparison.compare(dataset)
+    with kept_clean():
+        settings = load_settings()
+        dataset = load_dataset(settings)
+        metrics.check_names(settings, list(dataset.features), metrics.of_project())
+        client = versions.connect(settings)
+        versions.find_experiment(client, f"{settings.name}-models")  # before any time is spent on fits
+        found = model_comparison.compare(dataset)
     artifacts.write_json(file, msgspec.to_builtins(found))
     artifacts.write_text(page, models_page.html(found))
     nested_runs.log_models(client, found, [file, page])

@@ -15,6 +15,7 @@ from pipeline import artifacts
 from pipeline.data.dataset import read_frame
 from pipeline.errors import DataError, edge
 from pipeline.settings import load_settings
+from pipeline.standard_output import kept_clean
 from pipeline.validation import data
 
 
@@ -30,9 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     for file in files:
         file.unlink(missing_ok=True)
 
-    settings = load_settings()
-    frame = read_frame()
-    report = data.examine(frame, settings)
+    with kept_clean():
+        settings = load_settings()
+        frame = read_frame()
+        report = data.examine(frame, settings)
     artifacts.write_text(files[1], data.markdown(report))
     artifacts.write_json(files[0], report)
     if options.json:

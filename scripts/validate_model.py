@@ -17,6 +17,7 @@ from pipeline.errors import ProjectError, edge
 from pipeline.formats import trusted_types
 from pipeline.formats.onnx import conversion
 from pipeline.settings import load_settings
+from pipeline.standard_output import kept_clean
 from pipeline.validation import model
 
 
@@ -31,9 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     file = artifacts.BUILD / "model_checks.json"
     file.unlink(missing_ok=True)
 
-    settings = load_settings()
-    conversion.prepare()
-    outcomes = model.examine(load_dataset(settings))
+    with kept_clean():
+        settings = load_settings()
+        conversion.prepare()
+        outcomes = model.examine(load_dataset(settings))
     broken = [one for one in outcomes if not one.success]
     report = {"success": not broken, "checks": [asdict(one) for one in outcomes]}
     artifacts.write_json(file, report)
