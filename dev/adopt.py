@@ -110,7 +110,7 @@ def refuse(name: str, example: str) -> None:
     changed = git("status", "--porcelain").splitlines()
     if changed:
         raise SlipwayError(
-            f"{len(changed)} files are not committed, such as {changed[0][3:]}",
+            f"{len(changed)} {'file is' if len(changed) == 1 else 'files are'} not committed, such as {changed[0][3:]}",
             "commit or stash them, so that you can review and undo what this command changes",
         )
     recipes.known(example, WITHOUT)

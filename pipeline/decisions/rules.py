@@ -144,8 +144,11 @@ def deciders(rules: Rules | None, dataset: Dataset, y_pred: np.ndarray) -> dict[
 
 def settled(
     rules: Rules, dataset: Dataset, tolerance: float, rows: pd.DataFrame, y_pred: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The answers of both together, and in which rows the same rule decides alike where the model's answer is off by twice the tolerance."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The answers of both together, the number of the rule that decided each (-1: none), and which of them hold.
+
+    An answer holds where the same rule decides alike when the model's own answer is off by twice the tolerance.
+    """
     held = np.ones(len(rows), dtype=bool)
     given, numbers = apply(rules, dataset, rows, y_pred)
     for by in (-2 * tolerance, 2 * tolerance):
@@ -153,7 +156,7 @@ def settled(
         other, again = apply(rules, dataset, rows, moved)
         near = np.abs(given - other) <= 4 * tolerance * np.maximum(1, np.abs(given))
         held &= (numbers == again) & near.reshape(len(rows), -1).all(axis=1)
-    return given, held & np.isfinite(given).reshape(len(rows), -1).all(axis=1)
+    return given, numbers, held & np.isfinite(given).reshape(len(rows), -1).all(axis=1)
 
 
 def on_holdout(rules: Rules, dataset: Dataset, y_pred: np.ndarray, threshold: Threshold | None) -> list[Told]:

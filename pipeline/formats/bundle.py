@@ -21,8 +21,9 @@ from pipeline.errors import StageError
 from serving.model.contract import FILES
 from serving.model.decision import Threshold, decide_one, lead
 
-# From rows and a model's answers: what rules make of these, and in which rows that holds wherever it is computed.
-Ruled = Callable[[pd.DataFrame, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# From rows and a model's answers: what rules make of these, the number of the rule that decided each, and in which rows that holds
+# wherever it is computed.
+Ruled = Callable[[pd.DataFrame, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 PAPERS = ("contract.json", "golden.json", "reference.json")
 BACKGROUND = "background.json"  # a paper that older bundles lack: theirs answer without explanations
@@ -215,7 +216,7 @@ def golden(
 
     A few of each of `more`, rows made for the trials with the answers to them, follow; `seen` is the number of rows before them. A
     row is left out when `alone`, the trained model asked one row at a time, answers it in another way. `ruled` gives the answers that
-    rules make of the model's, and which of them hold.
+    rules make of the model's, which rule decided each, and which of them hold; each rule that decided a hold-out row has a row here.
     """
     held = np.flatnonzero(dataset.holdout)
     spread = np.linspace(0, len(held) - 1, min(GOLDEN_ROWS, len(held))).astype(int)
@@ -227,6 +228,8 @@ def golden(
     else:
         sensitive = np.argsort(y_pred, kind="stable")[[0, -1]]
     chosen = np.union1d(spread, sensitive)
+    if ruled:
+        chosen = np.union1d(chosen, _one_of_each_rule(*ruled(dataset.features.iloc[held], y_pred)[1:]))
     parts = [(dataset.features.iloc[held[chosen]], y_pred[chosen])]
     for rows, answers in more:
         usable = _clear(answers, tolerance, threshold)
@@ -236,13 +239,19 @@ def golden(
         parts = [_confirmed(rows, answers, alone(rows), tolerance) for rows, answers in parts]
     if ruled:
         decided = [(rows, *ruled(rows, answers)) for rows, answers in parts]
-        parts = [(rows[holds], together[holds]) for rows, together, holds in decided]
+        parts = [(rows[holds], together[holds]) for rows, together, _, holds in decided]
     return {
         "tolerance": tolerance,
         "seen": len(parts[0][0]),
         "inputs": [row for rows, _ in parts for row in as_sent(dataset, rows)],
         "expected": [_answer(dataset, one, threshold) for _, answers in parts for one in answers],
     }
+
+
+def _one_of_each_rule(numbers: np.ndarray, holds: np.ndarray) -> np.ndarray:
+    """The place of the first row that each rule decides beyond doubt; `numbers` are the rules', below 0 where the model decides."""
+    places = np.flatnonzero(holds & (numbers >= 0))
+    return places[np.unique(numbers[places], return_index=True)[1]]
 
 
 def background(dataset: Dataset) -> dict[str, Any]:

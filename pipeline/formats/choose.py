@@ -247,7 +247,7 @@ def closest(
 ) -> tuple[Candidate, list[Parity]]:
     """The first form that `judge` finds within the tolerance in all trials, with its figures; else the one that is closest.
 
-    Raises PortabilityError when none can be made and run.
+    Raises PortabilityError with the reason of each when none can be made and run.
     """
     best: tuple[Candidate, list[Parity]] | None = None
     problems: list[PortabilityError] = []
@@ -266,7 +266,7 @@ def closest(
         if all(one.holds(tolerance) for one in found):
             break
     if best is None:
-        raise problems[0]
+        raise PortabilityError(_in_words(problems), problems[0].then)
     return best
 
 
@@ -276,7 +276,7 @@ def _part(one: Candidate, reason: str) -> dict[str, Any]:
 
 
 def _in_words(problems: Sequence[PortabilityError]) -> str:
-    return "; ".join(one.what for one in problems)
+    return "; ".join(dict.fromkeys(one.what for one in problems))
 
 
 def _worst(found: Sequence[Parity]) -> tuple[int, float]:

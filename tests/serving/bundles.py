@@ -94,6 +94,13 @@ def change(folder: Path, file: str, **values) -> Path:
     return seal(folder)
 
 
+def with_rules(folder: Path, text: str, before=(), after=()) -> Path:
+    """Give a bundle these rules."""
+    (folder / "code" / "project").mkdir(parents=True)
+    (folder / "code" / "project" / "rules.py").write_text(text)
+    return change(folder, "contract.json", rules={"before": list(before), "after": list(after)})
+
+
 def graph_that_reads_numbers(folder: Path) -> Path:
     """Give a columns bundle a graph that casts its last text to a number, so that it fails on other texts."""
     types = [TensorProto.FLOAT, TensorProto.STRING, TensorProto.STRING]

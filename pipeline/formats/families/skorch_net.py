@@ -77,7 +77,8 @@ def unfit(model: Any, dataset: Dataset) -> str:
                 _looked_at.add(look)
                 return ""
             problems.append(form)
-    return f"{problems[0].what}; {problems[0].then}"
+    reasons = "; ".join(dict.fromkeys(one.what for one in problems))
+    return f"{reasons}; {problems[0].then}"
 
 
 def fit(model: Any, dataset: Dataset, training: Training) -> Net:

@@ -1,10 +1,13 @@
 """Rules of project/rules.py: what is refused before a model is fitted, and what they do to its answers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from pipeline.decisions import rules
 from pipeline.errors import ProjectError
+from pipeline.formats import bundle
 from serving.model.decision import Threshold
 from tests.pipeline.decisions.test_threshold import by_column, dataset
 
@@ -102,9 +105,23 @@ def test_golden_rows_leave_out_what_a_rounding_error_decides(written):
     ruled = rules.of_files(rules.checked(data), data)
     some = data.features[:3]
     positive = np.array([0.2, 0.5 + 1e-6, 0.9])
-    given, holds = rules.settled(ruled, data, 1e-5, some, np.stack([1 - positive, positive], axis=1))
+    given, numbers, holds = rules.settled(ruled, data, 1e-5, some, np.stack([1 - positive, positive], axis=1))
     assert holds.tolist() == [True, False, True]
     assert given[2].tolist() == [0, 1]
+    assert numbers.tolist() == [-1, 0, 0]
+
+
+def test_a_row_of_each_rule_is_golden(written):
+    """However rarely it decides: a service that lost the rule would otherwise pass."""
+    data = dataset()
+    answers = by_column(data, data.holdout)
+    plain = {row[0] for row in bundle.golden(data, answers, 1e-5)["inputs"]}
+    rare = next(value for value in data.features["a"][data.holdout] if value not in plain)
+    written(f"def rare(row): return 'yes' if row['a'] == {rare!r} else None\nBEFORE = [rare]")
+    ruled = partial(rules.settled, rules.of_files(rules.checked(data), data), data, 1e-5)
+    golden = bundle.golden(data, answers, 1e-5, ruled=ruled)
+    [place] = [place for place, row in enumerate(golden["inputs"]) if row[0] == rare]
+    assert golden["expected"][place] == {"label": "yes", "probabilities": [0.0, 1.0]}
 
 
 def test_parity_is_of_the_model_alone():

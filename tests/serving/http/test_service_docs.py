@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from serving.http.endpoints import GETS
-from tests.serving.bundles import KINDS, make_bundle
+from tests.serving.bundles import KINDS, change, make_bundle, read, with_rules
 from tests.serving.service import HEADERS, serving, with_keys
 
 POSTS = {"/predict", "/predict/batch", "/invocations"}
@@ -116,6 +116,34 @@ def test_example_response_is_the_real_one(documented):
                 assert answer["predictions"] == content["example"]["predictions"]
             else:
                 assert answer | changing == content["example"] | changing
+
+
+def test_threshold_and_rules_are_documented_as_they_decide(tmp_path):
+    """The document states the threshold and lists the rules; its example is the real answer, and every answer fits its schema."""
+    folder = make_bundle("binary", tmp_path / "bundle")
+    negative, positive = read(folder, "contract.json")["classes"]
+    cut = 0.3
+    golden = read(folder, "golden.json")
+    for one in golden["expected"]:
+        one["label"] = positive if one["probabilities"][1] >= cut else negative
+    change(folder, "contract.json", labels="threshold", threshold=cut, positive=positive)
+    change(folder, "golden.json", **golden)
+    text = f"def heavy(row): return {positive!r} if row['mass'] > 99 else None\nBEFORE = [heavy]"
+    with serving(with_rules(folder, text, ["heavy"]), **with_keys(tmp_path)) as service:
+        documented = Documented(service, service.get("/openapi.json").json(), HEADERS)
+        assert (
+            f"A row is {positive} when its probability is at least 0.3." in documented.document["info"]["description"]
+        )
+        schema = documented.document["components"]["schemas"]["Prediction"]
+        assert schema["properties"]["rule"]["enum"] == ["heavy"]
+        test_every_example_gets_the_documented_response(documented)
+        test_example_response_is_the_real_one(documented)
+        by_model = documented.ask("/predict", "post", "application/json", {"features": service.example}).json()
+        by_rule = documented.ask(
+            "/predict", "post", "application/json", {"features": {**service.example, "mass": 99.5}}
+        ).json()
+        assert documented.is_valid(schema, by_model) and "rule" not in by_model
+        assert documented.is_valid(schema, by_rule) and by_rule["rule"] == "heavy"
 
 
 def test_references_resolve(documented):

@@ -1,7 +1,6 @@
 """Rules beside a model: what they are told, what they may answer, and who decides."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from serving.model.rules import RuleError, RulesError, load_rules
 from serving.requests.response_writer import AnswerWriter
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.prometheus import exposition
-from tests.serving.bundles import change, make_bundle, read, seal
+from tests.serving.bundles import make_bundle, read, with_rules
 
 KINDS = {"amount": "number", "tries": "integer", "new": "boolean", "country": "text"}
 BINARY = (["bad", "good"], "bad")
@@ -22,14 +21,6 @@ BINARY = (["bad", "good"], "bad")
 def rules_of(text: str, classes=BINARY[0], positive=BINARY[1]):
     """Rules from the text of project/rules.py."""
     return load_rules({"project/rules.py": text.encode()}, KINDS, classes, positive)
-
-
-def with_rules(folder: Path, text: str, before=(), after=()) -> Path:
-    """Give a bundle these rules."""
-    (folder / "code" / "project").mkdir(parents=True)
-    (folder / "code" / "project" / "rules.py").write_text(text)
-    change(folder, "contract.json", rules={"before": list(before), "after": list(after)})
-    return seal(folder)
 
 
 def test_a_rule_is_told_a_row_by_name():
